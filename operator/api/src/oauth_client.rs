@@ -1,0 +1,236 @@
+//! `McpOAuthClient`: a client that is registered at an authorization server.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::refs::AuthServerRef;
+
+/// What an OAuth client is to be.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "mcpauth.io",
+    version = "v1alpha1",
+    kind = "McpOAuthClient",
+    plural = "mcpoauthclients",
+    namespaced,
+    shortname = "moc",
+    category = "mcp",
+    status = "McpOAuthClientStatus",
+    derive = "PartialEq",
+    doc = "An OAuth 2.1 client, registered at a McpAuthServer.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientId"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters: labels of children have that value")
+)]
+#[x_kube(validation = Rule::new("!('authorization_code' in self.grantTypes) || (has(self.redirectUris) && size(self.redirectUris) > 0)").message("redirectUris: the grant type authorization_code needs at least one"))]
+#[x_kube(validation = Rule::new("!('client_credentials' in self.grantTypes) || self.tokenEndpointAuthMethod != 'none'").message("grantTypes: client_credentials needs a tokenEndpointAuthMethod other than none"))]
+#[x_kube(validation = Rule::new("!('refresh_token' in self.grantTypes) || 'authorization_code' in self.grantTypes").message("grantTypes: refresh_token is of use only with authorization_code"))]
+#[x_kube(validation = Rule::new("(self.tokenEndpointAuthMethod == 'private_key_jwt') == has(self.jwks)").message("jwks is needed with tokenEndpointAuthMethod: private_key_jwt, and only then"))]
+#[serde(rename_all = "camelCase")]
+pub struct McpOAuthClientSpec {
+    /// The McpAuthServer at which the client is registered. It cannot change.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef cannot change: delete the object and create it anew"))]
+    pub auth_server_ref: AuthServerRef,
+    /// The name that people see when they are asked to consent.
+    #[schemars(length(min = 1, max = 128))]
+    pub client_name: String,
+    /// A web page about the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    pub client_uri: Option<String>,
+    /// The client's logo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
+    pub logo_uri: Option<String>,
+    /// How the client proves who it is at the token endpoint (RFC 7591 section 2).
+    #[serde(default)]
+    pub token_endpoint_auth_method: TokenEndpointAuthMethod,
+    /// The client's public keys, with `private_key_jwt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JsonWebKeySet>,
+    /// Where users may be sent back, compared as strings (the port of loopback hosts aside).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(min = 1, max = 512),
+            regex(pattern = r"^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+$")
+        )
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(u, !u.lowerAscii().startsWith('http:') || u.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|[?]|$)'))").message("redirectUris: http only on localhost, 127.0.0.1 or [::1]; use https elsewhere"))]
+    pub redirect_uris: Vec<String>,
+    /// How the client may get tokens.
+    #[serde(default = "grant_types")]
+    #[schemars(length(min = 1, max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub grant_types: Vec<GrantType>,
+    /// The scopes that the client may ask for; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(
+            length(min = 1, max = 128),
+            regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
+        )
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub scopes: Vec<String>,
+    /// The resources for which the client may ask for tokens; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub resources: Vec<ResourceRef>,
+    /// The Secret into which the client's id and secret are written; `NAME-oauth-client` when left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<OutputSecret>,
+    /// What becomes of the registration when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+fn grant_types() -> Vec<GrantType> {
+    vec![GrantType::AuthorizationCode, GrantType::RefreshToken]
+}
+
+/// How a client proves who it is (RFC 7591 section 2, RFC 7523).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenEndpointAuthMethod {
+    /// Not at all: a public client.
+    None,
+    /// By its secret, in HTTP Basic.
+    #[default]
+    ClientSecretBasic,
+    /// By its secret, in the request's body.
+    ClientSecretPost,
+    /// By a JWT that it signs.
+    PrivateKeyJwt,
+}
+
+impl TokenEndpointAuthMethod {
+    /// Whether the client has a secret.
+    #[must_use]
+    pub fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// How a client gets tokens (RFC 7591 section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// A user authorizes it.
+    AuthorizationCode,
+    /// It renews what a user authorized.
+    RefreshToken,
+    /// It acts for itself.
+    ClientCredentials,
+}
+
+/// Public keys (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JsonWebKeySet {
+    /// The keys.
+    #[schemars(length(min = 1, max = 8))]
+    pub keys: Vec<JsonWebKey>,
+}
+
+/// A public key (RFC 7517). Private members are not part of it: the API server drops them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JsonWebKey {
+    /// Key type: `RSA`, `EC` or `OKP`.
+    #[schemars(length(max = 8))]
+    pub kty: String,
+    /// Key id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub kid: Option<String>,
+    /// What the key is for: `sig`.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub use_: Option<String>,
+    /// The algorithm that the key is for, such as `ES256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub alg: Option<String>,
+    /// Modulus, of an RSA key, in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub n: Option<String>,
+    /// Exponent, of an RSA key, in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub e: Option<String>,
+    /// Curve, of an EC or OKP key, such as `P-256` or `Ed25519`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub crv: Option<String>,
+    /// X coordinate, of an EC or OKP key, in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub x: Option<String>,
+    /// Y coordinate, of an EC key, in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub y: Option<String>,
+}
+
+/// A resource for which a client may ask for tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ResourceRef {
+    /// The name of a ProtectedMcpServer in the same namespace.
+    Name(#[schemars(length(min = 1, max = 63))] String),
+    /// A resource identifier (RFC 8707).
+    Uri(
+        #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^#\s]+$"))]
+        String,
+    ),
+}
+
+/// The Secret into which a client's credentials are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputSecret {
+    /// Name of the Secret. One that exists and is not this object's is not overwritten.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What becomes of the registration when its object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// The client is removed from the authorization server and its grants are revoked.
+    #[default]
+    Delete,
+    /// The client stays registered.
+    Orphan,
+}
+
+/// What was observed of an OAuth client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct McpOAuthClientStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The state in detail; `Ready` sums it up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The client's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub client_id: Option<String>,
+    /// Name of the Secret that holds the client's id and secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret_name: Option<String>,
+}

@@ -1,0 +1,335 @@
+//! `ProtectedMcpServer`: an MCP server with OAuth in front of it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    pod::{Resources, Service},
+    refs::{AuthServerRef, SecretKeyRef},
+};
+
+/// What a protected MCP server is to be.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "mcpauth.io",
+    version = "v1alpha1",
+    kind = "ProtectedMcpServer",
+    plural = "protectedmcpservers",
+    namespaced,
+    shortname = "pms",
+    category = "mcp",
+    status = "ProtectedMcpServerStatus",
+    derive = "PartialEq",
+    doc = "An MCP server with an OAuth 2.1 resource server in front of it.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters: a Service has that name"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and consist of lower-case letters, digits and hyphens: a Service has that name")
+)]
+#[x_kube(validation = Rule::new("!has(self.tools) || self.tools.all(t, !has(t.scopes) || t.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("tools: every scope must be one of spec.scopes"))]
+#[x_kube(validation = Rule::new("!has(self.unlistedTools) || !has(self.unlistedTools.scopes) || self.unlistedTools.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n))").message("unlistedTools: every scope must be one of spec.scopes"))]
+#[serde(rename_all = "camelCase")]
+pub struct ProtectedMcpServerSpec {
+    /// The McpAuthServer whose tokens are accepted. It cannot change.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef cannot change: delete the object and create it anew"))]
+    pub auth_server_ref: AuthServerRef,
+    /// The resource identifier (RFC 8707): the URL at which clients reach the MCP endpoint, and the
+    /// audience of their tokens. https, or http on a loopback host; no query or fragment.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)'))").message("resource must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1]"))]
+    #[x_kube(validation = Rule::new("!self.contains('?') && !self.contains('#')").message("resource must not have a query or a fragment"))]
+    pub resource: String,
+    /// The MCP server itself. Exactly one of its members.
+    pub server: Server,
+    /// The proxy that stands before it.
+    #[serde(default)]
+    pub proxy: Proxy,
+    /// The scopes that clients can ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies must name scopes of the same list"))]
+    pub scopes: Vec<Scope>,
+    /// The scopes that tools need. The first entry whose name matches decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub tools: Vec<Tool>,
+    /// What tools need that no entry of `tools` matches; every scope when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted_tools: Option<UnlistedTools>,
+    /// Delays for callers that go too fast; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub friction: Option<Friction>,
+    /// Bounds on requests.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Origins of web pages that may call (`https://app.example`). Requests without an Origin are
+    /// not concerned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(max = 256), regex(pattern = r"^https?://[^/?#\s]+$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allowed_origins: Vec<String>,
+    /// Whether the server is told who calls, in the headers X-MCP-Subject, X-MCP-Client-Id and
+    /// X-MCP-Scopes.
+    #[serde(default)]
+    pub identity_headers: bool,
+    /// The Service of the proxy's port.
+    #[serde(default)]
+    pub service: Service,
+}
+
+/// The MCP server that is protected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Server {
+    /// A Deployment that the operator makes of this.
+    Template(ServerTemplate),
+}
+
+/// An MCP server to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerTemplate {
+    /// The server's image. It runs as a user other than root, with a read-only root file system and
+    /// a writable /tmp.
+    #[schemars(length(min = 1, max = 512))]
+    pub image: String,
+    /// The command, instead of the image's entry point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub command: Vec<String>,
+    /// Arguments of the command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub args: Vec<String>,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+    /// The port on which the server listens. It should listen on 127.0.0.1 only: nothing but the
+    /// proxy in the same pod is to reach it.
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self != 8080 && self != 9090").message("port must not be 8080 or 9090: the proxy in the same pod listens there"))]
+    pub port: u16,
+    /// The path of the server's MCP endpoint.
+    #[serde(default = "mcp_path")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^/[^?#\s]*$"))]
+    pub path: String,
+    /// How many pods serve.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 20))]
+    pub replicas: i32,
+    /// Compute resources of the server's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+fn mcp_path() -> String {
+    "/mcp".to_owned()
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// An environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.value) && has(self.valueFrom))").message("env: give value or valueFrom, not both"))]
+pub struct EnvVar {
+    /// Name of the variable.
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$")
+    )]
+    pub name: String,
+    /// Value of the variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub value: Option<String>,
+    /// Where the value comes from. Exactly one of its members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvVarSource>,
+}
+
+/// Where the value of an environment variable comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum EnvVarSource {
+    /// From a key of a Secret in the same namespace.
+    SecretKeyRef(SecretKeyRef),
+}
+
+/// The proxy that stands before the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxy {
+    /// The resource-proxy's image; the operator's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Compute resources of the proxy's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// A scope (RFC 6749 section 3.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// The scope as it stands in requests and tokens.
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
+    )]
+    pub name: String,
+    /// What it allows, for the person who is asked to consent.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Scopes that a holder of this one has as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub implies: Vec<String>,
+}
+
+/// The scopes that some tools need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tool {
+    /// Name of a tool, in which `*` matches any run of characters.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// The scopes that a caller must have, all of them. None: any valid token will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub scopes: Vec<String>,
+}
+
+/// What tools need that are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnlistedTools {
+    /// The scopes that a caller must have, all of them. None: any valid token will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub scopes: Vec<String>,
+}
+
+/// Delays for callers that go too fast. No call is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Friction {
+    /// The target of each client and subject, for each tool that is in no group.
+    pub rate: Rate,
+    /// Tools that share a target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub groups: Vec<FrictionGroup>,
+    /// The target of each subject, over all clients and tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_rate: Option<Rate>,
+    /// The target of everybody together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_rate: Option<Rate>,
+    /// After how many seconds a call counts half.
+    #[serde(default = "half_life_seconds")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub half_life_seconds: u32,
+    /// The longest delay, in milliseconds.
+    #[serde(default = "max_delay_milliseconds")]
+    #[schemars(range(min = 1, max = 300_000))]
+    pub max_delay_milliseconds: u32,
+    /// How many calls are free at first.
+    #[serde(default = "warmup_calls")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub warmup_calls: u32,
+}
+
+fn half_life_seconds() -> u32 {
+    30
+}
+
+fn max_delay_milliseconds() -> u32 {
+    30_000
+}
+
+fn warmup_calls() -> u32 {
+    10
+}
+
+/// Tools that share a target rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FrictionGroup {
+    /// Name of the group, for metrics.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Names of tools, in which `*` matches any run of characters.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128)))]
+    pub tools: Vec<String>,
+    /// The target of each client and subject over these tools.
+    pub rate: Rate,
+}
+
+/// A number of calls in a period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// How many calls.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub calls: u32,
+    /// In how many seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub period_seconds: u32,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The largest request body, in bytes.
+    #[serde(default = "body_bytes")]
+    #[schemars(range(min = 1024, max = 67_108_864))]
+    pub body_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: body_bytes(),
+        }
+    }
+}
+
+fn body_bytes() -> u32 {
+    4_194_304
+}
+
+/// What was observed of a protected MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProtectedMcpServerStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The state in detail; `Ready` sums it up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The resource identifier: the URL for clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub url: Option<String>,
+}
