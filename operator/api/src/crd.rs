@@ -44,3 +44,127 @@ fn tidy(value: &mut Value) {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schemas() -> Vec<(String, Value)> {
+        crds()
+            .unwrap()
+            .into_iter()
+            .map(|crd| {
+                let schema = crd.spec.versions[0].schema.clone().unwrap();
+                (
+                    crd.spec.names.kind,
+                    serde_json::to_value(schema.open_api_v3_schema).unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    /// Calls `check` with every property below spec and status, and its path.
+    fn walk(path: &str, schema: &Value, check: &mut impl FnMut(&str, &Value)) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            check(&path, property);
+            walk(&path, property, check);
+        }
+        for member in ["items", "additionalProperties"] {
+            if schema[member].is_object() {
+                walk(&format!("{path}[]"), &schema[member], check);
+            }
+        }
+    }
+
+    fn is_ours(path: &str) -> bool {
+        (path.contains(".spec") || path.contains(".status")) && !path.contains("conditions[]")
+    }
+
+    #[test]
+    fn every_field_has_a_description() {
+        for (kind, schema) in schemas() {
+            walk(&kind, &schema, &mut |path, property| {
+                assert!(
+                    !is_ours(path) || property["description"].is_string(),
+                    "{path} has no description"
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn every_string_list_and_map_is_bounded() {
+        for (kind, schema) in schemas() {
+            walk(&kind, &schema, &mut |path, property| {
+                if !is_ours(path) {
+                    return;
+                }
+                let bounded = match property["type"].as_str() {
+                    Some("string") => property["maxLength"].is_u64() || property["enum"].is_array(),
+                    Some("array") => {
+                        let items = &property["items"];
+                        property["maxItems"].is_u64()
+                            && (items["type"] != "string"
+                                || items["maxLength"].is_u64()
+                                || items["enum"].is_array())
+                    }
+                    Some("object") if property["additionalProperties"].is_object() => {
+                        let values = &property["additionalProperties"];
+                        property["maxProperties"].is_u64() && values["maxLength"].is_u64()
+                    }
+                    Some("integer") if path.contains(".spec") => {
+                        property["minimum"].is_number() && property["maximum"].is_number()
+                    }
+                    _ => true,
+                };
+                assert!(bounded, "{path} has no bound: {property}");
+            });
+        }
+    }
+
+    #[test]
+    fn every_rule_has_a_message() {
+        fn rules(value: &Value, found: &mut usize) {
+            for rule in value["x-kubernetes-validations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                assert!(rule["message"].is_string(), "{rule} has no message");
+                *found += 1;
+            }
+            match value {
+                Value::Object(map) => map.values().for_each(|v| rules(v, found)),
+                Value::Array(items) => items.iter().for_each(|v| rules(v, found)),
+                _ => {}
+            }
+        }
+        for (kind, schema) in schemas() {
+            let mut found = 0;
+            rules(&schema, &mut found);
+            assert!(found > 4, "{kind} has only {found} rules");
+        }
+    }
+
+    #[test]
+    fn conditions_are_a_map_by_type() {
+        for (kind, schema) in schemas() {
+            let conditions = &schema["properties"]["status"]["properties"]["conditions"];
+            assert_eq!(conditions["x-kubernetes-list-type"], "map", "{kind}");
+            assert_eq!(
+                conditions["x-kubernetes-list-map-keys"][0], "type",
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_gives_defaults() {
+        let (_, schema) = schemas().remove(0);
+        let spec = &schema["properties"]["spec"]["properties"];
+        assert_eq!(spec["tokens"]["default"]["accessTokenSeconds"], 900);
+        assert_eq!(spec["replicas"]["default"], 1);
+        assert_eq!(spec["service"]["default"]["type"], "ClusterIP");
+    }
+}

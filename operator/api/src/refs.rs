@@ -103,7 +103,11 @@ pub enum NamespacesFrom {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
     /// Labels that a namespace must have, each with this value.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 16), inner(length(max = 63)))]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 16,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
     pub match_labels: std::collections::BTreeMap<String, String>,
 }
 
