@@ -1,0 +1,16 @@
+//! Randomness: the one place that reads it. Everything else takes bytes as arguments.
+
+/// The operating system gave no randomness. Nothing may be issued then.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system's random generator failed")]
+pub struct RandomError;
+
+/// `N` bytes from the cryptographic generator.
+///
+/// # Errors
+/// When the generator fails; answer with a server error, never with weaker bytes.
+pub fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| RandomError)?;
+    Ok(bytes)
+}
