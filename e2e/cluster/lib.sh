@@ -17,6 +17,12 @@ die() {
     exit 1
 }
 
+# quiet COMMAND...: shows what it prints only when it fails.
+quiet() {
+    local output
+    output=$("$@" 2>&1) || { printf '%s\n' "$output" >&2; return 1; }
+}
+
 # key INPUT...: a short hash of files (their contents) and words: the version of what is built from them.
 key() {
     local input

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# cluster.sh up|down|load IMAGE...: the kind cluster of the project.
+source "$(dirname "$0")/lib.sh"
+name=mcp-auth
+node=$name-control-plane
+kubeconfig=$cache/kubeconfig
+export KUBECONFIG=$kubeconfig
+
+kubectl() { "$cache/bin/kubectl" --request-timeout=10s "$@"; }
+node_is() { [ "$(docker inspect -f '{{.State.Status}}' "$node" 2>/dev/null)" = "$1" ]; }
+ready() { [ "$(kubectl get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
+# The storage class is the last thing that kind makes: without it the cluster is half-made.
+complete() { ready && kubectl get storageclass standard >/dev/null 2>&1; }
+
+wait_for() { # SECONDS COMMAND...
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.5
+    done
+}
+
+up() {
+    if node_is running || node_is paused || node_is exited || node_is created; then
+        docker unpause "$node" >/dev/null 2>&1 || true
+        if kind get kubeconfig --name $name >"$kubeconfig.new" 2>/dev/null; then
+            mv "$kubeconfig.new" "$kubeconfig"
+        fi
+        if ! node_is running; then
+            say "starting the stopped cluster again"
+            docker start "$node" >/dev/null || true
+            wait_for 60 kind get kubeconfig --name $name >/dev/null 2>&1 || true
+            kind get kubeconfig --name $name >"$kubeconfig" 2>/dev/null || true
+        fi
+        if wait_for 60 complete; then return 0; fi
+        say "the cluster that is here does not answer: making it anew"
+        kind delete cluster -q --name $name
+    fi
+    free_ports
+    create
+}
+
+create() {
+    local image=() begin=$SECONDS
+    if [ "${MCP_AUTH_NODE_IMAGE:-}" != local ] && docker pull -q "$(kinds_image)" >/dev/null 2>&1; then
+        say "creating the cluster on kind's own node image"
+    else
+        say "no registry answers: creating the cluster on the node image that the project builds"
+        local built
+        built=$("$here/images.sh" node)
+        image=(--image "$built")
+    fi
+    # --retain, so that there is something to look at; `up` replaces a half-made cluster.
+    if ! kind create cluster -q --name $name --config "$top/kind-config.yaml" --kubeconfig "$kubeconfig" --wait 180s --retain "${image[@]}" >&2; then
+        kind export logs -q --name $name "$cache/log/kind" >/dev/null 2>&1 || true
+        die "kind could not make the cluster: its logs are in $cache/log/kind"
+    fi
+    wait_for 120 complete || die "the node did not become ready: KUBECONFIG=$kubeconfig kubectl describe nodes"
+    say "the cluster is ready after $((SECONDS - begin)) s"
+}
+
+kinds_image() { grep -aoE 'kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}' "$cache/bin/kind" | head -1; }
+
+free_ports() {
+    local port
+    for port in 9000 9001; do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            die "port $port of 127.0.0.1 is taken, and the cluster's services answer there.
+       See who has it (ss -ltnp 'sport = :$port') and stop it, for example 'make demo' or 'make compose-down';
+       or change hostPort in kind-config.yaml."
+        fi
+    done
+}
+
+# load IMAGE...: into the node; what is there already is not sent again.
+load() {
+    local image id missing=()
+    for image in "$@"; do
+        id=$(docker image inspect -f '{{.Id}}' "$image")
+        docker exec "$node" ctr -n k8s.io images ls -q 2>/dev/null | grep -qx "$id" || missing+=("$image")
+    done
+    [ ${#missing[@]} = 0 ] || kind load docker-image -q --name $name "${missing[@]}"
+}
+
+down() {
+    if docker inspect "$node" >/dev/null 2>&1; then
+        "$cache/bin/kind" delete cluster -q --name $name
+    fi
+    rm -f "$kubeconfig"
+    "$here/engine.sh" down # only what engine.sh started itself
+}
+
+command=${1:-}
+shift || true
+case $command in
+up)
+    "$here/programs.sh" kubernetes node
+    "$here/engine.sh" up
+    engine=$("$here/engine.sh" env) && eval "$engine"
+    locked cluster up
+    ;;
+load | down)
+    engine=$("$here/engine.sh" env) && eval "$engine"
+    locked cluster "$command" "$@"
+    ;;
+*) die "usage: cluster.sh up|down|load IMAGE..." ;;
+esac

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# images.sh base|postgres|node...: builds images without a registry, from Debian packages and from the
+# programs that programs.sh built, into the engine. Prints each image's name on stdout.
+# shellcheck disable=SC2016,SC2054 # mmdebstrap expands $1 (the root) in its hooks; its lists have commas
+source "$(dirname "$0")/lib.sh"
+eval "$("$here/engine.sh" env)"
+export DOCKER_BUILDKIT=0 # Debian's docker has no buildx
+
+suite=bookworm # Debian 12: newer systemd refuses cgroup v1
+postgres_image=${POSTGRES_IMAGE:-docker.io/library/postgres:15}
+
+have_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+# rootfs NAME OPTION...: prints an archive with a file system of Debian packages.
+rootfs() {
+    local name=$1 dir
+    shift
+    need_packages mmdebstrap
+    dir=$(part "rootfs-$name" "$(key "$suite" "$@")" debootstrap "$@")
+    printf '%s\n' "$dir/rootfs.tar"
+}
+
+debootstrap() {
+    local dir=${!#} sources=()
+    # On the same Debian the machine's own sources are used: they are known to answer.
+    if grep -qs "^VERSION_CODENAME=$suite$" /etc/os-release; then
+        local file
+        for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
+            [ ! -s "$file" ] || sources=("$file")
+        done
+    fi
+    nice -n 5 mmdebstrap --quiet --format=tar "${@:1:$#-1}" "$suite" "$dir/rootfs.tar" "${sources[@]}"
+}
+
+# imported IMAGE ROOTFS-NAME OPTION...: the image of that file system.
+imported() {
+    local image=$1 archive
+    shift
+    ! have_image "$image" || return 0
+    archive=$(rootfs "$@")
+    docker import "$archive" "$image" >/dev/null
+}
+
+# What our programs need, unpacked only, and busybox to look around in a container: a few MB.
+# The published images have another base: the top Dockerfile takes it as BASE_IMAGE.
+base() {
+    local options=(--variant=extract --include=libc6,libgcc-s1,busybox-static,netbase
+        '--dpkgopt=path-exclude=/usr/share/*'
+        '--customize-hook=mkdir -p "$1/tmp" "$1/etc/ssl/certs" "$1/usr/bin" "$1/proc" "$1/sys" "$1/dev" && chmod 1777 "$1/tmp"'
+        '--customize-hook=for applet in $("$1/bin/busybox" --list); do [ -e "$1/bin/$applet" ] || ln -s busybox "$1/bin/$applet"; done'
+        '--customize-hook=printf "root:x:0:0::/:/bin/sh\nnonroot:x:65532:65532::/:/bin/sh\n" > "$1/etc/passwd"'
+        '--customize-hook=printf "root:x:0:\nnonroot:x:65532:\n" > "$1/etc/group"'
+        '--customize-hook=cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"')
+    need_packages ca-certificates
+    local image
+    image=mcpauth.local/base:$(key "$suite" "${options[@]}")
+    imported "$image" base "${options[@]}"
+    docker tag "$image" mcpauth.local/base:current
+    echo "$image"
+}
+
+# Debian's PostgreSQL behind the contract of the official image, under the name that the tests configure.
+postgres() {
+    local options=(--variant=minbase --include=postgresql,libnss-wrapper
+        # JIT is two thirds of the size and is not used.
+        '--customize-hook=rm -rf "$1"/usr/lib/postgresql/*/lib/bitcode "$1"/usr/lib/postgresql/*/lib/llvmjit* "$1"/usr/lib/*/libLLVM* "$1"/usr/share/doc "$1"/usr/share/locale'
+        '--customize-hook=rm -rf "$1"/var/lib/postgresql/* "$1"/etc/postgresql/*'
+        '--customize-hook=chroot "$1" groupmod -g 999 postgres; chroot "$1" usermod -u 999 -g 999 postgres; chown -R 999:999 "$1"/var/lib/postgresql "$1"/var/run/postgresql')
+    local from image
+    from=mcpauth.local/postgres-base:$(key "$suite" "${options[@]}")
+    image=mcpauth.local/postgres:$(key "$from" "$here"/postgres/*)
+    if ! have_image "$image"; then
+        imported "$from" postgres "${options[@]}"
+        quiet docker build -q --build-arg BASE_IMAGE="$from" -t "$image" "$here/postgres"
+    fi
+    docker tag "$image" "$postgres_image"
+    echo "$postgres_image"
+}
+
+# The node image: what kind's own has, put together from packages and modules. See README.md.
+node() {
+    local options=(--variant=minbase --include=systemd,conntrack,iptables,nftables,iproute2,ethtool,mount,kmod,libseccomp2,pigz,jq,curl,procps,runc,containernetworking-plugins,catatonit)
+    local from image programs files
+    files=$(cd "$here" && find node node-image.sh -type f -exec sha256sum {} + | sort)
+    programs=$(cat "$here"/go/{kubernetes,node,etcd,local-path}/go.sum | sha256sum | cut -c1-12)
+    from=mcpauth.local/node-base:$(key "$suite" "${options[@]}")
+    image=mcpauth.local/node:$(key "$programs" "$from" "$files")
+    if ! have_image "$image"; then
+        "$here/programs.sh" kubernetes node etcd local-path
+        imported "$from" node "${options[@]}"
+        "$here/node-image.sh" "$from" "$image" >&2
+    fi
+    echo "$image"
+}
+
+for image in "$@"; do
+    case $image in
+    base | postgres | node) locked "image-$image" "$image" ;;
+    *) die "usage: images.sh base|postgres|node..." ;;
+    esac
+done
