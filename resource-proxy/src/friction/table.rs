@@ -1,0 +1,143 @@
+//! Cells by key, in memory that never grows.
+
+use super::law::State;
+
+const BUCKETS: usize = 1024;
+const WAYS: usize = 16;
+
+/// Up to 16384 cells. A key lives in the one bucket that its low bits name. A newcomer to a full
+/// bucket takes the place of the cell that is free soonest, and the bucket remembers until when that
+/// one was in debt: every later newcomer starts with no less. So nobody gets rid of a debt by being
+/// forgotten, and to be forgotten with much of it takes sixteen others that owe more.
+#[derive(Debug)]
+pub(super) struct Table {
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Clone, Debug)]
+struct Bucket {
+    cells: [Cell; WAYS],
+    /// The latest `free_at` that was forgotten here.
+    floor: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    /// 0: nobody's.
+    key: u64,
+    state: State,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        let cells = [Cell {
+            key: 0,
+            state: State::NEW,
+        }; WAYS];
+        Self {
+            buckets: vec![
+                Bucket {
+                    cells,
+                    floor: f64::NEG_INFINITY
+                };
+                BUCKETS
+            ],
+        }
+    }
+
+    /// The state of `key`, made when there is none.
+    pub(super) fn entry(&mut self, key: u64, now: f64) -> &mut State {
+        let bucket = &mut self.buckets[index(key)];
+        let place = bucket.place(key, now);
+        &mut bucket.cells[place].state
+    }
+
+    /// The state of `key`, if it is remembered.
+    pub(super) fn get(&mut self, key: u64) -> Option<&mut State> {
+        let cells = &mut self.buckets[index(key)].cells;
+        cells
+            .iter_mut()
+            .find(|cell| cell.key == key)
+            .map(|cell| &mut cell.state)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<Bucket>()
+    }
+}
+
+impl Bucket {
+    fn place(&mut self, key: u64, now: f64) -> usize {
+        let mut soonest = 0;
+        for (place, cell) in self.cells.iter().enumerate() {
+            if cell.key == key {
+                return place;
+            }
+            // An empty place was free since ever.
+            if cell.state.free_at < self.cells[soonest].state.free_at {
+                soonest = place;
+            }
+        }
+        self.floor = self.floor.max(self.cells[soonest].state.free_at);
+        self.cells[soonest] = Cell {
+            key,
+            state: State::since(self.floor, now),
+        };
+        soonest
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+fn index(key: u64) -> usize {
+    key as usize % BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUCKETS, Table, WAYS};
+
+    /// Keys of one bucket.
+    fn key(number: usize) -> u64 {
+        (1 + number * BUCKETS) as u64
+    }
+
+    #[test]
+    fn forgetting_does_not_forgive() {
+        let mut table = Table::new();
+        for number in 0..WAYS {
+            table.entry(key(number), 0.0).free_at = 100.0 + number as f64;
+        }
+        assert_eq!(
+            table.entry(key(WAYS), 1.0).free_at,
+            100.0,
+            "takes the place of the first"
+        );
+        assert_eq!(
+            table.entry(key(0), 2.0).free_at,
+            100.0,
+            "who comes back owes as much"
+        );
+        assert_eq!(table.entry(key(15), 2.0).free_at, 115.0);
+        assert!(table.get(key(WAYS)).is_none());
+    }
+
+    #[test]
+    fn the_floor_is_of_one_bucket_and_heals() {
+        let mut table = Table::new();
+        for number in 0..=WAYS {
+            table.entry(key(number), 0.0).free_at = 100.0;
+        }
+        assert_eq!(table.entry(2, 0.0).free_at, f64::NEG_INFINITY);
+        assert!(table.entry(key(99), 500.0).free_at < 500.0);
+    }
+
+    #[test]
+    fn an_empty_place_is_taken_first() {
+        let mut table = Table::new();
+        for number in 0..WAYS {
+            table.entry(key(number), 0.0).free_at = -5.0;
+        }
+        assert!((0..WAYS).all(|number| table.get(key(number)).is_some()));
+    }
+}
