@@ -163,7 +163,9 @@ const ANN: Caller<'static> = Caller {
 
 /// So many calls at once; the last decision.
 fn burst(friction: &mut Friction, tool: &str, calls: usize, now: f64) -> Decision {
-    (1..calls).for_each(|_| drop(friction.admit(&ANN, tool, at(now))));
+    for _ in 1..calls {
+        friction.admit(&ANN, tool, at(now));
+    }
     friction.admit(&ANN, tool, at(now))
 }
 
@@ -381,12 +383,10 @@ fn seventeen_reads_per_delete_do_not_hide_the_deletes() {
     let mut friction = Friction::new(&config);
     let (mut now, mut deletes) = (0.0, 0);
     while now < 2000.0 {
-        (0..17).for_each(|_| {
-            now += friction
-                .admit(&ANN, "read_note", at(now))
-                .delay
-                .as_secs_f64()
-        });
+        for _ in 0..17 {
+            let read = friction.admit(&ANN, "read_note", at(now));
+            now += read.delay.as_secs_f64();
+        }
         now += friction
             .admit(&ANN, "delete_note", at(now))
             .delay
@@ -532,9 +532,9 @@ fn the_delay_falls_faster_than_it_rises() {
         .find(|seconds| {
             // Each of them asks a copy, for asking is calling.
             let mut friction = self::friction();
-            calls
-                .iter()
-                .for_each(|(now, _)| drop(friction.admit(&ANN, "t", at(*now))));
+            for (now, _) in &calls {
+                friction.admit(&ANN, "t", at(*now));
+            }
             friction
                 .admit(&ANN, "t", at(stop + seconds))
                 .delay
