@@ -1,0 +1,304 @@
+//! The children of a McpAuthServer.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy},
+        core::v1::{
+            ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
+        },
+        policy::v1::PodDisruptionBudget,
+        rbac::v1::{ClusterRoleBinding, RoleRef, Subject},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use mcpauth_api::{
+    McpAuthServerSpec,
+    auth_server::{Login, PostgresStorage, Storage},
+    pod as api,
+};
+
+use super::{
+    BuildError, Images,
+    authserver_config::{
+        AuthServerPlace, Internal, Listen, TokenReview, authserver_config, wants_postgres,
+    },
+    hash,
+    labels::{Component, Owner},
+    names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
+    pod,
+    postgres::{self, PostgresObjects},
+    yaml,
+};
+
+/// Pod annotation with the hash of what the authserver reads only at its start.
+pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
+
+const COMPONENT: Component = Component::AuthServer;
+const CONFIG_FOLDER: &str = "/etc/mcpauth/config";
+const CONFIG_FILE: &str = "authserver.yaml";
+const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
+    cpu: "50m",
+    memory: "64Mi",
+    memory_limit: "256Mi",
+};
+
+/// What the builder needs besides the spec.
+#[derive(Clone, Debug)]
+pub struct AuthServerInputs<'a> {
+    /// Images for what the spec leaves open.
+    pub images: &'a Images,
+    /// Principals that may use the admin API: the operator's own.
+    pub admins: Vec<String>,
+    /// Hash over the data of the Secrets that the pods mount ([`hash`]): pods restart when it
+    /// changes.
+    pub secrets_hash: &'a str,
+}
+
+/// The children of a McpAuthServer, but for the Secrets with random values, which are made once:
+/// [`keys_secret`] and [`postgres::secret`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthServerObjects {
+    /// Whom the pods are.
+    pub service_account: ServiceAccount,
+    /// Lets the pods create TokenReviews. Cluster-scoped: it has no owner reference, and goes by the
+    /// finalizer.
+    pub token_review_binding: ClusterRoleBinding,
+    /// `authserver.yaml`.
+    pub config_map: ConfigMap,
+    /// The managed PostgreSQL, when the spec asks for one.
+    pub postgres: Option<PostgresObjects>,
+    /// The pods.
+    pub deployment: Deployment,
+    /// The public port.
+    pub service: Service,
+    /// The internal port.
+    pub internal_service: Service,
+    /// For more than one replica.
+    pub disruption_budget: Option<PodDisruptionBudget>,
+}
+
+/// Builds the children.
+///
+/// # Errors
+/// When the configuration cannot be written as YAML.
+pub fn build(
+    owner: &Owner,
+    spec: &McpAuthServerSpec,
+    inputs: &AuthServerInputs<'_>,
+) -> Result<AuthServerObjects, BuildError> {
+    let config = config_yaml(owner, spec, inputs.admins.clone())?;
+    let config_hash = hash([config.as_bytes(), inputs.secrets_hash.as_bytes()]);
+    let name = owner.name.clone();
+    Ok(AuthServerObjects {
+        service_account: ServiceAccount {
+            metadata: owner.child(name.clone(), COMPONENT),
+            // The pod asks for it by itself.
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        },
+        token_review_binding: token_review_binding(owner),
+        config_map: pod::config_map(
+            owner,
+            names::auth_server_config(&name),
+            COMPONENT,
+            CONFIG_FILE,
+            config,
+        ),
+        postgres: match &spec.storage {
+            Storage::Postgres(PostgresStorage::Managed(managed)) => {
+                Some(postgres::build(owner, managed, inputs.images))
+            }
+            Storage::Postgres(PostgresStorage::SecretRef(_)) | Storage::Memory(_) => None,
+        },
+        deployment: deployment(owner, spec, inputs.images, config_hash),
+        service: pod::service(owner, name.clone(), COMPONENT, PUBLIC_PORT, &spec.service),
+        internal_service: pod::service(
+            owner,
+            names::internal_service(&name),
+            COMPONENT,
+            INTERNAL_PORT,
+            &api::Service::default(),
+        ),
+        disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
+    })
+}
+
+/// The Secret with the pepper, `pepper` being 32 random bytes. To be created once: all tokens depend
+/// on it.
+#[must_use]
+pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let line = format!("1:{}\n", BASE64_STANDARD.encode(pepper));
+    Secret {
+        metadata: owner.child(names::keys_secret(&owner.name), COMPONENT),
+        data: Some(BTreeMap::from([(
+            "pepper".to_owned(),
+            ByteString(line.into_bytes()),
+        )])),
+        ..Secret::default()
+    }
+}
+
+fn config_yaml(
+    owner: &Owner,
+    spec: &McpAuthServerSpec,
+    admins: Vec<String>,
+) -> Result<String, BuildError> {
+    let everywhere = |port| format!("0.0.0.0:{port}");
+    let place = AuthServerPlace {
+        listen: Listen {
+            public: everywhere(PUBLIC_PORT),
+            internal: everywhere(INTERNAL_PORT),
+            health: everywhere(HEALTH_PORT),
+        },
+        keys_file: "/etc/mcpauth/keys/pepper".to_owned(),
+        postgres_url_file: wants_postgres(spec).then(|| "/etc/mcpauth/postgres/uri".to_owned()),
+        users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
+        internal: Internal {
+            token_review: Some(TokenReview {
+                audience: names::internal_url(&owner.namespace, &owner.name),
+            }),
+            credentials: Vec::new(),
+            admins,
+        },
+        resources: Vec::new(),
+        clients: Vec::new(),
+    };
+    yaml(&authserver_config(spec, place))
+}
+
+fn token_review_binding(owner: &Owner) -> ClusterRoleBinding {
+    ClusterRoleBinding {
+        metadata: ObjectMeta {
+            name: Some(names::token_review_binding(&owner.namespace, &owner.name)),
+            labels: Some(owner.labels(COMPONENT)),
+            ..ObjectMeta::default()
+        },
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: names::TOKEN_REVIEWER_ROLE.to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            api_group: None,
+            kind: "ServiceAccount".to_owned(),
+            name: owner.name.clone(),
+            namespace: Some(owner.namespace.clone()),
+        }]),
+    }
+}
+
+fn deployment(
+    owner: &Owner,
+    spec: &McpAuthServerSpec,
+    images: &Images,
+    config_hash: String,
+) -> Deployment {
+    // Two pods with a memory of their own would contradict each other during an update.
+    let strategy = match &spec.storage {
+        Storage::Memory(_) => "Recreate",
+        Storage::Postgres(_) => "RollingUpdate",
+    };
+    let volumes = volumes(owner, spec);
+    Deployment {
+        metadata: owner.child(owner.name.clone(), COMPONENT),
+        spec: Some(DeploymentSpec {
+            replicas: Some(spec.replicas),
+            selector: owner.selector(COMPONENT),
+            strategy: Some(DeploymentStrategy {
+                type_: Some(strategy.to_owned()),
+                rolling_update: None,
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(owner.labels(COMPONENT)),
+                    annotations: Some(BTreeMap::from([(CONFIG_HASH.to_owned(), config_hash)])),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(PodSpec {
+                    service_account_name: Some(owner.name.clone()),
+                    // For TokenReviews.
+                    automount_service_account_token: Some(true),
+                    enable_service_links: Some(false),
+                    security_context: Some(pod::pod_security(pod::USER)),
+                    topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
+                    containers: vec![container(spec, images, &volumes)],
+                    volumes: Some(volumes),
+                    ..PodSpec::default()
+                }),
+            },
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> Container {
+    let container = Container {
+        name: "authserver".to_owned(),
+        image: Some(
+            spec.image
+                .clone()
+                .unwrap_or_else(|| images.authserver.clone()),
+        ),
+        args: Some(vec![
+            "--config".to_owned(),
+            format!("{CONFIG_FOLDER}/{CONFIG_FILE}"),
+        ]),
+        ports: Some(vec![
+            pod::port("public", PUBLIC_PORT),
+            pod::port("internal", INTERNAL_PORT),
+            pod::port("health", HEALTH_PORT),
+        ]),
+        resources: Some(pod::resources(spec.resources.as_ref(), &DEFAULTS)),
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(
+            volumes
+                .iter()
+                .map(|v| pod::mount(&v.name, &format!("/etc/mcpauth/{}", v.name)))
+                .collect(),
+        ),
+        ..Container::default()
+    };
+    // Long enough for migrations, and for a database that starts at the same time.
+    pod::with_probes(container, 180)
+}
+
+/// Each is mounted at `/etc/mcpauth/` and its name.
+fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
+    let mut volumes = vec![
+        pod::config_volume("config", names::auth_server_config(&owner.name)),
+        pod::secret_volume("keys", &names::keys_secret(&owner.name), "pepper", "pepper"),
+    ];
+    match &spec.storage {
+        Storage::Memory(_) => {}
+        Storage::Postgres(PostgresStorage::Managed(_)) => volumes.push(pod::secret_volume(
+            "postgres",
+            &names::postgres(&owner.name),
+            "uri",
+            "uri",
+        )),
+        Storage::Postgres(PostgresStorage::SecretRef(secret)) => {
+            volumes.push(pod::secret_volume(
+                "postgres",
+                &secret.name,
+                &secret.key,
+                "uri",
+            ));
+        }
+    }
+    match &spec.login {
+        Login::DevelopmentAutoApprove(_) => {}
+        Login::LocalUsers(users) => volumes.push(pod::secret_volume(
+            "users",
+            &users.secret_ref.name,
+            &users.secret_ref.key,
+            "users.yaml",
+        )),
+    }
+    volumes
+}

@@ -1,0 +1,67 @@
+//! From a spec and what it refers to, to Kubernetes objects and configuration files. Pure: nothing
+//! here talks to a cluster, reads a clock or draws a random number.
+
+pub mod auth_server;
+pub mod authserver_config;
+pub mod labels;
+pub mod names;
+pub mod oauth_client;
+mod pod;
+pub mod postgres;
+pub mod protected_server;
+pub mod proxy_config;
+pub mod registration;
+mod sidecar;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+/// Images for what a spec leaves open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Of the authorization server.
+    pub authserver: String,
+    /// Of the resource-proxy.
+    pub resource_proxy: String,
+    /// Of the managed PostgreSQL.
+    pub postgres: String,
+}
+
+/// Why objects could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A configuration file cannot be written.
+    #[error("the configuration file cannot be written as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::SerializeError),
+}
+
+/// A configuration file's text.
+///
+/// # Errors
+/// When a value has no form in YAML, which no value of ours has.
+pub fn yaml(config: &impl Serialize) -> Result<String, BuildError> {
+    Ok(serde_saphyr::to_string(config)?)
+}
+
+/// A short hash over several parts, for annotations: changes when any part does.
+#[must_use]
+pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    use std::fmt::Write;
+
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let digest = context.finish();
+    digest
+        .as_ref()
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

@@ -1,0 +1,266 @@
+//! What all pods that we render have in common: they meet the restricted Pod Security Standard.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{
+            Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort,
+            EmptyDirVolumeSource, HTTPGetAction, KeyToPath, PodSecurityContext, Probe,
+            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service,
+            ServicePort, ServiceSpec, TopologySpreadConstraint, Volume, VolumeMount,
+        },
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString,
+    },
+};
+use mcpauth_api::pod as api;
+
+use super::{
+    labels::{Component, Owner},
+    names::HEALTH_PORT,
+};
+
+/// The user and group of our programs, and of the MCP servers.
+pub const USER: i64 = 65532;
+
+/// The settings of a pod whose containers run as `user`.
+pub fn pod_security(user: i64) -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(user),
+        run_as_group: Some(user),
+        fs_group: Some(user),
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// The settings of every container.
+pub fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            add: None,
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+/// What a container gets when its spec does not say.
+pub struct DefaultResources {
+    /// CPU that it is guaranteed.
+    pub cpu: &'static str,
+    /// Memory that it is guaranteed.
+    pub memory: &'static str,
+    /// Memory that it may use.
+    pub memory_limit: &'static str,
+}
+
+/// The compute resources of a container: those of the spec, or the defaults.
+pub fn resources(
+    spec: Option<&api::Resources>,
+    defaults: &DefaultResources,
+) -> ResourceRequirements {
+    let quantities = |map: &BTreeMap<String, api::Quantity>| {
+        (!map.is_empty()).then(|| {
+            map.iter()
+                .map(|(k, v)| (k.clone(), Quantity(v.0.clone())))
+                .collect()
+        })
+    };
+    match spec {
+        Some(spec) => ResourceRequirements {
+            claims: None,
+            requests: quantities(&spec.requests),
+            limits: quantities(&spec.limits),
+        },
+        None => ResourceRequirements {
+            claims: None,
+            requests: Some(BTreeMap::from([
+                ("cpu".to_owned(), Quantity(defaults.cpu.to_owned())),
+                ("memory".to_owned(), Quantity(defaults.memory.to_owned())),
+            ])),
+            limits: Some(BTreeMap::from([(
+                "memory".to_owned(),
+                Quantity(defaults.memory_limit.to_owned()),
+            )])),
+        },
+    }
+}
+
+/// A named container port.
+pub fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number.into(),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+/// Gives a container of ours its probes on the health port. It may take `startup_seconds` to come
+/// up; after that a program that hangs is restarted within half a minute, and one that is not ready
+/// gets no requests within seconds.
+pub fn with_probes(mut container: Container, startup_seconds: i32) -> Container {
+    let get = |path: &str, period, failures| Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(HEALTH_PORT.into()),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    };
+    container.startup_probe = Some(get("/livez", 1, startup_seconds));
+    container.liveness_probe = Some(get("/livez", 10, 3));
+    container.readiness_probe = Some(get("/readyz", 3, 2));
+    container
+}
+
+/// A read-only mount.
+pub fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// A mount that can be written.
+pub fn writable_mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        read_only: None,
+        ..mount(volume, path)
+    }
+}
+
+/// A volume with a ConfigMap's files.
+pub fn config_volume(volume: &str, config_map: String) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: config_map,
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// A volume with one key of a Secret as the file `path`.
+pub fn secret_volume(volume: &str, secret: &str, key: &str, path: &str) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            items: Some(vec![KeyToPath {
+                key: key.to_owned(),
+                path: path.to_owned(),
+                mode: None,
+            }]),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// A volume that is empty at first and goes with the pod.
+pub fn scratch_volume(volume: &str) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: Some(Quantity("256Mi".to_owned())),
+            medium: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+/// Spreads pods over nodes where there is a choice.
+pub fn spread(selector: LabelSelector) -> Vec<TopologySpreadConstraint> {
+    vec![TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(selector),
+        ..TopologySpreadConstraint::default()
+    }]
+}
+
+/// Lets a drain take one pod at a time; none when there is only one.
+pub fn disruption_budget(
+    owner: &Owner,
+    component: Component,
+    replicas: i32,
+) -> Option<PodDisruptionBudget> {
+    (replicas > 1).then(|| PodDisruptionBudget {
+        metadata: owner.child(owner.name.clone(), component),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(owner.selector(component)),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// A Service with one port, which has the same number on the pod.
+pub fn service(
+    owner: &Owner,
+    name: String,
+    component: Component,
+    number: u16,
+    published: &api::Service,
+) -> Service {
+    Service {
+        metadata: owner.child(name, component),
+        spec: Some(ServiceSpec {
+            type_: Some(published.type_.as_str().to_owned()),
+            selector: Some(owner.match_labels(component)),
+            ports: Some(vec![ServicePort {
+                name: Some(
+                    if number == super::names::POSTGRES_PORT {
+                        "postgres"
+                    } else {
+                        "http"
+                    }
+                    .to_owned(),
+                ),
+                port: number.into(),
+                target_port: Some(IntOrString::Int(number.into())),
+                node_port: published.node_port.map(Into::into),
+                protocol: Some("TCP".to_owned()),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A ConfigMap with one file.
+pub fn config_map(
+    owner: &Owner,
+    name: String,
+    component: Component,
+    file: &str,
+    text: String,
+) -> ConfigMap {
+    ConfigMap {
+        metadata: owner.child(name, component),
+        data: Some(BTreeMap::from([(file.to_owned(), text)])),
+        ..ConfigMap::default()
+    }
+}

@@ -1,0 +1,159 @@
+//! The children of a ProtectedMcpServer.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec},
+        core::v1::{
+            ConfigMap, Container, EnvVar, EnvVarSource, PodSpec, PodTemplateSpec,
+            SecretKeySelector, Service, ServiceAccount,
+        },
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use mcpauth_api::{
+    ProtectedMcpServerSpec,
+    protected_server::{self as api, Server, ServerTemplate},
+};
+
+use super::{
+    BuildError, Images,
+    labels::{Component, Owner},
+    names::{self, PUBLIC_PORT},
+    pod, sidecar,
+};
+
+const COMPONENT: Component = Component::McpServer;
+const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
+    cpu: "50m",
+    memory: "64Mi",
+    memory_limit: "512Mi",
+};
+
+/// What a ProtectedMcpServer needs to know of its McpAuthServer. It comes from that object's spec:
+/// nothing waits for the authserver to be up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthServerFacts {
+    /// Its issuer.
+    pub issuer: String,
+    /// URL of its internal port ([`names::internal_url`]).
+    pub internal_url: String,
+}
+
+/// The children of a ProtectedMcpServer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProtectedServerObjects {
+    /// Whom the pods are: its tokens prove the proxy to the authserver.
+    pub service_account: ServiceAccount,
+    /// `proxy.yaml`. The proxy reloads it: no pod restarts for a changed policy.
+    pub config_map: ConfigMap,
+    /// The pods: proxy and server.
+    pub deployment: Deployment,
+    /// The proxy's port.
+    pub service: Service,
+    /// For more than one replica.
+    pub disruption_budget: Option<PodDisruptionBudget>,
+}
+
+/// Builds the children.
+///
+/// # Errors
+/// When the configuration cannot be written as YAML.
+pub fn build(
+    owner: &Owner,
+    spec: &ProtectedMcpServerSpec,
+    auth_server: &AuthServerFacts,
+    images: &Images,
+) -> Result<ProtectedServerObjects, BuildError> {
+    let Server::Template(template) = &spec.server;
+    let name = owner.name.clone();
+    Ok(ProtectedServerObjects {
+        service_account: ServiceAccount {
+            metadata: owner.child(name.clone(), COMPONENT),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        },
+        config_map: pod::config_map(
+            owner,
+            names::proxy_config(&name),
+            COMPONENT,
+            sidecar::CONFIG_FILE,
+            sidecar::config_yaml(&name, spec, auth_server)?,
+        ),
+        deployment: deployment(owner, spec, template, auth_server, images),
+        service: pod::service(owner, name, COMPONENT, PUBLIC_PORT, &spec.service),
+        disruption_budget: pod::disruption_budget(owner, COMPONENT, template.replicas),
+    })
+}
+
+fn deployment(
+    owner: &Owner,
+    spec: &ProtectedMcpServerSpec,
+    template: &ServerTemplate,
+    auth_server: &AuthServerFacts,
+    images: &Images,
+) -> Deployment {
+    let mut volumes = sidecar::volumes(&owner.name, auth_server);
+    volumes.push(pod::scratch_volume("tmp"));
+    Deployment {
+        metadata: owner.child(owner.name.clone(), COMPONENT),
+        spec: Some(DeploymentSpec {
+            replicas: Some(template.replicas),
+            selector: owner.selector(COMPONENT),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(owner.labels(COMPONENT)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(PodSpec {
+                    service_account_name: Some(owner.name.clone()),
+                    // The proxy has a token for the authserver only; the server has none.
+                    automount_service_account_token: Some(false),
+                    enable_service_links: Some(false),
+                    security_context: Some(pod::pod_security(pod::USER)),
+                    topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
+                    init_containers: Some(vec![sidecar::container(spec, images)]),
+                    containers: vec![container(template)],
+                    volumes: Some(volumes),
+                    ..PodSpec::default()
+                }),
+            },
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The MCP server. It has no probes: it listens where only its own pod can ask.
+fn container(template: &ServerTemplate) -> Container {
+    let unless_empty = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+    Container {
+        name: "server".to_owned(),
+        image: Some(template.image.clone()),
+        command: unless_empty(&template.command),
+        args: unless_empty(&template.args),
+        env: (!template.env.is_empty()).then(|| template.env.iter().map(variable).collect()),
+        resources: Some(pod::resources(template.resources.as_ref(), &DEFAULTS)),
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(vec![pod::writable_mount("tmp", "/tmp")]),
+        ..Container::default()
+    }
+}
+
+fn variable(variable: &api::EnvVar) -> EnvVar {
+    EnvVar {
+        name: variable.name.clone(),
+        value: variable.value.clone(),
+        value_from: variable
+            .value_from
+            .as_ref()
+            .map(|api::EnvVarSource::SecretKeyRef(secret)| EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: secret.name.clone(),
+                    key: secret.key.clone(),
+                    optional: None,
+                }),
+                ..EnvVarSource::default()
+            }),
+    }
+}

@@ -1,0 +1,104 @@
+//! The resource-proxy as a native sidecar: it starts before the MCP server and ends after it.
+
+use k8s_openapi::api::core::v1::{
+    Container, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
+use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Server};
+
+use super::{
+    BuildError, Images,
+    names::{self, HEALTH_PORT, PUBLIC_PORT},
+    pod,
+    protected_server::AuthServerFacts,
+    proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},
+    yaml,
+};
+
+const CONFIG_VOLUME: &str = "mcpauth-proxy";
+const TOKEN_VOLUME: &str = "mcpauth-token";
+const TOKEN_FOLDER: &str = "/var/run/secrets/mcpauth";
+const CONFIG_FOLDER: &str = "/etc/mcpauth/proxy";
+/// The file in the ConfigMap.
+pub const CONFIG_FILE: &str = "proxy.yaml";
+const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
+    cpu: "20m",
+    memory: "32Mi",
+    memory_limit: "128Mi",
+};
+
+/// `proxy.yaml` of the ProtectedMcpServer `name`.
+///
+/// # Errors
+/// When the configuration cannot be written as YAML.
+pub fn config_yaml(
+    name: &str,
+    spec: &ProtectedMcpServerSpec,
+    auth_server: &AuthServerFacts,
+) -> Result<String, BuildError> {
+    let Server::Template(template) = &spec.server;
+    let place = ProxyPlace {
+        listen: ProxyListen {
+            proxy: format!("0.0.0.0:{PUBLIC_PORT}"),
+            health: format!("0.0.0.0:{HEALTH_PORT}"),
+        },
+        resource_name: name.to_owned(),
+        issuer: auth_server.issuer.clone(),
+        upstream_url: format!("http://127.0.0.1:{}{}", template.port, template.path),
+        introspection_endpoint: format!("{}/introspect", auth_server.internal_url),
+        credential: ProxyCredential::TokenFile(format!("{TOKEN_FOLDER}/token")),
+    };
+    yaml(&proxy_config(spec, place))
+}
+
+/// The sidecar.
+pub fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
+    let container = Container {
+        name: "resource-proxy".to_owned(),
+        image: Some(
+            spec.proxy
+                .image
+                .clone()
+                .unwrap_or_else(|| images.resource_proxy.clone()),
+        ),
+        restart_policy: Some("Always".to_owned()),
+        args: Some(vec![
+            "--config".to_owned(),
+            format!("{CONFIG_FOLDER}/{CONFIG_FILE}"),
+        ]),
+        ports: Some(vec![
+            pod::port("proxy", PUBLIC_PORT),
+            pod::port("health", HEALTH_PORT),
+        ]),
+        resources: Some(pod::resources(spec.proxy.resources.as_ref(), &DEFAULTS)),
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(vec![
+            pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
+            pod::mount(TOKEN_VOLUME, TOKEN_FOLDER),
+        ]),
+        ..Container::default()
+    };
+    pod::with_probes(container, 60)
+}
+
+/// The sidecar's volumes. The folder of the ConfigMap is mounted, not the file, so that a changed
+/// policy arrives in a running pod.
+pub fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
+    vec![
+        pod::config_volume(CONFIG_VOLUME, names::proxy_config(name)),
+        Volume {
+            name: TOKEN_VOLUME.to_owned(),
+            projected: Some(ProjectedVolumeSource {
+                default_mode: None,
+                sources: Some(vec![VolumeProjection {
+                    service_account_token: Some(ServiceAccountTokenProjection {
+                        audience: Some(auth_server.internal_url.clone()),
+                        expiration_seconds: Some(3600),
+                        path: "token".to_owned(),
+                    }),
+                    ..VolumeProjection::default()
+                }]),
+            }),
+            ..Volume::default()
+        },
+    ]
+}

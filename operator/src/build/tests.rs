@@ -1,0 +1,434 @@
+//! What matters about the objects that we build.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use kube::{Resource, ResourceExt};
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
+use serde_json::{Value, json};
+
+use super::{
+    Images,
+    auth_server::{self, AuthServerInputs, AuthServerObjects, CONFIG_HASH},
+    hash,
+    labels::Owner,
+    names, oauth_client, postgres,
+    protected_server::{self, AuthServerFacts, ProtectedServerObjects},
+    registration,
+};
+
+fn images() -> Images {
+    Images {
+        authserver: "authserver:1".to_owned(),
+        resource_proxy: "resource-proxy:1".to_owned(),
+        postgres: "postgres:17".to_owned(),
+    }
+}
+
+fn with_meta<K: Resource<DynamicType = ()>>(mut object: K) -> K {
+    object.meta_mut().namespace = Some("team".to_owned());
+    object.meta_mut().uid = Some("00000000-0000-0000-0000-000000000001".to_owned());
+    object
+}
+
+/// The smallest McpAuthServer, with `changes` to its spec.
+fn auth_server_with(changes: &Value) -> McpAuthServer {
+    let mut spec = json!({
+        "issuer": "http://localhost:9000",
+        "storage": { "memory": {} },
+        "login": { "developmentAutoApprove": {} },
+    });
+    merge(&mut spec, changes);
+    with_meta(McpAuthServer::new(
+        "auth",
+        serde_json::from_value(spec).unwrap(),
+    ))
+}
+
+fn protected_server_with(changes: &Value) -> ProtectedMcpServer {
+    let mut spec = json!({
+        "authServerRef": { "name": "auth" },
+        "resource": "http://localhost:9001/mcp",
+        "server": { "template": { "image": "notes:1", "port": 8000 } },
+        "scopes": [
+            { "name": "notes:read", "description": "Read notes" },
+            { "name": "notes:write", "implies": ["notes:read"] },
+        ],
+        "tools": [{ "name": "create_*", "scopes": ["notes:write"] }],
+        "friction": {
+            "rate": { "calls": 60, "periodSeconds": 60 },
+            "groups": [{
+                "name": "writes", "tools": ["create_*"], "rate": { "calls": 30, "periodSeconds": 60 },
+            }],
+        },
+    });
+    merge(&mut spec, changes);
+    with_meta(ProtectedMcpServer::new(
+        "notes",
+        serde_json::from_value(spec).unwrap(),
+    ))
+}
+
+fn merge(into: &mut Value, changes: &Value) {
+    for (key, value) in changes.as_object().unwrap() {
+        into[key] = value.clone();
+    }
+}
+
+fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObjects {
+    let object = auth_server_with(changes);
+    let inputs = AuthServerInputs {
+        images: &images(),
+        admins: vec![names::service_account_principal("system", "operator")],
+        secrets_hash,
+    };
+    auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs).unwrap()
+}
+
+fn build_auth_server(changes: &Value) -> AuthServerObjects {
+    build_auth_server_with(changes, "")
+}
+
+fn build_protected_server(changes: &Value) -> ProtectedServerObjects {
+    let object = protected_server_with(changes);
+    let facts = AuthServerFacts {
+        issuer: "http://localhost:9000".to_owned(),
+        internal_url: names::internal_url("team", "auth"),
+    };
+    protected_server::build(
+        &Owner::of(&object).unwrap(),
+        &object.spec,
+        &facts,
+        &images(),
+    )
+    .unwrap()
+}
+
+fn auth_server_pod(objects: &AuthServerObjects) -> PodSpec {
+    objects
+        .deployment
+        .spec
+        .clone()
+        .unwrap()
+        .template
+        .spec
+        .unwrap()
+}
+
+fn protected_server_pod(objects: &ProtectedServerObjects) -> PodSpec {
+    objects
+        .deployment
+        .spec
+        .clone()
+        .unwrap()
+        .template
+        .spec
+        .unwrap()
+}
+
+fn managed() -> Value {
+    json!({ "storage": { "postgres": { "managed": {} } } })
+}
+
+fn postgres_pod() -> PodSpec {
+    let stateful_set = build_auth_server(&managed()).postgres.unwrap().stateful_set;
+    stateful_set.spec.unwrap().template.spec.unwrap()
+}
+
+/// What <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted> asks for,
+/// and what we ask for besides.
+#[test]
+fn every_pod_meets_the_restricted_standard() {
+    let pods = [
+        auth_server_pod(&build_auth_server(&json!({}))),
+        protected_server_pod(&build_protected_server(&json!({}))),
+        postgres_pod(),
+    ];
+    for pod in pods {
+        let security = pod.security_context.as_ref().unwrap();
+        assert_eq!(security.run_as_non_root, Some(true));
+        assert!(security.run_as_user.unwrap() > 0);
+        assert_eq!(
+            security.seccomp_profile.as_ref().unwrap().type_,
+            "RuntimeDefault"
+        );
+        for container in pod
+            .containers
+            .iter()
+            .chain(pod.init_containers.iter().flatten())
+        {
+            let security = container.security_context.as_ref().unwrap();
+            assert_eq!(security.allow_privilege_escalation, Some(false));
+            assert_eq!(security.read_only_root_filesystem, Some(true));
+            let capabilities = security.capabilities.as_ref().unwrap();
+            assert_eq!(capabilities.drop, Some(vec!["ALL".to_owned()]));
+            let resources = container.resources.as_ref().unwrap();
+            assert!(resources.requests.as_ref().unwrap().contains_key("cpu"));
+            assert!(resources.limits.as_ref().unwrap().contains_key("memory"));
+        }
+    }
+}
+
+#[test]
+fn the_proxy_is_a_native_sidecar_that_starts_first() {
+    let pod = protected_server_pod(&build_protected_server(&json!({})));
+    let sidecars = pod.init_containers.unwrap();
+    assert_eq!(sidecars.len(), 1);
+    assert_eq!(sidecars[0].restart_policy.as_deref(), Some("Always"));
+    assert_ne!(sidecars[0].startup_probe, sidecars[0].liveness_probe);
+    assert_ne!(sidecars[0].liveness_probe, sidecars[0].readiness_probe);
+}
+
+#[test]
+fn only_the_proxy_has_a_token_and_only_for_the_authserver() {
+    let pod = protected_server_pod(&build_protected_server(&json!({})));
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let token = pod
+        .volumes
+        .iter()
+        .flatten()
+        .find(|v| v.projected.is_some())
+        .unwrap();
+    let sources = token.projected.as_ref().unwrap().sources.as_ref().unwrap();
+    let audience = &sources[0].service_account_token.as_ref().unwrap().audience;
+    assert_eq!(
+        audience.as_deref(),
+        Some("http://auth-internal.team.svc:8081")
+    );
+    let has_token = |container: &Container| {
+        container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .any(|mount| mount.name == token.name)
+    };
+    assert!(has_token(&pod.init_containers.as_ref().unwrap()[0]));
+    assert!(!pod.containers.iter().any(has_token));
+}
+
+#[test]
+fn a_service_reaches_only_the_proxy() {
+    let objects =
+        build_protected_server(&json!({ "service": { "type": "NodePort", "nodePort": 30901 } }));
+    let service = objects.service.spec.unwrap();
+    assert_eq!(service.type_.as_deref(), Some("NodePort"));
+    let ports = service.ports.unwrap();
+    assert_eq!(ports.len(), 1);
+    assert_eq!((ports[0].port, ports[0].node_port), (8080, Some(30901)));
+}
+
+#[test]
+fn the_internal_port_is_never_published() {
+    let objects = build_auth_server(&json!({ "service": { "type": "LoadBalancer" } }));
+    assert_eq!(
+        objects.service.spec.unwrap().type_.as_deref(),
+        Some("LoadBalancer")
+    );
+    let internal = objects.internal_service;
+    assert_eq!(internal.name_any(), "auth-internal");
+    let spec = internal.spec.unwrap();
+    assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
+    assert_eq!(spec.ports.unwrap()[0].port, 8081);
+}
+
+#[test]
+fn a_changed_policy_leaves_the_pods_alone() {
+    let before = build_protected_server(&json!({}));
+    let after = build_protected_server(&json!({ "tools": [], "identityHeaders": true }));
+    assert_ne!(before.config_map, after.config_map);
+    assert_eq!(before.deployment, after.deployment);
+}
+
+#[test]
+fn a_changed_setting_or_secret_restarts_the_authserver() {
+    let annotation = |objects: AuthServerObjects| {
+        let template = objects.deployment.spec.unwrap().template;
+        template.metadata.unwrap().annotations.unwrap()[CONFIG_HASH].clone()
+    };
+    let before = annotation(build_auth_server(&json!({})));
+    assert_eq!(before, annotation(build_auth_server(&json!({}))));
+    let settings = json!({ "tokens": { "accessTokenSeconds": 60 } });
+    assert_ne!(before, annotation(build_auth_server(&settings)));
+    assert_ne!(
+        before,
+        annotation(build_auth_server_with(&json!({}), "other"))
+    );
+}
+
+#[test]
+fn memory_is_never_served_by_two_pods_at_once() {
+    let strategy = |objects: AuthServerObjects| {
+        objects
+            .deployment
+            .spec
+            .unwrap()
+            .strategy
+            .unwrap()
+            .type_
+            .unwrap()
+    };
+    assert_eq!(strategy(build_auth_server(&json!({}))), "Recreate");
+    assert_eq!(strategy(build_auth_server(&managed())), "RollingUpdate");
+}
+
+#[test]
+fn a_disruption_budget_is_for_several_replicas() {
+    assert!(build_auth_server(&json!({})).disruption_budget.is_none());
+    let mut changes = managed();
+    changes["replicas"] = json!(2);
+    assert!(build_auth_server(&changes).disruption_budget.is_some());
+}
+
+#[test]
+fn postgres_comes_only_when_it_is_asked_for() {
+    assert!(build_auth_server(&json!({})).postgres.is_none());
+    let by_secret = json!({ "storage": { "postgres": { "secretRef": { "name": "db-app" } } } });
+    let objects = build_auth_server(&by_secret);
+    assert!(objects.postgres.is_none());
+    let volumes = auth_server_pod(&objects).volumes.unwrap();
+    let secret = volumes
+        .iter()
+        .find(|v| v.name == "postgres")
+        .unwrap()
+        .secret
+        .clone()
+        .unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("db-app"));
+    assert_eq!(secret.items.unwrap()[0].key, "uri");
+}
+
+#[test]
+fn postgres_is_initialised_from_the_secret_that_the_authserver_reads() {
+    let object = auth_server_with(&managed());
+    let owner = Owner::of(&object).unwrap();
+    let data = postgres::secret(&owner, "p4ss").data.unwrap();
+    let text = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
+    assert_eq!(
+        text("uri"),
+        "postgres://mcpauth:p4ss@auth-postgres.team.svc:5432/mcpauth"
+    );
+    assert_eq!(text("password"), "p4ss");
+    let pod = postgres_pod();
+    let env = pod.containers[0].env.as_ref().unwrap();
+    let value = |name: &str| {
+        env.iter()
+            .find(|v| v.name == name)
+            .unwrap()
+            .value
+            .clone()
+            .unwrap()
+    };
+    assert_eq!(value("POSTGRES_USER"), text("username"));
+    assert_eq!(value("POSTGRES_DB"), text("dbname"));
+    assert!(value("PGDATA").starts_with("/var/lib/postgresql/data/"));
+    let volume = pod
+        .volumes
+        .iter()
+        .flatten()
+        .find(|v| v.name == "password")
+        .unwrap();
+    assert_eq!(
+        volume.secret.as_ref().unwrap().secret_name.as_deref(),
+        Some("auth-postgres")
+    );
+}
+
+#[test]
+fn children_belong_to_their_owner() {
+    let objects = build_auth_server(&managed());
+    for meta in [
+        objects.service_account.meta(),
+        objects.config_map.meta(),
+        objects.deployment.meta(),
+        objects.service.meta(),
+        objects.internal_service.meta(),
+        objects.postgres.as_ref().unwrap().stateful_set.meta(),
+        objects.postgres.as_ref().unwrap().service.meta(),
+    ] {
+        let owner = &meta.owner_references.as_ref().unwrap()[0];
+        assert_eq!(
+            (owner.kind.as_str(), owner.controller),
+            ("McpAuthServer", Some(true))
+        );
+        assert_eq!(meta.namespace.as_deref(), Some("team"));
+        let labels = meta.labels.as_ref().unwrap();
+        assert_eq!(labels["app.kubernetes.io/instance"], "auth");
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "mcp-auth-operator");
+    }
+    // A cluster-scoped child of a namespaced owner would be garbage-collected at once.
+    assert_eq!(objects.token_review_binding.name_any(), "mcpauth:team:auth");
+    assert!(
+        objects
+            .token_review_binding
+            .meta()
+            .owner_references
+            .is_none()
+    );
+}
+
+#[test]
+fn names_at_the_length_limit_give_valid_children() {
+    let mut object = auth_server_with(&managed());
+    object.metadata.name = Some("a".repeat(43));
+    let owner = Owner::of(&object).unwrap();
+    let inputs = AuthServerInputs {
+        images: &images(),
+        admins: Vec::new(),
+        secrets_hash: "",
+    };
+    let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
+    assert!(objects.internal_service.name_any().len() <= 63);
+    // Pods of a StatefulSet carry its name and a hash of eleven characters in one label.
+    assert!(objects.postgres.unwrap().stateful_set.name_any().len() <= 52);
+}
+
+#[test]
+fn the_keys_secret_is_what_the_authserver_reads() {
+    let object = auth_server_with(&json!({}));
+    let secret = auth_server::keys_secret(&Owner::of(&object).unwrap(), &[0; 32]);
+    let pepper = String::from_utf8(secret.data.unwrap()["pepper"].0.clone()).unwrap();
+    assert_eq!(pepper, format!("1:{}=\n", "A".repeat(43)));
+}
+
+#[test]
+fn a_public_client_has_no_secret() {
+    let client = |method: &str| {
+        let spec = json!({
+            "authServerRef": { "name": "auth" },
+            "clientName": "x",
+            "tokenEndpointAuthMethod": method,
+            "redirectUris": ["http://localhost/callback"],
+        });
+        with_meta(McpOAuthClient::new(
+            "robot",
+            serde_json::from_value(spec).unwrap(),
+        ))
+    };
+    let public = client("none");
+    assert_eq!(
+        registration::client(&public.spec, Vec::new(), Some("s")).client_secret,
+        None
+    );
+    let confidential = client("client_secret_basic");
+    let registered = registration::client(&confidential.spec, Vec::new(), Some("s3cr3t"));
+    assert_eq!(registered.client_secret.as_deref(), Some("s3cr3t"));
+    assert!(!format!("{registered:?}").contains("s3cr3t"));
+    let owner = Owner::of(&confidential).unwrap();
+    let secret = oauth_client::secret(
+        &owner,
+        &confidential.spec,
+        Some("s3cr3t"),
+        "http://localhost:9000",
+    );
+    assert_eq!(secret.name_any(), "robot-oauth-client");
+    let data = secret.data.unwrap();
+    assert_eq!(data["client_id"].0, b"team_robot");
+    assert_eq!(data["token_endpoint"].0, b"http://localhost:9000/token");
+}
+
+#[test]
+fn the_hash_tells_parts_apart() {
+    assert_ne!(
+        hash([b"ab".as_slice(), b"c"]),
+        hash([b"a".as_slice(), b"bc"])
+    );
+    assert_eq!(hash([b"ab".as_slice()]).len(), 32);
+}
