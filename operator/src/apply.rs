@@ -1,0 +1,437 @@
+//! Writing children: never over what is not ours, never without need.
+//!
+//! The first write of a child is a `create`, which fails where something of that name exists. Later writes
+//! are server-side applies that carry the UID. A child whose desired state is the one applied before, and
+//! which nobody has touched since, is not written at all; its own controller writing its status does not
+//! count as touching.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::metrics::Metrics;
+
+/// The annotation with the hash of what was applied.
+pub const HASH: &str = "mcpauth.io/desired-hash";
+/// The annotation with the owner's UID, on what cannot have an owner reference: cluster-scoped objects.
+pub const OWNER_UID: &str = "mcpauth.io/owner-uid";
+
+/// What the kinds that we write have in common.
+pub trait Child:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+{
+}
+impl<T> Child for T where
+    T: Resource<DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// How a child shows whose it is.
+#[derive(Clone, Debug)]
+pub enum Tie {
+    /// By its controller owner reference: children in the owner's namespace.
+    Controller(OwnerReference),
+    /// By the annotation [`OWNER_UID`]: cluster-scoped children.
+    Annotation(String),
+}
+
+impl Tie {
+    fn holds(&self, meta: &ObjectMeta) -> bool {
+        match self {
+            Self::Controller(owner) => meta
+                .owner_references
+                .iter()
+                .flatten()
+                .any(|o| o.controller == Some(true) && o.uid == owner.uid),
+            Self::Annotation(uid) => {
+                meta.annotations.as_ref().and_then(|a| a.get(OWNER_UID)) == Some(uid)
+            }
+        }
+    }
+
+    fn put_on(&self, meta: &mut ObjectMeta) {
+        match self {
+            Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),
+            Self::Annotation(uid) => {
+                meta.annotations
+                    .get_or_insert_default()
+                    .insert(OWNER_UID.to_owned(), uid.clone());
+            }
+        }
+    }
+}
+
+/// Why a child was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An object of that name exists and is not ours.
+    #[error(
+        "{kind} {name} exists and belongs to something else, so it is left alone: \
+         remove it, or give this object another name"
+    )]
+    NameConflict {
+        /// The child's kind.
+        kind: String,
+        /// The child's name.
+        name: String,
+    },
+    /// The API server refused, or did not answer.
+    #[error("{kind} {name}: {}", explain(source))]
+    Api {
+        /// The child's kind.
+        kind: String,
+        /// The child's name.
+        name: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The child cannot be written as JSON.
+    #[error("cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Writes the children of one controller.
+pub struct Applier<'a> {
+    /// The field manager: one for each controller.
+    pub manager: &'static str,
+    /// What was written before.
+    pub written: &'a Written,
+    /// Where writes are counted.
+    pub metrics: &'a Metrics,
+}
+
+/// How each child looked after its last write by this process, so that changes made by others show.
+/// Without an entry (after a restart) one apply finds out; the API server makes nothing of it when
+/// nothing changed.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<HashMap<String, String>>);
+
+impl Written {
+    fn is(&self, uid: &str, fingerprint: &str) -> bool {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(uid).is_some_and(|f| f == fingerprint)
+    }
+
+    fn set(&self, uid: String, fingerprint: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid, fingerprint);
+    }
+
+    fn forget(&self, uid: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+}
+
+impl Applier<'_> {
+    /// Makes the child what `desired` says and gives it as the API server has it, status included.
+    ///
+    /// # Errors
+    /// [`ApplyError::NameConflict`] when an object of that name is not `tie`'s: nothing is written then.
+    pub async fn apply<K: Child>(
+        &self,
+        api: &Api<K>,
+        tie: &Tie,
+        desired: K,
+    ) -> Result<K, ApplyError> {
+        let desired = prepare(tie, desired)?;
+        let name = desired.name_any();
+        let at = |source| api_error::<K>(&name, source);
+        let Some(live) = api.get_opt(&name).await.map_err(at)? else {
+            return self.create(api, desired).await;
+        };
+        refuse_foreign(tie, &live)?;
+        let uid = live.uid().unwrap_or_default();
+        let same_hash = live.annotations().get(HASH) == desired.annotations().get(HASH);
+        if same_hash && self.written.is(&uid, &fingerprint(&live)?) {
+            return Ok(live);
+        }
+        if live.meta().deletion_timestamp.is_some() {
+            // It is made anew when it is gone; its deletion event says when.
+            return Ok(live);
+        }
+        self.own_by_apply(api, &live).await.map_err(at)?;
+
+        let mut body = desired;
+        body.meta_mut().uid = Some(uid.clone());
+        let params = PatchParams::apply(self.manager).force();
+        self.metrics.write(self.manager, "apply");
+        let live = api
+            .patch(&name, &params, &Patch::Apply(&body))
+            .await
+            .map_err(at)?;
+        self.written.set(uid, fingerprint(&live)?);
+        Ok(live)
+    }
+
+    /// Gives the Secret as it is; makes it by `generate` when there is none. A Secret that exists is never
+    /// written, and one that could not be read is not taken for a missing one.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn create_once(
+        &self,
+        api: &Api<Secret>,
+        tie: &Tie,
+        name: &str,
+        generate: impl FnOnce() -> Secret + Send,
+    ) -> Result<Secret, ApplyError> {
+        match api
+            .get_opt(name)
+            .await
+            .map_err(|e| api_error::<Secret>(name, e))?
+        {
+            Some(live) => refuse_foreign(tie, &live).map(|()| live),
+            None => self.create(api, prepare(tie, generate())?).await,
+        }
+    }
+
+    async fn create<K: Child>(&self, api: &Api<K>, desired: K) -> Result<K, ApplyError> {
+        let params = PostParams {
+            field_manager: Some(self.manager.to_owned()),
+            ..PostParams::default()
+        };
+        self.metrics.write(self.manager, "create");
+        let live = api
+            .create(&params, &desired)
+            .await
+            .map_err(|e| api_error::<K>(&desired.name_any(), e))?;
+        self.written
+            .set(live.uid().unwrap_or_default(), fingerprint(&live)?);
+        Ok(live)
+    }
+
+    /// Deletes the child if it exists and is `tie`'s.
+    ///
+    /// # Errors
+    /// [`ApplyError::Api`] when the API server refuses or does not answer.
+    pub async fn delete<K: Child>(
+        &self,
+        api: &Api<K>,
+        tie: &Tie,
+        name: &str,
+    ) -> Result<(), ApplyError> {
+        let at = |source| api_error::<K>(name, source);
+        let Some(live) = api.get_opt(name).await.map_err(at)? else {
+            return Ok(());
+        };
+        if !tie.holds(live.meta()) || live.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let uid = live.uid();
+        self.written.forget(uid.as_deref().unwrap_or_default());
+        let params = kube::api::DeleteParams {
+            preconditions: Some(Preconditions {
+                uid,
+                resource_version: None,
+            }),
+            ..kube::api::DeleteParams::background()
+        };
+        self.metrics.write(self.manager, "delete");
+        match api.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_code(&error, 404) => Ok(()),
+            Err(error) => Err(at(error)),
+        }
+    }
+
+    /// After a `create` the fields are ours by "update". Applying would leave them so, and a field that we
+    /// no longer want would stay; so what we own by update becomes owned by apply first.
+    async fn own_by_apply<K: Child>(&self, api: &Api<K>, live: &K) -> Result<(), kube::Error> {
+        let mut entries = live.managed_fields().to_vec();
+        let mut changed = false;
+        for entry in &mut entries {
+            let ours =
+                entry.manager.as_deref() == Some(self.manager) && entry.subresource.is_none();
+            if ours && entry.operation.as_deref() == Some("Update") {
+                entry.operation = Some("Apply".to_owned());
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": {
+            "managedFields": entries,
+            "resourceVersion": live.resource_version(),
+        }});
+        self.metrics.write(self.manager, "patch");
+        api.patch_metadata(
+            &live.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// `desired` with its owner and its hash.
+fn prepare<K: Child>(tie: &Tie, mut desired: K) -> Result<K, ApplyError> {
+    tie.put_on(desired.meta_mut());
+    let hash = sha256(&serde_json::to_vec(&desired)?);
+    desired.annotations_mut().insert(HASH.to_owned(), hash);
+    Ok(desired)
+}
+
+fn refuse_foreign<K: Child>(tie: &Tie, live: &K) -> Result<(), ApplyError> {
+    if tie.holds(live.meta()) {
+        return Ok(());
+    }
+    Err(ApplyError::NameConflict {
+        kind: K::kind(&()).into_owned(),
+        name: live.name_any(),
+    })
+}
+
+fn api_error<K: Child>(name: &str, source: kube::Error) -> ApplyError {
+    ApplyError::Api {
+        kind: K::kind(&()).into_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    }
+}
+
+/// The hash of all that a person could have changed: everything but the status and what the API server
+/// counts and records itself.
+fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> {
+    let mut value = serde_json::to_value(live)?;
+    if let Some(object) = value.as_object_mut() {
+        object.remove("status");
+        if let Some(Value::Object(meta)) = object.get_mut("metadata") {
+            for field in ["resourceVersion", "managedFields", "generation"] {
+                meta.remove(field);
+            }
+        }
+    }
+    Ok(sha256(&serde_json::to_vec(&value)?))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest::digest(&digest::SHA256, bytes)
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+/// What the API server said, without what a person has no use for.
+pub fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the API server answered with this HTTP status.
+pub fn is_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn owner(uid: &str) -> OwnerReference {
+        OwnerReference {
+            uid: uid.into(),
+            controller: Some(true),
+            kind: "McpAuthServer".into(),
+            name: "auth".into(),
+            ..OwnerReference::default()
+        }
+    }
+
+    fn config_map() -> ConfigMap {
+        serde_json::from_value(json!({
+            "metadata": { "name": "c", "namespace": "n", "resourceVersion": "1", "generation": 1 },
+            "data": { "a": "1" }
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_the_controller_reference_with_our_uid_makes_a_child_ours() {
+        let tie = Tie::Controller(owner("u1"));
+        let mut meta = ObjectMeta::default();
+        assert!(!tie.holds(&meta));
+        meta.owner_references = Some(vec![owner("u2")]);
+        assert!(!tie.holds(&meta));
+        meta.owner_references = Some(vec![OwnerReference {
+            controller: None,
+            ..owner("u1")
+        }]);
+        assert!(!tie.holds(&meta));
+        meta.owner_references = Some(vec![owner("u1")]);
+        assert!(tie.holds(&meta));
+    }
+
+    #[test]
+    fn a_cluster_scoped_child_is_tied_by_annotation() {
+        let tie = Tie::Annotation("u1".into());
+        let mut meta = ObjectMeta::default();
+        assert!(!tie.holds(&meta));
+        tie.put_on(&mut meta);
+        assert!(tie.holds(&meta));
+        assert!(!Tie::Annotation("u2".into()).holds(&meta));
+    }
+
+    #[test]
+    fn the_hash_follows_the_desired_state() {
+        let tie = Tie::Controller(owner("u1"));
+        let hash = |c: ConfigMap| prepare(&tie, c).unwrap().annotations()[HASH].clone();
+        let mut other = config_map();
+        other
+            .data
+            .get_or_insert_default()
+            .insert("b".into(), "2".into());
+        assert_eq!(hash(config_map()), hash(config_map()));
+        assert_ne!(hash(config_map()), hash(other));
+    }
+
+    #[test]
+    fn the_fingerprint_ignores_what_the_api_server_counts_and_sees_the_rest() {
+        let mut counted = config_map();
+        counted.metadata.resource_version = Some("2".into());
+        counted.metadata.generation = Some(2);
+        assert_eq!(
+            fingerprint(&config_map()).unwrap(),
+            fingerprint(&counted).unwrap()
+        );
+
+        let mut touched = config_map();
+        touched
+            .data
+            .get_or_insert_default()
+            .insert("b".into(), "2".into());
+        assert_ne!(
+            fingerprint(&config_map()).unwrap(),
+            fingerprint(&touched).unwrap()
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! What the operator is told by flags and environment.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+/// Flags of `mcp-auth-operator run`; each can be given in the environment.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Serve the resources of this namespace only; of all when left out.
+    #[arg(long, env = "WATCH_NAMESPACE", value_parser = non_empty)]
+    pub watch_namespace: Option<String>,
+    /// Image of the authorization server, for objects that name none.
+    #[arg(
+        long,
+        env = "AUTHSERVER_IMAGE",
+        default_value = "mcp-authserver:latest"
+    )]
+    pub authserver_image: String,
+    /// Image of the proxy, for objects that name none.
+    #[arg(
+        long,
+        env = "RESOURCE_PROXY_IMAGE",
+        default_value = "mcp-resource-proxy:latest"
+    )]
+    pub resource_proxy_image: String,
+    /// Image of the managed PostgreSQL, for objects that name none.
+    #[arg(long, env = "POSTGRES_IMAGE", default_value = "postgres:17")]
+    pub postgres_image: String,
+    /// How many objects of each kind are worked on at once.
+    #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Seconds after which clients and resources are put to their authorization server again, in case it
+    /// lost them.
+    #[arg(long, env = "RESYNC_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub resync_seconds: u32,
+    /// Seconds that one reconcile may take.
+    #[arg(long, env = "RECONCILE_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub reconcile_timeout_seconds: u32,
+    /// The ClusterRole that lets an authorization server review tokens.
+    #[arg(
+        long,
+        env = "TOKEN_REVIEWER_CLUSTER_ROLE",
+        default_value = "mcp-auth-token-reviewer"
+    )]
+    pub token_reviewer_cluster_role: String,
+    /// The operator's own namespace: its Lease and its ServiceAccount are there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "mcp-auth-system")]
+    pub namespace: String,
+    /// The operator's own ServiceAccount, which authorization servers admit to their admin API.
+    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "mcp-auth-operator")]
+    pub service_account: String,
+    /// What tells this replica from others: the pod's name.
+    #[arg(long, env = "POD_NAME", default_value = "mcp-auth-operator")]
+    pub identity: String,
+    /// Name of the Lease by which replicas elect their leader.
+    #[arg(long, env = "LEASE_NAME", default_value = "mcp-auth-operator")]
+    pub lease_name: String,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:9090")]
+    pub health_address: SocketAddr,
+}
+
+impl Config {
+    /// [`Self::resync_seconds`].
+    pub fn resync(&self) -> Duration {
+        Duration::from_secs(self.resync_seconds.into())
+    }
+
+    /// [`Self::reconcile_timeout_seconds`].
+    pub fn reconcile_timeout(&self) -> Duration {
+        Duration::from_secs(self.reconcile_timeout_seconds.into())
+    }
+
+    /// The principal as which authorization servers see the operator.
+    pub fn principal(&self) -> String {
+        format!(
+            "system:serviceaccount:{}:{}",
+            self.namespace, self.service_account
+        )
+    }
+}
+
+fn non_empty(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        return Err("name a namespace, or leave the option out for all namespaces".to_owned());
+    }
+    Ok(value.to_owned())
+}

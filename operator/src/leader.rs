@@ -1,0 +1,304 @@
+//! Leader election by a `coordination.k8s.io/v1` Lease.
+//!
+//! Every write carries the `resourceVersion` of the Lease that was read, so of two replicas that decide at
+//! once the API server lets one win. Whether a holder is dead is judged by how long *we* have seen its
+//! Lease unchanged, not by comparing its clock with ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, ResourceExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+
+/// How long a Lease holds after its last renewal.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A leader that could not renew for this long steps down: before anybody else may take over.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Time between two attempts.
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// What one replica does next about the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody holds it, or the holder has been silent for too long: take it.
+    Acquire,
+    /// We hold it: extend it.
+    Renew,
+    /// Somebody else holds it.
+    Wait,
+}
+
+/// Decides for `identity`, given the Lease as it was read and for how long it has been seen unchanged.
+pub fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Decision {
+    let Some(spec) = lease.and_then(|l| l.spec.as_ref()) else {
+        return Decision::Acquire;
+    };
+    match spec.holder_identity.as_deref() {
+        None | Some("") => Decision::Acquire,
+        Some(holder) if holder == identity => Decision::Renew,
+        Some(_) => {
+            let seconds = spec
+                .lease_duration_seconds
+                .and_then(|s| u64::try_from(s).ok());
+            let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs);
+            if unchanged_for > duration {
+                Decision::Acquire
+            } else {
+                Decision::Wait
+            }
+        }
+    }
+}
+
+/// The Lease as `identity` writes it for `decision` at `now`. It keeps the metadata that was read,
+/// `resourceVersion` included.
+fn desired(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Lease {
+    let mut lease = lease.unwrap_or_else(|| Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: None,
+    });
+    let before = lease.spec.take().unwrap_or_default();
+    let ours = before.holder_identity.as_deref() == Some(identity);
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+        acquire_time: if ours {
+            before.acquire_time
+        } else {
+            Some(MicroTime(now))
+        },
+        renew_time: Some(MicroTime(now)),
+        lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!ours)),
+        ..LeaseSpec::default()
+    });
+    lease
+}
+
+/// One replica's part in the election.
+pub struct Elector {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    clock: Clock,
+    /// The version last seen, and since when.
+    observed: Option<(String, Instant)>,
+}
+
+/// Why a replica is no longer the leader.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// Another replica holds the Lease.
+    #[error("the Lease is held by {0}")]
+    Taken(String),
+    /// The Lease could not be renewed in time.
+    #[error("the Lease could not be renewed in time: {0}")]
+    Deadline(String),
+}
+
+impl Elector {
+    /// `identity` must differ between replicas: the pod's name.
+    pub fn new(api: Api<Lease>, name: String, identity: String, clock: Clock) -> Self {
+        Self {
+            api,
+            name,
+            identity,
+            clock,
+            observed: None,
+        }
+    }
+
+    /// One attempt: reads the Lease, and takes or extends it when that is ours to do. Gives the holder.
+    async fn attempt(&mut self) -> Result<String, kube::Error> {
+        let lease = self.api.get_opt(&self.name).await?;
+        let seen = lease
+            .as_ref()
+            .and_then(ResourceExt::resource_version)
+            .unwrap_or_default();
+        let since = match &self.observed {
+            Some((version, since)) if *version == seen => *since,
+            _ => {
+                let now = Instant::now();
+                self.observed = Some((seen, now));
+                now
+            }
+        };
+        if decide(lease.as_ref(), &self.identity, since.elapsed()) == Decision::Wait {
+            return Ok(holder(lease.as_ref()));
+        }
+        let exists = lease.is_some();
+        let next = desired(lease, &self.name, &self.identity, (self.clock)());
+        let written = if exists {
+            self.api
+                .replace(&self.name, &PostParams::default(), &next)
+                .await?
+        } else {
+            self.api.create(&PostParams::default(), &next).await?
+        };
+        Ok(holder(Some(&written)))
+    }
+
+    /// Waits until this replica is the leader. Gives `false` when `stop` came first.
+    pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
+        loop {
+            // Dropping an attempt half way is safe: what it may have written is ours, and expires.
+            let attempt = tokio::select! {
+                () = stop.cancelled() => return false,
+                attempt = tokio::time::timeout(RENEW_DEADLINE, self.attempt()) => attempt,
+            };
+            match attempt {
+                Ok(Ok(holder)) if holder == self.identity => return true,
+                Ok(Ok(holder)) => tracing::debug!(holder, "standing by"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot read or take the leader Lease"),
+                Err(_) => tracing::warn!("the API server does not answer about the leader Lease"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY_PERIOD) => {}
+            }
+        }
+    }
+
+    /// Extends the Lease until `stop`, or until it is lost. Whoever gets `Err` must stop writing at once:
+    /// another replica may be the leader already.
+    pub async fn hold(&mut self, stop: &CancellationToken) -> Result<(), Lost> {
+        let mut renewed = Instant::now();
+        let mut problem = String::from("no attempt was made");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(RETRY_PERIOD) => {}
+            }
+            let deadline = renewed + RENEW_DEADLINE;
+            let attempted = Instant::now();
+            match tokio::time::timeout_at(deadline, self.attempt()).await {
+                Ok(Ok(holder)) if holder == self.identity => renewed = attempted,
+                Ok(Ok(holder)) => return Err(Lost::Taken(holder)),
+                Ok(Err(error)) => problem = error.to_string(),
+                Err(_) => return Err(Lost::Deadline(problem)),
+            }
+            if Instant::now() >= deadline && renewed + RENEW_DEADLINE == deadline {
+                return Err(Lost::Deadline(problem));
+            }
+        }
+    }
+
+    /// Gives the Lease up, so that another replica need not wait for it to expire. Call it after the last
+    /// write of this process.
+    pub async fn release(&mut self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            return Ok(());
+        };
+        if holder(Some(&lease)) != self.identity {
+            return Ok(());
+        }
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = None;
+        spec.renew_time = Some(MicroTime((self.clock)()));
+        self.api
+            .replace(&self.name, &PostParams::default(), &lease)
+            .await
+            .map(|_| ())
+    }
+}
+
+fn holder(lease: Option<&Lease>) -> String {
+    lease
+        .and_then(|l| l.spec.as_ref()?.holder_identity.clone())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn lease(holder: Option<&str>) -> Lease {
+        Lease {
+            metadata: ObjectMeta {
+                name: Some("l".into()),
+                resource_version: Some("7".into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: holder.map(str::to_owned),
+                lease_duration_seconds: Some(15),
+                lease_transitions: Some(3),
+                acquire_time: Some(MicroTime(Timestamp::UNIX_EPOCH)),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn takes_what_nobody_holds() {
+        assert_eq!(decide(None, "a", Duration::ZERO), Decision::Acquire);
+        assert_eq!(
+            decide(Some(&lease(None)), "a", Duration::ZERO),
+            Decision::Acquire
+        );
+        assert_eq!(
+            decide(Some(&lease(Some(""))), "a", Duration::ZERO),
+            Decision::Acquire
+        );
+        let empty = Lease {
+            spec: None,
+            ..lease(None)
+        };
+        assert_eq!(decide(Some(&empty), "a", Duration::ZERO), Decision::Acquire);
+    }
+
+    #[test]
+    fn renews_its_own_however_old() {
+        assert_eq!(
+            decide(Some(&lease(Some("a"))), "a", 100 * SECOND),
+            Decision::Renew
+        );
+    }
+
+    #[test]
+    fn waits_for_a_holder_until_it_was_silent_for_the_leases_duration() {
+        let held = lease(Some("b"));
+        assert_eq!(decide(Some(&held), "a", Duration::ZERO), Decision::Wait);
+        assert_eq!(decide(Some(&held), "a", 15 * SECOND), Decision::Wait);
+        assert_eq!(decide(Some(&held), "a", 16 * SECOND), Decision::Acquire);
+    }
+
+    #[test]
+    fn a_holder_without_a_sane_duration_gets_the_default() {
+        let mut held = lease(Some("b"));
+        for odd in [None, Some(-1)] {
+            held.spec.get_or_insert_default().lease_duration_seconds = odd;
+            assert_eq!(decide(Some(&held), "a", 14 * SECOND), Decision::Wait);
+            assert_eq!(decide(Some(&held), "a", 16 * SECOND), Decision::Acquire);
+        }
+    }
+
+    #[test]
+    fn every_write_carries_the_resource_version_it_read() {
+        let taken = desired(Some(lease(Some("b"))), "l", "a", Timestamp::UNIX_EPOCH);
+        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn taking_over_counts_a_transition_and_renewing_does_not() {
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60);
+        let taken = desired(Some(lease(Some("b"))), "l", "a", now).spec.unwrap();
+        assert_eq!(taken.lease_transitions, Some(4));
+        assert_eq!(taken.acquire_time, Some(MicroTime(now)));
+
+        let kept = desired(Some(lease(Some("a"))), "l", "a", now).spec.unwrap();
+        assert_eq!(kept.lease_transitions, Some(3));
+        assert_eq!(kept.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
+        assert_eq!(kept.renew_time, Some(MicroTime(now)));
+    }
+}

@@ -1,0 +1,226 @@
+//! Whether pods are up, and why not, in words for a condition. Pure.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use crate::status::shorten;
+
+/// What a Deployment or StatefulSet says about its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    wanted: i32,
+    updated: i32,
+    available: i32,
+    /// Whether the numbers are about the current spec.
+    current: bool,
+}
+
+impl Rollout {
+    /// What a Deployment says.
+    pub fn of_deployment(deployment: &Deployment) -> Self {
+        let status = deployment.status.clone().unwrap_or_default();
+        let old = status.replicas.unwrap_or(0) - status.updated_replicas.unwrap_or(0);
+        Self {
+            wanted: deployment
+                .spec
+                .as_ref()
+                .and_then(|s| s.replicas)
+                .unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            // Pods of the version before are up as well, and are not meant.
+            available: status.available_replicas.unwrap_or(0),
+            current: status.observed_generation >= deployment.metadata.generation && old <= 0,
+        }
+    }
+
+    /// What a StatefulSet says.
+    pub fn of_stateful_set(set: &StatefulSet) -> Self {
+        let status = set.status.clone().unwrap_or_default();
+        Self {
+            wanted: set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            available: status.ready_replicas.unwrap_or(0),
+            current: status.observed_generation >= set.metadata.generation,
+        }
+    }
+
+    /// Whether every pod that is wanted is up, and of the current version.
+    pub fn is_complete(self) -> bool {
+        self.current && self.updated >= self.wanted && self.available >= self.wanted
+    }
+
+    /// Whether some pod serves.
+    pub fn is_available(self) -> bool {
+        self.available > 0
+    }
+
+    /// The numbers in words.
+    fn describe(self) -> String {
+        if self.current && self.updated >= self.wanted {
+            format!("{} of {} pods are ready", self.available, self.wanted)
+        } else if self.available > 0 {
+            format!(
+                "a new version is being rolled out; {} pods serve",
+                self.available
+            )
+        } else {
+            "pods are being started".to_owned()
+        }
+    }
+}
+
+/// What to tell about pods that are not all up: the numbers, and the first trouble of any of `pods`.
+pub fn explain(rollout: Rollout, pods: &[Pod]) -> String {
+    let trouble = pods.iter().find_map(|pod| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        trouble_of(pod).map(|trouble| format!("; pod {name}: {trouble}"))
+    });
+    rollout.describe() + &trouble.unwrap_or_default()
+}
+
+/// Waiting reasons of a pod that is merely being started.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// Why a pod does not come up, if it says so.
+fn trouble_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten())
+        .find_map(trouble_of_container)
+        .or_else(|| {
+            let unscheduled = status.conditions.iter().flatten().find(|c| {
+                c.type_ == "PodScheduled"
+                    && c.status == "False"
+                    && c.reason.as_deref() == Some("Unschedulable")
+            })?;
+            Some(format!(
+                "cannot be scheduled: {}",
+                unscheduled.message.as_deref().unwrap_or_default()
+            ))
+        })
+}
+
+fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?;
+    let said = container
+        .last_state
+        .as_ref()
+        .and_then(|s| s.terminated.as_ref())
+        .or(state.terminated.as_ref())
+        .filter(|t| t.exit_code != 0);
+    let (reason, message) = match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => {
+            let reason = waiting
+                .reason
+                .as_deref()
+                .filter(|r| !STARTING.contains(r))?;
+            // The kubelet's own text for a crash counts seconds, which would change all the time.
+            let message = if reason == "CrashLoopBackOff" {
+                None
+            } else {
+                waiting.message.as_deref()
+            };
+            (reason, message)
+        }
+        (None, Some(ended)) if ended.exit_code != 0 => {
+            (ended.reason.as_deref().unwrap_or("Error"), None)
+        }
+        _ => return None,
+    };
+    let message = message.map(str::to_owned).or_else(|| {
+        let ended = said?;
+        let last = ended
+            .message
+            .as_deref()
+            .and_then(|m| m.trim().lines().last())
+            .unwrap_or_default();
+        Some(
+            format!("exit status {} {}", ended.exit_code, shorten(last, 300))
+                .trim_end()
+                .to_owned(),
+        )
+    });
+    let message = message.map(|m| format!(" ({m})")).unwrap_or_default();
+    Some(format!(
+        "container {} is in {reason}{message}",
+        container.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(generation: i64, status: serde_json::Value) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": { "name": "d", "generation": generation },
+            "spec": { "replicas": 2, "selector": {}, "template": {} },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn complete_only_when_all_are_updated_and_available_for_this_generation() {
+        let all = json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
+        assert!(Rollout::of_deployment(&deployment(3, all.clone())).is_complete());
+        assert!(!Rollout::of_deployment(&deployment(4, all)).is_complete());
+        for status in [
+            json!({}),
+            json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1 }),
+            json!({ "observedGeneration": 3, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3 }),
+            json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2 }),
+        ] {
+            assert!(!Rollout::of_deployment(&deployment(3, status)).is_complete());
+        }
+    }
+
+    #[test]
+    fn the_image_that_cannot_be_pulled_is_named() {
+        let pod = pod(json!({ "containerStatuses": [{
+            "name": "authserver", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x:1\"" } }
+        }]}));
+        let text = explain(Rollout::of_deployment(&deployment(1, json!({}))), &[pod]);
+        assert_eq!(
+            text,
+            "pods are being started; pod p: container authserver is in ImagePullBackOff \
+             (Back-off pulling image \"x:1\")"
+        );
+    }
+
+    #[test]
+    fn a_crash_tells_the_programs_last_words_and_not_the_kubelets_countdown() {
+        let pod = pod(json!({ "initContainerStatuses": [{
+            "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 4,
+            "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
+            "lastState": { "terminated": { "exitCode": 2, "message": "starting\nmcp-authserver: FILE: issuer: bad\n" } }
+        }]}));
+        assert_eq!(
+            trouble_of(&pod).unwrap(),
+            "container proxy is in CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_finds_no_node_says_so_and_one_that_starts_says_nothing() {
+        let stuck = pod(json!({ "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"
+        }]}));
+        assert_eq!(
+            trouble_of(&stuck).unwrap(),
+            "cannot be scheduled: 0/1 nodes"
+        );
+        let starting = pod(json!({ "containerStatuses": [{
+            "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ContainerCreating" } }
+        }]}));
+        assert_eq!(trouble_of(&starting), None);
+    }
+}
