@@ -25,7 +25,7 @@ const RATES_FULL: Decision = Decision::Refused {
 
 /// See the module.
 #[derive(Default)]
-pub struct MemoryStore(Mutex<State>);
+pub struct MemoryStore(Box<Mutex<State>>);
 
 #[derive(Default)]
 struct State {

@@ -4,6 +4,7 @@
 //! writes what they decide, all under a lock on the grant.
 
 mod memory;
+mod postgres;
 
 use crate::client::Client;
 use crate::clock::UnixTime;
@@ -15,6 +16,7 @@ use crate::resource::Resource;
 use crate::scope::Scopes;
 
 pub use memory::MemoryStore;
+pub use postgres::PostgresStore;
 
 /// Why the store did not do what it was asked. No text has the connection's URL or password in it.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,8 @@ pub struct ActiveToken {
 pub enum Store {
     /// In this process; everything is lost with it, and there is only one replica.
     Memory(MemoryStore),
+    /// In a database, for any number of replicas.
+    Postgres(PostgresStore),
 }
 
 #[expect(
@@ -142,6 +146,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
+            Self::Postgres(store) => store.ping().await,
         }
     }
 
@@ -153,6 +158,7 @@ impl Store {
     ) -> Result<Upsert, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.upsert_client(client, now)),
+            Self::Postgres(store) => store.upsert_client(client, now).await,
         }
     }
 
@@ -160,6 +166,7 @@ impl Store {
     pub async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.client(client_id)),
+            Self::Postgres(store) => store.client(client_id).await,
         }
     }
 
@@ -171,6 +178,7 @@ impl Store {
                 store.touch_client(client_id, now);
                 Ok(())
             }
+            Self::Postgres(store) => store.touch_client(client_id, now).await,
         }
     }
 
@@ -181,6 +189,7 @@ impl Store {
                 store.delete_client(client_id);
                 Ok(())
             }
+            Self::Postgres(store) => store.delete_client(client_id).await,
         }
     }
 
@@ -189,6 +198,7 @@ impl Store {
     pub async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
         match self {
             Self::Memory(store) => store.upsert_resource(resource),
+            Self::Postgres(store) => store.upsert_resource(resource).await,
         }
     }
 
@@ -196,6 +206,7 @@ impl Store {
     pub async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.resource(id)),
+            Self::Postgres(store) => store.resource(id).await,
         }
     }
 
@@ -203,6 +214,7 @@ impl Store {
     pub async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.resources()),
+            Self::Postgres(store) => store.resources().await,
         }
     }
 
@@ -213,6 +225,7 @@ impl Store {
                 store.delete_resource(id);
                 Ok(())
             }
+            Self::Postgres(store) => store.delete_resource(id).await,
         }
     }
 
@@ -226,6 +239,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => store.create_authorization(grant, code, now),
+            Self::Postgres(store) => store.create_authorization(grant, code, now).await,
         }
     }
 
@@ -237,6 +251,7 @@ impl Store {
     ) -> Result<Result<Issued, Refusal>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.redeem_code(redemption, now)),
+            Self::Postgres(store) => store.redeem_code(redemption, now).await,
         }
     }
 
@@ -248,6 +263,7 @@ impl Store {
     ) -> Result<Result<Issued, Refusal>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.refresh(refresh, now)),
+            Self::Postgres(store) => store.refresh(refresh, now).await,
         }
     }
 
@@ -259,6 +275,7 @@ impl Store {
     ) -> Result<Option<Grant>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.grant_of_refresh_token(hashes, now)),
+            Self::Postgres(store) => store.grant_of_refresh_token(hashes, now).await,
         }
     }
 
@@ -272,6 +289,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => store.issue_access_token(grant, access_token, now),
+            Self::Postgres(store) => store.issue_access_token(grant, access_token, now).await,
         }
     }
 
@@ -283,6 +301,7 @@ impl Store {
     ) -> Result<Option<ActiveToken>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.introspect(hashes, now)),
+            Self::Postgres(store) => store.introspect(hashes, now).await,
         }
     }
 
@@ -298,6 +317,7 @@ impl Store {
                 store.revoke_access_token(hashes, client_id);
                 Ok(())
             }
+            Self::Postgres(store) => store.revoke_access_token(hashes, client_id).await,
         }
     }
 
@@ -312,6 +332,7 @@ impl Store {
                 store.revoke_refresh_token(hashes, client_id);
                 Ok(())
             }
+            Self::Postgres(store) => store.revoke_refresh_token(hashes, client_id).await,
         }
     }
 
@@ -322,6 +343,7 @@ impl Store {
                 store.revoke_grant(id);
                 Ok(())
             }
+            Self::Postgres(store) => store.revoke_grant(id).await,
         }
     }
 
@@ -330,6 +352,7 @@ impl Store {
     pub async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.signing_key_or(sealed)),
+            Self::Postgres(store) => store.signing_key_or(&sealed).await,
         }
     }
 
@@ -345,6 +368,7 @@ impl Store {
         let key = digest(&[client_id, jti]);
         match self {
             Self::Memory(store) => Ok(store.remember_assertion(key, expires_at, now)),
+            Self::Postgres(store) => store.remember_assertion(key, expires_at, now).await,
         }
     }
 
@@ -360,6 +384,7 @@ impl Store {
         let key = digest(&[rule, subject]);
         match self {
             Self::Memory(store) => Ok(store.hit(key, limit, now)),
+            Self::Postgres(store) => store.hit(key, limit, now).await,
         }
     }
 
@@ -374,6 +399,7 @@ impl Store {
         let key = digest(&[rule, subject]);
         match self {
             Self::Memory(store) => Ok(store.peek(key, limit, now)),
+            Self::Postgres(store) => store.peek(key, limit, now).await,
         }
     }
 
@@ -390,6 +416,7 @@ impl Store {
                 store.remove_expired(unused_since, now);
                 Ok(false)
             }
+            Self::Postgres(store) => store.remove_expired(unused_since, now).await,
         }
     }
 }

@@ -1,0 +1,104 @@
+//! Clients.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::super::{StoreError, Upsert};
+use super::PostgresStore;
+use crate::client::{Client, ClientOrigin};
+use crate::clock::UnixTime;
+use crate::pepper::KeyedHash;
+
+impl PostgresStore {
+    pub(in super::super) async fn upsert_client(
+        &self,
+        client: &Client,
+        now: UnixTime,
+    ) -> Result<Upsert, StoreError> {
+        let before = self.client(&client.client_id).await?;
+        if before.as_ref() == Some(client) {
+            return Ok(Upsert::Unchanged);
+        }
+        let metadata = to_json(&client.metadata)?;
+        sqlx::query(
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at)
+             VALUES ($1, $2, $3::jsonb, $4, $5)
+             ON CONFLICT (client_id) DO UPDATE SET
+                 origin = EXCLUDED.origin,
+                 metadata = EXCLUDED.metadata,
+                 secret_hash = EXCLUDED.secret_hash",
+        )
+        .bind(&client.client_id)
+        .bind(client.origin.as_str())
+        .bind(metadata)
+        .bind(client.secret_hash.map(|hash| hash.as_bytes().to_vec()))
+        .bind(now.as_millis())
+        .execute(&self.pool)
+        .await?;
+        Ok(match before {
+            None => Upsert::Created,
+            Some(_) => Upsert::Updated,
+        })
+    }
+
+    pub(in super::super) async fn client(
+        &self,
+        client_id: &str,
+    ) -> Result<Option<Client>, StoreError> {
+        sqlx::query(
+            "SELECT client_id, origin, metadata::text, secret_hash FROM clients
+             WHERE client_id = $1",
+        )
+        .bind(client_id)
+        .fetch_optional(&self.pool)
+        .await?
+        .map(|row| read_client(&row))
+        .transpose()
+    }
+
+    pub(in super::super) async fn touch_client(
+        &self,
+        client_id: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE clients SET last_used_at = $2
+             WHERE client_id = $1 AND last_used_at < $2 - 3600000",
+        )
+        .bind(client_id)
+        .bind(now.as_millis())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    pub(in super::super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM clients WHERE client_id = $1")
+            .bind(client_id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+fn read_client(row: &PgRow) -> Result<Client, StoreError> {
+    let origin: &str = row.try_get("origin")?;
+    let secret_hash: Option<&[u8]> = row.try_get("secret_hash")?;
+    let invalid = |column| StoreError::Internal(format!("a client's {column} does not read"));
+    Ok(Client {
+        client_id: row.try_get("client_id")?,
+        origin: ClientOrigin::parse(origin).ok_or_else(|| invalid("origin"))?,
+        metadata: from_json(row.try_get("metadata")?)?,
+        secret_hash: secret_hash
+            .map(|bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid("secret_hash")))
+            .transpose()?,
+    })
+}
+
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Internal(error.to_string()))
+}

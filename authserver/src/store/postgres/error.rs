@@ -1,0 +1,100 @@
+//! What a failure of the database means to us. The codes are SQLSTATE (PostgreSQL, appendix A).
+
+use sqlx::migrate::MigrateError;
+
+use super::super::StoreError;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &error {
+            E::Database(database) => {
+                let code = database.code().unwrap_or_default();
+                from_code(&code, database.message())
+            }
+            E::PoolTimedOut => Self::Unavailable("no connection became free in time".into()),
+            E::Tls(_) => {
+                Self::Misconfigured(format!("{error}; check sslmode and sslrootcert in its URL"))
+            }
+            E::Io(_) | E::Protocol(_) | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
+                Self::Unavailable(error.to_string())
+            }
+            E::Configuration(_) => {
+                Self::Misconfigured("its URL has a parameter with a wrong value".into())
+            }
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                match Self::from(error) {
+                    // A table that is already there, or the like.
+                    Self::Internal(text) | Self::Conflict(text) => Self::Misconfigured(format!(
+                        "creating the tables failed ({text}); give it a database of its own"
+                    )),
+                    other => other,
+                }
+            }
+            other => Self::Misconfigured(format!(
+                "{other}; the database was made by another build, give it one of its own"
+            )),
+        }
+    }
+}
+
+fn from_code(code: &str, message: &str) -> StoreError {
+    let hint = match code {
+        "28000" | "28P01" => "check user and password in its URL",
+        "3D000" => "create the database, or correct its name in the URL",
+        "42501" => "grant the user CREATE on the schema and all rights on its tables",
+        "42P01" | "42703" | "3F000" => {
+            "tables are missing; restart this server, which creates them, or restore the backup"
+        }
+        "25006" => "it is read-only; point the URL to the primary",
+        _ => return without_hint(code, message),
+    };
+    StoreError::Misconfigured(format!("{message} (SQLSTATE {code}): {hint}"))
+}
+
+fn without_hint(code: &str, message: &str) -> StoreError {
+    let text = format!("{message} (SQLSTATE {code})");
+    match code.get(..2) {
+        // Foreign key and unique violation.
+        Some("23") if matches!(code, "23503" | "23505") => StoreError::Conflict(text),
+        // Connection, serialization and deadlock, resources, operator's intervention, system.
+        Some("08" | "40" | "53" | "57" | "58") => StoreError::Unavailable(text),
+        // Waiting for a lock.
+        Some("55") => StoreError::Unavailable(text),
+        _ => StoreError::Internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_from_a_mistake() {
+        for code in [
+            "57P01", "57P03", "53300", "40P01", "40001", "08006", "55P03",
+        ] {
+            assert!(
+                matches!(from_code(code, "m"), StoreError::Unavailable(_)),
+                "{code}"
+            );
+        }
+        for code in ["28P01", "3D000", "42501", "42P01", "25006"] {
+            assert!(
+                matches!(from_code(code, "m"), StoreError::Misconfigured(_)),
+                "{code}"
+            );
+        }
+        assert!(matches!(from_code("23505", "m"), StoreError::Conflict(_)));
+        assert!(matches!(from_code("42601", "m"), StoreError::Internal(_)));
+        assert!(matches!(from_code("", "m"), StoreError::Internal(_)));
+    }
+}

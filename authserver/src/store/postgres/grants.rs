@@ -1,0 +1,331 @@
+//! Families of tokens: what begins, refreshes and ends them.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::super::{CodeRedemption, Issued, NewToken, Refresh, StoreError, reference_gone};
+use super::{PostgresStore, as_slices, read_time};
+use crate::clock::UnixTime;
+use crate::code::{Code, CodeVerdict, NewCode};
+use crate::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use crate::pepper::KeyedHash;
+use crate::scope::Scopes;
+
+impl PostgresStore {
+    pub(in super::super) async fn create_authorization(
+        &self,
+        grant: NewGrant,
+        code: &NewCode,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let grant = Grant::new(grant, now, code.expires_at);
+        let mut transaction = self.pool.begin().await?;
+        insert_grant(&mut transaction, &grant).await?;
+        sqlx::query(
+            "INSERT INTO authorization_codes
+                 (hash, grant_id, redirect_uri, code_challenge, nonce, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(code.hash.as_bytes())
+        .bind(grant.id.as_bytes())
+        .bind(&code.redirect_uri)
+        .bind(&code.code_challenge)
+        .bind(&code.nonce)
+        .bind(code.expires_at.as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in super::super) async fn redeem_code(
+        &self,
+        redemption: &CodeRedemption<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some((mut grant, hash, code)) =
+            lock_by_code(&mut transaction, redemption.hashes).await?
+        else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        let outcome = match code.redeem(&grant, &redemption.attempt, now) {
+            CodeVerdict::Accept => {
+                use_code(&mut transaction, &hash).await?;
+                grant.expires_at = redemption.grant_expires_at;
+                update_grant(&mut transaction, &grant).await?;
+                let issued = Issued::new(&grant, None, redemption.access_token, code.nonce);
+                insert_access_token(&mut transaction, &issued, redemption.access_token, now)
+                    .await?;
+                if let Some(token) = redemption.refresh_token {
+                    insert_refresh_token(&mut transaction, &grant, token).await?;
+                }
+                Ok(issued)
+            }
+            CodeVerdict::Refuse(refusal) => Err(refusal),
+            CodeVerdict::Count => {
+                count_attempt(&mut transaction, &hash).await?;
+                Err(Refusal::CodeVerifier)
+            }
+            CodeVerdict::Revoke => {
+                delete_grant(&mut *transaction, grant.id).await?;
+                Err(Refusal::Reused)
+            }
+        };
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    pub(in super::super) async fn refresh(
+        &self,
+        refresh: &Refresh<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some((mut grant, token)) =
+            lock_by_refresh_token(&mut transaction, refresh.hashes).await?
+        else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        match token.refresh(&grant, &refresh.attempt, now) {
+            RefreshVerdict::Rotate => grant.rotate(now),
+            RefreshVerdict::Sibling => grant.siblings += 1,
+            RefreshVerdict::Refuse(refusal) => return Ok(Err(refusal)),
+            RefreshVerdict::Revoke => {
+                delete_grant(&mut *transaction, grant.id).await?;
+                transaction.commit().await?;
+                return Ok(Err(Refusal::Reused));
+            }
+        }
+        update_grant(&mut transaction, &grant).await?;
+        let issued = Issued::new(&grant, refresh.attempt.scopes, refresh.access_token, None);
+        insert_access_token(&mut transaction, &issued, refresh.access_token, now).await?;
+        insert_refresh_token(&mut transaction, &grant, refresh.refresh_token).await?;
+        transaction.commit().await?;
+        Ok(Ok(issued))
+    }
+
+    pub(in super::super) async fn grant_of_refresh_token(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<Grant>, StoreError> {
+        sqlx::query(
+            "SELECT g.* FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id
+             WHERE t.hash = ANY($1) AND t.expires_at > $2 AND g.expires_at > $2",
+        )
+        .bind(as_slices(hashes))
+        .bind(now.as_millis())
+        .fetch_optional(&self.pool)
+        .await?
+        .map(|row| read_grant(&row))
+        .transpose()
+    }
+
+    pub(in super::super) async fn issue_access_token(
+        &self,
+        grant: NewGrant,
+        access_token: NewToken,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let grant = Grant::new(grant, now, access_token.expires_at);
+        let issued = Issued::new(&grant, None, access_token, None);
+        let mut transaction = self.pool.begin().await?;
+        insert_grant(&mut transaction, &grant).await?;
+        insert_access_token(&mut transaction, &issued, access_token, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in super::super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
+        delete_grant(&self.pool, id).await
+    }
+}
+
+async fn lock_by_code(
+    connection: &mut PgConnection,
+    hashes: &[KeyedHash],
+) -> Result<Option<(Grant, KeyedHash, Code)>, StoreError> {
+    let grant = sqlx::query(
+        "SELECT * FROM grants
+         WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1)) FOR UPDATE",
+    )
+    .bind(as_slices(hashes))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(grant) = grant else {
+        return Ok(None);
+    };
+    // Read now that the grant is locked: whoever held the lock may have used the code.
+    let row = sqlx::query("SELECT * FROM authorization_codes WHERE hash = ANY($1)")
+        .bind(as_slices(hashes))
+        .fetch_one(connection)
+        .await?;
+    let code = Code {
+        redirect_uri: row.try_get("redirect_uri")?,
+        code_challenge: row.try_get("code_challenge")?,
+        nonce: row.try_get("nonce")?,
+        expires_at: read_time(&row, "expires_at")?,
+        attempts: row.try_get("attempts")?,
+        used: row.try_get("used")?,
+    };
+    Ok(Some((read_grant(&grant)?, read_hash(&row)?, code)))
+}
+
+async fn lock_by_refresh_token(
+    connection: &mut PgConnection,
+    hashes: &[KeyedHash],
+) -> Result<Option<(Grant, RefreshToken)>, StoreError> {
+    let grant = sqlx::query(
+        "SELECT * FROM grants
+         WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1)) FOR UPDATE",
+    )
+    .bind(as_slices(hashes))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(grant) = grant else {
+        return Ok(None);
+    };
+    // Expired tokens are removed without a lock on their grant.
+    let token = sqlx::query("SELECT * FROM refresh_tokens WHERE hash = ANY($1)")
+        .bind(as_slices(hashes))
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = token else {
+        return Ok(None);
+    };
+    let token = RefreshToken {
+        generation: row.try_get("generation")?,
+        expires_at: read_time(&row, "expires_at")?,
+    };
+    Ok(Some((read_grant(&grant)?, token)))
+}
+
+async fn use_code(connection: &mut PgConnection, hash: &KeyedHash) -> Result<(), StoreError> {
+    sqlx::query("UPDATE authorization_codes SET used = true WHERE hash = $1")
+        .bind(hash.as_bytes())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn count_attempt(connection: &mut PgConnection, hash: &KeyedHash) -> Result<(), StoreError> {
+    sqlx::query("UPDATE authorization_codes SET attempts = attempts + 1 WHERE hash = $1")
+        .bind(hash.as_bytes())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO grants (id, subject, client_id, resource, scopes, generation, rotated_at,
+                             siblings, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(grant.id.as_bytes())
+    .bind(&grant.subject)
+    .bind(&grant.client_id)
+    .bind(&grant.resource)
+    .bind(grant.scopes.to_string())
+    .bind(grant.generation)
+    .bind(grant.rotated_at.as_millis())
+    .bind(grant.siblings)
+    .bind(grant.expires_at.as_millis())
+    .execute(connection)
+    .await
+    .map_err(|error| match StoreError::from(error) {
+        StoreError::Conflict(_) => reference_gone(),
+        other => other,
+    })?;
+    Ok(())
+}
+
+async fn update_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE grants SET generation = $2, rotated_at = $3, siblings = $4, expires_at = $5
+         WHERE id = $1",
+    )
+    .bind(grant.id.as_bytes())
+    .bind(grant.generation)
+    .bind(grant.rotated_at.as_millis())
+    .bind(grant.siblings)
+    .bind(grant.expires_at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn delete_grant(executor: impl sqlx::PgExecutor<'_>, id: GrantId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM grants WHERE id = $1")
+        .bind(id.as_bytes())
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+async fn insert_access_token(
+    connection: &mut PgConnection,
+    issued: &Issued,
+    token: NewToken,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO access_tokens (hash, grant_id, scopes, issued_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(token.hash.as_bytes())
+    .bind(issued.grant.id.as_bytes())
+    .bind(issued.scopes.to_string())
+    .bind(now.as_millis())
+    .bind(issued.access_expires_at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_refresh_token(
+    connection: &mut PgConnection,
+    grant: &Grant,
+    token: NewToken,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO refresh_tokens (hash, grant_id, generation, expires_at)
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(token.hash.as_bytes())
+    .bind(grant.id.as_bytes())
+    .bind(grant.generation)
+    .bind(token.expires_at.min(grant.expires_at).as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
+    Ok(Grant {
+        id: read_grant_id(row, "id")?,
+        subject: row.try_get("subject")?,
+        client_id: row.try_get("client_id")?,
+        resource: row.try_get("resource")?,
+        scopes: read_scopes(row)?,
+        generation: row.try_get("generation")?,
+        rotated_at: read_time(row, "rotated_at")?,
+        siblings: row.try_get("siblings")?,
+        expires_at: read_time(row, "expires_at")?,
+    })
+}
+
+pub(super) fn read_grant_id(row: &PgRow, column: &str) -> Result<GrantId, StoreError> {
+    Ok(GrantId::from_bytes(row.try_get(column)?))
+}
+
+pub(super) fn read_hash(row: &PgRow) -> Result<KeyedHash, StoreError> {
+    KeyedHash::from_bytes(row.try_get("hash")?)
+        .ok_or_else(|| StoreError::Internal("a hash has another length than 34".into()))
+}
+
+pub(super) fn read_scopes(row: &PgRow) -> Result<Scopes, StoreError> {
+    Scopes::parse(row.try_get("scopes")?)
+        .map_err(|_| StoreError::Internal("scopes do not read".into()))
+}

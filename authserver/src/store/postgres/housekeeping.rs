@@ -1,0 +1,96 @@
+//! The signing key, assertions seen, and the removal of what has expired.
+
+use super::super::StoreError;
+use super::PostgresStore;
+use crate::clock::UnixTime;
+
+/// Each removes at most a batch, and passes over rows that another replica has locked.
+/// $1 now, $2 the batch. Members before grants, which take along what is left of them.
+const REMOVE_EXPIRED: [&str; 5] = [
+    "DELETE FROM access_tokens WHERE hash = ANY(ARRAY(
+         SELECT hash FROM access_tokens WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
+         SELECT hash FROM refresh_tokens WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    "DELETE FROM grants WHERE id = ANY(ARRAY(
+         SELECT id FROM grants WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    "DELETE FROM assertions WHERE key = ANY(ARRAY(
+         SELECT key FROM assertions WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    "DELETE FROM rate_windows WHERE key = ANY(ARRAY(
+         SELECT key FROM rate_windows WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+];
+
+/// $1 now, $2 the batch, $3 when a client counts as unused.
+const REMOVE_UNUSED_CLIENTS: &str = "DELETE FROM clients WHERE client_id = ANY(ARRAY(
+    SELECT client_id FROM clients c
+    WHERE origin = 'dynamic' AND last_used_at < $3
+      AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
+    ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+
+const BATCH: u16 = 1000;
+
+impl PostgresStore {
+    pub(in super::super) async fn signing_key_or(
+        &self,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        sqlx::query(
+            "INSERT INTO signing_keys (slot, sealed) VALUES ('active', $1)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(sealed)
+        .execute(&self.pool)
+        .await?;
+        let stored = sqlx::query_scalar("SELECT sealed FROM signing_keys WHERE slot = 'active'")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(stored)
+    }
+
+    pub(in super::super) async fn remember_assertion(
+        &self,
+        key: [u8; 32],
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let remembered = sqlx::query(
+            "INSERT INTO assertions AS a (key, expires_at) VALUES ($1, $2)
+             ON CONFLICT (key) DO UPDATE SET expires_at = EXCLUDED.expires_at
+             WHERE a.expires_at <= $3",
+        )
+        .bind(key)
+        .bind(expires_at.as_millis())
+        .bind(now.as_millis())
+        .execute(&self.pool)
+        .await?;
+        Ok(remembered.rows_affected() == 1)
+    }
+
+    pub(in super::super) async fn remove_expired(
+        &self,
+        unused_since: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let full = u64::from(BATCH);
+        let mut more = false;
+        for statement in REMOVE_EXPIRED {
+            let removed = sqlx::query(statement)
+                .bind(now.as_millis())
+                .bind(i64::from(BATCH))
+                .execute(&self.pool)
+                .await?;
+            more |= removed.rows_affected() == full;
+        }
+        let removed = sqlx::query(REMOVE_UNUSED_CLIENTS)
+            .bind(now.as_millis())
+            .bind(i64::from(BATCH))
+            .bind(unused_since.as_millis())
+            .execute(&self.pool)
+            .await?;
+        Ok(more || removed.rows_affected() == full)
+    }
+}

@@ -1,0 +1,162 @@
+//! Clients and resources.
+
+use mcp_authserver::client::{GrantType, TokenEndpointAuthMethod};
+use mcp_authserver::resource::ResourceScope;
+use mcp_authserver::store::{StoreError, Upsert};
+use mcp_authserver::token::TokenKind;
+use serde_json::json;
+
+use crate::fixture::{
+    ACCESS, CLIENT, Fixture, MAIL, NOTES, NOW, OTHER_CLIENT, client, resource, scopes,
+};
+
+pub async fn a_client_is_created_updated_and_left_unchanged(f: &Fixture) {
+    let store = &f.store;
+    assert_eq!(store.client("new").await.unwrap(), None);
+    let mut new = client("new");
+    new.metadata.client_name = "Ünïcode \"quoted\" \u{202e}".into();
+    new.metadata.client_uri = Some("https://client.example".into());
+    new.metadata.token_endpoint_auth_method = TokenEndpointAuthMethod::PrivateKeyJwt;
+    new.metadata.jwks = Some(json!({ "keys": [{ "kty": "EC", "x": "z", "a": 1 }] }));
+    new.metadata.grant_types = vec![GrantType::RefreshToken, GrantType::AuthorizationCode];
+    new.metadata.scopes = scopes("b a");
+    new.metadata.resources = vec![NOTES.into(), MAIL.into()];
+
+    assert_eq!(
+        store.upsert_client(&new, NOW).await.unwrap(),
+        Upsert::Created
+    );
+    assert_eq!(store.client("new").await.unwrap().as_ref(), Some(&new));
+    assert_eq!(
+        store.upsert_client(&new, NOW).await.unwrap(),
+        Upsert::Unchanged
+    );
+    new.secret_hash = Some(f.pepper.hash_client_secret("s3cret"));
+    assert_eq!(
+        store.upsert_client(&new, NOW).await.unwrap(),
+        Upsert::Updated
+    );
+    assert_eq!(
+        store.upsert_client(&new, NOW).await.unwrap(),
+        Upsert::Unchanged
+    );
+    let stored = store.client("new").await.unwrap().unwrap();
+    assert_eq!(stored, new);
+    assert!(
+        f.pepper
+            .verify_client_secret("s3cret", &stored.secret_hash.unwrap())
+    );
+
+    store.delete_client("new").await.unwrap();
+    store.delete_client("new").await.unwrap();
+    assert_eq!(store.client("new").await.unwrap(), None);
+}
+
+pub async fn a_resource_is_created_updated_and_left_unchanged(f: &Fixture) {
+    let store = &f.store;
+    let mut new = resource("NS.new", "https://new.example/mcp");
+    assert_eq!(store.upsert_resource(&new).await.unwrap(), Upsert::Created);
+    assert_eq!(
+        store.upsert_resource(&new).await.unwrap(),
+        Upsert::Unchanged
+    );
+    new.scopes = vec![ResourceScope {
+        name: "a".into(),
+        description: "An \"ä\"".into(),
+        implies: vec!["b".into()],
+    }];
+    assert_eq!(store.upsert_resource(&new).await.unwrap(), Upsert::Updated);
+    assert_eq!(store.resource("NS.new").await.unwrap().as_ref(), Some(&new));
+
+    let ids = || async {
+        let resources = store.resources().await.unwrap();
+        resources.into_iter().map(|r| r.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids().await, ["NS.new", "mail", "notes"]);
+    store.delete_resource("NS.new").await.unwrap();
+    store.delete_resource("NS.new").await.unwrap();
+    assert_eq!(store.resource("NS.new").await.unwrap(), None);
+    assert_eq!(ids().await, ["mail", "notes"]);
+}
+
+pub async fn a_resource_uri_belongs_to_one_id(f: &Fixture) {
+    let taken = [resource("other", NOTES), resource("mail", NOTES)];
+    for resource in taken {
+        let error = f.store.upsert_resource(&resource).await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Conflict(text) if text.contains(NOTES)),
+            "{error}"
+        );
+    }
+    assert_eq!(f.store.resource("other").await.unwrap(), None);
+    let mail = f.store.resource("mail").await.unwrap().unwrap();
+    assert_eq!(mail.resource, MAIL);
+}
+
+pub async fn a_new_uri_revokes_the_grants_for_the_old_one(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    let mut notes = resource("notes", NOTES);
+    notes.name = "Notes".into();
+    f.store.upsert_resource(&notes).await.unwrap();
+    assert!(f.is_active(&tokens.access, NOW).await);
+
+    for uri in ["https://moved.example/mcp", NOTES] {
+        let moved = resource("notes", uri);
+        let outcome = f.store.upsert_resource(&moved).await.unwrap();
+        assert_eq!(outcome, Upsert::Updated);
+        assert!(!f.is_active(&tokens.access, NOW).await);
+        assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    }
+}
+
+pub async fn deleting_a_client_revokes_its_grants(f: &Fixture) {
+    let code = f.authorize(NOW).await;
+    let tokens = f.family(NOW).await;
+    f.store.delete_client(CLIENT).await.unwrap();
+    f.store.upsert_client(&client(CLIENT), NOW).await.unwrap();
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    assert!(f.redeem(&code, NOW).await.is_err());
+}
+
+pub async fn deleting_a_resource_revokes_its_grants(f: &Fixture) {
+    let code = f.authorize(NOW).await;
+    let tokens = f.family(NOW).await;
+    let mut mail = f.new_grant(OTHER_CLIENT, None);
+    mail.resource = MAIL.into();
+    let bystander = f.token(TokenKind::Access);
+    let new = f.new_token(&bystander, NOW.plus(ACCESS));
+    f.store.issue_access_token(mail, new, NOW).await.unwrap();
+
+    f.store.delete_resource("notes").await.unwrap();
+    let notes = resource("notes", NOTES);
+    f.store.upsert_resource(&notes).await.unwrap();
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    assert!(f.redeem(&code, NOW).await.is_err());
+    assert!(f.is_active(&bystander, NOW).await);
+}
+
+pub async fn no_grant_for_what_is_gone(f: &Fixture) {
+    let mut unknown_resource = f.new_grant(CLIENT, Some("alice"));
+    unknown_resource.resource = "https://gone.example/mcp".into();
+    for grant in [f.new_grant("gone", Some("alice")), unknown_resource] {
+        let code = f.token(TokenKind::Code);
+        let new = f.new_code(&code, NOW);
+        let outcome = f.store.create_authorization(grant.clone(), &new, NOW).await;
+        assert!(
+            matches!(outcome, Err(StoreError::Conflict(_))),
+            "{outcome:?}"
+        );
+        assert!(f.redeem(&code, NOW).await.is_err());
+
+        let token = f.token(TokenKind::Access);
+        let new = f.new_token(&token, NOW.plus(ACCESS));
+        let outcome = f.store.issue_access_token(grant, new, NOW).await;
+        assert!(
+            matches!(outcome, Err(StoreError::Conflict(_))),
+            "{outcome:?}"
+        );
+        assert!(!f.is_active(&token, NOW).await);
+    }
+}

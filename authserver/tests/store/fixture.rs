@@ -1,0 +1,246 @@
+//! A store with two clients and two resources in it, and short words for what tests do with it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mcp_authserver::client::{Client, ClientMetadata, ClientOrigin};
+use mcp_authserver::clock::UnixTime;
+use mcp_authserver::code::{CodeAttempt, NewCode};
+use mcp_authserver::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
+use mcp_authserver::pepper::Pepper;
+use mcp_authserver::resource::Resource;
+use mcp_authserver::scope::Scopes;
+use mcp_authserver::store::{
+    ActiveToken, CodeRedemption, Issued, MemoryStore, NewToken, PostgresStore, Refresh, Store,
+};
+use mcp_authserver::token::{Token, TokenKind};
+
+use crate::postgres::Postgres;
+
+pub const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// Lifetimes, as in the default configuration.
+pub const ACCESS: Duration = Duration::from_secs(900);
+pub const IDLE: Duration = Duration::from_secs(2_592_000);
+pub const ABSOLUTE: Duration = Duration::from_secs(7_776_000);
+pub const GRACE: Duration = MINUTE;
+
+pub const CLIENT: &str = "client";
+pub const OTHER_CLIENT: &str = "other-client";
+pub const NOTES: &str = "http://localhost:9001/mcp";
+pub const MAIL: &str = "http://localhost:9002/mcp";
+pub const REDIRECT: &str = "http://127.0.0.1:7777/callback";
+// RFC 7636, appendix B.
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub const OLD_PEPPER: &str = "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const NEW_PEPPER: &str = "2:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
+pub struct Fixture {
+    pub store: Store,
+    pub pepper: Pepper,
+    /// The PostgreSQL store's database.
+    pub url: Option<String>,
+}
+
+/// A family's newest tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    pub access: Token,
+    pub refresh: Token,
+    pub issued: Issued,
+}
+
+impl Fixture {
+    pub async fn memory() -> Self {
+        Self::new(Store::Memory(MemoryStore::default()), None).await
+    }
+
+    pub async fn postgres() -> Self {
+        let url = Postgres::shared().create_database().await;
+        Self::at(&url).await
+    }
+
+    /// A replica on this database.
+    pub async fn at(url: &str) -> Self {
+        let store = PostgresStore::new(url, 20).unwrap();
+        store.migrate().await.unwrap();
+        Self::new(Store::Postgres(store), Some(url.to_owned())).await
+    }
+
+    async fn new(store: Store, url: Option<String>) -> Self {
+        let fixture = Self {
+            store,
+            pepper: Pepper::parse(&format!("{NEW_PEPPER}\n{OLD_PEPPER}")).unwrap(),
+            url,
+        };
+        for id in [CLIENT, OTHER_CLIENT] {
+            fixture.store.upsert_client(&client(id), NOW).await.unwrap();
+        }
+        for resource in [resource("notes", NOTES), resource("mail", MAIL)] {
+            fixture.store.upsert_resource(&resource).await.unwrap();
+        }
+        fixture
+    }
+
+    /// Bytes that this process has not handed out before; other processes use other databases.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        static PROCESS_WIDE: AtomicU64 = AtomicU64::new(0);
+        let number = PROCESS_WIDE.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        std::array::from_fn(|at| number[at % 8])
+    }
+
+    pub fn token(&self, kind: TokenKind) -> Token {
+        Token::generate(kind, self.random())
+    }
+
+    pub fn new_token(&self, token: &Token, expires_at: UnixTime) -> NewToken {
+        NewToken {
+            hash: self.pepper.hash_token(token),
+            expires_at,
+        }
+    }
+
+    pub fn new_grant(&self, client_id: &str, subject: Option<&str>) -> NewGrant {
+        NewGrant {
+            id: GrantId::from_bytes(self.random()),
+            subject: subject.map(str::to_owned),
+            client_id: client_id.into(),
+            resource: NOTES.into(),
+            scopes: scopes("notes:read notes:write"),
+        }
+    }
+
+    /// The user lets the client act on notes; a code that lives a minute.
+    pub async fn authorize(&self, now: UnixTime) -> Token {
+        let code = self.token(TokenKind::Code);
+        let grant = self.new_grant(CLIENT, Some("alice"));
+        let new = self.new_code(&code, now);
+        self.store
+            .create_authorization(grant, &new, now)
+            .await
+            .unwrap();
+        code
+    }
+
+    pub fn new_code(&self, code: &Token, now: UnixTime) -> NewCode {
+        NewCode {
+            hash: self.pepper.hash_token(code),
+            redirect_uri: REDIRECT.into(),
+            code_challenge: CHALLENGE.into(),
+            nonce: Some("n-1".into()),
+            expires_at: now.plus(MINUTE),
+        }
+    }
+
+    pub async fn redeem(&self, code: &Token, now: UnixTime) -> Result<Tokens, Refusal> {
+        self.redeem_as(code, RIGHT, now).await
+    }
+
+    pub async fn redeem_as(
+        &self,
+        code: &Token,
+        attempt: CodeAttempt<'_>,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
+        let access = self.token(TokenKind::Access);
+        let refresh = self.token(TokenKind::Refresh);
+        let redemption = CodeRedemption {
+            hashes: &self.pepper.token_hashes(code),
+            attempt,
+            access_token: self.new_token(&access, now.plus(ACCESS)),
+            refresh_token: Some(self.new_token(&refresh, now.plus(IDLE))),
+            grant_expires_at: now.plus(ABSOLUTE),
+        };
+        let issued = self.store.redeem_code(&redemption, now).await.unwrap()?;
+        Ok(Tokens {
+            access,
+            refresh,
+            issued,
+        })
+    }
+
+    /// A family of its own.
+    pub async fn family(&self, now: UnixTime) -> Tokens {
+        let code = self.authorize(now).await;
+        self.redeem(&code, now).await.unwrap()
+    }
+
+    pub async fn refresh(&self, token: &Token, now: UnixTime) -> Result<Tokens, Refusal> {
+        self.refresh_as(token, REFRESH, now).await
+    }
+
+    pub async fn refresh_as(
+        &self,
+        token: &Token,
+        attempt: RefreshAttempt<'_>,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
+        let access = self.token(TokenKind::Access);
+        let refresh = self.token(TokenKind::Refresh);
+        let request = Refresh {
+            hashes: &self.pepper.token_hashes(token),
+            attempt,
+            access_token: self.new_token(&access, now.plus(ACCESS)),
+            refresh_token: self.new_token(&refresh, now.plus(IDLE)),
+        };
+        let issued = self.store.refresh(&request, now).await.unwrap()?;
+        Ok(Tokens {
+            access,
+            refresh,
+            issued,
+        })
+    }
+
+    pub async fn introspect(&self, token: &Token, now: UnixTime) -> Option<ActiveToken> {
+        let hashes = self.pepper.token_hashes(token);
+        self.store.introspect(&hashes, now).await.unwrap()
+    }
+
+    pub async fn is_active(&self, token: &Token, now: UnixTime) -> bool {
+        self.introspect(token, now).await.is_some()
+    }
+}
+
+/// What the right client presents with a code.
+pub const RIGHT: CodeAttempt<'_> = CodeAttempt {
+    client_id: CLIENT,
+    redirect_uri: Some(REDIRECT),
+    resource: Some(NOTES),
+    code_verifier: VERIFIER,
+};
+
+/// What the right client asks for with a refresh token.
+pub const REFRESH: RefreshAttempt<'_> = RefreshAttempt {
+    client_id: CLIENT,
+    resource: None,
+    scopes: None,
+    grace: GRACE,
+};
+
+pub fn scopes(text: &str) -> Scopes {
+    Scopes::parse(text).unwrap()
+}
+
+pub fn client(client_id: &str) -> Client {
+    Client {
+        client_id: client_id.into(),
+        origin: ClientOrigin::Declared,
+        metadata: ClientMetadata {
+            client_name: "Example".into(),
+            redirect_uris: vec![REDIRECT.into()],
+            ..ClientMetadata::default()
+        },
+        secret_hash: None,
+    }
+}
+
+pub fn resource(id: &str, uri: &str) -> Resource {
+    Resource {
+        id: id.into(),
+        resource: uri.into(),
+        name: id.into(),
+        scopes: vec![],
+        introspectors: vec![format!("system:serviceaccount:default:{id}")],
+    }
+}

@@ -1,0 +1,94 @@
+//! Assertions seen, the signing key, and the removal of what has expired.
+
+use futures::future::join_all;
+use mcp_authserver::client::ClientOrigin;
+use mcp_authserver::clock::UnixTime;
+use mcp_authserver::grant::Refusal;
+
+use crate::fixture::{ACCESS, Fixture, MINUTE, NOW, client};
+
+pub async fn jti_replay(f: &Fixture) {
+    let end = NOW.plus(MINUTE);
+    let seen = |client: &'static str, jti: &'static str, now: UnixTime| async move {
+        !f.store
+            .remember_assertion(client, jti, end, now)
+            .await
+            .unwrap()
+    };
+    assert!(!seen("a", "1", NOW).await);
+    assert!(seen("a", "1", NOW).await);
+    assert!(!seen("a", "2", NOW).await);
+    assert!(!seen("b", "1", NOW).await, "each client has its own");
+    assert!(!seen("a1", "", NOW).await, "a1 and nothing is not a and 1");
+    let race = join_all((0..16).map(|_| seen("a", "raced", NOW))).await;
+    assert_eq!(race.iter().filter(|seen| !**seen).count(), 1);
+
+    f.store.remove_expired(NOW, NOW).await.unwrap();
+    assert!(seen("a", "1", NOW).await, "remembered until it expires");
+}
+
+pub async fn the_signing_key_is_made_once(f: &Fixture) {
+    let candidates = (0_u8..8).map(|byte| f.store.signing_key_or(vec![byte; 10]));
+    let keys = join_all(candidates).await;
+    let first = keys[0].as_ref().unwrap();
+    assert!(keys.iter().all(|key| key.as_ref().unwrap() == first));
+    assert_eq!(&f.store.signing_key_or(vec![99]).await.unwrap(), first);
+}
+
+pub async fn what_has_expired_is_removed_and_nothing_else(f: &Fixture) {
+    let code = f.authorize(NOW).await;
+    let unredeemed = f.authorize(NOW).await;
+    let tokens = f.redeem(&code, NOW).await.unwrap();
+    let later = NOW.plus(ACCESS * 2);
+    let newer = f.refresh(&tokens.refresh, later).await.unwrap();
+    assert!(!f.store.remove_expired(NOW, later).await.unwrap());
+
+    // The past shows what is still there.
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert_eq!(
+        f.redeem(&unredeemed, NOW).await.unwrap_err(),
+        Refusal::Unknown
+    );
+    assert!(f.is_active(&newer.access, later).await);
+    assert_eq!(
+        f.redeem(&code, later).await.unwrap_err(),
+        Refusal::Reused,
+        "a used code is remembered as long as its family lives"
+    );
+}
+
+pub async fn unused_dynamic_clients_are_removed(f: &Fixture) {
+    let store = &f.store;
+    for id in ["idle", "touched", "granted"] {
+        let mut client = client(id);
+        client.origin = ClientOrigin::Dynamic;
+        store.upsert_client(&client, NOW).await.unwrap();
+    }
+    let day = MINUTE * 60 * 24;
+    let later = NOW.plus(day * 30);
+    store
+        .touch_client("touched", NOW.plus(day * 15))
+        .await
+        .unwrap();
+    store.touch_client("touched", NOW.plus(day)).await.unwrap();
+    store.touch_client("nobody", NOW.plus(day)).await.unwrap();
+    let grant = f.new_grant("granted", None);
+    let token = f.token(mcp_authserver::token::TokenKind::Access);
+    let new = f.new_token(&token, later.plus(MINUTE));
+    store.issue_access_token(grant, new, NOW).await.unwrap();
+
+    let present = |id| async move { store.client(id).await.unwrap().is_some() };
+    store
+        .remove_expired(NOW.plus(day * 10), later)
+        .await
+        .unwrap();
+    assert!(!present("idle").await);
+    assert!(present("touched").await);
+    assert!(present("granted").await);
+    assert!(present("client").await, "only dynamically registered ones");
+    let all_gone = later.plus(day);
+    store.remove_expired(all_gone, all_gone).await.unwrap();
+    assert!(!present("touched").await);
+    assert!(!present("granted").await);
+    assert!(present("client").await);
+}

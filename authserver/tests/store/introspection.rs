@@ -1,0 +1,114 @@
+//! Introspection and revocation.
+
+use mcp_authserver::pepper::Pepper;
+use mcp_authserver::token::TokenKind;
+
+use crate::fixture::{ACCESS, CLIENT, Fixture, NOTES, NOW, OLD_PEPPER, OTHER_CLIENT, scopes};
+
+pub async fn a_live_token_is_described(f: &Fixture) {
+    let first = f.family(NOW).await;
+    let second = f.family(NOW).await;
+    let token = f.introspect(&first.access, NOW).await.unwrap();
+    assert_eq!(token.grant_id, first.issued.grant.id);
+    assert_eq!(token.client_id, CLIENT);
+    assert_eq!(token.subject.as_deref(), Some("alice"));
+    assert_eq!(token.resource, NOTES);
+    assert_eq!(token.scopes, scopes("notes:read notes:write"));
+    assert_eq!(token.issued_at, NOW);
+    assert_eq!(token.expires_at, NOW.plus(ACCESS));
+    assert_eq!(token.introspectors, ["system:serviceaccount:default:notes"]);
+    let other = f.introspect(&second.access, NOW).await.unwrap();
+    assert_ne!(token.token_id, other.token_id);
+    assert!(!first.access.reveal().contains(&token.token_id));
+}
+
+pub async fn client_credentials_have_no_subject(f: &Fixture) {
+    let token = f.token(TokenKind::Access);
+    let new = f.new_token(&token, NOW.plus(ACCESS));
+    let grant = f.new_grant(CLIENT, None);
+    f.store.issue_access_token(grant, new, NOW).await.unwrap();
+    let active = f.introspect(&token, NOW).await.unwrap();
+    assert_eq!(active.subject, None);
+    assert_eq!(active.client_id, CLIENT);
+    assert!(!f.is_active(&token, NOW.plus(ACCESS)).await);
+}
+
+pub async fn a_refresh_token_or_a_code_offered_as_an_access_token(f: &Fixture) {
+    let code = f.authorize(NOW).await;
+    let tokens = f.family(NOW).await;
+    let never_issued = f.token(TokenKind::Access);
+    for token in [&code, &tokens.refresh, &never_issued] {
+        assert!(!f.is_active(token, NOW).await);
+    }
+}
+
+pub async fn an_expired_token_is_inactive(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    let end = tokens.issued.access_expires_at;
+    let last = end.minus(std::time::Duration::from_millis(1));
+    assert!(f.is_active(&tokens.access, last).await);
+    assert!(!f.is_active(&tokens.access, end).await);
+}
+
+pub async fn a_token_made_under_an_older_pepper_is_known(f: &Fixture) {
+    let old = Pepper::parse(OLD_PEPPER).unwrap();
+    let token = f.token(TokenKind::Access);
+    let mut new = f.new_token(&token, NOW.plus(ACCESS));
+    new.hash = old.hash_token(&token);
+    let grant = f.new_grant(CLIENT, None);
+    f.store.issue_access_token(grant, new, NOW).await.unwrap();
+    assert!(f.is_active(&token, NOW).await);
+}
+
+pub async fn revoking_another_clients_token_does_nothing(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    for token in [&tokens.access, &tokens.refresh] {
+        let hashes = f.pepper.token_hashes(token);
+        let store = &f.store;
+        store
+            .revoke_access_token(&hashes, OTHER_CLIENT)
+            .await
+            .unwrap();
+        store
+            .revoke_refresh_token(&hashes, OTHER_CLIENT)
+            .await
+            .unwrap();
+    }
+    assert!(f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_ok());
+}
+
+pub async fn revoking_an_access_token_leaves_the_family(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    let hashes = f.pepper.token_hashes(&tokens.access);
+    f.store.revoke_access_token(&hashes, CLIENT).await.unwrap();
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_ok());
+    let again = f.store.revoke_access_token(&hashes, CLIENT).await;
+    assert!(again.is_ok(), "an unknown token is fine");
+}
+
+pub async fn revoking_a_refresh_token_ends_the_family(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    let newer = f.refresh(&tokens.refresh, NOW).await.unwrap();
+    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    f.store.revoke_refresh_token(&hashes, CLIENT).await.unwrap();
+    for tokens in [&tokens, &newer] {
+        assert!(!f.is_active(&tokens.access, NOW).await);
+        assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    }
+}
+
+pub async fn revoking_the_grant_ends_the_family(f: &Fixture) {
+    let bystander = f.family(NOW).await;
+    let tokens = f.family(NOW).await;
+    let id = tokens.issued.grant.id;
+    f.store.revoke_grant(id).await.unwrap();
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    assert!(f.is_active(&bystander.access, NOW).await);
+    assert!(
+        f.store.revoke_grant(id).await.is_ok(),
+        "an unknown one is fine"
+    );
+}

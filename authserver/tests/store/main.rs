@@ -1,0 +1,99 @@
+//! The store's conformance suite: each case runs in memory and on a real PostgreSQL. Then what only
+//! PostgreSQL can be asked: outages, several replicas, mistakes in its configuration.
+//!
+//! `cfg(test)` on the modules tells the lints that helpers in them are tests', too.
+
+#[cfg(test)]
+mod administration;
+#[cfg(test)]
+mod codes;
+#[cfg(test)]
+mod families;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod housekeeping;
+#[cfg(test)]
+mod introspection;
+#[cfg(test)]
+mod operation;
+#[cfg(test)]
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[cfg(test)]
+mod rates;
+#[cfg(test)]
+mod refresh;
+
+macro_rules! conformance {
+    ($($module:ident: $($case:ident)+;)+) => {
+        mod in_memory {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::$module::$case(&crate::fixture::Fixture::memory().await).await;
+            })+)+
+        }
+        mod on_postgres {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::$module::$case(&crate::fixture::Fixture::postgres().await).await;
+            })+)+
+        }
+    };
+}
+
+conformance! {
+    administration:
+        a_client_is_created_updated_and_left_unchanged
+        a_resource_is_created_updated_and_left_unchanged
+        a_resource_uri_belongs_to_one_id
+        a_new_uri_revokes_the_grants_for_the_old_one
+        deleting_a_client_revokes_its_grants
+        deleting_a_resource_revokes_its_grants
+        no_grant_for_what_is_gone;
+    codes:
+        a_code_is_redeemed_for_what_was_granted
+        code_replay_revokes_the_family
+        replay_by_another_client_revokes_nothing
+        sixteen_way_race_on_one_code_has_one_success
+        another_clients_code
+        expired_code
+        another_redirect
+        another_resource
+        wrong_verifier_has_five_attempts
+        a_refresh_token_used_as_a_code;
+    families:
+        no_token_survives_its_family;
+    housekeeping:
+        jti_replay
+        the_signing_key_is_made_once
+        what_has_expired_is_removed_and_nothing_else
+        unused_dynamic_clients_are_removed;
+    introspection:
+        a_live_token_is_described
+        client_credentials_have_no_subject
+        a_refresh_token_or_a_code_offered_as_an_access_token
+        an_expired_token_is_inactive
+        a_token_made_under_an_older_pepper_is_known
+        revoking_another_clients_token_does_nothing
+        revoking_an_access_token_leaves_the_family
+        revoking_a_refresh_token_ends_the_family
+        revoking_the_grant_ends_the_family;
+    rates:
+        sixteen_way_race_on_the_last_hits
+        a_refused_hit_does_not_count
+        peeking_does_not_count
+        the_rule_is_the_same_everywhere;
+    refresh:
+        rotation
+        reuse_after_the_grace_window_ends_the_family
+        reuse_inside_the_grace_window_gets_a_sibling
+        too_many_siblings
+        an_older_generation_in_the_same_second
+        another_clients_refresh_token
+        refresh_cannot_widen
+        a_narrower_scope_is_for_one_token
+        idle_and_absolute_expiry
+        parallel_refreshes_all_succeed
+        refresh_racing_revoke_nothing_survives;
+}

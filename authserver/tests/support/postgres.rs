@@ -1,0 +1,184 @@
+//! A PostgreSQL of the tests' own: a fresh cluster in a temporary folder, reached by its Unix socket
+//! only, gone when the test process is gone, however that ended.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+/// A role of this name is asked for its password; all others are trusted.
+pub const ROLE_WITH_PASSWORD: &str = "locked";
+
+pub struct Postgres {
+    bin: PathBuf,
+    dir: PathBuf,
+    databases: AtomicU32,
+    // Its standard input ends with this process, and then it stops the server and removes the folder.
+    guard: Child,
+}
+
+impl Postgres {
+    /// The instance that this test binary's tests share; each takes a database of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// An instance for a test that kills it.
+    pub fn start() -> Self {
+        let bin = find_binaries();
+        let dir = tempfile::tempdir().unwrap().keep();
+        if let Some(user) = unprivileged_user() {
+            run(Command::new("chown").arg(user).arg(&dir));
+        }
+        let guard = command("sh", &dir)
+            .arg("-c")
+            .arg(r#"read _; cd /; "$0" -D "$1/data" stop -m immediate; rm -rf "$1""#)
+            .arg(bin.join("pg_ctl"))
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let postgres = Self {
+            bin,
+            dir,
+            databases: AtomicU32::new(0),
+            guard,
+        };
+        postgres.initialise();
+        assert!(postgres.try_start(), "{}", postgres.log());
+        postgres
+    }
+
+    fn initialise(&self) {
+        let data = self.dir.join("data");
+        run(command(self.bin.join("initdb"), &self.dir)
+            .args(["--no-sync", "--auth=trust", "--username=postgres"])
+            .args(["--encoding=UTF8", "--locale=C"])
+            .arg(&data));
+        let hba = data.join("pg_hba.conf");
+        let rules = std::fs::read_to_string(&hba).unwrap();
+        let rule = format!("local all {ROLE_WITH_PASSWORD} scram-sha-256\n");
+        std::fs::write(&hba, rule + &rules).unwrap();
+    }
+
+    fn try_start(&self) -> bool {
+        let options = format!(
+            "-k {} -c listen_addresses= -c fsync=off -c full_page_writes=off \
+             -c max_connections=300 -c shared_buffers=32MB",
+            self.dir.display()
+        );
+        command(self.bin.join("pg_ctl"), &self.dir)
+            .arg("-D")
+            .arg(self.dir.join("data"))
+            .args(["start", "-w", "-l"])
+            .arg(self.dir.join("log"))
+            .args(["-o", &options])
+            .status()
+            .unwrap()
+            .success()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// The URL of a new, empty database.
+    pub async fn create_database(&self) -> String {
+        let number = self.databases.fetch_add(1, Ordering::SeqCst);
+        let name = format!("test_{number}");
+        let mut connection = self.connect("postgres").await;
+        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        connection.execute(statement).await.unwrap();
+        self.url("postgres", &name)
+    }
+
+    pub fn url(&self, user: &str, database: &str) -> String {
+        format!(
+            "postgres://{user}@localhost/{database}?host={}",
+            self.dir.display()
+        )
+    }
+
+    pub async fn connect(&self, database: &str) -> PgConnection {
+        PgConnection::connect(&self.url("postgres", database))
+            .await
+            .unwrap()
+    }
+
+    /// SIGKILL to the server, as the kernel does it when memory is short.
+    pub fn kill(&self) {
+        let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap();
+        run(Command::new("kill").args(["-KILL", pid]));
+    }
+
+    /// Starts it after [`Postgres::kill`]: the server refuses as long as one of the old one's
+    /// processes is about to end.
+    pub fn restart(&self) {
+        let started = (0..100).any(|attempt| {
+            std::thread::sleep(Duration::from_millis(50 * u64::from(attempt > 0)));
+            self.try_start()
+        });
+        assert!(started, "{}", self.log());
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// `POSTGRES_BIN`, or the newest that Debian's package has installed.
+fn find_binaries() -> PathBuf {
+    if let Ok(bin) = std::env::var("POSTGRES_BIN") {
+        return bin.into();
+    }
+    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("bin/initdb").exists())
+        .max_by_key(|path| version(path))
+        .map(|path| path.join("bin"))
+        .expect("no PostgreSQL: apt-get install postgresql, or set POSTGRES_BIN to the folder of initdb")
+}
+
+/// PostgreSQL refuses to run as root; its package's user or else nobody takes over.
+fn unprivileged_user() -> Option<&'static str> {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| {
+        use std::os::unix::fs::MetadataExt as _;
+        meta.uid() == 0
+    });
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let packaged = users.lines().any(|line| line.starts_with("postgres:"));
+    is_root.then_some(if packaged { "postgres" } else { "nobody" })
+}
+
+/// A command in that folder, by the unprivileged user when we are root.
+fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
+    let mut command = match unprivileged_user() {
+        None => Command::new(program),
+        Some(user) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", user, "--"]).arg(program);
+            command
+        }
+    };
+    command.current_dir(dir).stdout(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+}
