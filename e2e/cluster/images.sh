@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# images.sh base|postgres|node...: builds images without a registry, from Debian packages and from the
-# programs that programs.sh built, into the engine. Prints each image's name on stdout.
+# images.sh base|postgres|node|apps: builds images without a registry, from Debian packages and from the
+# programs that programs.sh and cargo built, into the engine. Prints each image's name on stdout.
 # shellcheck disable=SC2016,SC2054 # mmdebstrap expands $1 (the root) in its hooks; its lists have commas
 source "$(dirname "$0")/lib.sh"
 eval "$("$here/engine.sh" env)"
 export DOCKER_BUILDKIT=0 # Debian's docker has no buildx
 
 suite=bookworm # Debian 12: newer systemd refuses cgroup v1
+other_base=docker.io/library/debian:trixie-slim
 postgres_image=${POSTGRES_IMAGE:-docker.io/library/postgres:15}
 
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
@@ -44,17 +45,24 @@ imported() {
 # What our programs need, unpacked only, and busybox to look around in a container: a few MB.
 # The published images have another base: the top Dockerfile takes it as BASE_IMAGE.
 base() {
+    # The programs are linked against this machine's C library: it must not be newer than the image's.
+    if ! grep -qs "^VERSION_CODENAME=$suite$" /etc/os-release; then
+        have_image "$other_base" || quiet docker pull "$other_base"
+        echo "$other_base"
+        return
+    fi
     local options=(--variant=extract --include=libc6,libgcc-s1,busybox-static,netbase
-        '--dpkgopt=path-exclude=/usr/share/*'
-        '--customize-hook=mkdir -p "$1/tmp" "$1/etc/ssl/certs" "$1/usr/bin" "$1/proc" "$1/sys" "$1/dev" && chmod 1777 "$1/tmp"'
-        '--customize-hook=for applet in $("$1/bin/busybox" --list); do [ -e "$1/bin/$applet" ] || ln -s busybox "$1/bin/$applet"; done'
-        '--customize-hook=printf "root:x:0:0::/:/bin/sh\nnonroot:x:65532:65532::/:/bin/sh\n" > "$1/etc/passwd"'
-        '--customize-hook=printf "root:x:0:\nnonroot:x:65532:\n" > "$1/etc/group"'
-        '--customize-hook=cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"')
-    need_packages ca-certificates
-    local image
-    image=mcpauth.local/base:$(key "$suite" "${options[@]}")
-    imported "$image" base "${options[@]}"
+        '--dpkgopt=path-exclude=/usr/share/*')
+    local from image context=$cache/run/base
+    from=mcpauth.local/base-files:$(key "$suite" "${options[@]}")
+    image=mcpauth.local/base:$(key "$from" "$here/base/Dockerfile")
+    if ! have_image "$image"; then
+        need_packages ca-certificates
+        imported "$from" base "${options[@]}"
+        mkdir -p "$context"
+        cp "$here/base/Dockerfile" /etc/ssl/certs/ca-certificates.crt "$context/"
+        quiet docker build -q --build-arg BASE_IMAGE="$from" -t "$image" "$context"
+    fi
     docker tag "$image" mcpauth.local/base:current
     echo "$image"
 }
@@ -70,6 +78,10 @@ postgres() {
     from=mcpauth.local/postgres-base:$(key "$suite" "${options[@]}")
     image=mcpauth.local/postgres:$(key "$from" "$here"/postgres/*)
     if ! have_image "$image"; then
+        if docker pull -q "$postgres_image" >/dev/null 2>&1; then
+            echo "$postgres_image"
+            return
+        fi
         imported "$from" postgres "${options[@]}"
         quiet docker build -q --build-arg BASE_IMAGE="$from" -t "$image" "$here/postgres"
     fi
@@ -81,7 +93,7 @@ postgres() {
 node() {
     local options=(--variant=minbase --include=systemd,conntrack,iptables,nftables,iproute2,ethtool,mount,kmod,libseccomp2,pigz,jq,curl,procps,runc,containernetworking-plugins,catatonit)
     local from image programs files
-    files=$(cd "$here" && find node node-image.sh -type f -exec sha256sum {} + | sort)
+    files=$(cd "$here" && find base node node-image.sh -type f -exec sha256sum {} + | sort)
     programs=$(cat "$here"/go/{kubernetes,node,etcd,local-path}/go.sum | sha256sum | cut -c1-12)
     from=mcpauth.local/node-base:$(key "$suite" "${options[@]}")
     image=mcpauth.local/node:$(key "$programs" "$from" "$files")
@@ -93,9 +105,24 @@ node() {
     echo "$image"
 }
 
+# The project's programs, from $CARGO_TARGET_DIR/$PROFILE. Stripped, so that they are loaded quickly; the
+# same program gives the same image, which is then not loaded again.
+apps() {
+    local from pair program image context
+    from=$(base)
+    for pair in mcp-auth-operator=operator mcp-authserver=authserver mcp-resource-proxy=resource-proxy notes-mcp-server=notes; do
+        program=${pair%=*} image=ghcr.io/mcpauth/${pair#*=}:${TAG:-dev} context=$cache/run/image-$program
+        mkdir -p "$context"
+        strip -o "$context/$program" "${CARGO_TARGET_DIR:-$cache/target}/${PROFILE:-debug}/$program"
+        touch -d @0 "$context/$program" # the classic builder counts the time as a difference
+        quiet docker build -q -f "$top/Dockerfile" --build-arg BASE_IMAGE="$from" --build-arg PROGRAM="$program" -t "$image" "$context"
+        echo "$image"
+    done
+}
+
 for image in "$@"; do
     case $image in
-    base | postgres | node) locked "image-$image" "$image" ;;
-    *) die "usage: images.sh base|postgres|node..." ;;
+    base | postgres | node | apps) locked "image-$image" "$image" ;;
+    *) die "usage: images.sh base|postgres|node|apps..." ;;
     esac
 done

@@ -37,7 +37,8 @@ pause=$(sed -n 's/.*sandbox_image = "\(.*\)"/\1/p' "$kind/images/base/files/etc/
 need_packages catatonit
 program_image "$pause" scratch '["catatonit", "-P"]' "$(command -v catatonit)=catatonit"
 program_image mcpauth.local/local-path-provisioner:1 scratch '["local-path-provisioner"]' "$local_path/local-path-provisioner=local-path-provisioner"
-program_image mcpauth.local/local-path-helper:1 "$("$here/images.sh" base)" '["/bin/sh"]'
+helper=$("$here/images.sh" base)
+program_image mcpauth.local/local-path-helper:1 "$helper" '["/bin/sh"]'
 
 cp -r "$kind/images/base/files/." "$context/" # kind's own: entrypoint, containerd's configuration, units
 chmod -R u+w "$context"                       # the module cache is read-only
