@@ -1,0 +1,128 @@
+//! Installation, and what a user sees first.
+
+use anyhow::{Result, bail, ensure};
+use mcp_auth_e2e::{
+    command::{get, kubectl_stdin, run, show},
+    wait::until,
+};
+
+use crate::cluster::{ISSUER, NAMESPACE, RESOURCE, SYSTEM, kubectl, object, ready, text};
+
+/// The version of the images; `dev` is what the Makefile builds.
+fn tag() -> String {
+    std::env::var("MCP_AUTH_TAG").unwrap_or_else(|_| "dev".to_owned())
+}
+
+pub(crate) async fn chart() -> Result<()> {
+    let images: Vec<String> = ["operator", "authserver", "resourceProxy"]
+        .iter()
+        .map(|image| format!("images.{image}.tag={}", tag()))
+        .collect();
+    let mut args = vec![
+        "upgrade",
+        "--install",
+        "mcp-auth-operator",
+        "charts/mcp-auth-operator",
+    ];
+    args.extend([
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "180s",
+    ]);
+    args.extend(images.iter().flat_map(|image| ["--set", image]));
+    show("helm", &args).await?;
+    let deployment = get(&["deployment", "mcp-auth-operator", "-n", SYSTEM]).await?;
+    ensure!(
+        deployment["status"]["readyReplicas"] == 2,
+        "{}",
+        deployment["status"]
+    );
+    until("an operator leads", 60, leader).await?;
+    Ok(())
+}
+
+/// The pod that leads.
+pub(crate) async fn leader() -> Result<String> {
+    let lease = get(&["lease", "mcp-auth-operator", "-n", SYSTEM]).await?;
+    let holder = text(&lease, "/spec/holderIdentity")?;
+    ensure!(!holder.is_empty(), "nobody leads");
+    Ok(holder)
+}
+
+pub(crate) async fn wrong_fields() -> Result<()> {
+    let auth_server = |spec: &str| {
+        format!(
+            "{{apiVersion: mcpauth.io/v1alpha1, kind: McpAuthServer, metadata: {{name: wrong}}, spec: {spec}}}"
+        )
+    };
+    for (named, spec) in [
+        (
+            "issuer",
+            "{issuer: http://example.com, storage: {memory: {}}, login: {localUsers: {secretRef: {name: x}}}}",
+        ),
+        (
+            "storage",
+            "{issuer: https://a.example, storage: {}, login: {localUsers: {secretRef: {name: x}}}}",
+        ),
+        (
+            "login",
+            "{issuer: https://a.example, storage: {memory: {}}, login: {developmentAutoApprove: {}}}",
+        ),
+        (
+            "replicas",
+            "{issuer: https://a.example, replicas: 0, storage: {memory: {}}, login: {localUsers: {secretRef: {name: x}}}}",
+        ),
+    ] {
+        let args = ["apply", "--dry-run=server", "-n", NAMESPACE, "-f", "-"];
+        match kubectl_stdin(&args, &auth_server(spec)).await {
+            Ok(_) => bail!("the API server took {spec}"),
+            Err(error) => {
+                let message = error.to_string();
+                ensure!(message.contains(named), "{named} is not named: {message}");
+                println!("      {}", message.lines().last().unwrap_or_default());
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn notes() -> Result<()> {
+    kubectl(&["apply", "--server-side", "-f", "examples/notes.yaml"]).await?;
+    ready("mas,pms,moc").await?;
+    let server = object("pms", "notes").await?;
+    ensure!(
+        text(&server, "/status/url")? == RESOURCE,
+        "{}",
+        server["status"]
+    );
+    until("the issuer answers", 60, || async {
+        let url = format!("{ISSUER}/.well-known/oauth-authorization-server");
+        Ok(reqwest::get(url).await?.error_for_status()?)
+    })
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn reads_well() -> Result<()> {
+    let table = show("kubectl", &["get", "mas,pms,moc", "-n", NAMESPACE]).await?;
+    for word in ["READY", "REASON", "URL", "AGE", "True", ISSUER, RESOURCE] {
+        ensure!(table.contains(word), "{word} is missing");
+    }
+    for kind in ["mas", "pms", "moc"] {
+        let text = run("kubectl", &["describe", kind, "-n", NAMESPACE]).await?;
+        for word in [
+            "Conditions",
+            "Type:                  Ready",
+            "Message",
+            "Events",
+        ] {
+            let there =
+                text.contains(word) || text.contains(&word.replace("                 ", " "));
+            ensure!(there, "{word} is missing:\n{text}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! What the operator does when nobody looks.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mcp_auth_e2e::{
+    command::{get, kubectl_stdin, output, run, show},
+    wait::until,
+};
+
+use crate::{
+    cluster::{NAMESPACE, SYSTEM, kubectl, names, object, text},
+    install::leader,
+};
+
+/// A deleted Service and a changed Deployment come back as they were.
+pub(crate) async fn drift() -> Result<()> {
+    kubectl(&["delete", "service", "notes"]).await?;
+    until("the deleted Service is back", 60, || {
+        object("service", "notes")
+    })
+    .await?;
+    scale_and_wait().await
+}
+
+/// Changes the Deployment by hand and waits for the operator to put it back.
+async fn scale_and_wait() -> Result<()> {
+    kubectl(&["scale", "deployment", "notes", "--replicas=0"]).await?;
+    until("the changed Deployment is repaired", 90, || async {
+        let deployment = object("deployment", "notes").await?;
+        ensure!(
+            deployment["spec"]["replicas"] == 1,
+            "{}",
+            deployment["spec"]["replicas"]
+        );
+        ensure!(
+            deployment["status"]["readyReplicas"] == 1,
+            "{}",
+            deployment["status"]
+        );
+        Ok(())
+    })
+    .await?;
+    until("the ProtectedMcpServer is Ready again", 60, || async {
+        let args = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=1s",
+            "pms/notes",
+            "-n",
+            NAMESPACE,
+        ];
+        ensure!(output("kubectl", &args).await?.success);
+        Ok(())
+    })
+    .await
+}
+
+/// The resource versions of everything that the operator writes.
+async fn versions() -> Result<Vec<(String, String)>> {
+    let kinds =
+        "mas,pms,moc,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,pdb";
+    let list = get(&[kinds, "-n", NAMESPACE]).await?;
+    let items = list["items"].as_array().context("no items")?;
+    items
+        .iter()
+        .map(|item| {
+            let name = format!("{} {}", text(item, "/kind")?, text(item, "/metadata/name")?);
+            Ok((name, text(item, "/metadata/resourceVersion")?))
+        })
+        .collect()
+}
+
+/// Reconciles that are asked for, by an annotation that concerns nobody, write nothing: the second
+/// such round leaves every resource version but the annotated one's as it was.
+pub(crate) async fn steady() -> Result<()> {
+    let before = until("nothing changes any more", 60, || async {
+        let first = versions().await?;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        ensure!(first == versions().await?, "still changing");
+        Ok(first)
+    })
+    .await?;
+    let reconciles = reconcile_count().await?;
+    kubectl(&[
+        "annotate",
+        "pms",
+        "notes",
+        "end-to-end=looked",
+        "--overwrite",
+    ])
+    .await?;
+    until("the annotated object was reconciled", 60, || async {
+        ensure!(reconcile_count().await? > reconciles, "no reconcile since");
+        Ok(())
+    })
+    .await?;
+    for ((name, old), (_, new)) in before.iter().zip(versions().await?) {
+        let touched = name == "ProtectedMcpServer notes";
+        ensure!(touched || *old == new, "{name} was written");
+    }
+    Ok(())
+}
+
+/// How many reconciles the leader has done, by its metrics.
+async fn reconcile_count() -> Result<f64> {
+    let metrics = metrics(&leader().await?).await?;
+    let sum = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains("reconcil"))
+        .filter(|line| line.contains("_total") || line.contains("_count"))
+        .filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok())
+        .sum::<f64>();
+    ensure!(sum > 0.0, "no reconcile in the leader's metrics");
+    Ok(sum)
+}
+
+/// What a pod of the operator says of itself, through the API server.
+async fn metrics(pod: &str) -> Result<String> {
+    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:9090/proxy/metrics");
+    let output = output("kubectl", &["get", "--raw", &path]).await?;
+    ensure!(output.success, "{}", output.stderr);
+    Ok(output.stdout)
+}
+
+/// A resource that refers to what is not there is not Ready, and says why, to the user.
+pub(crate) async fn broken() -> Result<()> {
+    let mut server = object("pms", "notes").await?;
+    server["metadata"] = serde_json::json!({ "name": "broken" });
+    server["spec"]["resource"] = "http://localhost:9003/mcp".into();
+    server["spec"]["authServerRef"]["name"] = "not-there".into();
+    server["spec"]["service"] = serde_json::json!({});
+    if let Some(server) = server.as_object_mut() {
+        server.remove("status");
+    }
+    let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
+    kubectl_stdin(&args, &server.to_string()).await?;
+    until("the condition says what is wrong", 60, || async {
+        let broken = object("pms", "broken").await?;
+        let conditions = broken["status"]["conditions"]
+            .as_array()
+            .context("no conditions")?;
+        let ready = conditions
+            .iter()
+            .find(|condition| condition["type"] == "Ready");
+        let ready = ready.context("no Ready")?;
+        ensure!(
+            ready["status"] == "False" && ready["reason"] == "AuthServerNotFound",
+            "{ready}"
+        );
+        ensure!(text(ready, "/message")?.contains("not-there"), "{ready}");
+        Ok(())
+    })
+    .await?;
+    show("kubectl", &["describe", "pms", "broken", "-n", NAMESPACE]).await?;
+    kubectl(&["delete", "pms", "broken", "--timeout=60s"]).await?;
+    Ok(())
+}
+
+/// Kills the leader without a chance to give up its lease.
+pub(crate) async fn leader_killed() -> Result<()> {
+    let old = leader().await?;
+    let args = [
+        "delete",
+        "pod",
+        &old,
+        "-n",
+        SYSTEM,
+        "--grace-period=0",
+        "--force",
+    ];
+    run("kubectl", &args).await?;
+    until("another leads", 90, || async {
+        let new = leader().await?;
+        if new == old {
+            bail!("{old} still holds the lease");
+        }
+        Ok(())
+    })
+    .await?;
+    scale_and_wait().await
+}
+
+/// Resident memory of the leader, by its own metrics.
+pub(crate) async fn memory() -> Result<()> {
+    let resources = names("pms").await?.len();
+    let metrics = metrics(&leader().await?).await?;
+    let bytes = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "))
+        .context("no process_resident_memory_bytes")?
+        .trim()
+        .parse::<f64>()?;
+    println!(
+        "    {:.1} MB with {resources} protected server",
+        bytes / 1e6
+    );
+    ensure!(bytes < 40e6, "more than 40 MB");
+    Ok(())
+}

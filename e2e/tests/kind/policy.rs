@@ -1,0 +1,73 @@
+//! Policy that changes while the server runs.
+
+use anyhow::{Result, ensure};
+use mcp_auth_e2e::{mcp::Session, oauth::Client, wait::until};
+use serde_json::{Value, json};
+
+use crate::{
+    access::{READ, WRITE, refused_for_scope},
+    cluster::{ISSUER, RESOURCE, kubectl, object, objects, text},
+};
+
+/// The pod's uid, and how often each of its containers restarted.
+async fn pod() -> Result<(String, Vec<Value>)> {
+    let pods = objects(
+        "pods",
+        "app.kubernetes.io/instance=notes,app.kubernetes.io/name=mcp-server",
+    )
+    .await?;
+    ensure!(pods.len() == 1, "{} pods of the notes server", pods.len());
+    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
+    let restarts = statuses
+        .iter()
+        .filter_map(|pointer| pods[0].pointer(pointer)?.as_array())
+        .flatten()
+        .map(|status| status["restartCount"].clone())
+        .collect();
+    Ok((text(&pods[0], "/metadata/uid")?, restarts))
+}
+
+/// Makes `list_notes` need the scope for writing, and sets the friction that the next scenario
+/// looks at.
+pub(crate) async fn reload() -> Result<()> {
+    let client = Client::register(ISSUER).await?;
+    let reader = client.authorize(RESOURCE, READ).await?;
+    let session = Session::begin(RESOURCE, &reader.access).await?;
+    session.must_call("list_notes", &json!({})).await?;
+    let before = pod().await?;
+
+    let server = object("pms", "notes").await?;
+    let mut tools = server["spec"]["tools"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    tools.insert(0, json!({ "name": "list_notes", "scopes": [WRITE] }));
+    let patch = json!({ "spec": {
+        "tools": tools,
+        "friction": {
+            "rate": { "calls": 10, "periodSeconds": 1 },
+            "groups": null, "subjectRate": null, "resourceRate": null,
+            "halfLifeSeconds": 2, "warmupCalls": 5,
+        },
+    }});
+    kubectl(&[
+        "patch",
+        "pms",
+        "notes",
+        "--type=merge",
+        "-p",
+        &patch.to_string(),
+    ])
+    .await?;
+    // The kubelet writes a changed ConfigMap into the pod within about a minute.
+    until("the new policy is in force", 150, || async {
+        refused_for_scope(&session.call("list_notes", &json!({})).await?, WRITE)
+    })
+    .await?;
+    let after = pod().await?;
+    ensure!(
+        before == after,
+        "the pod was restarted: {before:?}, then {after:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! State that outlives the pods.
+
+use anyhow::{Result, ensure};
+use mcp_auth_e2e::{
+    mcp::Session,
+    oauth::{Client, Tokens},
+    wait::until,
+};
+use serde_json::json;
+
+use crate::{
+    access::WRITE,
+    cluster::{ISSUER, RESOURCE, kubectl, objects, ready, text},
+};
+
+const AUTHSERVER: &str = "app.kubernetes.io/name=mcp-authserver";
+const DATABASE: &str = "app.kubernetes.io/name=postgres";
+
+pub(crate) async fn apply() -> Result<()> {
+    kubectl(&[
+        "apply",
+        "--server-side",
+        "-f",
+        "examples/notes-postgres.yaml",
+    ])
+    .await?;
+    ready("mas,pms,moc").await?;
+    until("a client registers", 60, || Client::register(ISSUER)).await?;
+    Ok(())
+}
+
+/// The authserver's pod is killed, then the database's. After each, the same client, access token
+/// and refresh token work.
+pub(crate) async fn pods_killed() -> Result<()> {
+    let client = Client::register(ISSUER).await?;
+    let kept = client.authorize(RESOURCE, WRITE).await?;
+    let mut rotated = client.authorize(RESOURCE, WRITE).await?;
+    for selector in [AUTHSERVER, DATABASE] {
+        kill(selector).await?;
+        rotated = still_valid(&client, &kept, &rotated).await?;
+    }
+    ready("mas,pms,moc").await
+}
+
+/// Kills the pods of a label without grace, and waits for others that are ready.
+async fn kill(selector: &str) -> Result<()> {
+    let mut old = Vec::new();
+    for pod in objects("pods", selector).await? {
+        old.push(text(&pod, "/metadata/uid")?);
+    }
+    ensure!(!old.is_empty(), "no pod has {selector}");
+    kubectl(&[
+        "delete",
+        "pods",
+        "-l",
+        selector,
+        "--grace-period=0",
+        "--force",
+    ])
+    .await?;
+    until("new pods are ready", 180, || async {
+        let pods = objects("pods", selector).await?;
+        ensure!(!pods.is_empty(), "no pods");
+        for pod in pods {
+            let uid = text(&pod, "/metadata/uid")?;
+            ensure!(!old.contains(&uid), "the old pod is there");
+            let conditions = pod["status"]["conditions"].to_string();
+            ensure!(
+                conditions.contains(r#""status":"True","type":"Ready""#),
+                "not ready: {conditions}"
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The access token opens the server, the refresh token refreshes, the client authorizes anew. A
+/// service that is coming up is waited for; a token that is refused stays refused.
+async fn still_valid(client: &Client, kept: &Tokens, rotated: &Tokens) -> Result<Tokens> {
+    until("the access token is accepted", 60, || async {
+        let session = Session::begin(RESOURCE, &kept.access).await?;
+        session.must_call("list_notes", &json!({})).await
+    })
+    .await?;
+    let new = until("the refresh token is accepted", 60, || {
+        client.refresh(rotated)
+    })
+    .await?;
+    let session = Session::begin(RESOURCE, &new.access).await?;
+    session.must_call("list_notes", &json!({})).await?;
+    until("the client is known", 60, || {
+        client.authorize(RESOURCE, WRITE)
+    })
+    .await?;
+    Ok(new)
+}
