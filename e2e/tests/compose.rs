@@ -50,7 +50,11 @@ async fn python_client() -> Result<()> {
     let python = std::env::var("MCP_PYTHON").context(
         "MCP_PYTHON is not set: a Python with e2e/client/requirements.txt; make sets it",
     )?;
-    let transcript = show(&python, &["e2e/client/client.py", RESOURCE]).await?;
+    let transcript = show(
+        &python,
+        &["e2e/client/client.py", "walk", "--url", RESOURCE],
+    )
+    .await?;
     ensure!(transcript.contains("tools/call"), "no tool was called");
     Ok(())
 }

@@ -26,7 +26,11 @@ pub(crate) async fn python_client() -> Result<()> {
     let python = std::env::var("MCP_PYTHON").context(
         "MCP_PYTHON is not set: a Python with e2e/client/requirements.txt; `make e2e` sets it",
     )?;
-    let transcript = show(&python, &["e2e/client/client.py", RESOURCE]).await?;
+    let transcript = show(
+        &python,
+        &["e2e/client/client.py", "walk", "--url", RESOURCE],
+    )
+    .await?;
     for step in [
         "oauth-protected-resource",
         "authorize",
