@@ -37,7 +37,7 @@
 //!
 //! # Bounds
 //!
-//! Memory is about half a megabyte and never grows ([`table`]); [`Friction::admit`] allocates nothing
+//! Memory is about half a megabyte and never grows (`table.rs`); [`Friction::admit`] allocates nothing
 //! and takes well under a microsecond. Keys are hashed with random keys: names are not kept.
 
 mod config;
