@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cluster.sh up|down|load IMAGE...: the kind cluster of the project.
+# cluster.sh up|stop|down|load IMAGE...: the kind cluster of the project.
 source "$(dirname "$0")/lib.sh"
 name=mcp-auth
 node=$name-control-plane
@@ -83,6 +83,9 @@ load() {
     [ ${#missing[@]} = 0 ] || kind load docker-image -q --name $name "${missing[@]}"
 }
 
+# stop: the ports are free then; `up` starts it again.
+stop() { ! node_is running || docker stop -t 5 "$node" >/dev/null; }
+
 down() {
     if docker inspect "$node" >/dev/null 2>&1; then
         "$cache/bin/kind" delete cluster -q --name $name
@@ -100,9 +103,9 @@ up)
     engine=$("$here/engine.sh" env) && eval "$engine"
     locked cluster up
     ;;
-load | down)
+load | stop | down)
     engine=$("$here/engine.sh" env) && eval "$engine"
     locked cluster "$command" "$@"
     ;;
-*) die "usage: cluster.sh up|down|load IMAGE..." ;;
+*) die "usage: cluster.sh up|stop|down|load IMAGE..." ;;
 esac

@@ -65,6 +65,10 @@ down) locked engine stop_ours ;;
 env)
     # For eval: what docker, kind and compose need to find the engine.
     if [ -d "$cache/docker-data" ]; then echo "export DOCKER_HOST=$socket"; fi
+    # A plugin of ours is found through DOCKER_CONFIG; elsewhere the user's own has his logins.
+    if [ -d "$cache/docker/cli-plugins" ]; then echo "export DOCKER_CONFIG=$cache/docker"; fi
+    # Debian's docker has no buildx, and the Dockerfiles need none.
+    echo "export DOCKER_BUILDKIT=0"
     ;;
 *) die "usage: engine.sh up|down|env" ;;
 esac

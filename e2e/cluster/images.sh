@@ -3,8 +3,7 @@
 # programs that programs.sh and cargo built, into the engine. Prints each image's name on stdout.
 # shellcheck disable=SC2016,SC2054 # mmdebstrap expands $1 (the root) in its hooks; its lists have commas
 source "$(dirname "$0")/lib.sh"
-eval "$("$here/engine.sh" env)"
-export DOCKER_BUILDKIT=0 # Debian's docker has no buildx
+engine=$("$here/engine.sh" env) && eval "$engine"
 
 suite=bookworm # Debian 12: newer systemd refuses cgroup v1
 other_base=docker.io/library/debian:trixie-slim

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Everything, in stages; each is a make target that can be run alone. Stops at the first that fails, names
+# it, and prints in any case where the time went.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${MCP_AUTH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-auth-operator}
+mkdir -p "$cache/log"
+log=$cache/log/parts.log
+table='' failed='' parts=''
+
+finish() {
+    local status=$?
+    # The group of the background work; it is a session of its own.
+    [ -z "$parts" ] || kill -- "-$parts" 2>/dev/null || true
+    printf '\n%-14s %8s\n%s%-14s %6d s\n' stage time "$table" total "$SECONDS"
+    if [ -n "$failed" ]; then
+        printf '\nFAILED: %s\n' "$failed"
+        exit 1
+    fi
+    exit "$status"
+}
+trap finish EXIT
+
+stage() {
+    local name=$1 begin=$SECONDS ok=
+    shift
+    printf '\n==> %s\n' "$name"
+    failed="$name (interrupted)"
+    if "$@"; then ok=1; fi
+    table+=$(printf '%-14s %6d s%s' "$name" $((SECONDS - begin)) "${ok:+}")$'\n'
+    failed=$name
+    [ -n "$ok" ] || exit 1
+    failed=
+}
+
+wait_for_parts() {
+    local pid=$parts
+    parts=
+    wait "$pid" && return
+    tail -n 40 "$log"
+    echo "the parts of the cluster could not be made: all of it is in $log"
+    return 1
+}
+
+# The parts of the cluster take as long as the Rust build: beside it.
+setsid make -s parts >"$log" 2>&1 </dev/null &
+parts=$!
+
+stage shell make -s shell
+stage fmt make -s fmt-check
+stage clippy make -s clippy
+stage generated make -s generate-check
+stage build make -s build-tests
+stage unit make -s unit
+stage parts wait_for_parts
+stage deny make -s deny
+stage api make -s test-api
+stage chart make -s chart-test
+stage images make -s images
+stage compose make -s test-compose
+stage cluster make -s cluster-up
+stage e2e make -s e2e
