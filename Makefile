@@ -115,13 +115,13 @@ generate: rust ## Write the generated files (crds/, the chart's CRDs)
 
 IMAGES := $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev)
 .PHONY: images
-images: rust ## Build the images $(IMAGES)
+images: rust ## Build the images of the programs, and of Postgres
 	$(BUILD)
 	$(CLUSTER)/engine.sh up
 	$(CLUSTER)/images.sh apps postgres
 
 .PHONY: clean
-clean: cluster-down ## Remove the cluster and all of the cache, $(MCP_AUTH_CACHE)
+clean: cluster-down ## Remove the cluster and all of the cache
 	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv docker docker-data target kubeconfig)
 
 .PHONY: env
@@ -131,7 +131,7 @@ env: ## Print the environment of the targets: eval "$(make -s env)"
 
 .PHONY: help
 help: ## Show this
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 # The stages of scripts/test.sh that are of no interest alone.
 .PHONY: rust shell fmt-check clippy generate-check build-tests deny test-compose parts
@@ -139,7 +139,7 @@ rust:
 	@scripts/tools.sh rust
 shell:
 	scripts/tools.sh shellcheck
-	shellcheck scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
+	shellcheck -x -P SCRIPTDIR scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
 fmt-check: rust
 	cargo fmt --all --check
 clippy: rust

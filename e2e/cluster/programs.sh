@@ -19,7 +19,7 @@ build() {
         ;;
     node) flags+=" -X helm.sh/helm/v4/internal/version.version=$(version "$module" helm.sh/helm/v4)" ;;
     esac
-    cd "$here/go/$module"
+    cd "$here/go/$module" || return
     # nice: people compile beside this.
     CGO_ENABLED=0 nice -n 5 go build -trimpath -tags no_btrfs,no_zfs,no_devmapper -ldflags "$flags" -o "$dir/" tool
 }
