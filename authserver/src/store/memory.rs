@@ -2,7 +2,7 @@
 //! is looked up through the grant, and the next clearing removes it.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -389,10 +389,14 @@ impl MemoryStore {
             .retain(|_, token| now < token.it.expires_at && grants.contains_key(&token.grant_id));
         assertions.retain(|_, expires_at| now < *expires_at);
         rates.retain(|_, rate| now < rate.expires_at);
+        let granted: HashSet<&str> = grants
+            .values()
+            .map(|grant| grant.client_id.as_str())
+            .collect();
         clients.retain(|id, known| {
             known.client.origin != ClientOrigin::Dynamic
                 || known.last_used_at >= unused_since
-                || grants.values().any(|grant| grant.client_id == *id)
+                || granted.contains(id.as_str())
         });
     }
 }

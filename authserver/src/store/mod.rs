@@ -17,11 +17,13 @@ use crate::scope::Scopes;
 
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
+use postgres::within;
 
 /// Why the store did not do what it was asked. No text has the connection's URL or password in it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away or overloaded; nothing is known to have changed. Answer 503, try again.
+    /// The database is away or overloaded. Nobody can tell whether a change was made that was under way.
+    /// Answer 503, try again.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// It contradicts what is stored: a resource URI that another id has, or a grant for a client or
@@ -132,10 +134,6 @@ pub enum Store {
     Postgres(PostgresStore),
 }
 
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "said once, at the type: a StoreError"
-)]
 impl Store {
     /// An empty store in memory.
     pub fn memory() -> Self {
@@ -146,7 +144,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Postgres(store) => store.ping().await,
+            Self::Postgres(store) => within(store.ping()).await,
         }
     }
 
@@ -158,7 +156,7 @@ impl Store {
     ) -> Result<Upsert, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.upsert_client(client, now)),
-            Self::Postgres(store) => store.upsert_client(client, now).await,
+            Self::Postgres(store) => within(store.upsert_client(client, now)).await,
         }
     }
 
@@ -166,7 +164,7 @@ impl Store {
     pub async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.client(client_id)),
-            Self::Postgres(store) => store.client(client_id).await,
+            Self::Postgres(store) => within(store.client(client_id)).await,
         }
     }
 
@@ -178,7 +176,7 @@ impl Store {
                 store.touch_client(client_id, now);
                 Ok(())
             }
-            Self::Postgres(store) => store.touch_client(client_id, now).await,
+            Self::Postgres(store) => within(store.touch_client(client_id, now)).await,
         }
     }
 
@@ -189,7 +187,7 @@ impl Store {
                 store.delete_client(client_id);
                 Ok(())
             }
-            Self::Postgres(store) => store.delete_client(client_id).await,
+            Self::Postgres(store) => within(store.delete_client(client_id)).await,
         }
     }
 
@@ -198,7 +196,7 @@ impl Store {
     pub async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
         match self {
             Self::Memory(store) => store.upsert_resource(resource),
-            Self::Postgres(store) => store.upsert_resource(resource).await,
+            Self::Postgres(store) => within(store.upsert_resource(resource)).await,
         }
     }
 
@@ -206,7 +204,7 @@ impl Store {
     pub async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.resource(id)),
-            Self::Postgres(store) => store.resource(id).await,
+            Self::Postgres(store) => within(store.resource(id)).await,
         }
     }
 
@@ -214,7 +212,7 @@ impl Store {
     pub async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.resources()),
-            Self::Postgres(store) => store.resources().await,
+            Self::Postgres(store) => within(store.resources()).await,
         }
     }
 
@@ -225,7 +223,7 @@ impl Store {
                 store.delete_resource(id);
                 Ok(())
             }
-            Self::Postgres(store) => store.delete_resource(id).await,
+            Self::Postgres(store) => within(store.delete_resource(id)).await,
         }
     }
 
@@ -239,7 +237,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => store.create_authorization(grant, code, now),
-            Self::Postgres(store) => store.create_authorization(grant, code, now).await,
+            Self::Postgres(store) => within(store.create_authorization(grant, code, now)).await,
         }
     }
 
@@ -251,7 +249,7 @@ impl Store {
     ) -> Result<Result<Issued, Refusal>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.redeem_code(redemption, now)),
-            Self::Postgres(store) => store.redeem_code(redemption, now).await,
+            Self::Postgres(store) => within(store.redeem_code(redemption, now)).await,
         }
     }
 
@@ -263,7 +261,7 @@ impl Store {
     ) -> Result<Result<Issued, Refusal>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.refresh(refresh, now)),
-            Self::Postgres(store) => store.refresh(refresh, now).await,
+            Self::Postgres(store) => within(store.refresh(refresh, now)).await,
         }
     }
 
@@ -275,7 +273,7 @@ impl Store {
     ) -> Result<Option<Grant>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.grant_of_refresh_token(hashes, now)),
-            Self::Postgres(store) => store.grant_of_refresh_token(hashes, now).await,
+            Self::Postgres(store) => within(store.grant_of_refresh_token(hashes, now)).await,
         }
     }
 
@@ -289,7 +287,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => store.issue_access_token(grant, access_token, now),
-            Self::Postgres(store) => store.issue_access_token(grant, access_token, now).await,
+            Self::Postgres(store) => {
+                within(store.issue_access_token(grant, access_token, now)).await
+            }
         }
     }
 
@@ -301,7 +301,7 @@ impl Store {
     ) -> Result<Option<ActiveToken>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.introspect(hashes, now)),
-            Self::Postgres(store) => store.introspect(hashes, now).await,
+            Self::Postgres(store) => within(store.introspect(hashes, now)).await,
         }
     }
 
@@ -317,7 +317,7 @@ impl Store {
                 store.revoke_access_token(hashes, client_id);
                 Ok(())
             }
-            Self::Postgres(store) => store.revoke_access_token(hashes, client_id).await,
+            Self::Postgres(store) => within(store.revoke_access_token(hashes, client_id)).await,
         }
     }
 
@@ -332,7 +332,7 @@ impl Store {
                 store.revoke_refresh_token(hashes, client_id);
                 Ok(())
             }
-            Self::Postgres(store) => store.revoke_refresh_token(hashes, client_id).await,
+            Self::Postgres(store) => within(store.revoke_refresh_token(hashes, client_id)).await,
         }
     }
 
@@ -343,7 +343,7 @@ impl Store {
                 store.revoke_grant(id);
                 Ok(())
             }
-            Self::Postgres(store) => store.revoke_grant(id).await,
+            Self::Postgres(store) => within(store.revoke_grant(id)).await,
         }
     }
 
@@ -352,7 +352,7 @@ impl Store {
     pub async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.signing_key_or(sealed)),
-            Self::Postgres(store) => store.signing_key_or(&sealed).await,
+            Self::Postgres(store) => within(store.signing_key_or(&sealed)).await,
         }
     }
 
@@ -368,7 +368,7 @@ impl Store {
         let key = digest(&[client_id, jti]);
         match self {
             Self::Memory(store) => Ok(store.remember_assertion(key, expires_at, now)),
-            Self::Postgres(store) => store.remember_assertion(key, expires_at, now).await,
+            Self::Postgres(store) => within(store.remember_assertion(key, expires_at, now)).await,
         }
     }
 
@@ -384,7 +384,7 @@ impl Store {
         let key = digest(&[rule, subject]);
         match self {
             Self::Memory(store) => Ok(store.hit(key, limit, now)),
-            Self::Postgres(store) => store.hit(key, limit, now).await,
+            Self::Postgres(store) => within(store.hit(key, limit, now)).await,
         }
     }
 
@@ -399,7 +399,7 @@ impl Store {
         let key = digest(&[rule, subject]);
         match self {
             Self::Memory(store) => Ok(store.peek(key, limit, now)),
-            Self::Postgres(store) => store.peek(key, limit, now).await,
+            Self::Postgres(store) => within(store.peek(key, limit, now)).await,
         }
     }
 
@@ -416,6 +416,7 @@ impl Store {
                 store.remove_expired(unused_since, now);
                 Ok(false)
             }
+            // However long it takes: given up, it would begin anew each time.
             Self::Postgres(store) => store.remove_expired(unused_since, now).await,
         }
     }

@@ -11,9 +11,11 @@ use mcp_authserver::pepper::Pepper;
 use mcp_authserver::resource::Resource;
 use mcp_authserver::scope::Scopes;
 use mcp_authserver::store::{
-    ActiveToken, CodeRedemption, Issued, MemoryStore, NewToken, PostgresStore, Refresh, Store,
+    ActiveToken, CodeRedemption, Issued, NewToken, PostgresStore, Refresh, Store,
 };
 use mcp_authserver::token::{Token, TokenKind};
+
+use sqlx::PgConnection;
 
 use crate::postgres::Postgres;
 
@@ -53,7 +55,7 @@ pub struct Tokens {
 
 impl Fixture {
     pub async fn memory() -> Self {
-        Self::new(Store::Memory(MemoryStore::default()), None).await
+        Self::new(Store::memory(), None).await
     }
 
     pub async fn postgres() -> Self {
@@ -197,6 +199,12 @@ impl Fixture {
         self.store.introspect(&hashes, now).await.unwrap()
     }
 
+    /// Another session in the database, to disturb the store with.
+    pub async fn session(&self, postgres: &Postgres) -> PgConnection {
+        let url = self.url.as_ref().unwrap();
+        postgres.connect(database(url)).await
+    }
+
     pub async fn is_active(&self, token: &Token, now: UnixTime) -> bool {
         self.introspect(token, now).await.is_some()
     }
@@ -217,6 +225,11 @@ pub const REFRESH: RefreshAttempt<'_> = RefreshAttempt {
     scopes: None,
     grace: GRACE,
 };
+
+/// The database's name in a URL of [`Postgres::create_database`].
+pub fn database(url: &str) -> &str {
+    url.split(['/', '?']).nth(3).unwrap()
+}
 
 pub fn scopes(text: &str) -> Scopes {
     Scopes::parse(text).unwrap()

@@ -55,7 +55,7 @@ conformance! {
         a_code_is_redeemed_for_what_was_granted
         code_replay_revokes_the_family
         replay_by_another_client_revokes_nothing
-        sixteen_way_race_on_one_code_has_one_success
+        sixteen_way_race_on_one_code
         another_clients_code
         expired_code
         another_redirect
@@ -93,7 +93,9 @@ conformance! {
         another_clients_refresh_token
         refresh_cannot_widen
         a_narrower_scope_is_for_one_token
-        idle_and_absolute_expiry
+        idle_expiry
+        absolute_expiry
+        the_clients_resource_is_deleted
         parallel_refreshes_all_succeed
         refresh_racing_revoke_nothing_survives;
 }

@@ -1,15 +1,14 @@
 //! What only PostgreSQL can be asked: outages, several replicas on one database, mistakes in its
 //! configuration.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use mcp_authserver::grant::Refusal;
 use mcp_authserver::rate_limit::{Decision, RateLimit};
-use mcp_authserver::store::{PostgresStore, Store, StoreError};
-use sqlx::Executor as _;
+use mcp_authserver::store::{PostgresStore, Refresh, Store, StoreError};
+use mcp_authserver::token::TokenKind;
+use sqlx::{Executor as _, PgConnection};
 
-use crate::fixture::{Fixture, MINUTE, NOW, VERIFIER};
+use crate::fixture::{Fixture, MINUTE, NOW, REFRESH, VERIFIER, database};
 use crate::postgres::{Postgres, ROLE_WITH_PASSWORD};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,24 +117,75 @@ async fn a_revoked_client_is_deleted_while_it_refreshes() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_that_does_not_come_before_commit_changes_nothing() {
-    let url = Postgres::shared().create_database().await;
-    let f = Fixture::at(&url).await;
-    let tokens = f.family(NOW).await;
-    // Another session holds the grant, and the caller gives up waiting for it.
-    let name = url.split(['/', '?']).nth(3).unwrap();
-    let mut other = Postgres::shared().connect(name).await;
-    other
+/// Another session holds the grant, so that the refresh stops in the middle.
+async fn hold_all_grants(session: &mut PgConnection) {
+    session
         .execute("BEGIN; SELECT FROM grants FOR UPDATE")
         .await
         .unwrap();
-    let given_up =
-        tokio::time::timeout(Duration::from_millis(200), f.refresh(&tokens.refresh, NOW));
-    assert!(given_up.await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_before_commit() {
+    let postgres = Postgres::start();
+    let f = Fixture::at(&postgres.create_database().await).await;
+    let tokens = f.family(NOW).await;
+    let access = f.token(TokenKind::Access);
+    let refresh = f.token(TokenKind::Refresh);
+    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    let request = Refresh {
+        hashes: &hashes,
+        attempt: REFRESH,
+        access_token: f.new_token(&access, NOW.plus(MINUTE)),
+        refresh_token: f.new_token(&refresh, NOW.plus(MINUTE)),
+    };
+    let mut other = f.session(&postgres).await;
+    hold_all_grants(&mut other).await;
+    let kill = async {
+        postgres.wait_for_lock(&mut other).await;
+        postgres.kill();
+    };
+    let (outcome, ()) = tokio::join!(f.store.refresh(&request, NOW), kill);
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_))),
+        "{outcome:?}"
+    );
+
+    postgres.restart();
+    assert!(!f.is_active(&access, NOW).await);
+    assert_eq!(
+        f.refresh(&refresh, NOW).await.unwrap_err(),
+        Refusal::Unknown
+    );
+    let refreshed = f.refresh(&tokens.refresh, NOW).await.unwrap();
+    assert_eq!(refreshed.issued.grant.generation, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_answer_is_given_up() {
+    let postgres = Postgres::shared();
+    let f = Fixture::at(&postgres.create_database().await).await;
+    let tokens = f.family(NOW).await;
+    let mut other = f.session(postgres).await;
+    hold_all_grants(&mut other).await;
+    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    let new = f.token(TokenKind::Access);
+    let request = Refresh {
+        hashes: &hashes,
+        attempt: REFRESH,
+        access_token: f.new_token(&new, NOW.plus(MINUTE)),
+        refresh_token: f.new_token(&f.token(TokenKind::Refresh), NOW.plus(MINUTE)),
+    };
+    let outcome = f.store.refresh(&request, NOW).await;
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_))),
+        "{outcome:?}"
+    );
+
     other.execute("ROLLBACK").await.unwrap();
     let refreshed = f.refresh(&tokens.refresh, NOW).await.unwrap();
     assert_eq!(refreshed.issued.grant.generation, 1);
+    assert!(!f.is_active(&new, NOW).await);
 }
 
 #[tokio::test]
@@ -148,8 +198,7 @@ async fn nothing_in_the_database_is_a_token_or_a_secret() {
     let code = f.authorize(NOW).await;
     let tokens = f.family(NOW).await;
 
-    let name = url.split(['/', '?']).nth(3).unwrap();
-    let mut connection = Postgres::shared().connect(name).await;
+    let mut connection = f.session(Postgres::shared()).await;
     let mut rows = 0;
     for table in [
         "clients",
@@ -188,7 +237,7 @@ fn hex(bytes: &[u8]) -> String {
 async fn a_mistake_in_the_configuration_says_what_to_do_and_never_the_password() {
     let postgres = Postgres::shared();
     let url = postgres.create_database().await;
-    let name = url.split(['/', '?']).nth(3).unwrap();
+    let name = database(&url);
     let mut connection = postgres.connect("postgres").await;
     let create = sqlx::AssertSqlSafe(format!(
         "CREATE ROLE {ROLE_WITH_PASSWORD} LOGIN PASSWORD 'right-password'"
@@ -222,8 +271,7 @@ async fn a_mistake_in_the_configuration_says_what_to_do_and_never_the_password()
     assert!(error.to_string().contains("tables are missing"), "{error}");
 
     let foreign = postgres.create_database().await;
-    let name = foreign.split(['/', '?']).nth(3).unwrap();
-    let mut connection = postgres.connect(name).await;
+    let mut connection = postgres.connect(database(&foreign)).await;
     connection
         .execute("CREATE TABLE clients (id int)")
         .await
@@ -256,15 +304,38 @@ async fn a_url_that_is_none_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_older_version_starts_on_a_newer_schema() {
+async fn schemas_n_and_n_minus_1_side_by_side() {
     let url = Postgres::shared().create_database().await;
     let f = Fixture::at(&url).await;
-    let name = url.split(['/', '?']).nth(3).unwrap();
-    let mut connection = Postgres::shared().connect(name).await;
-    let newer = "INSERT INTO _sqlx_migrations
-        (version, description, success, checksum, execution_time)
-        VALUES (9999, 'from the future', true, 'x', 1)";
-    connection.execute(newer).await.unwrap();
-    let again = PostgresStore::new(f.url.as_ref().unwrap(), 2).unwrap();
-    again.migrate().await.unwrap();
+    let code = f.authorize(NOW).await;
+    let tokens = f.family(NOW).await;
+    let tokens = f.refresh(&tokens.refresh, NOW).await.unwrap();
+    assert!(f.is_active(&tokens.access, NOW).await);
+
+    // A newer version has come and added a column to each table.
+    let mut newer = f.session(Postgres::shared()).await;
+    newer
+        .execute(
+            "DO $$ DECLARE name text; BEGIN
+                 FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+                     EXECUTE format('ALTER TABLE %I ADD COLUMN newer text', name);
+                 END LOOP;
+             END $$;
+             INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'from the future', true, 'x', 1)",
+        )
+        .await
+        .unwrap();
+
+    // This one goes on, and starts anew.
+    let restarted = Fixture::at(&url).await;
+    for f in [&f, &restarted] {
+        assert!(f.is_active(&tokens.access, NOW).await);
+        f.refresh(&tokens.refresh, NOW).await.unwrap();
+        f.family(NOW).await;
+        assert!(f.store.client("client").await.unwrap().is_some());
+        assert_eq!(f.store.resources().await.unwrap().len(), 2);
+        f.store.remove_expired(NOW, NOW).await.unwrap();
+    }
+    f.redeem(&code, NOW).await.unwrap();
 }

@@ -80,3 +80,23 @@ pub async fn the_rule_is_the_same_everywhere(f: &Fixture) {
     }
     assert!((100..500).contains(&refused), "{refused} of 600 refused");
 }
+
+#[tokio::test]
+async fn memory_for_rates_is_bounded_and_new_callers_wait_while_it_is_full() {
+    let store = Store::memory();
+    let hit = |subject: String, now| {
+        let store = &store;
+        async move { store.hit("test", &subject, limit(1), now).await.unwrap() }
+    };
+    for caller in 0..100_000 {
+        assert_eq!(hit(caller.to_string(), NOW).await, Decision::Allowed);
+    }
+    assert_ne!(hit("new".into(), NOW).await, Decision::Allowed);
+    assert_ne!(
+        hit("0".into(), NOW).await,
+        Decision::Allowed,
+        "not forgiven"
+    );
+    let later = NOW.plus(Duration::from_secs(120));
+    assert_eq!(hit("new".into(), later).await, Decision::Allowed);
+}

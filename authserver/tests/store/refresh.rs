@@ -127,11 +127,23 @@ pub async fn a_narrower_scope_is_for_one_token(f: &Fixture) {
     assert_eq!(wide_again.issued.scopes, scopes("notes:read notes:write"));
 }
 
-pub async fn idle_and_absolute_expiry(f: &Fixture) {
-    let idle = f.family(NOW).await;
-    let refusal = f.refresh(&idle.refresh, NOW.plus(IDLE)).await.unwrap_err();
+pub async fn idle_expiry(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    let end = NOW.plus(IDLE);
+    let refusal = f.refresh(&tokens.refresh, end).await.unwrap_err();
     assert_eq!(refusal, Refusal::Expired);
+    let last = end.minus(MILLISECOND);
+    assert!(f.refresh(&tokens.refresh, last).await.is_ok());
+}
 
+pub async fn the_clients_resource_is_deleted(f: &Fixture) {
+    let tokens = f.family(NOW).await;
+    f.store.delete_resource("notes").await.unwrap();
+    let refusal = f.refresh(&tokens.refresh, NOW).await.unwrap_err();
+    assert_eq!(refusal, Refusal::Unknown);
+}
+
+pub async fn absolute_expiry(f: &Fixture) {
     let mut tokens = f.family(NOW).await;
     let mut now = NOW;
     let almost = NOW.plus(ABSOLUTE - MINUTE);

@@ -111,6 +111,20 @@ impl Postgres {
             .unwrap()
     }
 
+    /// Waits until some session waits for a lock.
+    pub async fn wait_for_lock(&self, connection: &mut PgConnection) {
+        loop {
+            let waiting: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+                    .fetch_one(&mut *connection)
+                    .await
+                    .unwrap();
+            if waiting {
+                break;
+            }
+        }
+    }
+
     /// SIGKILL to the server, as the kernel does it when memory is short.
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();

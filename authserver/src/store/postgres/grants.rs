@@ -11,6 +11,19 @@ use crate::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refus
 use crate::pepper::KeyedHash;
 use crate::scope::Scopes;
 
+// Never `*`: a column that a newer version adds would change the type of a prepared statement, and
+// Postgres then refuses it to the older version.
+macro_rules! select_grant {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, subject, client_id, resource, scopes, generation, rotated_at, siblings,
+                    expires_at
+             FROM grants ",
+            $condition
+        )
+    };
+}
+
 impl PostgresStore {
     pub(in super::super) async fn create_authorization(
         &self,
@@ -110,10 +123,10 @@ impl PostgresStore {
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<Grant>, StoreError> {
-        sqlx::query(
-            "SELECT g.* FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id
-             WHERE t.hash = ANY($1) AND t.expires_at > $2 AND g.expires_at > $2",
-        )
+        sqlx::query(select_grant!(
+            "WHERE expires_at > $2 AND id =
+                 (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1) AND expires_at > $2)"
+        ))
         .bind(as_slices(hashes))
         .bind(now.as_millis())
         .fetch_optional(&self.pool)
@@ -146,10 +159,9 @@ async fn lock_by_code(
     connection: &mut PgConnection,
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, KeyedHash, Code)>, StoreError> {
-    let grant = sqlx::query(
-        "SELECT * FROM grants
-         WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1)) FOR UPDATE",
-    )
+    let grant = sqlx::query(select_grant!(
+        "WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1)) FOR UPDATE"
+    ))
     .bind(as_slices(hashes))
     .fetch_optional(&mut *connection)
     .await?;
@@ -157,10 +169,13 @@ async fn lock_by_code(
         return Ok(None);
     };
     // Read now that the grant is locked: whoever held the lock may have used the code.
-    let row = sqlx::query("SELECT * FROM authorization_codes WHERE hash = ANY($1)")
-        .bind(as_slices(hashes))
-        .fetch_one(connection)
-        .await?;
+    let row = sqlx::query(
+        "SELECT hash, redirect_uri, code_challenge, nonce, expires_at, attempts, used
+         FROM authorization_codes WHERE hash = ANY($1)",
+    )
+    .bind(as_slices(hashes))
+    .fetch_one(connection)
+    .await?;
     let code = Code {
         redirect_uri: row.try_get("redirect_uri")?,
         code_challenge: row.try_get("code_challenge")?,
@@ -176,10 +191,9 @@ async fn lock_by_refresh_token(
     connection: &mut PgConnection,
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, RefreshToken)>, StoreError> {
-    let grant = sqlx::query(
-        "SELECT * FROM grants
-         WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1)) FOR UPDATE",
-    )
+    let grant = sqlx::query(select_grant!(
+        "WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1)) FOR UPDATE"
+    ))
     .bind(as_slices(hashes))
     .fetch_optional(&mut *connection)
     .await?;
@@ -187,10 +201,11 @@ async fn lock_by_refresh_token(
         return Ok(None);
     };
     // Expired tokens are removed without a lock on their grant.
-    let token = sqlx::query("SELECT * FROM refresh_tokens WHERE hash = ANY($1)")
-        .bind(as_slices(hashes))
-        .fetch_optional(connection)
-        .await?;
+    let token =
+        sqlx::query("SELECT generation, expires_at FROM refresh_tokens WHERE hash = ANY($1)")
+            .bind(as_slices(hashes))
+            .fetch_optional(connection)
+            .await?;
     let Some(row) = token else {
         return Ok(None);
     };

@@ -22,7 +22,9 @@ use crate::clock::UnixTime;
 use crate::pepper::KeyedHash;
 
 /// How long a caller waits for a connection before it is told that the database is away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it waits for an operation as a whole. A transaction that is given up is rolled back.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// A connection that was idle for longer is tried before it is used: the database may have been
 /// restarted. One in steady use is not; that would double the round trips.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
@@ -82,6 +84,16 @@ impl PostgresStore {
             .await?;
         Ok(())
     }
+}
+
+/// Gives an operation up when the database does not answer: a network that swallows packets, a stopped
+/// process or a lock that somebody keeps must not use up our connections.
+pub(super) async fn within<T>(
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(OPERATION_TIMEOUT, operation)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("it did not answer in time".into())))
 }
 
 /// sqlx takes any scheme, and its messages may quote the URL; both are mended here.
