@@ -21,24 +21,27 @@ wait_for() { # SECONDS COMMAND...
     done
 }
 
+# Written when a cluster is whole, with what it was made from: without it, it is half-made or outdated.
+made=$cache/run/cluster-made
+made_from() { cat "$top/kind-config.yaml" "$here"/{node-image.sh,node/Dockerfile,go/*/go.sum} | key /dev/stdin; }
+
 up() {
-    if node_is running || node_is paused || node_is exited || node_is created; then
-        docker unpause "$node" >/dev/null 2>&1 || true
-        if kind get kubeconfig --name $name >"$kubeconfig.new" 2>/dev/null; then
-            mv "$kubeconfig.new" "$kubeconfig"
+    if docker inspect "$node" >/dev/null 2>&1; then
+        if [ "$(cat "$made" 2>/dev/null)" = "$(made_from)" ]; then
+            if ! node_is running; then
+                say "starting the stopped cluster again"
+                docker unpause "$node" >/dev/null 2>&1 || docker start "$node" >/dev/null || true
+            fi
+            kind get kubeconfig -q --name $name >"$kubeconfig" 2>/dev/null || true
+            if wait_for 60 complete; then return 0; fi
         fi
-        if ! node_is running; then
-            say "starting the stopped cluster again"
-            docker start "$node" >/dev/null || true
-            wait_for 60 kind get kubeconfig --name $name >/dev/null 2>&1 || true
-            kind get kubeconfig --name $name >"$kubeconfig" 2>/dev/null || true
-        fi
-        if wait_for 60 complete; then return 0; fi
-        say "the cluster that is here does not answer: making it anew"
+        say "the cluster that is here is half-made, outdated or does not answer: making it anew"
         kind delete cluster -q --name $name
     fi
+    rm -f "$made"
     free_ports
     create
+    made_from >"$made"
 }
 
 create() {

@@ -27,7 +27,7 @@ quiet() {
 key() {
     local input
     for input in "$@"; do
-        if [ -f "$input" ]; then cat "$input"; else printf '%s\n' "$input"; fi
+        if [ -e "$input" ]; then cat "$input"; else printf '%s\n' "$input"; fi
     done | sha256sum | cut -c1-12
 }
 
