@@ -1,5 +1,5 @@
 //! What the server remembers. Each operation is atomic, in memory and on Postgres alike; one
-//! conformance suite (`tests/store.rs`) holds the two together. The rules (which code, which refresh
+//! conformance suite (`tests/store/`) holds the two together. The rules (which code, which refresh
 //! token is honoured) are pure functions in `code.rs` and `grant.rs`: a store loads, asks them, and
 //! writes what they decide, all under a lock on the grant.
 

@@ -64,6 +64,19 @@ pub async fn too_many_siblings(f: &Fixture) {
     let refusal = f.refresh(&first.refresh, NOW).await.unwrap_err();
     assert_eq!(refusal, Refusal::Reused);
     assert!(!f.is_active(&newest.access, NOW).await);
+
+    // They are counted one by one, although they come together.
+    for _ in 0..5 {
+        let first = f.family(NOW).await;
+        let outcomes = join_all((0..16).map(|_| f.refresh(&first.refresh, NOW))).await;
+        let count = |wanted| {
+            let outcomes = outcomes.iter().map(|outcome| outcome.as_ref().map(|_| ()));
+            outcomes.filter(|outcome| *outcome == wanted).count()
+        };
+        assert_eq!(count(Ok(())), 11);
+        assert_eq!(count(Err(&Refusal::Reused)), 1);
+        assert_eq!(count(Err(&Refusal::Unknown)), 4);
+    }
 }
 
 pub async fn an_older_generation_in_the_same_second(f: &Fixture) {
