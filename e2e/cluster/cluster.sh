@@ -76,12 +76,15 @@ free_ports() {
     done
 }
 
-# load IMAGE...: into the node; what is there already is not sent again.
+# load IMAGE...: into the node; what is there already is not sent again. The node knows an image under its
+# name and under its id: it is the same one when both have the same digest.
 load() {
-    local image id missing=()
+    local image id there missing=()
+    there=$(docker exec "$node" ctr -n k8s.io images ls)
     for image in "$@"; do
         id=$(docker image inspect -f '{{.Id}}' "$image")
-        docker exec "$node" ctr -n k8s.io images ls -q 2>/dev/null | grep -qx "$id" || missing+=("$image")
+        awk -v name="$image" -v id="$id" '{ digest[$1] = $3 } END { exit !(digest[name] && digest[name] == digest[id]) }' <<<"$there" ||
+            missing+=("$image")
     done
     [ ${#missing[@]} = 0 ] || kind load docker-image -q --name $name "${missing[@]}"
 }
