@@ -10,7 +10,6 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
@@ -184,26 +183,38 @@ impl Applier<'_> {
         Ok(live)
     }
 
-    /// Gives the Secret as it is; makes it by `generate` when there is none. A Secret that exists is never
-    /// written, and one that could not be read is not taken for a missing one.
+    /// The child as it is, if there is one.
     ///
     /// # Errors
-    /// As [`Self::apply`].
-    pub async fn create_once(
+    /// As [`Self::apply`]. A child that could not be read is an error, not a missing one.
+    pub async fn find<K: Child>(
         &self,
-        api: &Api<Secret>,
+        api: &Api<K>,
         tie: &Tie,
         name: &str,
-        generate: impl FnOnce() -> Secret + Send,
-    ) -> Result<Secret, ApplyError> {
-        match api
+    ) -> Result<Option<K>, ApplyError> {
+        let live = api
             .get_opt(name)
             .await
-            .map_err(|e| api_error::<Secret>(name, e))?
-        {
-            Some(live) => refuse_foreign(tie, &live).map(|()| live),
-            None => self.create(api, prepare(tie, generate())?).await,
+            .map_err(|e| api_error::<K>(name, e))?;
+        if let Some(live) = &live {
+            refuse_foreign(tie, live)?;
         }
+        Ok(live)
+    }
+
+    /// Makes a child that [`Self::find`] did not find, and that is never written again: a Secret with random
+    /// values.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; also when something of that name exists.
+    pub async fn create_once<K: Child>(
+        &self,
+        api: &Api<K>,
+        tie: &Tie,
+        desired: K,
+    ) -> Result<K, ApplyError> {
+        self.create(api, prepare(tie, desired)?).await
     }
 
     async fn create<K: Child>(&self, api: &Api<K>, desired: K) -> Result<K, ApplyError> {

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::apply::explain;
+use crate::build::names;
 use crate::clock::Clock;
 use crate::error::Problem;
 
@@ -56,7 +57,7 @@ pub struct Server {
 impl Server {
     /// The URL of its internal port in the cluster: the audience of the tokens that it takes there.
     pub fn audience(&self) -> String {
-        format!("http://{}-internal.{}.svc:8081", self.name, self.namespace)
+        names::internal_url(&self.namespace, &self.name)
     }
 }
 

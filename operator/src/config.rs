@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::build::{Images, names};
+
 /// Flags of `mcp-auth-operator run`; each can be given in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -38,13 +40,6 @@ pub struct Config {
     /// Seconds that one reconcile may take.
     #[arg(long, env = "RECONCILE_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub reconcile_timeout_seconds: u32,
-    /// The ClusterRole that lets an authorization server review tokens.
-    #[arg(
-        long,
-        env = "TOKEN_REVIEWER_CLUSTER_ROLE",
-        default_value = "mcp-auth-token-reviewer"
-    )]
-    pub token_reviewer_cluster_role: String,
     /// The operator's own namespace: its Lease and its ServiceAccount are there.
     #[arg(long, env = "POD_NAMESPACE", default_value = "mcp-auth-system")]
     pub namespace: String,
@@ -75,10 +70,16 @@ impl Config {
 
     /// The principal as which authorization servers see the operator.
     pub fn principal(&self) -> String {
-        format!(
-            "system:serviceaccount:{}:{}",
-            self.namespace, self.service_account
-        )
+        names::service_account_principal(&self.namespace, &self.service_account)
+    }
+
+    /// Images for objects that name none.
+    pub fn images(&self) -> Images {
+        Images {
+            authserver: self.authserver_image.clone(),
+            resource_proxy: self.resource_proxy_image.clone(),
+            postgres: self.postgres_image.clone(),
+        }
     }
 }
 

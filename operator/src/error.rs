@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use mcpauth_api::conditions::reasons;
 
 use crate::apply::{ApplyError, explain};
@@ -15,9 +16,11 @@ pub enum Retry {
     Backoff,
 }
 
-impl Retry {
-    /// The wait of [`Retry::Soon`]. Most changes are seen by watches before it is over.
-    pub const SOON: Duration = Duration::from_secs(5);
+/// The wait of [`Retry::Soon`] when the stage has lasted for `since`: the longer it lasts, the rarer it is
+/// looked at, within 1 and 60 s. Most changes are seen by watches before the wait is over.
+pub fn soon(since: SignedDuration) -> Duration {
+    let quarter = Duration::try_from(since).unwrap_or_default() / 4;
+    quarter.clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 /// Something that keeps an object from being Ready. It is shown in the Ready condition.
@@ -131,6 +134,12 @@ mod tests {
         for code in [409, 429, 500, 503] {
             assert!(matches!(api(code), Error::Apply(_)));
         }
+    }
+
+    #[test]
+    fn a_stage_is_looked_at_ever_more_rarely() {
+        let waits = [-5, 0, 20, 100, 3600].map(|s| soon(SignedDuration::from_secs(s)).as_secs());
+        assert_eq!(waits, [1, 1, 5, 25, 60]);
     }
 
     #[test]

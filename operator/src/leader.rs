@@ -167,26 +167,20 @@ impl Elector {
         }
     }
 
-    /// Extends the Lease until `stop`, or until it is lost. Whoever gets `Err` must stop writing at once:
+    /// Extends the Lease until it is lost, and says why. Whoever gets the answer must stop writing at once:
     /// another replica may be the leader already.
-    pub async fn hold(&mut self, stop: &CancellationToken) -> Result<(), Lost> {
+    pub async fn hold(&mut self) -> Lost {
         let mut renewed = Instant::now();
         let mut problem = String::from("no attempt was made");
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(RETRY_PERIOD) => {}
-            }
+            tokio::time::sleep(RETRY_PERIOD).await;
             let deadline = renewed + RENEW_DEADLINE;
             let attempted = Instant::now();
             match tokio::time::timeout_at(deadline, self.attempt()).await {
                 Ok(Ok(holder)) if holder == self.identity => renewed = attempted,
-                Ok(Ok(holder)) => return Err(Lost::Taken(holder)),
+                Ok(Ok(holder)) => return Lost::Taken(holder),
                 Ok(Err(error)) => problem = error.to_string(),
-                Err(_) => return Err(Lost::Deadline(problem)),
-            }
-            if Instant::now() >= deadline && renewed + RENEW_DEADLINE == deadline {
-                return Err(Lost::Deadline(problem));
+                Err(_) => return Lost::Deadline(problem),
             }
         }
     }

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    fn deployment(generation: i64, status: serde_json::Value) -> Deployment {
+    fn deployment(generation: i64, status: &serde_json::Value) -> Deployment {
         serde_json::from_value(json!({
             "metadata": { "name": "d", "generation": generation },
             "spec": { "replicas": 2, "selector": {}, "template": {} },
@@ -162,32 +162,32 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(status: serde_json::Value) -> Pod {
+    fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
     }
 
     #[test]
     fn complete_only_when_all_are_updated_and_available_for_this_generation() {
         let all = json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
-        assert!(Rollout::of_deployment(&deployment(3, all.clone())).is_complete());
-        assert!(!Rollout::of_deployment(&deployment(4, all)).is_complete());
+        assert!(Rollout::of_deployment(&deployment(3, &all)).is_complete());
+        assert!(!Rollout::of_deployment(&deployment(4, &all)).is_complete());
         for status in [
             json!({}),
             json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1 }),
             json!({ "observedGeneration": 3, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3 }),
             json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2 }),
         ] {
-            assert!(!Rollout::of_deployment(&deployment(3, status)).is_complete());
+            assert!(!Rollout::of_deployment(&deployment(3, &status)).is_complete());
         }
     }
 
     #[test]
     fn the_image_that_cannot_be_pulled_is_named() {
-        let pod = pod(json!({ "containerStatuses": [{
+        let pod = pod(&json!({ "containerStatuses": [{
             "name": "authserver", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x:1\"" } }
         }]}));
-        let text = explain(Rollout::of_deployment(&deployment(1, json!({}))), &[pod]);
+        let text = explain(Rollout::of_deployment(&deployment(1, &json!({}))), &[pod]);
         assert_eq!(
             text,
             "pods are being started; pod p: container authserver is in ImagePullBackOff \
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_crash_tells_the_programs_last_words_and_not_the_kubelets_countdown() {
-        let pod = pod(json!({ "initContainerStatuses": [{
+        let pod = pod(&json!({ "initContainerStatuses": [{
             "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 4,
             "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
             "lastState": { "terminated": { "exitCode": 2, "message": "starting\nmcp-authserver: FILE: issuer: bad\n" } }
@@ -210,14 +210,14 @@ mod tests {
 
     #[test]
     fn a_pod_that_finds_no_node_says_so_and_one_that_starts_says_nothing() {
-        let stuck = pod(json!({ "conditions": [{
+        let stuck = pod(&json!({ "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"
         }]}));
         assert_eq!(
             trouble_of(&stuck).unwrap(),
             "cannot be scheduled: 0/1 nodes"
         );
-        let starting = pod(json!({ "containerStatuses": [{
+        let starting = pod(&json!({ "containerStatuses": [{
             "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "ContainerCreating" } }
         }]}));

@@ -6,6 +6,10 @@ pub mod types {
     pub const READY: &str = "Ready";
     /// True while something is wrong that only a person can mend.
     pub const DEGRADED: &str = "Degraded";
+    /// Some pod of it serves.
+    pub const AVAILABLE: &str = "Available";
+    /// The authorization server knows it as the spec has it.
+    pub const REGISTERED: &str = "Registered";
 }
 
 /// Condition reasons.

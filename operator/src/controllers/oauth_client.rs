@@ -1,0 +1,257 @@
+//! McpOAuthClient: a client's credentials, and its registration.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::Controller;
+use mcpauth_api::conditions::reasons;
+use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
+use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
+
+use super::protected_server::{registered, watch_auth_servers};
+use super::{Guarded, Kind, Work, children, lookup, watch_references};
+use crate::authserver_api::{Collection, Server};
+use crate::build::oauth_client::{self as build, CLIENT_SECRET};
+use crate::build::{names, registration};
+use crate::context::Context;
+use crate::error::{Error, Problem};
+use crate::references::{self, References};
+use crate::status::Found;
+
+impl Kind for McpOAuthClient {
+    const KIND: &'static str = "McpOAuthClient";
+    const MANAGER: &'static str = "mcpauth.io/oauth-client";
+    const FINALIZER: &'static str = "mcpauth.io/client-registration";
+
+    fn references(ctx: &Context) -> &References {
+        &ctx.references.oauth_clients
+    }
+
+    fn watch(
+        controller: Controller<Guarded<Self>>,
+        ctx: &Arc<Context>,
+    ) -> Controller<Guarded<Self>> {
+        let controller = controller.owns(ctx.watched::<Secret>(), children());
+        let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
+        let controller =
+            watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
+        watch_auth_servers(controller, ctx)
+    }
+
+    async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
+        let (namespace, name) = (&work.owner.namespace, &work.owner.name);
+        let server = lookup::server(&self.spec.auth_server_ref, namespace);
+        let named = self
+            .spec
+            .resources
+            .iter()
+            .filter_map(|resource| match resource {
+                ResourceRef::Name(name) => Some((
+                    references::Kind::ProtectedServer,
+                    (namespace.clone(), name.clone()),
+                )),
+                ResourceRef::Uri(_) => None,
+            });
+        work.refers_to(lookup::targets(&server, namespace).into_iter().chain(named));
+        let auth_server = lookup::auth_server(work, &server).await?;
+        let resources = resources(self, work, &server).await?;
+
+        let secret = credentials(self, work, &auth_server.spec.issuer).await?;
+        let client = registration::client(&self.spec, resources, secret.as_deref());
+        let id = names::client_id(namespace, name);
+        let put = work
+            .ctx
+            .auth_servers
+            .put(&server, Collection::Clients, &id, &client)
+            .await;
+
+        let mut found = Found {
+            ready: format!("registered at {} as {id}", auth_server.spec.issuer),
+            ..Found::default()
+        };
+        found.states.push(registered(
+            put.err().map(Problem::from),
+            &server,
+            &id,
+            &mut found.problems,
+        ));
+        found.fields.insert("clientId".to_owned(), id.into());
+        let secret_name = build::secret_name(name, &self.spec);
+        found
+            .fields
+            .insert("secretName".to_owned(), secret_name.into());
+        Ok(found)
+    }
+
+    async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
+        match self.spec.deletion_policy {
+            DeletionPolicy::Orphan => Ok(()),
+            DeletionPolicy::Delete => {
+                let server = lookup::server(&self.spec.auth_server_ref, &work.owner.namespace);
+                let id = names::client_id(&work.owner.namespace, &work.owner.name);
+                lookup::unregister(work, self, &server, Collection::Clients, &id).await
+            }
+        }
+    }
+}
+
+/// The resource identifiers that the spec names.
+async fn resources(
+    object: &McpOAuthClient,
+    work: &Work<'_>,
+    server: &Server,
+) -> Result<Vec<String>, Error> {
+    let mut identifiers = Vec::new();
+    for resource in &object.spec.resources {
+        identifiers.push(match resource {
+            ResourceRef::Uri(uri) => uri.clone(),
+            ResourceRef::Name(name) => resource_of(name, work, server).await?,
+        });
+    }
+    Ok(identifiers)
+}
+
+async fn resource_of(name: &str, work: &Work<'_>, server: &Server) -> Result<String, Error> {
+    let api = work.api::<Guarded<ProtectedMcpServer>>();
+    let Some(found) = api.get_opt(name).await? else {
+        return Err(Problem::outage(
+            reasons::RESOURCE_NOT_FOUND,
+            format!("spec.resources: ProtectedMcpServer {name} does not exist in this namespace: create it, or correct the name"),
+        )
+        .into());
+    };
+    let found = found.0.map_err(|invalid| {
+        let message =
+            format!("spec.resources: ProtectedMcpServer {name} cannot be read: {invalid}");
+        Problem::outage(reasons::INVALID_SPEC, message)
+    })?;
+    let its_server = lookup::server(&found.spec.auth_server_ref, &work.owner.namespace);
+    if its_server != *server {
+        return Err(Problem::outage(
+            reasons::INVALID_SPEC,
+            format!(
+                "spec.resources: ProtectedMcpServer {name} belongs to McpAuthServer {its_server}, \
+                 this client to {server}"
+            ),
+        )
+        .into());
+    }
+    Ok(found.spec.resource)
+}
+
+/// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The
+/// Secret is there before the authorization server hears of the value.
+async fn credentials(
+    object: &McpOAuthClient,
+    work: &Work<'_>,
+    issuer: &str,
+) -> Result<Option<String>, Error> {
+    let api = work.api::<Secret>();
+    let name = build::secret_name(&work.owner.name, &object.spec);
+    let before = object.status.as_ref().and_then(|s| s.secret_name.clone());
+    let moved = before.filter(|before| *before != name);
+
+    let current = work.applier.find(&api, &work.tie, &name).await?;
+    let old = match (&current, &moved) {
+        (None, Some(moved)) => work.applier.find(&api, &work.tie, moved).await?,
+        _ => None,
+    };
+    let value = match object.spec.token_endpoint_auth_method.has_secret() {
+        true => Some(secret_value(
+            object,
+            current.as_ref().or(old.as_ref()),
+            &name,
+        )?),
+        false => None,
+    };
+    let secret = build::secret(&work.owner, &object.spec, value.as_deref(), issuer);
+    work.applier.apply(&api, &work.tie, secret).await?;
+    if let Some(moved) = moved {
+        work.applier.delete(&api, &work.tie, &moved).await?;
+    }
+    Ok(value)
+}
+
+/// The value in the Secret, or a new one if there never was one.
+fn secret_value(
+    object: &McpOAuthClient,
+    secret: Option<&Secret>,
+    name: &str,
+) -> Result<String, Error> {
+    let bytes = secret
+        .and_then(|s| s.data.as_ref()?.get(CLIENT_SECRET))
+        .filter(|v| !v.0.is_empty());
+    if let Some(bytes) = bytes {
+        return String::from_utf8(bytes.0.clone()).map_err(|_| lost(name).into());
+    }
+    // Without a status nothing was registered yet. A Secret without the key may be that of a client which
+    // had no secret until its spec changed.
+    let status = object.status.clone().unwrap_or_default();
+    let asked_anew = secret.is_some() && status.observed_generation != object.metadata.generation;
+    if status.client_id.is_some() && !asked_anew {
+        return Err(lost(name).into());
+    }
+    crate::random::secret()
+        .map_err(|e| Problem::outage(reasons::APPLY_FAILED, e.to_string()).into())
+}
+
+fn lost(name: &str) -> Problem {
+    Problem::person(
+        reasons::SECRET_LOST,
+        format!(
+            "Secret {name} or its key {CLIENT_SECRET} is gone, while the client stays registered: restore it; \
+             or delete this McpOAuthClient and create it anew, which gives a new secret"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::*;
+
+    fn client(generation: i64, status: &serde_json::Value) -> McpOAuthClient {
+        serde_json::from_value(json!({
+            "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpOAuthClient",
+            "metadata": { "name": "c", "generation": generation },
+            "spec": { "authServerRef": { "name": "auth" }, "clientName": "C" },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn secret(value: Option<&str>) -> Secret {
+        let data = value.map(|v| (CLIENT_SECRET.to_owned(), ByteString(v.as_bytes().to_vec())));
+        Secret {
+            data: Some(data.into_iter().collect()),
+            ..Secret::default()
+        }
+    }
+
+    fn registered() -> serde_json::Value {
+        json!({ "clientId": "n_c", "observedGeneration": 1 })
+    }
+
+    #[test]
+    fn a_live_secret_is_kept() {
+        let kept = secret_value(&client(1, &registered()), Some(&secret(Some("s"))), "c").unwrap();
+        assert_eq!(kept, "s");
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_is_never_regenerated_over_a_live_one() {
+        for left in [None, Some(secret(None)), Some(secret(Some("")))] {
+            let error = secret_value(&client(1, &registered()), left.as_ref(), "c").unwrap_err();
+            assert!(matches!(error, Error::Problem(p) if p.reason == reasons::SECRET_LOST));
+        }
+    }
+
+    #[test]
+    fn a_new_client_and_one_that_turns_confidential_get_a_secret() {
+        assert!(secret_value(&client(1, &json!({})), None, "c").is_ok());
+        assert!(secret_value(&client(2, &registered()), Some(&secret(None)), "c").is_ok());
+    }
+}

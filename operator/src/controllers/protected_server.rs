@@ -1,0 +1,189 @@
+//! ProtectedMcpServer: the pods of an MCP server with the proxy before it, and its registration.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::Controller;
+use mcpauth_api::conditions::{reasons, types};
+use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+
+use super::auth_server::{apply_budget, available, why_not_up};
+use super::{Guarded, Kind, Work, children, lookup, watch_references};
+use crate::authserver_api::{Collection, Server};
+use crate::build::labels::Component;
+use crate::build::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
+use crate::build::{names, registration};
+use crate::context::Context;
+use crate::error::{Error, Problem};
+use crate::pods::Rollout;
+use crate::references::{self, References};
+use crate::status::{self, Found, State};
+
+impl Kind for ProtectedMcpServer {
+    const KIND: &'static str = "ProtectedMcpServer";
+    const MANAGER: &'static str = "mcpauth.io/protected-server";
+    const FINALIZER: &'static str = "mcpauth.io/resource-registration";
+
+    fn references(ctx: &Context) -> &References {
+        &ctx.references.protected_servers
+    }
+
+    fn watch(
+        controller: Controller<Guarded<Self>>,
+        ctx: &Arc<Context>,
+    ) -> Controller<Guarded<Self>> {
+        let controller = controller
+            .owns(ctx.watched::<ServiceAccount>(), children())
+            .owns(ctx.watched::<ConfigMap>(), children())
+            .owns(ctx.watched::<Service>(), children())
+            .owns(ctx.watched::<Deployment>(), children())
+            .owns(ctx.watched::<PodDisruptionBudget>(), children());
+        watch_auth_servers(controller, ctx)
+    }
+
+    async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
+        let (namespace, name) = (&work.owner.namespace, &work.owner.name);
+        let server = lookup::server(&self.spec.auth_server_ref, namespace);
+        work.refers_to(lookup::targets(&server, namespace));
+        let auth_server = match lookup::auth_server(work, &server).await {
+            Ok(auth_server) => auth_server,
+            Err(Error::Problem(p)) if p.reason == reasons::REFERENCE_NOT_PERMITTED => {
+                return Ok(withdraw(self, work, &server, p).await);
+            }
+            Err(other) => return Err(other),
+        };
+        // Pods first: they start whether or not the authorization server answers.
+        let rollout = apply(self, work, &auth_server, &server).await?;
+
+        let introspector = names::service_account_principal(namespace, name);
+        let resource = registration::resource(name, &self.spec, vec![introspector]);
+        let id = names::resource_id(namespace, name);
+        let put = work
+            .ctx
+            .auth_servers
+            .put(&server, Collection::Resources, &id, &resource)
+            .await;
+
+        let mut found = Found {
+            ready: format!("serves {}", self.spec.resource),
+            ..Found::default()
+        };
+        found.states.push(registered(
+            put.err().map(Problem::from),
+            &server,
+            &id,
+            &mut found.problems,
+        ));
+        found.states.push(available(rollout));
+        if !rollout.is_complete() {
+            let text = why_not_up(work, Component::McpServer, rollout).await?;
+            found
+                .problems
+                .push(Problem::stage(reasons::PODS_NOT_READY, text));
+        }
+        found
+            .fields
+            .insert("url".to_owned(), self.spec.resource.clone().into());
+        Ok(found)
+    }
+
+    async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
+        let server = lookup::server(&self.spec.auth_server_ref, &work.owner.namespace);
+        let id = names::resource_id(&work.owner.namespace, &work.owner.name);
+        lookup::unregister(work, self, &server, Collection::Resources, &id).await
+    }
+}
+
+/// Watches what references to McpAuthServers depend on. A server that comes back changes its status, and
+/// what it lost is put there again.
+pub fn watch_auth_servers<K: Kind>(
+    controller: Controller<Guarded<K>>,
+    ctx: &Arc<Context>,
+) -> Controller<Guarded<K>> {
+    let servers = ctx.watched::<PartialObjectMeta<McpAuthServer>>();
+    let controller = watch_references(controller, servers, references::Kind::AuthServer, ctx);
+    if ctx.config.watch_namespace.is_some() {
+        // Nothing in another namespace can be referred to, so no namespace's labels matter.
+        return controller;
+    }
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
+}
+
+/// The Registered condition; what is wrong goes to `problems` as well.
+pub fn registered(
+    problem: Option<Problem>,
+    server: &Server,
+    id: &str,
+    problems: &mut Vec<Problem>,
+) -> State {
+    let Some(problem) = problem else {
+        let message = format!("McpAuthServer {server} knows it as {id}");
+        return State::yes(types::REGISTERED, reasons::READY, message);
+    };
+    let state = State::no(types::REGISTERED, &problem);
+    problems.push(problem);
+    state
+}
+
+/// The reference is no longer permitted: the registration goes, pods stay as they are (their proxy refuses
+/// everybody once no token is active).
+async fn withdraw(
+    object: &ProtectedMcpServer,
+    work: &Work<'_>,
+    server: &Server,
+    problem: Problem,
+) -> Found {
+    let mut found = Found::problem(problem.clone());
+    let conditions = object
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    if status::holds(conditions, types::REGISTERED) {
+        let id = names::resource_id(&work.owner.namespace, &work.owner.name);
+        match work
+            .ctx
+            .auth_servers
+            .delete(server, Collection::Resources, &id)
+            .await
+        {
+            Ok(()) => found.states.push(State::no(types::REGISTERED, &problem)),
+            Err(error) => found.problems.push(error.into()),
+        }
+    }
+    found
+}
+
+async fn apply(
+    object: &ProtectedMcpServer,
+    work: &Work<'_>,
+    auth_server: &McpAuthServer,
+    server: &Server,
+) -> Result<Rollout, Error> {
+    let facts = AuthServerFacts {
+        issuer: auth_server.spec.issuer.clone(),
+        internal_url: server.audience(),
+    };
+    let objects = build::build(&work.owner, &object.spec, &facts, &work.ctx.images)
+        .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
+    // Every child by name: one that is forgotten here does not compile.
+    let ProtectedServerObjects {
+        service_account,
+        config_map,
+        deployment,
+        service,
+        disruption_budget,
+    } = objects;
+    let (applier, tie) = (&work.applier, &work.tie);
+    applier.apply(&work.api(), tie, service_account).await?;
+    applier.apply(&work.api(), tie, config_map).await?;
+    applier.apply(&work.api(), tie, service).await?;
+    apply_budget(work, disruption_budget).await?;
+    let deployment = applier.apply(&work.api(), tie, deployment).await?;
+    Ok(Rollout::of_deployment(&deployment))
+}

@@ -1,0 +1,174 @@
+//! The operator's life: wait to become the leader, run the controllers, stop in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::is_code;
+use crate::authserver_api::Endpoint;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::context::Context;
+use crate::controllers::{self, Guarded, Kind};
+use crate::leader::Elector;
+use crate::metrics::{self, Metrics};
+
+/// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
+/// grace period, so that the Lease is still given back.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long giving the Lease back may take.
+const RELEASE: Duration = Duration::from_secs(3);
+/// Time between two looks for the API server at start.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until `stop`, with the health port.
+///
+/// # Errors
+/// When the health port is taken, the CustomResourceDefinitions are missing, or the leadership is lost:
+/// then the process must end at once.
+pub async fn run(
+    client: Client,
+    config: Config,
+    clock: Clock,
+    endpoint: Endpoint,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::default());
+    let health = CancellationToken::new();
+    let server = metrics::serve(config.health_address, Arc::clone(&metrics), health.clone());
+    let work = async {
+        let result = lead(client, config, clock, endpoint, &metrics, &stop).await;
+        metrics.works(false);
+        health.cancel();
+        result
+    };
+    tokio::try_join!(work, server).map(|_| ())
+}
+
+async fn lead(
+    client: Client,
+    config: Config,
+    clock: Clock,
+    endpoint: Endpoint,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    if !wait_for_api(&client, &config, stop).await? {
+        return Ok(());
+    }
+    metrics.works(true);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
+    let mut elector = Elector::new(
+        leases,
+        config.lease_name.clone(),
+        config.identity.clone(),
+        clock.clone(),
+    );
+    if !elector.acquire(stop).await {
+        return Ok(());
+    }
+    metrics.leads(true);
+    tracing::info!(identity = config.identity, "this replica leads");
+
+    let context = Arc::new(Context::new(
+        client,
+        config,
+        Arc::clone(metrics),
+        clock,
+        endpoint,
+    ));
+    // The Lease is held until the last reconcile has ended.
+    let lost = tokio::select! {
+        lost = elector.hold() => Some(lost),
+        () = run_controllers(&context, stop) => None,
+    };
+    metrics.leads(false);
+    if let Some(lost) = lost {
+        bail!("this replica no longer leads and ends at once: {lost}");
+    }
+    match tokio::time::timeout(RELEASE, elector.release()).await {
+        Ok(Ok(())) => tracing::info!("stopped; another replica may lead"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the leader Lease was not given back; it expires by itself");
+        }
+        Err(_) => tracing::warn!("the leader Lease was not given back; it expires by itself"),
+    }
+    Ok(())
+}
+
+/// Runs the three controllers until `stop`, and what they work on then to its end, within [`DRAIN`].
+async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
+    let all = async {
+        tokio::join!(
+            controllers::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
+            controllers::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
+            controllers::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
+        )
+    };
+    let cut = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        _ = all => {}
+        () = cut => tracing::warn!("reconciles did not end in {} s and are cut off", DRAIN.as_secs()),
+    }
+}
+
+/// Waits until the API server answers and knows our kinds. Gives `false` when `stop` came first.
+async fn wait_for_api(
+    client: &Client,
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
+    loop {
+        let answer = tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            answer = knows_our_kinds(client, config) => answer,
+        };
+        match answer {
+            Ok(()) => return Ok(true),
+            Err((kind, error)) if is_code(&error, 404) => bail!(
+                "the Kubernetes API knows no {kind}: install the CustomResourceDefinitions (kubectl apply -f crds/, \
+                 or the chart with crds.enabled)"
+            ),
+            Err((kind, error)) => {
+                tracing::warn!(kind, %error, "cannot list; tried again");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn knows_our_kinds(
+    client: &Client,
+    config: &Config,
+) -> Result<(), (&'static str, kube::Error)> {
+    is_known::<McpAuthServer>(client, config).await?;
+    is_known::<ProtectedMcpServer>(client, config).await?;
+    is_known::<McpOAuthClient>(client, config).await
+}
+
+async fn is_known<K: Kind>(
+    client: &Client,
+    config: &Config,
+) -> Result<(), (&'static str, kube::Error)> {
+    let api: Api<Guarded<K>> = match &config.watch_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let one = ListParams::default().limit(1);
+    api.list(&one)
+        .await
+        .map(|_| ())
+        .map_err(|error| (K::KIND, error))
+}
