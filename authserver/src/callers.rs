@@ -1,0 +1,197 @@
+//! Callers of the internal port: who they are, and who of them may administer.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_lc_rs::{constant_time, digest};
+use http::{HeaderMap, header};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::Api;
+use kube::api::PostParams;
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::client_auth::credentials::parse_basic;
+use crate::config::Internal;
+use crate::error::OAuthError;
+
+/// How long an answer of the Kubernetes API is believed.
+const REVIEW_LIFETIME: Duration = Duration::from_secs(60);
+/// How many answers are kept.
+const REVIEWS: u64 = 10_000;
+/// How many questions are asked at once: strangers must not flood the API server through us.
+const CONCURRENT_REVIEWS: usize = 8;
+
+/// The configured callers.
+#[derive(Debug)]
+pub struct Callers {
+    credentials: HashMap<String, Digest>,
+    admins: Vec<String>,
+    reviews: Option<TokenReviews>,
+}
+
+type Digest = [u8; 32];
+
+impl Callers {
+    /// From the configuration; finds the Kubernetes API when ServiceAccount tokens are accepted.
+    ///
+    /// # Errors
+    /// When there is no configuration for a Kubernetes client.
+    pub async fn new(internal: Internal) -> Result<Self, kube::Error> {
+        let reviews = match internal.token_review_audience {
+            Some(audience) => Some(TokenReviews {
+                audience,
+                api: Api::all(kube::Client::try_default().await?),
+                answers: Cache::builder()
+                    .max_capacity(REVIEWS)
+                    .time_to_live(REVIEW_LIFETIME)
+                    .build(),
+                running: Semaphore::new(CONCURRENT_REVIEWS),
+            }),
+            None => None,
+        };
+        let credentials = internal.credentials.into_iter();
+        Ok(Self {
+            credentials: credentials
+                .map(|(id, secret)| (id, sha256(secret.reveal())))
+                .collect(),
+            admins: internal.admins,
+            reviews,
+        })
+    }
+
+    /// The principal that sends a request: `credential:ID`, or a ServiceAccount's user name.
+    ///
+    /// # Errors
+    /// 401 for anything else, 503 when the Kubernetes API does not answer.
+    pub async fn principal(&self, headers: &HeaderMap) -> Result<String, OAuthError> {
+        let refused = || OAuthError::unauthenticated("the caller is not authenticated");
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let value = values.next().and_then(|value| value.to_str().ok());
+        let (Some(value), None) = (value, values.next()) else {
+            return Err(refused());
+        };
+        if let Some((id, secret)) = parse_basic(value) {
+            return self.credential(&id, &secret).ok_or_else(refused);
+        }
+        match (value.split_once(' '), &self.reviews) {
+            (Some((scheme, token)), Some(reviews)) if scheme.eq_ignore_ascii_case("bearer") => {
+                reviews.principal(token.trim()).await?.ok_or_else(refused)
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    /// Whether a principal may administer.
+    pub fn is_admin(&self, principal: &str) -> bool {
+        self.admins.iter().any(|admin| admin == principal)
+    }
+
+    fn credential(&self, id: &str, secret: &str) -> Option<String> {
+        // For an unknown id the comparison is made with a value that no secret has.
+        let expected = self.credentials.get(id).copied().unwrap_or_default();
+        let presented = sha256(secret);
+        constant_time::verify_slices_are_equal(&expected, &presented).ok()?;
+        Some(format!("credential:{id}"))
+    }
+}
+
+fn sha256(text: &str) -> Digest {
+    let mut bytes = Digest::default();
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    bytes
+}
+
+/// ServiceAccount tokens, reviewed by the Kubernetes API.
+struct TokenReviews {
+    audience: String,
+    api: Api<TokenReview>,
+    answers: Cache<Digest, String>,
+    running: Semaphore,
+}
+
+impl std::fmt::Debug for TokenReviews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenReviews({})", self.audience)
+    }
+}
+
+impl TokenReviews {
+    async fn principal(&self, token: &str) -> Result<Option<String>, OAuthError> {
+        let key = sha256(token);
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(Some(known));
+        }
+        let unavailable = || OAuthError::unavailable("the Kubernetes API does not answer");
+        let permit = self.running.acquire().await.map_err(|_| unavailable())?;
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(Some(known));
+        }
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![self.audience.clone()]),
+                token: Some(token.to_owned()),
+            },
+            ..TokenReview::default()
+        };
+        let params = PostParams::default();
+        let answer = self.api.create(&params, &review);
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        drop(permit);
+        let review = match answer {
+            Ok(Ok(review)) => review,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "TokenReview failed; the ServiceAccount needs permission to create tokenreviews");
+                return Err(unavailable());
+            }
+            Err(_) => return Err(unavailable()),
+        };
+        let principal = reviewed(review, &self.audience);
+        if let Some(principal) = &principal {
+            self.answers.insert(key, principal.clone());
+        }
+        Ok(principal)
+    }
+}
+
+/// Whom a review names, when the token is good and for this audience.
+fn reviewed(review: TokenReview, audience: &str) -> Option<String> {
+    let status = review.status?;
+    let for_us = status
+        .audiences
+        .is_some_and(|audiences| audiences.iter().any(|known| known == audience));
+    if status.authenticated != Some(true) || !for_us {
+        return None;
+    }
+    status.user?.username.filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+
+    fn review(authenticated: bool, audience: &str) -> TokenReview {
+        TokenReview {
+            status: Some(TokenReviewStatus {
+                authenticated: Some(authenticated),
+                audiences: Some(vec![audience.into()]),
+                user: Some(UserInfo {
+                    username: Some("system:serviceaccount:default:notes".into()),
+                    ..UserInfo::default()
+                }),
+                error: None,
+            }),
+            ..TokenReview::default()
+        }
+    }
+
+    #[test]
+    fn service_account_token_with_the_wrong_audience() {
+        let name = Some("system:serviceaccount:default:notes".to_owned());
+        assert_eq!(reviewed(review(true, "http://us"), "http://us"), name);
+        assert_eq!(reviewed(review(true, "http://them"), "http://us"), None);
+        assert_eq!(reviewed(review(false, "http://us"), "http://us"), None);
+        assert_eq!(reviewed(TokenReview::default(), "http://us"), None);
+    }
+}

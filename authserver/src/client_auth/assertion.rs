@@ -1,0 +1,178 @@
+//! `private_key_jwt` (RFC 7523, sections 2.2 and 3): the rules for a client's assertion.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock::UnixTime;
+
+/// How far ahead `exp` may lie, in seconds: for so long a `jti` must be remembered.
+pub const MAX_LIFETIME: i64 = 300;
+/// How far the clocks of client and server may differ, in seconds.
+const SKEW: i64 = 30;
+const MAX_KEYS: usize = 16;
+/// Signatures by a private key; never `none`, never HMAC.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// The names of the accepted algorithms, for the metadata.
+pub fn algorithm_names() -> Vec<String> {
+    ALGORITHMS.iter().map(|alg| format!("{alg:?}")).collect()
+}
+
+/// The claims that matter afterwards.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Claims {
+    iss: String,
+    sub: String,
+    // A list is refused: a server that is in it could use the assertion at the others.
+    aud: String,
+    /// When it ends.
+    pub exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+    /// Its name, to be used once.
+    pub jti: String,
+}
+
+/// Why an assertion is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssertionError {
+    /// Not a JWT, or signed by an algorithm that is not accepted.
+    #[error("not a JWT signed by an accepted algorithm")]
+    Header,
+    /// No registered key made the signature.
+    #[error("not signed by a registered key")]
+    Signature,
+    /// `iss` or `sub` is not the client.
+    #[error("iss and sub must be the client_id")]
+    Client,
+    /// `aud` is not the issuer as a single string.
+    #[error("aud must be the issuer as a single string")]
+    Audience,
+    /// Expired, not yet valid, or valid for too long.
+    #[error("exp must be at most 300 seconds ahead")]
+    Time,
+    /// No `jti`, or too long a one.
+    #[error("jti must be 1-256 characters")]
+    Id,
+}
+
+/// Verifies an assertion but for its single use.
+///
+/// Keys come from the registration alone: `jku`, `jwk` and `x5c` of the header are ignored, and `kid`
+/// only chooses among the registered keys. The audience is the issuer and not the token endpoint's URL:
+/// another server could have told the client that our endpoint is its own.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn verify(
+    jwt: &str,
+    jwks: Option<&Value>,
+    client_id: &str,
+    issuer: &str,
+    now: UnixTime,
+) -> Result<Claims, AssertionError> {
+    let header = decode_header(jwt).map_err(|_| AssertionError::Header)?;
+    if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
+        return Err(AssertionError::Header);
+    }
+    let claims = keys(jwks)
+        .filter(|key| fits(key, header.kid.as_deref(), header.alg))
+        .find_map(|key| signed_by(jwt, &key, header.alg))
+        .ok_or(AssertionError::Signature)?;
+    let claims: Claims = serde_json::from_value(claims).map_err(|_| AssertionError::Audience)?;
+    if claims.iss != client_id || claims.sub != client_id {
+        return Err(AssertionError::Client);
+    }
+    if claims.aud != issuer {
+        return Err(AssertionError::Audience);
+    }
+    let now = now.as_seconds();
+    let too_early = |time: Option<i64>| time.is_some_and(|time| time > now + SKEW);
+    if claims.exp <= now
+        || claims.exp > now + MAX_LIFETIME + SKEW
+        || too_early(claims.nbf)
+        || too_early(claims.iat)
+    {
+        return Err(AssertionError::Time);
+    }
+    if claims.jti.is_empty() || claims.jti.len() > 256 {
+        return Err(AssertionError::Id);
+    }
+    Ok(claims)
+}
+
+/// The keys of a set that can be read; those of other types are skipped (RFC 7517, section 5).
+fn keys(jwks: Option<&Value>) -> impl Iterator<Item = Jwk> {
+    let keys = jwks.and_then(|jwks| jwks.get("keys")?.as_array());
+    keys.into_iter()
+        .flatten()
+        .take(MAX_KEYS)
+        .filter_map(|key| serde_json::from_value(key.clone()).ok())
+}
+
+fn fits(key: &Jwk, kid: Option<&str>, algorithm: Algorithm) -> bool {
+    let same_kid = kid.is_none() || key.common.key_id.as_deref() == kid;
+    let registered = key.common.key_algorithm;
+    let same_algorithm =
+        registered.is_none_or(|known| Algorithm::try_from(known).ok() == Some(algorithm));
+    same_kid && same_algorithm
+}
+
+fn signed_by(jwt: &str, key: &Jwk, algorithm: Algorithm) -> Option<Value> {
+    // Time is checked against our clock, audience and the rest more strictly than the library does.
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let key = DecodingKey::from_jwk(key).ok()?;
+    Some(decode(jwt, &key, &validation).ok()?.claims)
+}
+
+/// The `sub` that an assertion claims, unverified: to know whose keys to look for.
+pub fn claimed_client(jwt: &str) -> Option<String> {
+    let payload = jwt.split('.').nth(1)?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    claims.get("sub")?.as_str().map(str::to_owned)
+}
+
+/// Whether a JWK set can be registered: public keys of accepted types.
+///
+/// # Errors
+/// What would be right.
+pub fn check_jwks(jwks: &Value) -> Result<(), String> {
+    let expected = "expected {\"keys\": […]} with 1–16 public RSA, EC or OKP keys";
+    let keys = jwks.get("keys").and_then(Value::as_array);
+    let Some(keys) = keys.filter(|keys| (1..=MAX_KEYS).contains(&keys.len())) else {
+        return Err(expected.into());
+    };
+    for (index, key) in keys.iter().enumerate() {
+        let has = |member: &str| key.get(member).is_some();
+        if ["d", "p", "q", "dp", "dq", "qi", "k"].into_iter().any(has) {
+            return Err(format!(
+                "keys[{index}] holds a private or symmetric key; register public keys only, and replace that one"
+            ));
+        }
+        let parsed: Result<Jwk, _> = serde_json::from_value(key.clone());
+        if !parsed.is_ok_and(|key| DecodingKey::from_jwk(&key).is_ok()) {
+            return Err(format!("keys[{index}]: {expected}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

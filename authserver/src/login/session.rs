@@ -1,0 +1,60 @@
+//! The session after login: a signed cookie, so that every replica knows it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::clock::UnixTime;
+use crate::login::users::UsersError;
+use crate::random::{self, RandomError};
+use crate::signed;
+
+/// How long a login lasts, in seconds.
+pub const LIFETIME_SECONDS: u32 = 8 * 3600;
+const PURPOSE: &str = "session";
+
+/// A login in one browser.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Random, new with every login.
+    pub id: String,
+    /// The user.
+    pub subject: String,
+    /// When it ends, in seconds since the epoch.
+    expires_at: i64,
+}
+
+impl Session {
+    /// A new session, never one that the browser brought: nobody can plant it.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn begin(subject: String, now: UnixTime) -> Result<Self, RandomError> {
+        Ok(Self {
+            id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
+            subject,
+            expires_at: now.as_seconds() + i64::from(LIFETIME_SECONDS),
+        })
+    }
+
+    /// The cookie's value.
+    pub fn to_cookie(&self, app: &App) -> String {
+        signed::sign(&app.pepper, PURPOSE, self)
+    }
+}
+
+/// The session of a request, if it has one that lives and whose user still exists.
+///
+/// # Errors
+/// When the users file cannot be read.
+pub async fn of(app: &App, headers: &HeaderMap) -> Result<Option<Session>, UsersError> {
+    let cookie = app.cookies.session(headers);
+    let session: Option<Session> =
+        cookie.and_then(|cookie| signed::open(&app.pepper, PURPOSE, cookie));
+    let Some(session) = session.filter(|s| app.clock.now().as_seconds() < s.expires_at) else {
+        return Ok(None);
+    };
+    Ok(app.login.knows(&session.subject).await?.then_some(session))
+}

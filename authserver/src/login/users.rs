@@ -1,0 +1,190 @@
+//! Local users: names and argon2id hashes in a file, read again when it changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use argon2::password_hash::{PasswordHash, PasswordVerifier};
+use argon2::{Algorithm, Argon2};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+/// How many passwords are hashed at once: each takes some 20 MiB and a core.
+const CONCURRENT_HASHES: usize = 2;
+/// Longer passwords are refused unhashed.
+const MAX_PASSWORD: usize = 1024;
+
+/// Why users cannot be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// The file is away or unreadable.
+    #[error("{0} cannot be read: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// The file does not say who the users are.
+    #[error("{0}")]
+    Malformed(String),
+    /// The server is going down.
+    #[error("password hashing was interrupted")]
+    Interrupted,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    users: Vec<User>,
+}
+
+/// A user. `Debug` shows only the name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    name: String,
+    password_hash: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({})", self.name)
+    }
+}
+
+/// Reads the users file.
+///
+/// # Errors
+/// Says which entry is wrong, never with its hash.
+pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
+    let malformed = |text: String| UsersError::Malformed(text);
+    let value: serde_json::Value = serde_saphyr::from_str(text)
+        .map_err(|_| malformed("is not YAML; expected `users: [{name, passwordHash}]`".into()))?;
+    let file: File = serde_path_to_error::deserialize(value)
+        .map_err(|error| malformed(format!("{}: {}", error.path(), error.inner())))?;
+    for (index, user) in file.users.iter().enumerate() {
+        let wrong = |text: &str| Err(malformed(format!("users[{index}]: {text}")));
+        if user.name.is_empty() || user.name.len() > 256 {
+            return wrong("name: expected 1–256 bytes");
+        }
+        if file.users[..index]
+            .iter()
+            .any(|other| other.name == user.name)
+        {
+            return wrong("name: is there twice");
+        }
+        let hash = PasswordHash::new(&user.password_hash).ok();
+        let argon2id = hash.is_some_and(|hash| {
+            hash.algorithm == Algorithm::Argon2id.ident() && hash.hash.is_some()
+        });
+        if !argon2id {
+            return wrong("passwordHash: expected an argon2id hash, `$argon2id$v=19$…`");
+        }
+    }
+    Ok(file.users)
+}
+
+/// The users of a file.
+#[derive(Debug)]
+pub struct LocalUsers {
+    path: PathBuf,
+    read: Mutex<Option<(Version, Arc<Vec<User>>)>>,
+    hashing: Semaphore,
+}
+
+type Version = (Option<SystemTime>, u64);
+
+impl LocalUsers {
+    /// The users of this file, which is read when it is first asked for.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: Mutex::default(),
+            hashing: Semaphore::new(CONCURRENT_HASHES),
+        }
+    }
+
+    /// Whether there is such a user.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn knows(&self, name: &str) -> Result<bool, UsersError> {
+        let users = self.users().await?;
+        Ok(users.iter().any(|user| user.name == name))
+    }
+
+    /// Whether this is the user's password. Does the same work for an unknown user.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn verify(&self, name: &str, password: String) -> Result<bool, UsersError> {
+        let users = self.users().await?;
+        let known = users.iter().position(|user| user.name == name);
+        if password.len() > MAX_PASSWORD || users.is_empty() {
+            return Ok(false);
+        }
+        let _permit = self
+            .hashing
+            .acquire()
+            .await
+            .map_err(|_| UsersError::Interrupted)?;
+        let matches = tokio::task::spawn_blocking(move || {
+            let user = users.get(known.unwrap_or(0));
+            user.is_some_and(|user| is_password(user, &password))
+        });
+        let matches = matches.await.map_err(|_| UsersError::Interrupted)?;
+        Ok(matches && known.is_some())
+    }
+
+    async fn users(&self) -> Result<Arc<Vec<User>>, UsersError> {
+        let unreadable = |error| UsersError::Unreadable(self.path.clone(), error);
+        let metadata = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
+        let version = (metadata.modified().ok(), metadata.len());
+        if let Some((known, users)) = &*self.lock()
+            && *known == version
+        {
+            return Ok(users.clone());
+        }
+        let users = Arc::new(load(&self.path).await?);
+        *self.lock() = Some((version, users.clone()));
+        Ok(users)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Version, Arc<Vec<User>>)>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn load(path: &Path) -> Result<Vec<User>, UsersError> {
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| UsersError::Unreadable(path.to_owned(), error))?;
+    parse(&text)
+}
+
+fn is_password(user: &User, password: &str) -> bool {
+    PasswordHash::new(&user.password_hash).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_malformed_users_file_is_refused_without_showing_hashes() {
+        for (text, expected) in [
+            (
+                "users: [{name: a, passwordHash: hunter2}]",
+                "users[0]: passwordHash",
+            ),
+            ("users: [{name: a}]", "missing field `passwordHash`"),
+            ("people: []", "unknown field `people`"),
+            ("users: [{name: '', passwordHash: x}]", "users[0]: name"),
+            ("[", "is not YAML"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Metrics in the Prometheus text format. Every label's values are few and known beforehand.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Durations = Family<Route, Histogram, fn() -> Histogram>;
+
+/// The server's counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    durations: Durations,
+    tokens_issued: Family<Grant, Counter>,
+    introspections: Family<Outcome, Counter>,
+    logins: Family<Outcome, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    port: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    port: &'static str,
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Grant {
+    grant_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 0.5 ms to 16 s.
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("mcp_authserver"),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            tokens_issued: Family::default(),
+            introspections: Family::default(),
+            logins: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "requests",
+            "HTTP requests by port, route and status",
+            self.requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "Time until the answer's head, by port and route",
+            self.durations.clone(),
+        );
+        registry.register(
+            "tokens_issued",
+            "Access tokens issued, by grant type",
+            self.tokens_issued.clone(),
+        );
+        registry.register(
+            "introspections",
+            "Introspected tokens: active, inactive, or of another caller's resource",
+            self.introspections.clone(),
+        );
+        registry.register(
+            "logins",
+            "Logins with a password: accepted, refused or slowed down",
+            self.logins.clone(),
+        );
+    }
+
+    /// Counts a request. `route` is the route's pattern, never the path that was asked for.
+    pub fn request(&self, port: &'static str, route: &str, status: u16, took: Duration) {
+        let route = route.to_owned();
+        let labels = Route {
+            port,
+            route: route.clone(),
+        };
+        self.durations
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+        let labels = Request {
+            port,
+            route,
+            status,
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts an issued access token.
+    pub fn token_issued(&self, grant_type: &'static str) {
+        self.tokens_issued
+            .get_or_create(&Grant { grant_type })
+            .inc();
+    }
+
+    /// Counts an introspection: `active`, `inactive` or `foreign`.
+    pub fn introspection(&self, outcome: &'static str) {
+        self.introspections
+            .get_or_create(&Outcome { outcome })
+            .inc();
+    }
+
+    /// Counts a login: `accepted`, `refused` or `limited`.
+    pub fn login(&self, outcome: &'static str) {
+        self.logins.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// All metrics as text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        if text::encode(&mut text, &self.registry).is_err() {
+            // Writing to a string does not fail; an empty answer would say so if it did.
+            text.clear();
+        }
+        text
+    }
+}

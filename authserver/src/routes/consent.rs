@@ -1,0 +1,48 @@
+//! `POST /consent`: the user's decision.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::Shared;
+use super::authorize::Pending;
+use super::login::stale_form;
+use crate::consent_ticket::{Purpose, Ticket};
+use crate::error::OAuthError;
+use crate::form::Form;
+use crate::login::session;
+
+pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
+    let Form { headers, params } = form;
+    let ticket = Ticket::open(
+        &app.pepper,
+        Purpose::Consent,
+        params.get("ticket"),
+        app.cookies.form(&headers),
+        app.clock.now(),
+    );
+    let session = session::of(&app, &headers).await.ok().flatten();
+    let (Some(ticket), Some(session)) = (ticket, session) else {
+        return stale_form();
+    };
+    // The request is checked once more: client or resource may have changed since the page was shown.
+    let pending = match Pending::load(&app, &ticket.query).await {
+        Ok(pending) => pending,
+        Err(page) => return page,
+    };
+    let request = match &pending.request {
+        Ok(request) => request,
+        Err(error) => return pending.refuse(&app, error),
+    };
+    let unchanged = ticket
+        .shown
+        .is_some_and(|shown| shown.is(request, &session.id));
+    if !unchanged {
+        return stale_form();
+    }
+    if params.get("decision") != Some("allow") {
+        let denied = OAuthError::bad("access_denied", "the user did not consent");
+        return pending.refuse(&app, &denied);
+    }
+    let approved = pending.approve(&app, request, &session.subject).await;
+    approved.unwrap_or_else(|error| pending.refuse(&app, &error))
+}
