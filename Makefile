@@ -152,7 +152,7 @@ build-tests: rust
 # The advisories are in a database on the internet: checked where it can be fetched.
 deny: rust
 	scripts/tools.sh deny
-	cargo deny --locked check bans licenses sources
+	cargo deny --locked --log-level error check bans licenses sources
 	@if cargo deny --locked fetch db >/dev/null 2>&1; then cargo deny --locked check advisories; \
 	else echo 'advisories: not checked, their database cannot be fetched from here'; fi
 # It wants the ports of the cluster, which is stopped for it; cluster-up starts it again.

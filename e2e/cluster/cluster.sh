@@ -80,7 +80,7 @@ free_ports() {
 # name and under its id: it is the same one when both have the same digest.
 load() {
     local image id there missing=()
-    there=$(docker exec "$node" ctr -n k8s.io images ls)
+    there=$(docker exec "$node" ctr -n k8s.io images ls 2>/dev/null)
     for image in "$@"; do
         id=$(docker image inspect -f '{{.Id}}' "$image")
         awk -v name="$image" -v id="$id" '{ digest[$1] = $3 } END { exit !(digest[name] && digest[name] == digest[id]) }' <<<"$there" ||
