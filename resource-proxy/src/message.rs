@@ -1,0 +1,366 @@
+//! The JSON-RPC messages of a body, read only as far as a decision needs it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// How deep a body may nest: as deep as most JSON parsers go, so that nothing passes here which the
+/// server then chokes on.
+const MAX_DEPTH: usize = 128;
+/// How many messages a batch may have.
+const MAX_BATCH: usize = 100;
+
+/// A JSON-RPC message: what a decision is made from.
+#[derive(Debug, Default, PartialEq)]
+pub struct Message<'a> {
+    /// `method`; none in a response.
+    pub method: Option<Cow<'a, str>>,
+    /// `id`, for the answer to a message that is refused.
+    pub id: Option<Value>,
+    /// What `params` names.
+    pub params: Params<'a>,
+}
+
+/// The strings in `params` that name what a method works on.
+#[derive(Debug, Default, PartialEq)]
+pub struct Params<'a> {
+    /// `params.name`: the tool or the prompt.
+    pub name: Option<Cow<'a, str>>,
+    /// `params.uri`: the resource.
+    pub uri: Option<Cow<'a, str>>,
+    /// `params.taskId`.
+    pub task_id: Option<Cow<'a, str>>,
+    /// There is a key that a lenient parser takes for `name`.
+    name_twin: bool,
+}
+
+/// What a body is.
+#[derive(Debug, PartialEq)]
+pub enum Messages<'a> {
+    /// One message.
+    Single(Message<'a>),
+    /// Several (MCP 2025-03-26).
+    Batch(Vec<Message<'a>>),
+}
+
+/// Why a body is refused. The text is for the client.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not JSON (JSON-RPC: −32700).
+    #[error("the body is not JSON: {0}")]
+    Parse(String),
+    /// JSON, but not messages that could be judged (JSON-RPC: −32600).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Fault {
+    /// The JSON-RPC error code.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Parse(_) => -32700,
+            Self::Invalid(_) => -32600,
+        }
+    }
+}
+
+impl<'a> Messages<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key that differs
+    /// from one that matters by its case alone, too deep nesting, a tool call without a tool's name.
+    pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
+        if depth(body) > MAX_DEPTH {
+            let message = format!("the body nests deeper than {MAX_DEPTH} levels");
+            return Err(Fault::Invalid(message));
+        }
+        let messages: Self = serde_json::from_str(text).map_err(|error| {
+            if error.is_data() {
+                Fault::Invalid(error.to_string())
+            } else {
+                Fault::Parse(error.to_string())
+            }
+        })?;
+        if matches!(&messages, Self::Batch(batch) if batch.is_empty()) {
+            return Err(Fault::Invalid("the batch is empty".into()));
+        }
+        for message in messages.iter().filter(|message| message.is_tool_call()) {
+            if message.params.name_twin || message.params.name.is_none() {
+                let text = "tools/call needs one `params.name`, a string";
+                return Err(Fault::Invalid(text.into()));
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Every message.
+    pub fn iter(&self) -> std::slice::Iter<'_, Message<'a>> {
+        match self {
+            Self::Single(message) => std::slice::from_ref(message).iter(),
+            Self::Batch(messages) => messages.iter(),
+        }
+    }
+
+    /// The tools that are called, in their order.
+    pub fn tools(&self) -> impl Iterator<Item = &str> {
+        self.iter()
+            .filter(|message| message.is_tool_call())
+            .filter_map(|message| message.params.name.as_deref())
+    }
+}
+
+impl Message<'_> {
+    fn is_tool_call(&self) -> bool {
+        self.method.as_deref() == Some("tools/call")
+    }
+}
+
+/// How deep arrays and objects nest. Looks at strings only to skip them; what is no JSON, the parser
+/// refuses afterwards.
+fn depth(body: &[u8]) -> usize {
+    let (mut now, mut deepest) = (0_usize, 0);
+    let mut bytes = body.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b'}' | b']' => now = now.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether `key` is `name` to a parser that ignores case, as that of Go does: `ſ` and the Kelvin sign
+/// fold to ASCII.
+fn folds_to(key: &str, name: &str) -> bool {
+    let fold = |character: char| match character {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).eq(name.chars().map(fold))
+}
+
+/// Marks the key at `index` as seen.
+fn once<E: de::Error>(seen: &mut u8, index: usize, key: &str) -> Result<(), E> {
+    if *seen & (1 << index) != 0 {
+        return Err(E::custom(format_args!("the key {key:?} is there twice")));
+    }
+    *seen |= 1 << index;
+    Ok(())
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Messages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Messages<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON-RPC message or a batch of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                MessageVisitor.visit_map(map).map(Messages::Single)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut messages = Vec::new();
+                while let Some(message) = seq.next_element()? {
+                    if messages.len() == MAX_BATCH {
+                        let text = format_args!("the batch has more than {MAX_BATCH} messages");
+                        return Err(de::Error::custom(text));
+                    }
+                    messages.push(message);
+                }
+                Ok(Messages::Batch(messages))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MessageVisitor)
+    }
+}
+
+struct MessageVisitor;
+
+impl<'de> Visitor<'de> for MessageVisitor {
+    type Value = Message<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON-RPC message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        const KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+        let mut message = Message::default();
+        let mut seen = 0;
+        while let Some(Text(key)) = map.next_key()? {
+            if let Some(index) = KEYS.iter().position(|known| *known == key) {
+                once(&mut seen, index, &key)?;
+            } else if KEYS.iter().any(|known| folds_to(&key, known)) {
+                return Err(de::Error::custom(format_args!("unknown key {key:?}")));
+            }
+            match &*key {
+                "method" => message.method = Some(map.next_value::<Text<'de>>()?.0),
+                "id" => message.id = Some(map.next_value()?),
+                "params" => message.params = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(message)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ParamsVisitor;
+        impl<'de> Visitor<'de> for ParamsVisitor {
+            type Value = Params<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object, an array or null as params")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Params::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Params::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                const KEYS: [&str; 5] = ["name", "uri", "taskId", "arguments", "_meta"];
+                let mut params = Params::default();
+                let mut seen = 0;
+                while let Some(Text(key)) = map.next_key()? {
+                    match KEYS.iter().position(|known| *known == key) {
+                        Some(index) => once(&mut seen, index, &key)?,
+                        None => params.name_twin |= folds_to(&key, "name"),
+                    }
+                    match &*key {
+                        "name" => params.name = map.next_value::<MaybeText<'de>>()?.0,
+                        "uri" => params.uri = map.next_value::<MaybeText<'de>>()?.0,
+                        "taskId" => params.task_id = map.next_value::<MaybeText<'de>>()?.0,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(params)
+            }
+        }
+        deserializer.deserialize_any(ParamsVisitor)
+    }
+}
+
+/// A string, borrowed where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A string, or anything else, which is none.
+struct MaybeText<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for MaybeText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MaybeTextVisitor;
+        impl<'de> Visitor<'de> for MaybeTextVisitor {
+            type Value = MaybeText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(MaybeText(Some(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(MaybeText(Some(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(MaybeText(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+        }
+        deserializer.deserialize_any(MaybeTextVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests;

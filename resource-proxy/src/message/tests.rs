@@ -1,0 +1,142 @@
+use super::*;
+
+fn tools(body: &str) -> Vec<String> {
+    let messages =
+        Messages::read(body.as_bytes()).unwrap_or_else(|fault| panic!("{body}\n{fault}"));
+    messages.tools().map(str::to_owned).collect()
+}
+
+fn fault(body: impl AsRef<[u8]>) -> Fault {
+    match Messages::read(body.as_ref()) {
+        Ok(messages) => panic!("{messages:?}"),
+        Err(fault) => fault,
+    }
+}
+
+#[test]
+fn the_called_tool_is_found_wherever_it_stands() {
+    for body in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{"name":"x"}}}"#,
+        r#"{"params":{"arguments":{"method":"x","n":[1,{"a":1e999}]},"name":"read"},"method":"tools/call"}"#,
+        r#"{"method":"tools\/call","params":{"n\u0061me":"re\u0061d"}}"#,
+        "\n{ \"method\" : \"tools/call\" , \"params\" : { \"name\" : \"read\" } }\r\n",
+    ] {
+        assert_eq!(tools(body), ["read"], "{body}");
+    }
+}
+
+#[test]
+fn names_are_borrowed_from_the_body() {
+    let body = br#"{"method":"tools/call","params":{"name":"read"}}"#;
+    let messages = Messages::read(body).unwrap();
+    let message = messages.iter().next().unwrap();
+    assert!(matches!(message.method, Some(Cow::Borrowed(_))));
+    assert!(matches!(message.params.name, Some(Cow::Borrowed(_))));
+}
+
+#[test]
+fn what_calls_no_tool_is_read_too() {
+    for body in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"method":"tools/call","params":{"name":"x"}}}"#,
+        r#"{"method":"prompts/get","params":{"name":{"a":[1]},"Name":1}}"#,
+        r#"{"method":"x","params":[1,2]}"#,
+        r#"{"method":"x","params":null}"#,
+        r#"{"method":"Tools/Call","params":{"name":"read"}}"#,
+    ] {
+        assert!(tools(body).is_empty(), "{body}");
+    }
+}
+
+#[test]
+fn every_call_of_a_batch_is_found() {
+    let call = |tool| format!(r#"{{"method":"tools/call","params":{{"name":"{tool}"}}}}"#);
+    let body = format!(r#"[{},{{"method":"ping"}},{}]"#, call("a"), call("b"));
+    assert_eq!(tools(&body), ["a", "b"]);
+    let many = vec![call("a"); MAX_BATCH + 1].join(",");
+    assert_eq!(fault(format!("[{many}]")).code(), -32600);
+    assert_eq!(fault("[]").code(), -32600);
+}
+
+#[test]
+fn duplicate_json_keys() {
+    for body in [
+        r#"{"method":"ping","method":"tools/call","params":{"name":"a"}}"#,
+        r#"{"method":"ping","m\u0065thod":"tools/call"}"#,
+        r#"{"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a","name":"b"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a","n\u0061me":"b"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a","arguments":{},"arguments":{}}}"#,
+        r#"[{"method":"ping","method":"tools/call"}]"#,
+        r#"{"id":1,"id":2,"method":"ping"}"#,
+    ] {
+        assert_eq!(fault(body).code(), -32600, "{body}");
+    }
+}
+
+#[test]
+fn a_key_that_a_lenient_parser_takes_for_another() {
+    for body in [
+        r#"{"method":"ping","Method":"tools/call","params":{"name":"a"}}"#,
+        r#"{"METHOD":"tools/call","params":{"name":"a"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a"},"paramſ":{"name":"b"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
+        r#"{"method":"tools/call","params":{"NAME":"b"}}"#,
+    ] {
+        assert_eq!(fault(body).code(), -32600, "{body}");
+    }
+    assert!(folds_to("tas\u{212a}", "task"));
+}
+
+#[test]
+fn a_tool_call_without_a_name() {
+    for params in [
+        "{}",
+        "null",
+        "[\"read\"]",
+        r#"{"name":1}"#,
+        r#"{"name":["read"]}"#,
+        r#"{"name":null}"#,
+    ] {
+        let body = format!(r#"{{"method":"tools/call","params":{params}}}"#);
+        assert_eq!(fault(body).code(), -32600, "{params}");
+    }
+    assert_eq!(fault(r#"{"method":"tools/call"}"#).code(), -32600);
+}
+
+#[test]
+fn deeply_nested_or_invalid_json() {
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"method":"x","params":{{"a":{open}{close}}}}}"#)
+    };
+    assert!(tools(&nested(MAX_DEPTH - 2)).is_empty());
+    assert_eq!(fault(nested(MAX_DEPTH - 1)).code(), -32600);
+    assert_eq!(fault("[".repeat(1_000_000)).code(), -32600);
+    let brackets_in_a_string = format!(r#"{{"method":"{}\\\"["}}"#, "[".repeat(500));
+    assert!(tools(&brackets_in_a_string).is_empty());
+    for body in [
+        "",
+        "{",
+        "nonsense",
+        r#"{"method":"x"} {"method":"tools/call"}"#,
+        r#"{"method":"x",}"#,
+        r#"{'method':'x'}"#,
+        "\u{feff}{\"method\":\"x\"}",
+        r#"{"method":"\ud800"}"#,
+    ] {
+        assert_eq!(fault(body).code(), -32700, "{body}");
+    }
+    assert_eq!(fault(b"{\"method\":\"\xff\"}").code(), -32700);
+    for body in [
+        "1",
+        "\"tools/call\"",
+        "null",
+        r#"{"method":1}"#,
+        "[[]]",
+        r#"{"method":"x","params":"y"}"#,
+    ] {
+        assert_eq!(fault(body).code(), -32600, "{body}");
+    }
+}

@@ -1,0 +1,280 @@
+//! What is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::friction::Decision;
+
+/// The program's metrics. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    requests: Family<Outcome, Counter>,
+    lookups: Family<Labelled, Counter>,
+    introspections: Family<Labelled, Counter>,
+    introspection_seconds: Histogram,
+    upstream_seconds: Histogram,
+    friction_seconds: Family<Tool, Histogram>,
+    friction_observed: Family<Tool, Gauge<f64, AtomicU64>>,
+    friction_target: Family<Tool, Gauge<f64, AtomicU64>>,
+    reloads: Family<Labelled, Counter>,
+    outage: AtomicBool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// What a look into the token cache found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup {
+    /// A good token.
+    Hit,
+    /// A bad token.
+    NegativeHit,
+    /// Nothing, but the question is under way.
+    Joined,
+    /// Nothing.
+    Miss,
+}
+
+/// How an introspection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IntrospectionResult {
+    /// The token is good for this resource.
+    Active,
+    /// It is not.
+    Inactive,
+    /// There is no usable answer.
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tool {
+    tool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labelled {
+    result: &'static str,
+}
+
+impl Metrics {
+    /// With everything at zero.
+    pub fn new() -> Self {
+        let mut inner = Inner {
+            registry: Registry::with_prefix("mcp_resource_proxy"),
+            requests: Family::default(),
+            lookups: Family::default(),
+            introspections: Family::default(),
+            introspection_seconds: seconds(),
+            upstream_seconds: seconds(),
+            friction_seconds: Family::new_with_constructor(delays),
+            friction_observed: Family::default(),
+            friction_target: Family::default(),
+            reloads: Family::default(),
+            outage: AtomicBool::new(false),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+
+    /// In the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// The encoder fails.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    /// A request ended so.
+    pub fn request(&self, outcome: &'static str) {
+        self.0.requests.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A look into the token cache.
+    pub fn lookup(&self, result: Lookup) {
+        let result = match result {
+            Lookup::Hit => "hit",
+            Lookup::NegativeHit => "negative_hit",
+            Lookup::Joined => "joined",
+            Lookup::Miss => "miss",
+        };
+        self.0.lookups.get_or_create(&Labelled { result }).inc();
+    }
+
+    /// The authorization server was asked.
+    pub fn introspection(&self, result: IntrospectionResult, took: Duration) {
+        let result = match result {
+            IntrospectionResult::Active => "active",
+            IntrospectionResult::Inactive => "inactive",
+            IntrospectionResult::Failed => "failed",
+        };
+        self.0
+            .introspections
+            .get_or_create(&Labelled { result })
+            .inc();
+        self.0.introspection_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The authorization server gave no answer. Whether it gave one before.
+    pub fn unavailable(&self) -> bool {
+        !self.0.outage.swap(true, Ordering::Relaxed)
+    }
+
+    /// The authorization server gave an answer.
+    pub fn available(&self) {
+        if self.0.outage.swap(false, Ordering::Relaxed) {
+            tracing::info!("tokens can be checked again");
+        }
+    }
+
+    /// The response of the server began after this time.
+    pub fn upstream(&self, took: Duration) {
+        self.0.upstream_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Friction decided on a call. `tool` is a name from the configuration.
+    pub fn friction(&self, tool: &str, decision: &Decision) {
+        let label = Tool {
+            tool: tool.to_owned(),
+        };
+        let delay = decision.delay.as_secs_f64();
+        self.0.friction_seconds.get_or_create(&label).observe(delay);
+        self.0
+            .friction_observed
+            .get_or_create(&label)
+            .set(decision.observed);
+        self.0
+            .friction_target
+            .get_or_create(&label)
+            .set(decision.target);
+    }
+
+    /// A new version of the configuration came into force, or did not.
+    pub fn reload(&self, succeeded: bool) {
+        let result = if succeeded { "success" } else { "failure" };
+        self.0.reloads.get_or_create(&Labelled { result }).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "requests",
+            "Requests by what became of them",
+            self.requests.clone(),
+        );
+        registry.register(
+            "token_lookups",
+            "Looks into the token cache",
+            self.lookups.clone(),
+        );
+        registry.register(
+            "introspections",
+            "Questions to the authorization server",
+            self.introspections.clone(),
+        );
+        registry.register_with_unit(
+            "introspection_duration",
+            "How long the authorization server took, waiting for our turn included",
+            Unit::Seconds,
+            self.introspection_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "upstream_duration",
+            "How long the MCP server took until its response began",
+            Unit::Seconds,
+            self.upstream_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "friction_delay",
+            "How long a tool call was held back",
+            Unit::Seconds,
+            self.friction_seconds.clone(),
+        );
+        registry.register(
+            "friction_observed_calls_per_second",
+            "The volume that the last decision saw",
+            self.friction_observed.clone(),
+        );
+        registry.register(
+            "friction_target_calls_per_second",
+            "The target of the last decision",
+            self.friction_target.clone(),
+        );
+        registry.register(
+            "config_reloads",
+            "New versions of the configuration",
+            self.reloads.clone(),
+        );
+    }
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+    ])
+}
+
+fn delays() -> Histogram {
+    Histogram::new([
+        0.0, 0.01, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.request("forwarded");
+        metrics.lookup(Lookup::NegativeHit);
+        metrics.introspection(IntrospectionResult::Active, Duration::from_millis(3));
+        metrics.reload(false);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "mcp_resource_proxy_requests_total{outcome=\"forwarded\"} 1",
+            "mcp_resource_proxy_token_lookups_total{result=\"negative_hit\"} 1",
+            "mcp_resource_proxy_introspections_total{result=\"active\"} 1",
+            "mcp_resource_proxy_introspection_duration_seconds_count 1",
+            "mcp_resource_proxy_config_reloads_total{result=\"failure\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_outage_begins_once() {
+        let metrics = Metrics::new();
+        assert!(metrics.unavailable());
+        assert!(!metrics.unavailable());
+        metrics.available();
+        assert!(metrics.unavailable());
+    }
+}

@@ -1,0 +1,376 @@
+//! The way of a request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::request::Parts as RequestParts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+use crate::bearer;
+use crate::config::{Config, ConfigError};
+use crate::cors::{self, Origin};
+use crate::forward::{Body, SESSION_ID};
+use crate::friction::{Caller, Friction, Slot};
+use crate::host;
+use crate::message::{Fault, Messages};
+use crate::mirror;
+use crate::refusal::Refusal;
+use crate::session::Sessions;
+use crate::settings::{Parts, Settings};
+use crate::verify::{Identity, Rejection};
+
+/// How long a client may take for its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first revision of MCP without sessions.
+const SESSIONLESS: &str = "2026-07-28";
+
+/// The proxy: what a request passes on its way to the server.
+#[derive(Debug)]
+pub struct Proxy {
+    settings: ArcSwap<Settings>,
+    parts: Parts,
+    sessions: Sessions,
+    /// Outlives the settings. Locked for microseconds, never across an await.
+    friction: Mutex<Option<Friction>>,
+}
+
+impl Proxy {
+    /// With a checked configuration. `session_key` is random and stays in this process.
+    ///
+    /// # Errors
+    /// A value that cannot be used after all.
+    pub fn new(config: Config, parts: Parts, session_key: &[u8; 32]) -> Result<Self, ConfigError> {
+        let friction = config.friction.as_ref().map(Friction::new);
+        let settings = Settings::new(config, &parts, None)?;
+        Ok(Self {
+            settings: ArcSwap::from_pointee(settings),
+            parts,
+            sessions: Sessions::new(session_key),
+            friction: Mutex::new(friction),
+        })
+    }
+
+    /// Takes a new version of the configuration. Requests under way end under the old one.
+    ///
+    /// # Errors
+    /// A value that cannot be used after all; the old version stays in force.
+    pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
+        let settings = Settings::new(config, &self.parts, Some(&self.settings.load()))?;
+        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *friction, &settings.config.friction) {
+            (Some(friction), Some(config)) => friction.reconfigure(config),
+            (slot, config) => *slot = config.as_ref().map(Friction::new),
+        }
+        drop(friction);
+        self.settings.store(Arc::new(settings));
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// What outlives a version of the configuration.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Serves a request.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let settings = self.settings.load_full();
+        if let Some(response) = public(&settings, &request) {
+            self.parts.metrics.request("public");
+            return response;
+        }
+        let origin = Origin::of(request.headers(), &settings.config.allowed_origins);
+        let (outcome, mut response) = match self.serve(&settings, &origin, request).await {
+            Ok(response) => ("forwarded", response),
+            Err(refusal) => {
+                let outcome = refusal.outcome();
+                tracing::debug!(outcome, "refused");
+                (outcome, refusal.into_response(&settings.challenge))
+            }
+        };
+        self.parts.metrics.request(outcome);
+        origin.expose(&mut response);
+        response
+    }
+
+    async fn serve(
+        &self,
+        settings: &Settings,
+        origin: &Origin,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        if *origin == Origin::Refused {
+            return Err(Refusal::OriginNotAllowed);
+        }
+        host::check(request.uri(), request.headers(), &settings.resource)?;
+        if request.method() == Method::OPTIONS {
+            return Ok(cors::preflight(request.headers()));
+        }
+        let (mut parts, body) = request.into_parts();
+        let identity = authenticate(settings, &parts).await?;
+        route(settings, &parts)?;
+        self.unbind_session(&mut parts.headers, &identity)?;
+        let body = read_body(settings, &parts, body).await?;
+        if parts.method == Method::POST {
+            let messages = judge_body(settings, &parts.headers, &body, &identity)?;
+            self.hold_back(settings, &parts, &messages, &identity)
+                .await?;
+        } else if !body.is_empty() {
+            let text = "GET and DELETE have no body";
+            return Err(Refusal::Body(Fault::Invalid(text.into())));
+        }
+        self.forward(settings, &parts, body, &identity).await
+    }
+
+    /// Gives the server its own session id back, if the session is the caller's.
+    fn unbind_session(&self, headers: &mut HeaderMap, caller: &Identity) -> Result<(), Refusal> {
+        let mut values = headers.get_all(SESSION_ID).iter();
+        let Some(sent) = values.next() else {
+            return Ok(());
+        };
+        if values.next().is_some() {
+            return Err(Refusal::InvalidRequest(
+                "there are two Mcp-Session-Id headers",
+            ));
+        }
+        let sent = sent.to_str().unwrap_or_default();
+        let id = self.sessions.unbind(sent, caller);
+        match id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            Some(id) => {
+                headers.insert(SESSION_ID, id);
+                Ok(())
+            }
+            None if is_sessionless(headers) => {
+                headers.remove(SESSION_ID);
+                Ok(())
+            }
+            None => Err(Refusal::UnknownSession),
+        }
+    }
+
+    /// Friction: the call waits, and is not counted when the client goes away meanwhile.
+    async fn hold_back(
+        &self,
+        settings: &Settings,
+        parts: &RequestParts,
+        messages: &Messages<'_>,
+        identity: &Identity,
+    ) -> Result<(), Refusal> {
+        let waiting = self.admit(settings, messages, identity);
+        if waiting.delay.is_zero() {
+            return Ok(());
+        }
+        self.parts.clock.sleep(waiting.delay).await;
+        if waiting.delay > settings.verifier.window() {
+            // The token may have been revoked while the call waited.
+            authenticate(settings, parts).await?;
+        }
+        Ok(())
+    }
+
+    fn admit(&self, settings: &Settings, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {
+        let mut waiting = Waiting {
+            proxy: self,
+            delay: Duration::ZERO,
+            slots: Vec::new(),
+        };
+        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(friction) = &mut *friction else {
+            return waiting;
+        };
+        let caller = Caller {
+            client_id: &who.client_id,
+            subject: &who.subject,
+        };
+        let now = self.parts.clock.monotonic();
+        for tool in messages.tools() {
+            let decision = friction.admit(&caller, tool, now);
+            let label = settings.policy.label(tool);
+            self.parts.metrics.friction(label, &decision);
+            // Calls of a batch are counted one after the other: the last one's delay is that of all.
+            waiting.delay = waiting.delay.max(decision.delay);
+            waiting.slots.push(decision.slot);
+        }
+        waiting
+    }
+
+    async fn forward(
+        &self,
+        settings: &Settings,
+        parts: &RequestParts,
+        body: Bytes,
+        identity: &Identity,
+    ) -> Result<Response<Body>, Refusal> {
+        let named = settings.config.identity_headers.then_some(identity);
+        let request = settings.upstream.request(parts, body, named);
+        let request = request.map_err(|_| Refusal::InvalidRequest("the query is malformed"))?;
+        let sent = self.parts.clock.monotonic();
+        let mut response = settings.upstream.send(&self.parts.client, request).await?;
+        let took = self.parts.clock.monotonic().saturating_sub(sent);
+        self.parts.metrics.upstream(took);
+        if let Some(id) = response.headers_mut().remove(SESSION_ID) {
+            let bound = id.to_str().map(|id| self.sessions.bind(id, identity));
+            // An id that is no text cannot come back: the client gets none.
+            if let Some(Ok(bound)) = bound.ok().map(HeaderValue::try_from) {
+                response.headers_mut().insert(SESSION_ID, bound);
+            }
+        }
+        Ok(response)
+    }
+}
+
+/// Calls that wait for friction. Dropped, they are counted no more if they still waited.
+struct Waiting<'a> {
+    proxy: &'a Proxy,
+    delay: Duration,
+    slots: Vec<Slot>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.delay.is_zero() {
+            return;
+        }
+        let now = self.proxy.parts.clock.monotonic();
+        let mut friction = self
+            .proxy
+            .friction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(friction) = &mut *friction {
+            for slot in &self.slots {
+                friction.release(slot, now);
+            }
+        }
+    }
+}
+
+/// What needs neither token nor a certain origin: metadata.
+fn public(settings: &Settings, request: &Request<Incoming>) -> Option<Response<Body>> {
+    let path = request.uri().path();
+    let is_metadata = settings.resource.is_metadata(path);
+    if !is_metadata && !settings.resource.is_authorization_server_metadata(path) {
+        return None;
+    }
+    match *request.method() {
+        Method::OPTIONS => return Some(cors::public_preflight()),
+        Method::GET | Method::HEAD => {}
+        _ => return None,
+    }
+    let mut response = if is_metadata {
+        let mut response = Response::new(Body::Left(Full::new(settings.metadata.clone())));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    } else {
+        // Clients of MCP 2025-03-26 look for it here. The document is the authorization server's, so that it
+        // is never stale and never ours to fetch; every client follows a redirect.
+        let mut response = cors::empty(StatusCode::FOUND);
+        let location = settings.authorization_server_metadata.clone();
+        response.headers_mut().insert(LOCATION, location);
+        response
+    };
+    cors::make_public(&mut response);
+    let caching = HeaderValue::from_static("public, max-age=60");
+    response.headers_mut().insert(CACHE_CONTROL, caching);
+    Some(response)
+}
+
+async fn authenticate(settings: &Settings, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {
+    let token = bearer::token(&parts.uri, &parts.headers).map_err(|fault| match fault {
+        bearer::Fault::Missing => Refusal::NoToken,
+        bearer::Fault::Malformed(reason) => Refusal::InvalidRequest(reason),
+        bearer::Fault::Impossible => Refusal::InvalidToken("the token is too long"),
+    })?;
+    let verdict = settings.verifier.verify(token).await;
+    verdict.map_err(|rejection| match rejection {
+        Rejection::Invalid(reason) => Refusal::InvalidToken(reason),
+        Rejection::Unavailable => Refusal::Unavailable,
+    })
+}
+
+fn route(settings: &Settings, parts: &RequestParts) -> Result<(), Refusal> {
+    if !settings.resource.serves(parts.uri.path()) {
+        return Err(Refusal::NotFound);
+    }
+    match parts.method {
+        Method::POST | Method::GET | Method::DELETE => Ok(()),
+        _ => Err(Refusal::MethodNotAllowed),
+    }
+}
+
+fn is_sessionless(headers: &HeaderMap) -> bool {
+    let version = headers.get("mcp-protocol-version");
+    version.is_some_and(|version| {
+        version.len() == SESSIONLESS.len() && version.as_bytes() >= SESSIONLESS.as_bytes()
+    })
+}
+
+async fn read_body(
+    settings: &Settings,
+    parts: &RequestParts,
+    body: Incoming,
+) -> Result<Bytes, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let encoding = parts.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::BodyEncoded);
+    }
+    let limit = settings.config.limits.body_bytes;
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit.into()) {
+        return Err(Refusal::BodyTooLarge(limit));
+    }
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    let collected = collected.map_err(|_| Refusal::BodyTimeout)?;
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
+        Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
+    }
+}
+
+/// Judges every message of a body. One that is forbidden stops all of them.
+fn judge_body<'a>(
+    settings: &Settings,
+    headers: &HeaderMap,
+    body: &'a [u8],
+    identity: &Identity,
+) -> Result<Messages<'a>, Refusal> {
+    let messages = Messages::read(body).map_err(Refusal::Body)?;
+    if let Err(reason) = mirror::check(headers, &messages) {
+        let id = messages
+            .iter()
+            .next()
+            .and_then(|message| message.id.clone());
+        return Err(Refusal::HeaderMismatch(reason, id));
+    }
+    let mut needed: Vec<&str> = Vec::new();
+    for scope in messages
+        .tools()
+        .flat_map(|tool| settings.policy.needs(tool))
+    {
+        if !needed.contains(&scope.as_str()) {
+            needed.push(scope);
+        }
+    }
+    let granted = |scope: &&str| settings.hierarchy.grants(&identity.scopes, scope);
+    if needed.iter().all(granted) {
+        return Ok(messages);
+    }
+    needed.retain(|scope| *scope != "offline_access");
+    Err(Refusal::InsufficientScope(needed.join(" ")))
+}

@@ -1,0 +1,84 @@
+//! New versions of the configuration file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, ConfigError};
+use crate::proxy::Proxy;
+
+/// How often the file is looked at.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Compares the file with what was read last. Its content, not its time: a ConfigMap is swapped by a symbolic link two
+/// directories up, and a few kilobytes a second cost nothing.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    proxy: Arc<Proxy>,
+    seen: Result<String, String>,
+}
+
+/// What a look at the file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing new.
+    Unchanged,
+    /// A new version, now in force.
+    Applied,
+    /// A new version that cannot be used; the old one stays in force.
+    Refused,
+}
+
+impl Reloader {
+    /// `text` is the version in force.
+    pub fn new(path: PathBuf, text: String, proxy: Arc<Proxy>) -> Self {
+        Self {
+            path,
+            proxy,
+            seen: Ok(text),
+        }
+    }
+
+    /// Looks again and again.
+    pub async fn watch(mut self) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            self.look().await;
+        }
+    }
+
+    /// Looks once.
+    pub async fn look(&mut self) -> Outcome {
+        let read = tokio::fs::read_to_string(&self.path).await;
+        let read = read.map_err(|error| error.to_string());
+        if read == self.seen {
+            return Outcome::Unchanged;
+        }
+        self.seen = read;
+        let applied = match &self.seen {
+            Ok(text) => self.apply(text).map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        };
+        self.proxy.parts().metrics.reload(applied.is_ok());
+        let file = self.path.display();
+        match applied {
+            Ok(()) => {
+                tracing::info!(%file, "a new configuration is in force");
+                Outcome::Applied
+            }
+            Err(error) => {
+                tracing::error!(%file, error, "the new configuration is ignored, the old one stays in force");
+                Outcome::Refused
+            }
+        }
+    }
+
+    fn apply(&self, text: &str) -> Result<(), ConfigError> {
+        let config = Config::parse(text)?;
+        if config.listen != self.proxy.settings().config.listen {
+            tracing::warn!("`listen` changed: that takes a restart; the rest applies now");
+        }
+        self.proxy.reconfigure(config)
+    }
+}

@@ -1,0 +1,178 @@
+//! Sockets: the listeners, their connections, and the end of them.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::health::Health;
+use crate::introspect::HttpClient;
+use crate::proxy::Proxy;
+
+/// How many clients may be connected at once; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long requests under way may take after the signal to stop: less than the 30 s that Kubernetes gives.
+const DRAIN: Duration = Duration::from_secs(25);
+/// The buffer of a connection, in bytes; also the longest head of a request.
+const BUFFER: usize = 64 * 1024;
+
+/// A port that cannot be listened at. Reads `0.0.0.0:8080 (listen.proxy): …what to do`.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("{address} ({key}): the port is taken; stop what listens there, or give another port")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// Its key in the configuration.
+        key: &'static str,
+    },
+    /// Anything else.
+    #[error("{address} ({key}): cannot listen: {reason}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// Its key in the configuration.
+        key: &'static str,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+/// Listens at `address`, which `key` configures.
+///
+/// # Errors
+/// The port is taken, or not ours to take.
+pub async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|reason| match reason.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken { address, key },
+            _ => BindError::Other {
+                address,
+                key,
+                reason,
+            },
+        })
+}
+
+/// The client for the MCP server and for the authorization server.
+pub fn http_client() -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(Duration::from_secs(5)));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        // Common servers close idle connections after 5 s: a request must not meet one that is just closing.
+        .pool_idle_timeout(Duration::from_secs(4))
+        .pool_max_idle_per_host(64)
+        .http1_max_buf_size(BUFFER)
+        .build(connector)
+}
+
+/// Serves MCP clients until `stop`, then lets the requests under way end.
+pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<Output = ()>) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(128)
+        .max_header_list_size(64 * 1024);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let accepting = async {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let stream = accept(&listener).await;
+            let (builder, watcher) = (builder.clone(), graceful.watcher());
+            let proxy = Arc::clone(&proxy);
+            tokio::spawn(async move {
+                if !speaks(&stream).await {
+                    return;
+                }
+                let service = service_fn(move |request| {
+                    let proxy = Arc::clone(&proxy);
+                    async move { Ok::<_, Infallible>(proxy.handle(request).await) }
+                });
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(error, "connection");
+                }
+                drop(place);
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop => {}
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests still under way are cut off");
+    }
+}
+
+/// Serves the health port.
+pub async fn serve_health(listener: TcpListener, health: Health) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    loop {
+        let stream = accept(&listener).await;
+        let health = health.clone();
+        let service = service_fn(move |request| {
+            let response = health.answer(&request);
+            async { Ok::<_, Infallible>(response) }
+        });
+        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // It only costs latency where it fails.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                // Mostly: no file descriptor left. One may be free in a moment.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Whether the client says anything. What it says first decides between HTTP/1 and HTTP/2, for which hyper waits
+/// without an end.
+async fn speaks(stream: &TcpStream) -> bool {
+    matches!(
+        tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await,
+        Ok(Ok(()))
+    )
+}
