@@ -115,6 +115,8 @@ apps() {
         strip -o "$context/$program" "${CARGO_TARGET_DIR:-$cache/target}/${PROFILE:-debug}/$program"
         touch -d @0 "$context/$program" # the classic builder counts the time as a difference
         quiet docker build -q -f "$top/Dockerfile" --build-arg BASE_IMAGE="$from" --build-arg PROGRAM="$program" -t "$image" "$context"
+        # What the name meant before: else each build leaves its images behind.
+        quiet docker image prune -f --filter "label=org.opencontainers.image.title=$program"
         echo "$image"
     done
 }
