@@ -14,6 +14,7 @@ pub mod controllers;
 pub mod error;
 pub mod events;
 pub mod leader;
+pub mod local;
 pub mod metrics;
 pub mod pods;
 pub mod random;

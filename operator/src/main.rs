@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp_auth_operator::authserver_api::Server;
 use mcp_auth_operator::config::Config;
-use mcp_auth_operator::{clock, run};
+use mcp_auth_operator::local::{LocalArgs, RenderArgs};
+use mcp_auth_operator::{clock, local, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,10 @@ struct Cli {
 enum Command {
     /// Run the controllers in a cluster. This is the default.
     Run(Box<Config>),
+    /// Run manifests as processes on this machine and walk the OAuth flow through them.
+    Local(LocalArgs),
+    /// Write the configuration files that manifests mean, to run the programs some other way.
+    Render(RenderArgs),
 }
 
 /// The flags of `run` when no command is named.
@@ -48,6 +53,8 @@ fn dispatch(command: Option<Command>) -> anyhow::Result<()> {
     let result = match command {
         None => runtime.block_on(controllers(RunOnly::parse().config)),
         Some(Command::Run(config)) => runtime.block_on(controllers(*config)),
+        Some(Command::Local(args)) => runtime.block_on(local::run(args)),
+        Some(Command::Render(args)) => local::render(&args),
     };
     // What still runs has no say any more: a leader that lost its Lease must not write.
     runtime.shutdown_background();

@@ -1,0 +1,289 @@
+//! Reads the manifests: what a cluster's API server and the references between objects would give.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use mcpauth_api::{
+    McpAuthServer, McpOAuthClient, ProtectedMcpServer, oauth_client::ResourceRef,
+    refs::AuthServerRef,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::unknown_fields::first_unknown;
+
+/// What a file describes.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    /// The authorization server.
+    pub auth_server: McpAuthServer,
+    /// The servers that it protects; at least one.
+    pub servers: Vec<ProtectedMcpServer>,
+    /// The clients that are registered from the start.
+    pub clients: Vec<McpOAuthClient>,
+    /// The Secrets that the others refer to.
+    secrets: Vec<Secret>,
+}
+
+/// Why manifests are of no use here.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not YAML.
+    #[error("this is not YAML: {0}")]
+    Yaml(String),
+    /// A document of a kind that cannot be run.
+    #[error(
+        "document {0}: {1} cannot be run here, only McpAuthServer, ProtectedMcpServer and McpOAuthClient of mcpauth.io/v1alpha1, and Secret"
+    )]
+    Kind(usize, String),
+    /// A field that its kind does not have.
+    #[error("{0}: there is no field {1}")]
+    UnknownField(String, String),
+    /// A document that does not parse.
+    #[error("{0}: {1}")]
+    Invalid(String, String),
+    /// Not exactly one authorization server.
+    #[error("there are {0} McpAuthServers; exactly one is needed")]
+    AuthServers(usize),
+    /// No protected server.
+    #[error("there is no ProtectedMcpServer; at least one is needed")]
+    NoServer,
+    /// A reference to something that is not in the file.
+    #[error("{from} refers to {to}, which is not in the file")]
+    Missing {
+        /// The object that refers.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+}
+
+/// Reads a YAML file of several documents.
+///
+/// # Errors
+/// The first thing that keeps the manifests from being run.
+pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+        .map_err(|error| ManifestError::Yaml(error.to_string()))?;
+    let schemas = schemas()?;
+    let (mut auth_servers, mut servers, mut clients, mut secrets) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (index, document) in documents
+        .into_iter()
+        .enumerate()
+        .filter(|(_, d)| !d.is_null())
+    {
+        let part = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+        let (version, kind) = (part("apiVersion"), part("kind"));
+        let name = format!(
+            "{kind} {}",
+            document["metadata"]["name"]
+                .as_str()
+                .unwrap_or("without a name")
+        );
+        if let Some(field) = schemas
+            .get(&kind)
+            .and_then(|schema| first_unknown(schema, &document))
+        {
+            return Err(ManifestError::UnknownField(name, field));
+        }
+        match (version.as_str(), kind.as_str()) {
+            ("mcpauth.io/v1alpha1", "McpAuthServer") => auth_servers.push(typed(&name, document)?),
+            ("mcpauth.io/v1alpha1", "ProtectedMcpServer") => servers.push(typed(&name, document)?),
+            ("mcpauth.io/v1alpha1", "McpOAuthClient") => clients.push(typed(&name, document)?),
+            ("v1", "Secret") => secrets.push(typed(&name, document)?),
+            _ => return Err(ManifestError::Kind(index + 1, format!("{version} {kind}"))),
+        }
+    }
+    let count = auth_servers.len();
+    let (Some(auth_server), 1) = (auth_servers.pop(), count) else {
+        return Err(ManifestError::AuthServers(count));
+    };
+    if servers.is_empty() {
+        return Err(ManifestError::NoServer);
+    }
+    let manifests = Manifests {
+        auth_server,
+        servers,
+        clients,
+        secrets,
+    };
+    manifests.check_references()?;
+    Ok(manifests)
+}
+
+fn typed<T: DeserializeOwned>(name: &str, document: Value) -> Result<T, ManifestError> {
+    if document["metadata"]["name"]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
+        return Err(ManifestError::Invalid(
+            name.to_owned(),
+            "metadata.name is missing".to_owned(),
+        ));
+    }
+    serde_json::from_value(document)
+        .map_err(|error| ManifestError::Invalid(name.to_owned(), error.to_string()))
+}
+
+/// The schemas of our kinds, by kind.
+fn schemas() -> Result<BTreeMap<String, Value>, ManifestError> {
+    let broken = |error: serde_json::Error| {
+        ManifestError::Invalid("CustomResourceDefinition".to_owned(), error.to_string())
+    };
+    let mut schemas = BTreeMap::new();
+    for crd in mcpauth_api::crds().map_err(broken)? {
+        let schema = crd.spec.versions.into_iter().next().and_then(|v| v.schema);
+        let mut value =
+            serde_json::to_value(schema.and_then(|s| s.open_api_v3_schema)).map_err(broken)?;
+        for field in ["apiVersion", "kind", "metadata"] {
+            value["properties"][field] = Value::Object(serde_json::Map::new());
+        }
+        schemas.insert(crd.spec.names.kind, value);
+    }
+    Ok(schemas)
+}
+
+/// The namespace of an object: `default` when it names none.
+pub fn namespace_of(object: &impl ResourceExt) -> String {
+    object.namespace().unwrap_or_else(|| "default".to_owned())
+}
+
+impl Manifests {
+    fn check_references(&self) -> Result<(), ManifestError> {
+        for server in &self.servers {
+            self.check_auth_server(server, &server.spec.auth_server_ref)?;
+        }
+        for client in &self.clients {
+            self.check_auth_server(client, &client.spec.auth_server_ref)?;
+            self.resources_of(client)?;
+        }
+        Ok(())
+    }
+
+    fn check_auth_server<K: ResourceExt + kube::Resource<DynamicType = ()>>(
+        &self,
+        from: &K,
+        to: &AuthServerRef,
+    ) -> Result<(), ManifestError> {
+        let own = namespace_of(from);
+        let namespace = to.namespace_or(&own);
+        if to.name == self.auth_server.name_any() && namespace == namespace_of(&self.auth_server) {
+            return Ok(());
+        }
+        Err(ManifestError::Missing {
+            from: format!("{} {}", K::kind(&()), from.name_any()),
+            to: format!("McpAuthServer {} in namespace {namespace}", to.name),
+        })
+    }
+
+    /// The resource identifiers of a client, names resolved.
+    ///
+    /// # Errors
+    /// When a name is not that of a server in the file and the client's namespace.
+    pub fn resources_of(&self, client: &McpOAuthClient) -> Result<Vec<String>, ManifestError> {
+        let namespace = namespace_of(client);
+        client
+            .spec
+            .resources
+            .iter()
+            .map(|resource| match resource {
+                ResourceRef::Uri(uri) => Ok(uri.clone()),
+                ResourceRef::Name(name) => self
+                    .servers
+                    .iter()
+                    .find(|s| s.name_any() == *name && namespace_of(*s) == namespace)
+                    .map(|s| s.spec.resource.clone())
+                    .ok_or_else(|| ManifestError::Missing {
+                        from: format!("McpOAuthClient {}", client.name_any()),
+                        to: format!("ProtectedMcpServer {name}"),
+                    }),
+            })
+            .collect()
+    }
+
+    /// The value of a key of a Secret that `from` refers to.
+    ///
+    /// # Errors
+    /// When the file has no such Secret, or it has no such key in UTF-8.
+    pub fn secret(
+        &self,
+        from: &str,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<String, ManifestError> {
+        let value = |secret: &Secret| {
+            let plain = secret
+                .string_data
+                .as_ref()
+                .and_then(|data| data.get(key))
+                .cloned();
+            let encoded = || secret.data.as_ref().and_then(|data| data.get(key)).cloned();
+            plain.or_else(|| encoded().and_then(|bytes| String::from_utf8(bytes.0).ok()))
+        };
+        self.secrets
+            .iter()
+            .find(|secret| secret.name_any() == name && namespace_of(*secret) == namespace)
+            .and_then(value)
+            .ok_or_else(|| ManifestError::Missing {
+                from: from.to_owned(),
+                to: format!("key {key} of Secret {name}"),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTES: &str = include_str!("../../../examples/notes.yaml");
+
+    #[test]
+    fn the_example_is_understood() {
+        let manifests = parse(NOTES).unwrap();
+        assert_eq!(manifests.auth_server.spec.issuer, "http://localhost:9000");
+        assert_eq!(
+            manifests.servers[0].spec.resource,
+            "http://localhost:9001/mcp"
+        );
+        let robot = &manifests.clients[0];
+        assert_eq!(
+            manifests.resources_of(robot).unwrap(),
+            ["http://localhost:9001/mcp"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused() {
+        let text =
+            format!("{NOTES}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(
+            error.contains("apps/v1 Deployment cannot be run here"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        let error = parse(&NOTES.replace("  issuer:", "  isuer:")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "McpAuthServer auth: there is no field spec.isuer"
+        );
+    }
+
+    #[test]
+    fn a_reference_to_nothing_is_refused() {
+        let error =
+            parse(&NOTES.replace("    - name: notes\n", "    - name: other\n")).unwrap_err();
+        assert!(matches!(error, ManifestError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn exactly_one_authorization_server_is_needed() {
+        assert_eq!(parse("").unwrap_err(), ManifestError::AuthServers(0));
+    }
+}

@@ -1,0 +1,102 @@
+//! The same manifests without a cluster: `local` runs them as processes on loopback and walks the
+//! flow, `render` writes the configuration files for other ways of running them.
+
+mod files;
+mod layout;
+mod manifests;
+mod ports;
+mod process;
+mod relay;
+mod render;
+mod screen;
+mod stack;
+mod unknown_fields;
+mod walk;
+
+use std::{fs, io::IsTerminal, path::PathBuf};
+
+use anyhow::Context;
+
+pub use render::{RenderArgs, render};
+
+use manifests::Manifests;
+use screen::Screen;
+use stack::Stack;
+
+/// Options of `mcp-auth-operator local`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LocalArgs {
+    /// The manifests: a YAML file with a McpAuthServer, its ProtectedMcpServers and McpOAuthClients.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// End after the walk through the flow, instead of staying up.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Runs the manifests as processes on loopback, walks the flow, and stays up until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the manifests are of no use, a port is taken, a process does not come up or ends by itself,
+/// or a step of the flow fails.
+pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
+    let manifests = read(&args.file)?;
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let screen = Screen::new(color);
+    let logs = tempfile::Builder::new()
+        .prefix("mcp-auth-logs-")
+        .tempdir()?;
+    let result = tokio::select! {
+        result = serve(&manifests, &args, &screen, logs.path()) => result,
+        () = stop_signal() => Ok(()),
+    };
+    let started = logs
+        .path()
+        .read_dir()
+        .is_ok_and(|mut files| files.next().is_some());
+    if result.is_err() && started {
+        let kept = logs.keep();
+        return result.with_context(|| format!("the programs' logs are in {}", kept.display()));
+    }
+    result
+}
+
+async fn serve(
+    manifests: &Manifests,
+    args: &LocalArgs,
+    screen: &Screen,
+    logs: &std::path::Path,
+) -> anyhow::Result<()> {
+    let mut stack = Stack::start(manifests, logs).await?;
+    let walked = async {
+        walk::walk(&stack.target, &stack.record, screen).await?;
+        if args.once {
+            return Ok(());
+        }
+        screen.ready(&stack.target, &stack.clients, logs);
+        Err(stack.processes.any_end().await)
+    }
+    .await;
+    stack.processes.stop().await;
+    walked
+}
+
+/// Reads manifests from a file.
+fn read(file: &std::path::Path) -> anyhow::Result<Manifests> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    manifests::parse(&text).with_context(|| file.display().to_string())
+}
+
+/// Returns at SIGINT or SIGTERM. Where no handler can be installed the signal ends the process, and
+/// the children with it.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,52 @@
+//! Requests of the scripted client.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use reqwest::{Client, Response, StatusCode, redirect::Policy};
+use serde_json::Value;
+
+/// Longer than the longest delay that friction adds by default.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const BRIEF: usize = 160;
+
+/// A client that follows no redirects: where they lead is what it looks at.
+pub fn client() -> anyhow::Result<Client> {
+    Ok(Client::builder()
+        .redirect(Policy::none())
+        .timeout(TIMEOUT)
+        .build()?)
+}
+
+/// GETs a JSON document that must be there.
+pub async fn get_json(http: &Client, url: &str) -> anyhow::Result<Value> {
+    json(http.get(url).send().await?, StatusCode::OK).await
+}
+
+/// The JSON of a response that must have a status.
+pub async fn json(response: Response, expected: StatusCode) -> anyhow::Result<Value> {
+    let url = response.url().to_string();
+    let status = response.status();
+    let text = response.text().await?;
+    ensure!(
+        status == expected,
+        "{url} answered {status} instead of {expected}: {text}"
+    );
+    serde_json::from_str(&text).with_context(|| format!("{url} answered what is not JSON: {text}"))
+}
+
+/// A member of a document, as a string that must be there.
+pub fn text<'a>(document: &'a Value, member: &str) -> anyhow::Result<&'a str> {
+    document[member]
+        .as_str()
+        .with_context(|| format!("there is no {member} in {document}"))
+}
+
+/// JSON on one line that is not too long.
+pub fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= BRIEF {
+        return text;
+    }
+    text.chars().take(BRIEF).chain(['…']).collect()
+}

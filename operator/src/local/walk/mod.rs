@@ -1,0 +1,114 @@
+//! A scripted client that walks the whole flow and shows what went over the wire.
+
+mod burst;
+mod http;
+mod mcp;
+mod oauth;
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use self::mcp::Session;
+use super::{
+    relay::{Exchange, Record},
+    screen::{Screen, shorten},
+};
+
+/// For so long a proxy trusts an introspection.
+const CACHED: Duration = Duration::from_millis(1100);
+
+/// What is walked through.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name of the server.
+    pub name: String,
+    /// Its URL.
+    pub resource: String,
+    /// Whether the authorization server approves without asking a person.
+    pub approves: bool,
+    /// The client to be, where clients cannot register themselves.
+    pub client_id: Option<String>,
+    /// Whether calls are slowed.
+    pub friction: bool,
+}
+
+/// Walks the eight steps, and calls in a burst where calls are slowed.
+///
+/// # Errors
+/// The first step that does not go as it should.
+pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::Result<()> {
+    if !target.approves {
+        screen.heading("The flow is not shown: login.localUsers asks a person for a password");
+        return Ok(());
+    }
+    let http = http::client()?;
+    let metadata = oauth::discover(&http, target, screen).await?;
+    let client_id = oauth::client_id(&http, target, &metadata, screen).await?;
+    let code = oauth::authorize(&http, target, &metadata, &client_id, screen).await?;
+    let token = oauth::exchange(&http, target, &metadata, &client_id, &code, screen).await?;
+
+    let mut session = Session::start(http, &target.resource, token)
+        .await
+        .context("step 5: initialize")?;
+    let tools = session.tools().await.context("step 5: tools/list")?;
+    let call = mcp::choose(&tools).context("step 5: no tool can be called without knowing it")?;
+    // Let the proxy forget the introspections of the calls until now, so that it asks again.
+    sleep(CACHED).await;
+    record.take();
+    screen.step(5, "A tool call with the token");
+    screen.sent(&format!(
+        "POST {}  Authorization: Bearer {}",
+        target.resource,
+        shorten(session.token())
+    ));
+    screen.note(&format!("tools/call {} {}", call.name, call.arguments));
+    let answer = session.call(&call).await.context("step 5: tools/call")?;
+    let exchange = record
+        .take()
+        .context("step 6: the proxy did not introspect the token")?;
+    introspection(&exchange, screen)?;
+    screen.step(8, "The tool's answer");
+    screen.got(&format!("200 {}", http::brief(mcp::content(&answer))));
+    ensure!(
+        answer["isError"] != true,
+        "step 8: the tool answered with an error: {answer}"
+    );
+    if target.friction {
+        let repeated = mcp::choose_for_burst(&tools).unwrap_or(call);
+        burst::run(&mut session, &repeated, screen).await?;
+    }
+    Ok(())
+}
+
+/// Steps six and seven, from what passed between proxy and authserver.
+fn introspection(exchange: &Exchange, screen: &Screen) -> anyhow::Result<()> {
+    let token = exchange
+        .form
+        .iter()
+        .find(|(name, _)| name == "token")
+        .map(|(_, value)| value);
+    screen.step(
+        6,
+        "The proxy asks the authorization server about it (RFC 7662)",
+    );
+    screen.sent(&format!(
+        "POST /introspect  token={}  as {}",
+        token.map_or_else(|| "none".to_owned(), |token| shorten(token)),
+        exchange.caller
+    ));
+    screen.step(7, "Whether it is active, for what, until when");
+    let answer = &exchange.answer;
+    let shown: serde_json::Map<String, Value> = ["active", "scope", "aud", "sub", "exp"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), answer.get(key)?.clone())))
+        .collect();
+    screen.got(&format!("{} {}", exchange.status, Value::Object(shown)));
+    ensure!(
+        answer["active"] == true,
+        "step 7: the token is not active: {answer}"
+    );
+    Ok(())
+}
