@@ -47,7 +47,7 @@ impl Suite {
             }
             Err(error) => {
                 self.failed = Some(name);
-                println!("  FAILED: {error:?}");
+                println!("  FAILED: {error:#}");
             }
         }
     }
