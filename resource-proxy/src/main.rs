@@ -95,6 +95,7 @@ async fn serve(path: PathBuf, text: String, config: Config) -> anyhow::Result<()
     let proxy = Arc::new(Proxy::new(config, parts, &session_key)?);
     let listener = server::bind(listen.proxy, "listen.proxy").await?;
     let health_listener = server::bind(listen.health, "listen.health").await?;
+    let (address, health_address) = (listener.local_addr()?, health_listener.local_addr()?);
     tokio::spawn(server::serve_health(health_listener, health.clone()));
     tokio::spawn(Reloader::new(path, text, Arc::clone(&proxy)).watch());
 
@@ -102,7 +103,7 @@ async fn serve(path: PathBuf, text: String, config: Config) -> anyhow::Result<()
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    tracing::info!(proxy = %listen.proxy, health = %listen.health, "listening");
+    tracing::info!(proxy = %address, health = %health_address, "listening");
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

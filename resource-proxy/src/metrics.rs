@@ -29,6 +29,7 @@ struct Inner {
     friction_seconds: Family<Tool, Histogram>,
     friction_observed: Family<Tool, Gauge<f64, AtomicU64>>,
     friction_target: Family<Tool, Gauge<f64, AtomicU64>>,
+    friction_waiting: Gauge,
     reloads: Family<Labelled, Counter>,
     outage: AtomicBool,
 }
@@ -86,6 +87,7 @@ impl Metrics {
             friction_seconds: Family::new_with_constructor(delays),
             friction_observed: Family::default(),
             friction_target: Family::default(),
+            friction_waiting: Gauge::default(),
             reloads: Family::default(),
             outage: AtomicBool::new(false),
         };
@@ -167,6 +169,11 @@ impl Metrics {
             .set(decision.target);
     }
 
+    /// So many more requests wait for friction.
+    pub fn held_back(&self, more: i64) {
+        self.0.friction_waiting.inc_by(more);
+    }
+
     /// A new version of the configuration came into force, or did not.
     pub fn reload(&self, succeeded: bool) {
         let result = if succeeded { "success" } else { "failure" };
@@ -225,6 +232,11 @@ impl Inner {
             "friction_target_calls_per_second",
             "The target of the last decision",
             self.friction_target.clone(),
+        );
+        registry.register(
+            "friction_waiting_requests",
+            "Requests that are held back now",
+            self.friction_waiting.clone(),
         );
         registry.register(
             "config_reloads",

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION,
+    TRANSFER_ENCODING,
+};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -83,6 +86,19 @@ impl Proxy {
 
     /// Serves a request.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        // hyper takes Transfer-Encoding and forgets a Content-Length beside it without a word. What comes behind such a
+        // request may be the end of it to who stands in front of us, so that the connection ends here
+        // (RFC 9112 section 6.3).
+        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = self.respond(request).await;
+        if is_last {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         let settings = self.settings.load_full();
         if let Some(response) = public(&settings, &request) {
             self.parts.metrics.request("public");
@@ -200,6 +216,9 @@ impl Proxy {
             waiting.delay = waiting.delay.max(decision.delay);
             waiting.slots.push(decision.slot);
         }
+        if !waiting.delay.is_zero() {
+            self.parts.metrics.held_back(1);
+        }
         waiting
     }
 
@@ -240,6 +259,7 @@ impl Drop for Waiting<'_> {
         if self.delay.is_zero() {
             return;
         }
+        self.proxy.parts.metrics.held_back(-1);
         let now = self.proxy.parts.clock.monotonic();
         let mut friction = self
             .proxy

@@ -1,0 +1,20 @@
+//! The proxy between real sockets: a client, an MCP server and an introspection endpoint.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod common;
+
+mod body;
+mod browser;
+mod friction;
+mod introspection;
+mod metadata;
+mod program;
+mod raw;
+mod reload;
+mod session;
+mod token;
+mod upstream;

@@ -1,0 +1,181 @@
+//! The program itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::common::introspection::{CREDENTIAL, active};
+use crate::common::{RESOURCE, World, tool_call};
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mcp-resource-proxy"))
+}
+
+fn run(config: &Path, more: &[&str]) -> Output {
+    program()
+        .arg("--config")
+        .arg(config)
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn written(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn minimal(listen: &str) -> String {
+    format!(
+        "listen: {listen}\nresource: {RESOURCE}\nauthorizationServers: [http://localhost:9000]\n\
+         upstream: {{ url: http://127.0.0.1:8000/mcp }}\n\
+         introspection: {{ endpoint: http://127.0.0.1:8081/introspect, tokenFile: /nowhere }}\n"
+    )
+}
+
+#[test]
+fn check_says_whether_a_configuration_can_be_used() {
+    let good = written(&minimal("{}"));
+    let output = run(good.path(), &["--check"]);
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"configuration ok\n");
+
+    for (text, problem) in [
+        (
+            minimal("{ proxy: x }"),
+            "listen.proxy: invalid socket address syntax",
+        ),
+        (
+            minimal("{}").replace("url: http:", "url: https:"),
+            "upstream.url: is not an http:// URL",
+        ),
+        (
+            minimal("{}") + "colour: red\n",
+            "colour: unknown field `colour`",
+        ),
+    ] {
+        let bad = written(&text);
+        let output = run(bad.path(), &[]);
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8(output.stderr).unwrap();
+        let prefix = format!("mcp-resource-proxy: {}: {problem}", bad.path().display());
+        assert!(error.starts_with(&prefix), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let output = run(Path::new("/nowhere/proxy.yaml"), &["--check"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = written(&minimal(&format!(
+        "{{ proxy: '127.0.0.1:0', health: '{address}' }}"
+    )));
+    let output = run(config.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let message = format!("mcp-resource-proxy: {address} (listen.health): the port is taken; stop");
+    assert!(error.starts_with(&message), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn a_signal_to_stop_ends_it_in_peace() {
+    for signal in ["TERM", "INT"] {
+        let config = written(&minimal("{ proxy: '127.0.0.1:0', health: '127.0.0.1:0' }"));
+        let mut child = program()
+            .arg("--config")
+            .arg(config.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(
+            first.starts_with('{') && first.contains("listening"),
+            "{first}"
+        );
+        let id = child.id().to_string();
+        let killed = Command::new("kill")
+            .args(["-s", signal, &id])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(lines.any(|line| line.unwrap().contains("stopped")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_under_way_ends_before_the_proxy_does() {
+    let mut world = World::new().await;
+    world.introspection.grant("good", "notes:read");
+    let request = world.request(http::Method::GET, Some("good"));
+    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
+    world.stop.take().unwrap().send(()).unwrap();
+    // Whoever comes now is not let in any more; the listener is gone when connecting fails.
+    while tokio::net::TcpStream::connect(world.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let last = hyper::body::Frame::data(bytes::Bytes::from_static(b"data: last\n\n"));
+    stream.send(Ok(last)).await.unwrap();
+    drop(stream);
+    let body = http_body_util::BodyExt::collect(response.into_body())
+        .await
+        .unwrap();
+    assert_eq!(body.to_bytes(), "data: last\n\n");
+    world.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_token_in_logs_or_metrics() {
+    let world = World::new().await;
+    let mut good = active("notes:read");
+    good["exp"] = serde_json::json!(null);
+    world.introspection.set("mat_good", &good);
+    let listen = "listen: { proxy: '127.0.0.1:0', health: '127.0.0.1:0' }";
+    let config = written(&world.configuration(listen));
+    let mut child = program()
+        .arg("--config")
+        .arg(config.path())
+        .env("RUST_LOG", "trace")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listening = lines
+        .find(|line| line.as_ref().unwrap().contains("listening"))
+        .unwrap()
+        .unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let address = |key: &str| fields["fields"][key].as_str().unwrap().to_owned();
+    let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
+    for (token, status) in [("mat_good", 200), ("mat_unknown", 401), ("mat bad", 400)] {
+        let request = world.request(http::Method::POST, Some(token));
+        let request = request.uri(format!("http://{}/mcp", address("proxy")));
+        let answer = world.send(request, tool_call("read").to_string()).await;
+        assert_eq!(answer.status, status, "{token}");
+    }
+    let request = world.request(http::Method::GET, None);
+    let request = request.uri(format!("http://{}/metrics", address("health")));
+    let metrics = world.send(request, "").await;
+    assert!(metrics.body.starts_with(b"# HELP"));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").arg(&id).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let log = reader.join().unwrap();
+    assert!(log.len() > 10, "{log:?}");
+    for line in log
+        .iter()
+        .map(String::as_str)
+        .chain(std::str::from_utf8(&metrics.body))
+    {
+        for secret in ["mat_good", "mat_unknown", "mat bad", CREDENTIAL] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
+}

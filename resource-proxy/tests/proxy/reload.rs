@@ -1,0 +1,85 @@
+//! New versions of the configuration file.
+
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use http::StatusCode;
+use mcp_resource_proxy::reload::{Outcome, Reloader};
+
+use crate::common::World;
+
+#[tokio::test]
+async fn a_changed_policy_applies_without_a_restart() {
+    let world = World::new().await;
+    world.introspection.grant("reader", "notes:read");
+    // As a ConfigMap is mounted: proxy.yaml → ..data/proxy.yaml, ..data → ..1
+    let root = world.directory.path();
+    let version = |number: u32, more: &str| {
+        let directory = root.join(format!("..{number}"));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("proxy.yaml"), more).unwrap();
+        let new = root.join("..new");
+        symlink(format!("..{number}"), &new).unwrap();
+        std::fs::rename(new, root.join("..data")).unwrap();
+    };
+    let first = world.configuration("");
+    version(1, &first);
+    symlink("..data/proxy.yaml", root.join("proxy.yaml")).unwrap();
+    let mut reloader = Reloader::new(root.join("proxy.yaml"), first, Arc::clone(&world.proxy));
+    assert_eq!(reloader.look().await, Outcome::Unchanged);
+    assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
+
+    version(
+        2,
+        &world.configuration("tools: [{ name: read, scopes: [notes:write] }]"),
+    );
+    assert_eq!(reloader.look().await, Outcome::Applied);
+    assert_eq!(reloader.look().await, Outcome::Unchanged);
+    assert_eq!(
+        world.call("reader", "read").await.status,
+        StatusCode::FORBIDDEN
+    );
+
+    for bad in [
+        "nonsense",
+        "",
+        &world.configuration("tools: [{ name: read, scopes: [unknown] }]"),
+    ] {
+        std::fs::write(root.join("proxy.yaml"), bad).unwrap();
+        assert_eq!(reloader.look().await, Outcome::Refused);
+        assert_eq!(reloader.look().await, Outcome::Unchanged);
+        assert_eq!(
+            world.call("reader", "read").await.status,
+            StatusCode::FORBIDDEN
+        );
+    }
+    std::fs::remove_file(root.join("..data")).unwrap();
+    assert_eq!(reloader.look().await, Outcome::Refused);
+    version(3, &world.configuration("tools: []"));
+    assert_eq!(reloader.look().await, Outcome::Applied);
+    assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
+    let reloads = "mcp_resource_proxy_config_reloads_total";
+    assert_eq!(
+        world.metric(&format!("{reloads}{{result=\"success\"}}")),
+        2.0
+    );
+    assert_eq!(
+        world.metric(&format!("{reloads}{{result=\"failure\"}}")),
+        4.0
+    );
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_token_is_forgotten_when_the_resource_changes() {
+    let world = World::new().await;
+    world.introspection.grant("good", "notes:read");
+    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    world.reconfigure("tools: []");
+    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    assert_eq!(world.introspection.asked().len(), 1);
+    world.reconfigure("resource: http://localhost:9002/mcp");
+    assert_eq!(
+        world.call("good", "read").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+}
