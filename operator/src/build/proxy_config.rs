@@ -2,7 +2,7 @@
 
 use mcpauth_api::{
     ProtectedMcpServerSpec,
-    protected_server::{Friction, Limits, Tool, UnlistedTools},
+    protected_server::{Friction, Limits},
 };
 use serde::Serialize;
 
@@ -19,9 +19,9 @@ pub struct ProxyConfig {
     upstream: Upstream,
     introspection: Introspection,
     scopes: Vec<Scope>,
-    tools: Vec<Tool>,
+    tools: Vec<ToolScopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unlisted_tools: Option<UnlistedTools>,
+    unlisted_tools: Option<NeededScopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     friction: Option<Friction>,
     limits: Limits,
@@ -71,6 +71,19 @@ pub enum ProxyCredential {
     },
 }
 
+/// Unlike the spec's, it writes an empty list out: the proxy wants it said.
+#[derive(Clone, Debug, Serialize)]
+struct NeededScopes {
+    scopes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ToolScopes {
+    name: String,
+    #[serde(flatten)]
+    needed: NeededScopes,
+}
+
 #[derive(Clone, Debug, Serialize)]
 struct Upstream {
     url: String,
@@ -99,8 +112,19 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
             credential: place.credential,
         },
         scopes: registration::scopes(spec),
-        tools: spec.tools.clone(),
-        unlisted_tools: spec.unlisted_tools.clone(),
+        tools: spec
+            .tools
+            .iter()
+            .map(|tool| ToolScopes {
+                name: tool.name.clone(),
+                needed: NeededScopes {
+                    scopes: tool.scopes.clone(),
+                },
+            })
+            .collect(),
+        unlisted_tools: spec.unlisted_tools.as_ref().map(|unlisted| NeededScopes {
+            scopes: unlisted.scopes.clone(),
+        }),
         friction: spec.friction.clone(),
         limits: spec.limits.clone(),
         allowed_origins: spec.allowed_origins.clone(),

@@ -13,13 +13,18 @@ mod stack;
 mod unknown_fields;
 mod walk;
 
-use std::{fs, io::IsTerminal, path::PathBuf};
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
 pub use render::{RenderArgs, render};
 
 use manifests::Manifests;
+use process::Processes;
 use screen::Screen;
 use stack::Stack;
 
@@ -46,43 +51,46 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     let logs = tempfile::Builder::new()
         .prefix("mcp-auth-logs-")
         .tempdir()?;
+    let mut processes = Processes::default();
     let result = tokio::select! {
-        result = serve(&manifests, &args, &screen, logs.path()) => result,
+        result = serve(&manifests, &args, &screen, logs.path(), &mut processes) => result,
         () = stop_signal() => Ok(()),
     };
+    processes.stop().await;
     let started = logs
         .path()
         .read_dir()
         .is_ok_and(|mut files| files.next().is_some());
-    if result.is_err() && started {
-        let kept = logs.keep();
-        return result.with_context(|| format!("the programs' logs are in {}", kept.display()));
+    match result {
+        Err(error) if started => {
+            let kept = logs.keep();
+            Err(anyhow::anyhow!(
+                "{error:#}\nThe programs' logs are in {}",
+                kept.display()
+            ))
+        }
+        result => result,
     }
-    result
 }
 
 async fn serve(
     manifests: &Manifests,
     args: &LocalArgs,
     screen: &Screen,
-    logs: &std::path::Path,
+    logs: &Path,
+    processes: &mut Processes,
 ) -> anyhow::Result<()> {
-    let mut stack = Stack::start(manifests, logs).await?;
-    let walked = async {
-        walk::walk(&stack.target, &stack.record, screen).await?;
-        if args.once {
-            return Ok(());
-        }
-        screen.ready(&stack.target, &stack.clients, logs);
-        Err(stack.processes.any_end().await)
+    let stack = Stack::start(manifests, logs, processes).await?;
+    walk::walk(&stack.target, &stack.record, screen).await?;
+    if args.once {
+        return Ok(());
     }
-    .await;
-    stack.processes.stop().await;
-    walked
+    screen.ready(&stack.target, &stack.clients, logs);
+    Err(processes.any_end().await)
 }
 
 /// Reads manifests from a file.
-fn read(file: &std::path::Path) -> anyhow::Result<Manifests> {
+fn read(file: &Path) -> anyhow::Result<Manifests> {
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     manifests::parse(&text).with_context(|| file.display().to_string())

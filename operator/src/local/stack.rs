@@ -36,10 +36,8 @@ use crate::{
 /// How long a program may take to come up.
 const START: Duration = Duration::from_secs(30);
 
-/// Programs that run.
+/// What is known of the programs that run.
 pub struct Stack {
-    /// The programs.
-    pub processes: Processes,
     /// What the walk walks through.
     pub target: Target,
     /// The introspections of the first server's proxy.
@@ -67,11 +65,15 @@ struct Addresses {
 }
 
 impl Stack {
-    /// Starts the programs and waits until each is ready.
+    /// Starts the programs in `processes` and waits until each is ready.
     ///
     /// # Errors
     /// When a port is taken, a program is missing, or one does not come up.
-    pub async fn start(manifests: &Manifests, logs: &Path) -> anyhow::Result<Self> {
+    pub async fn start(
+        manifests: &Manifests,
+        logs: &Path,
+        processes: &mut Processes,
+    ) -> anyhow::Result<Self> {
         let addresses = addresses(manifests)?;
         let folder = tempfile::Builder::new()
             .prefix("mcp-auth-local-")
@@ -86,15 +88,14 @@ impl Stack {
         })?;
         files::write(&root, &files, Readers::Owner)?;
 
-        let mut processes = Processes::default();
         let authserver = program(
             "mcp-authserver",
             &root.join(AUTHSERVER).join("authserver.yaml"),
         )?;
         processes.start(&authserver, logs)?;
-        until_ready(&mut processes, &authserver.name, addresses.health).await?;
+        until_ready(processes, &authserver.name, addresses.health).await?;
         for (server, (_, health)) in manifests.servers.iter().zip(&addresses.proxies) {
-            start_server(&mut processes, manifests, server, logs).await?;
+            start_server(processes, manifests, server, logs).await?;
             let name = proxy_folder(&server.name_any());
             let config = root.join(&name).join("proxy.yaml");
             let proxy = Program {
@@ -102,10 +103,9 @@ impl Stack {
                 ..program("mcp-resource-proxy", &config)?
             };
             processes.start(&proxy, logs)?;
-            until_ready(&mut processes, &proxy.name, *health).await?;
+            until_ready(processes, &proxy.name, *health).await?;
         }
         Ok(Self {
-            processes,
             target: target(manifests)?,
             record,
             clients: clients(manifests, &root),
