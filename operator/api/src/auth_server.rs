@@ -94,7 +94,8 @@ pub struct MemoryStorage {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PostgresStorage {
-    /// One that the operator runs: a single instance on a volume, with a generated password.
+    /// One that the operator runs: a single instance on a volume, with a generated password. The
+    /// volume is deleted with the McpAuthServer.
     Managed(ManagedPostgres),
     /// One that exists, by the connection URL in a Secret.
     SecretRef(UriSecretRef),
@@ -103,6 +104,7 @@ pub enum PostgresStorage {
 /// A PostgreSQL that the operator runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storageClassName cannot change: a volume stays in its class"))]
 pub struct ManagedPostgres {
     /// The image, which follows the official `postgres` image's conventions; the operator's default
     /// when left out.
@@ -113,7 +115,7 @@ pub struct ManagedPostgres {
     #[serde(default = "one_gibibyte")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("size cannot change: enlarge the PersistentVolumeClaim itself"))]
     pub size: Quantity,
-    /// StorageClass of the volume; the cluster's default when left out.
+    /// StorageClass of the volume; the cluster's default when left out. It cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,

@@ -40,7 +40,7 @@ const START: Duration = Duration::from_secs(30);
 pub struct Stack {
     /// What the walk walks through.
     pub target: Target,
-    /// The introspections of the first server's proxy.
+    /// The last introspection of any proxy.
     pub record: Record,
     /// The clients of the manifests that have a secret.
     pub clients: Vec<Client>,
@@ -56,7 +56,7 @@ pub struct Client {
     pub secret_file: PathBuf,
 }
 
-/// Addresses that are looked at.
+/// Where the programs listen; of a proxy, its own port and its health port.
 struct Addresses {
     public: SocketAddr,
     internal: SocketAddr,
