@@ -29,8 +29,8 @@ impl Clock {
         })
     }
 
-    /// A clock that moves only by [`Clock::advance`] and [`Clock::sleep`]. `started` is the time since
-    /// the Unix epoch at which it starts.
+    /// A clock that moves only by [`Clock::advance`] and [`Clock::sleep`]. `started` is the time
+    /// since the Unix epoch at which it starts.
     pub fn manual(started: Duration) -> Self {
         Self(Source::Manual {
             started,
@@ -64,7 +64,8 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward by whole milliseconds, rounded up; the system's cannot be moved.
+    /// Moves a manual clock forward by whole milliseconds, rounded up; the system's cannot be
+    /// moved.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { elapsed_millis, .. } = &self.0 {
             let millis = by.as_nanos().div_ceil(1_000_000);

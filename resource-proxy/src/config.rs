@@ -45,7 +45,8 @@ pub struct Config {
     /// Browser origins that may call.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// Whether the server is told who calls, by `X-MCP-Subject`, `X-MCP-Client-Id` and `X-MCP-Scopes`.
+    /// Whether the server is told who calls, by `X-MCP-Subject`, `X-MCP-Client-Id` and
+    /// `X-MCP-Scopes`.
     #[serde(default)]
     pub identity_headers: bool,
 }

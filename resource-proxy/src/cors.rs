@@ -56,8 +56,8 @@ impl Origin {
     }
 }
 
-/// The answer to OPTIONS at the MCP endpoint. Which headers a page may send is up to the server, which
-/// has its own (`Mcp-Param-*`), so that the page gets those that it asks for.
+/// The answer to OPTIONS at the MCP endpoint. Which headers a page may send is up to the server,
+/// which has its own (`Mcp-Param-*`), so that the page gets those that it asks for.
 pub fn preflight(request: &HeaderMap) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();

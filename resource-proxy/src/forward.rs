@@ -30,7 +30,8 @@ const IDENTITY: [HeaderName; 3] = [
     HeaderName::from_static("x-mcp-scopes"),
 ];
 
-/// Headers that are about one connection (RFC 9110 section 7.6.1), and the length, which is written anew.
+/// Headers that are about one connection (RFC 9110 section 7.6.1), and the length, which is written
+/// anew.
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -96,11 +97,11 @@ impl Upstream {
     /// The query cannot be part of a URL.
     pub fn request(
         &self,
-        client: &http::request::Parts,
+        client: http::request::Parts,
         body: Bytes,
         identity: Option<&Identity>,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let mut headers = client.headers.clone();
+        let mut headers = client.headers;
         remove_hop_by_hop(&mut headers);
         headers.remove(AUTHORIZATION);
         remove_identity(&mut headers);
@@ -119,14 +120,14 @@ impl Upstream {
             }
         }
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = client.method.clone();
+        *request.method_mut() = client.method;
         *request.uri_mut() = self.uri(client.uri.query())?;
         *request.headers_mut() = headers;
         Ok(request)
     }
 
-    /// Sends a request and waits until the response begins. Dropping the future, and later the body, closes the
-    /// connection to the server: that is how it learns that the client went away.
+    /// Sends a request and waits until the response begins. Dropping the future, and later the
+    /// body, closes the connection to the server: that is how it learns that the client went away.
     ///
     /// # Errors
     /// The server is away or too slow.
@@ -136,7 +137,10 @@ impl Upstream {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Body>, Refusal> {
         let response = tokio::time::timeout(self.timeout, client.request(request)).await;
-        let response = response.map_err(|_| Refusal::UpstreamTimeout)?;
+        let response = response.map_err(|_| {
+            tracing::warn!(upstream = %self.authority, "no response in time");
+            Refusal::UpstreamTimeout
+        })?;
         let mut response = response.map_err(|error| {
             tracing::warn!(error = chain(&error), upstream = %self.authority, "no response");
             Refusal::UpstreamUnavailable
@@ -170,7 +174,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the identity headers, also as `X_MCP_Subject`: many servers take `_` and `-` for the same.
+/// Removes the identity headers, also as `X_MCP_Subject`: many servers take `_` and `-` for the
+/// same.
 fn remove_identity(headers: &mut HeaderMap) {
     let sent: Vec<HeaderName> = headers
         .keys()
@@ -223,7 +228,7 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         upstream
             .unwrap()
-            .request(&parts, Bytes::new(), identity)
+            .request(parts, Bytes::new(), identity)
             .unwrap()
     }
 

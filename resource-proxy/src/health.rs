@@ -10,8 +10,8 @@ use http_body_util::Full;
 
 use crate::metrics::Metrics;
 
-/// What the health port knows. Not whether the authorization server is up: restarting or isolating a proxy would
-/// not bring it back.
+/// What the health port knows. Not whether the authorization server is up: restarting or isolating
+/// a proxy would not bring it back.
 #[derive(Clone, Debug)]
 pub struct Health {
     metrics: Metrics,

@@ -1,8 +1,10 @@
-//! Whether a request is for this host: the guard against DNS rebinding (MCP, Streamable HTTP, security).
+//! Whether a request is for this host: the guard against DNS rebinding (MCP, Streamable HTTP,
+//! security).
 //!
-//! Rebinding needs a name that the attacker can register. So a name with a dot in it must be the resource's own;
-//! addresses, `localhost` and the names that only a cluster's or a compose network's DNS knows are fine,
-//! because a client inside calls the Service by them. The port says nothing, as forwarded ports change it.
+//! Rebinding needs a name that the attacker can register. So a name with a dot in it must be the
+//! resource's own; addresses, `localhost` and the names that only a cluster's or a compose
+//! network's DNS knows are fine, because a client inside calls the Service by them. The port says
+//! nothing, as forwarded ports change it.
 
 use http::header::HOST;
 use http::uri::Authority;

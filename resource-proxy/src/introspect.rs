@@ -1,4 +1,5 @@
-//! The question to the authorization server (RFC 7662): one request, one answer, nothing remembered.
+//! The question to the authorization server (RFC 7662): one request, one answer, nothing
+//! remembered.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,8 +175,8 @@ impl Introspector {
 }
 
 impl Credential {
-    /// The header, from the file as it is now: a projected token changes every hour. Reading a small
-    /// file on a memory file system takes less time than handing it to another thread would.
+    /// The header, from the file as it is now: a projected token changes every hour. Reading a
+    /// small file on a memory file system takes less time than handing it to another thread would.
     fn header(&self) -> Result<HeaderValue, IntrospectionError> {
         let (path, text) = match self {
             Self::TokenFile(path) => (path, format!("Bearer {}", read(path)?)),

@@ -1,10 +1,11 @@
 //! OAuth 2.1 in front of one MCP server: a reverse proxy that lets through who has a token for it.
 //!
-//! A request goes health → metadata and CORS preflight → `Origin` and `Host` → token → path and method →
-//! session → body → scopes → friction → server ([`proxy`]). Nothing of it reaches the server before it
-//! passed all of them.
+//! A request goes health → metadata and CORS preflight → `Origin` and `Host` → token → path and
+//! method → session → body → scopes → friction → server ([`proxy`]). Nothing of it reaches the
+//! server before it passed all of them.
 
 pub mod bearer;
+pub mod body;
 pub mod clock;
 pub mod config;
 pub mod cors;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod host;
 pub mod introspect;
 pub mod message;
+pub mod metadata;
 pub mod metrics;
 pub mod mirror;
 pub mod policy;

@@ -66,7 +66,7 @@ fn log() {
     if std::io::stderr().is_terminal() {
         builder.init();
     } else {
-        builder.json().init();
+        builder.json().flatten_event(true).init();
     }
 }
 

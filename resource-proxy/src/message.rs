@@ -70,8 +70,9 @@ impl<'a> Messages<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key that differs
-    /// from one that matters by its case alone, too deep nesting, a tool call without a tool's name.
+    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key that
+    /// differs from one that matters by its case alone, too deep nesting, a tool call without a
+    /// tool's name.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
         if depth(body) > MAX_DEPTH {
@@ -119,8 +120,8 @@ impl Message<'_> {
     }
 }
 
-/// How deep arrays and objects nest. Looks at strings only to skip them; what is no JSON, the parser
-/// refuses afterwards.
+/// How deep arrays and objects nest. Looks at strings only to skip them; what is no JSON, the
+/// parser refuses afterwards.
 fn depth(body: &[u8]) -> usize {
     let (mut now, mut deepest) = (0_usize, 0);
     let mut bytes = body.iter();
@@ -150,8 +151,8 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// Whether `key` is `name` to a parser that ignores case, as that of Go does: `ſ` and the Kelvin sign
-/// fold to ASCII.
+/// Whether `key` is `name` to a parser that ignores case, as that of Go does: `ſ` and the Kelvin
+/// sign fold to ASCII.
 fn folds_to(key: &str, name: &str) -> bool {
     let fold = |character: char| match character {
         '\u{17f}' => 's',

@@ -1,8 +1,8 @@
 //! Headers that mirror the body (MCP 2026-07-28): `Mcp-Method` and `Mcp-Name`.
 //!
-//! Nothing is decided from them, but what stands in front of us or behind may route by them, so that a
-//! header which says something else than the body is refused. That they are there at all, the server
-//! asks for: it knows which revision it speaks.
+//! Nothing is decided from them, but what stands in front of us or behind may route by them, so
+//! that a header which says something else than the body is refused. That they are there at all,
+//! the server asks for: it knows which revision it speaks.
 
 use std::borrow::Cow;
 

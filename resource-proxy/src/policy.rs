@@ -13,8 +13,8 @@ pub struct ToolPolicy {
 }
 
 impl ToolPolicy {
-    /// From a validated configuration. Without `unlistedTools`, a tool that no rule names needs every
-    /// scope there is: a forgotten tool is closed, not open.
+    /// From a validated configuration. Without `unlistedTools`, a tool that no rule names needs
+    /// every scope there is: a forgotten tool is closed, not open.
     pub fn new(config: &Config) -> Self {
         let every = || {
             config
@@ -51,8 +51,8 @@ impl ToolPolicy {
             .map_or(&self.unlisted, |(_, scopes)| scopes)
     }
 
-    /// What metrics call `tool`: its friction group, its rule, or `other`. Clients choose tool names, so
-    /// a name itself would let them make as many time series as they like.
+    /// What metrics call `tool`: its friction group, its rule, or `other`. Clients choose tool
+    /// names, so a name itself would let them make as many time series as they like.
     pub fn label(&self, tool: &str) -> &str {
         let group = self
             .groups

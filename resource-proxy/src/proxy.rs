@@ -5,30 +5,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION,
-    TRANSFER_ENCODING,
-};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
 
 use crate::bearer;
+use crate::body;
 use crate::config::{Config, ConfigError};
 use crate::cors::{self, Origin};
 use crate::forward::{Body, SESSION_ID};
 use crate::friction::{Caller, Friction, Slot};
 use crate::host;
 use crate::message::{Fault, Messages};
-use crate::mirror;
+use crate::metadata;
 use crate::refusal::Refusal;
 use crate::session::Sessions;
 use crate::settings::{Parts, Settings};
 use crate::verify::{Identity, Rejection};
 
-/// How long a client may take for its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first revision of MCP without sessions.
 const SESSIONLESS: &str = "2026-07-28";
 
@@ -86,9 +81,9 @@ impl Proxy {
 
     /// Serves a request.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        // hyper takes Transfer-Encoding and forgets a Content-Length beside it without a word. What comes behind such a
-        // request may be the end of it to who stands in front of us, so that the connection ends here
-        // (RFC 9112 section 6.3).
+        // hyper takes Transfer-Encoding and forgets a Content-Length beside it without a word. What
+        // comes behind such a request may be the end of it to who stands in front of us, so that
+        // the connection ends here (RFC 9112 section 6.3).
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let mut response = self.respond(request).await;
         if is_last {
@@ -100,13 +95,13 @@ impl Proxy {
 
     async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         let settings = self.settings.load_full();
-        if let Some(response) = public(&settings, &request) {
+        if let Some(response) = metadata::answer(&settings, &request) {
             self.parts.metrics.request("public");
             return response;
         }
         let origin = Origin::of(request.headers(), &settings.config.allowed_origins);
         let (outcome, mut response) = match self.serve(&settings, &origin, request).await {
-            Ok(response) => ("forwarded", response),
+            Ok(served) => served,
             Err(refusal) => {
                 let outcome = refusal.outcome();
                 tracing::debug!(outcome, "refused");
@@ -118,33 +113,35 @@ impl Proxy {
         response
     }
 
+    /// The order of the checks. Says what became of the request, for the metrics.
     async fn serve(
         &self,
         settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(&'static str, Response<Body>), Refusal> {
         if *origin == Origin::Refused {
             return Err(Refusal::OriginNotAllowed);
         }
         host::check(request.uri(), request.headers(), &settings.resource)?;
         if request.method() == Method::OPTIONS {
-            return Ok(cors::preflight(request.headers()));
+            return Ok(("preflight", cors::preflight(request.headers())));
         }
         let (mut parts, body) = request.into_parts();
         let identity = authenticate(settings, &parts).await?;
         route(settings, &parts)?;
         self.unbind_session(&mut parts.headers, &identity)?;
-        let body = read_body(settings, &parts, body).await?;
+        let body = body::read(settings, &parts, body).await?;
         if parts.method == Method::POST {
-            let messages = judge_body(settings, &parts.headers, &body, &identity)?;
+            let messages = body::judge(settings, &parts.headers, &body, &identity)?;
             self.hold_back(settings, &parts, &messages, &identity)
                 .await?;
         } else if !body.is_empty() {
             let text = "GET and DELETE have no body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
         }
-        self.forward(settings, &parts, body, &identity).await
+        let response = self.forward(settings, parts, body, &identity).await?;
+        Ok(("forwarded", response))
     }
 
     /// Gives the server its own session id back, if the session is the caller's.
@@ -212,7 +209,8 @@ impl Proxy {
             let decision = friction.admit(&caller, tool, now);
             let label = settings.policy.label(tool);
             self.parts.metrics.friction(label, &decision);
-            // Calls of a batch are counted one after the other: the last one's delay is that of all.
+            // Calls of a batch are counted one after the other: the last one's delay is that of
+            // all.
             waiting.delay = waiting.delay.max(decision.delay);
             waiting.slots.push(decision.slot);
         }
@@ -225,7 +223,7 @@ impl Proxy {
     async fn forward(
         &self,
         settings: &Settings,
-        parts: &RequestParts,
+        parts: RequestParts,
         body: Bytes,
         identity: &Identity,
     ) -> Result<Response<Body>, Refusal> {
@@ -274,37 +272,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What needs neither token nor a certain origin: metadata.
-fn public(settings: &Settings, request: &Request<Incoming>) -> Option<Response<Body>> {
-    let path = request.uri().path();
-    let is_metadata = settings.resource.is_metadata(path);
-    if !is_metadata && !settings.resource.is_authorization_server_metadata(path) {
-        return None;
-    }
-    match *request.method() {
-        Method::OPTIONS => return Some(cors::public_preflight()),
-        Method::GET | Method::HEAD => {}
-        _ => return None,
-    }
-    let mut response = if is_metadata {
-        let mut response = Response::new(Body::Left(Full::new(settings.metadata.clone())));
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        response
-    } else {
-        // Clients of MCP 2025-03-26 look for it here. The document is the authorization server's, so that it
-        // is never stale and never ours to fetch; every client follows a redirect.
-        let mut response = cors::empty(StatusCode::FOUND);
-        let location = settings.authorization_server_metadata.clone();
-        response.headers_mut().insert(LOCATION, location);
-        response
-    };
-    cors::make_public(&mut response);
-    let caching = HeaderValue::from_static("public, max-age=60");
-    response.headers_mut().insert(CACHE_CONTROL, caching);
-    Some(response)
-}
-
 async fn authenticate(settings: &Settings, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {
     let token = bearer::token(&parts.uri, &parts.headers).map_err(|fault| match fault {
         bearer::Fault::Missing => Refusal::NoToken,
@@ -333,64 +300,4 @@ fn is_sessionless(headers: &HeaderMap) -> bool {
     version.is_some_and(|version| {
         version.len() == SESSIONLESS.len() && version.as_bytes() >= SESSIONLESS.as_bytes()
     })
-}
-
-async fn read_body(
-    settings: &Settings,
-    parts: &RequestParts,
-    body: Incoming,
-) -> Result<Bytes, Refusal> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let encoding = parts.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::BodyEncoded);
-    }
-    let limit = settings.config.limits.body_bytes;
-    let length = parts.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit.into()) {
-        return Err(Refusal::BodyTooLarge(limit));
-    }
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
-    let collected = collected.map_err(|_| Refusal::BodyTimeout)?;
-    match collected {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
-        Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
-    }
-}
-
-/// Judges every message of a body. One that is forbidden stops all of them.
-fn judge_body<'a>(
-    settings: &Settings,
-    headers: &HeaderMap,
-    body: &'a [u8],
-    identity: &Identity,
-) -> Result<Messages<'a>, Refusal> {
-    let messages = Messages::read(body).map_err(Refusal::Body)?;
-    if let Err(reason) = mirror::check(headers, &messages) {
-        let id = messages
-            .iter()
-            .next()
-            .and_then(|message| message.id.clone());
-        return Err(Refusal::HeaderMismatch(reason, id));
-    }
-    let mut needed: Vec<&str> = Vec::new();
-    for scope in messages
-        .tools()
-        .flat_map(|tool| settings.policy.needs(tool))
-    {
-        if !needed.contains(&scope.as_str()) {
-            needed.push(scope);
-        }
-    }
-    let granted = |scope: &&str| settings.hierarchy.grants(&identity.scopes, scope);
-    if needed.iter().all(granted) {
-        return Ok(messages);
-    }
-    needed.retain(|scope| *scope != "offline_access");
-    Err(Refusal::InsufficientScope(needed.join(" ")))
 }

@@ -185,7 +185,10 @@ impl Refusal {
             Self::InvalidRequest(reason) => ("invalid_request", reason),
             Self::InvalidToken(reason) => ("invalid_token", reason),
             Self::OriginNotAllowed => ("origin_not_allowed", "pages of this origin may not call"),
-            Self::HostNotServed => ("host_not_served", "this host is served elsewhere"),
+            Self::HostNotServed => (
+                "host_not_served",
+                "the Host header names another host than that of the resource",
+            ),
             Self::NotFound => ("not_found", "nothing is at this path"),
             Self::MethodNotAllowed => ("method_not_allowed", "use POST, GET or DELETE"),
             Self::BodyTimeout => ("body_timeout", "the body did not come in time"),

@@ -10,8 +10,8 @@ use crate::proxy::Proxy;
 /// How often the file is looked at.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Compares the file with what was read last. Its content, not its time: a ConfigMap is swapped by a symbolic link two
-/// directories up, and a few kilobytes a second cost nothing.
+/// Compares the file with what was read last. Its content, not its time: a ConfigMap is swapped by
+/// a symbolic link two directories up, and a few kilobytes a second cost nothing.
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,

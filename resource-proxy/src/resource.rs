@@ -72,7 +72,8 @@ impl Resource {
         is_well_known(path, WELL_KNOWN, &self.path)
     }
 
-    /// Whether `path` is where clients of MCP 2025-03-26 look for the authorization server's metadata.
+    /// Whether `path` is where clients of MCP 2025-03-26 look for the authorization server's
+    /// metadata.
     pub fn is_authorization_server_metadata(&self, path: &str) -> bool {
         is_well_known(path, "/.well-known/oauth-authorization-server", &self.path)
     }

@@ -25,7 +25,8 @@ use crate::proxy::Proxy;
 const MAX_CONNECTIONS: usize = 4096;
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long requests under way may take after the signal to stop: less than the 30 s that Kubernetes gives.
+/// How long requests under way may take after the signal to stop: less than the 30 s that
+/// Kubernetes gives.
 const DRAIN: Duration = Duration::from_secs(25);
 /// The buffer of a connection, in bytes; also the longest head of a request.
 const BUFFER: usize = 64 * 1024;
@@ -77,7 +78,8 @@ pub fn http_client() -> HttpClient {
     connector.set_connect_timeout(Some(Duration::from_secs(5)));
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        // Common servers close idle connections after 5 s: a request must not meet one that is just closing.
+        // Common servers close idle connections after 5 s: a request must not meet one that is just
+        // closing.
         .pool_idle_timeout(Duration::from_secs(4))
         .pool_max_idle_per_host(64)
         .http1_max_buf_size(BUFFER)
@@ -168,8 +170,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Whether the client says anything. What it says first decides between HTTP/1 and HTTP/2, for which hyper waits
-/// without an end.
+/// Whether the client says anything. What it says first decides between HTTP/1 and HTTP/2, for
+/// which hyper waits without an end.
 async fn speaks(stream: &TcpStream) -> bool {
     matches!(
         tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::forward::Upstream;
 use crate::introspect::{HttpClient, Introspector};
+use crate::metadata;
 use crate::metrics::Metrics;
 use crate::policy::ToolPolicy;
 use crate::refusal::Challenge;
@@ -52,8 +52,8 @@ pub struct Parts {
 }
 
 impl Settings {
-    /// Prepares a checked configuration. What is known about tokens is kept from `previous` as long as it was
-    /// learned under the same rules.
+    /// Prepares a checked configuration. What is known about tokens is kept from `previous` as long
+    /// as it was learned under the same rules.
     ///
     /// # Errors
     /// A value that cannot be used after all.
@@ -73,12 +73,12 @@ impl Settings {
             Some(previous) => Arc::clone(&previous.verifier),
             None => verifier(&config, &resource, parts)?,
         };
-        let scope = advertised_scopes(&config).join(" ");
+        let scope = metadata::advertised_scopes(&config).join(" ");
         let issuer = config.authorization_servers.first();
         let location = issuer.and_then(|issuer| authorization_server_metadata_url(issuer));
         let location = location.and_then(|url| HeaderValue::try_from(url).ok());
         Ok(Self {
-            metadata: metadata(&config),
+            metadata: metadata::document(&config),
             authorization_server_metadata: location.ok_or_else(|| ConfigError::Value {
                 key: "authorizationServers[0]".into(),
                 problem: "is not a URL".into(),
@@ -110,61 +110,4 @@ fn verifier(
         parts.clock.clone(),
         parts.metrics.clone(),
     )))
-}
-
-/// The scopes that clients are told of. `offline_access` is between them and the authorization server.
-fn advertised_scopes(config: &Config) -> Vec<&str> {
-    let names = config.scopes.iter().map(|scope| scope.name.as_str());
-    names.filter(|name| *name != "offline_access").collect()
-}
-
-fn metadata(config: &Config) -> Bytes {
-    let mut document = json!({
-        "resource": config.resource,
-        "authorization_servers": config.authorization_servers,
-        "scopes_supported": advertised_scopes(config),
-        "bearer_methods_supported": ["header"],
-    });
-    if let Some(name) = &config.resource_name {
-        document["resource_name"] = json!(name);
-    }
-    Bytes::from(document.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::config::tests::example;
-
-    #[test]
-    fn the_metadata_is_that_of_rfc_9728_and_keeps_the_configured_strings() {
-        let text = example("resourceName: notes").replace(
-            "[http://localhost:9000]",
-            "['http://localhost:9000', 'https://b/']",
-        );
-        let document: Value =
-            serde_json::from_slice(&metadata(&Config::parse(&text).unwrap())).unwrap();
-        assert_eq!(
-            document,
-            json!({
-                "resource": "http://localhost:9001/mcp",
-                "authorization_servers": ["http://localhost:9000", "https://b/"],
-                "scopes_supported": ["notes:read", "notes:write"],
-                "bearer_methods_supported": ["header"],
-                "resource_name": "notes",
-            })
-        );
-    }
-
-    #[test]
-    fn offline_access_is_not_advertised() {
-        let text = example("").replace(
-            "{ name: notes:read }",
-            "{ name: notes:read }, { name: offline_access }",
-        );
-        let config = Config::parse(&text).unwrap();
-        assert_eq!(advertised_scopes(&config), ["notes:read", "notes:write"]);
-    }
 }

@@ -19,7 +19,8 @@ use lanes::{Lane, Lanes};
 
 /// How many tokens are remembered that were no good.
 const BAD_ENTRIES: u64 = 1024;
-/// How long an entry is kept that is not used: that a token was good tells who it is worth asking for.
+/// How long an entry is kept that is not used: that a token was good tells who it is worth asking
+/// for.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// Who calls.
@@ -129,8 +130,8 @@ impl Verifier {
             let Some(landed) = landed.and_then(|landed| landed.clone()) else {
                 return Err(Rejection::Unavailable);
             };
-            // Who joined a slow question late gets an answer that was perhaps given before: it counts
-            // only within the window, else a revoked token would live longer than that.
+            // Who joined a slow question late gets an answer that was perhaps given before: it
+            // counts only within the window, else a revoked token would live longer than that.
             let fresh = landed.asked >= arrived || self.clock.monotonic() < landed.until;
             if fresh || landed.verdict == Err(Rejection::Unavailable) {
                 return landed.verdict;

@@ -1,7 +1,7 @@
 //! How many questions the authorization server is asked at once, and how many may wait.
 //!
-//! Two lanes: tokens that were good a moment ago, and those that nobody has seen. A flood of made-up
-//! tokens fills its own lane only.
+//! Two lanes: tokens that were good a moment ago, and those that nobody has seen. A flood of
+//! made-up tokens fills its own lane only.
 
 use std::sync::Arc;
 

@@ -152,7 +152,7 @@ async fn no_token_in_logs_or_metrics() {
         .unwrap()
         .unwrap();
     let fields: serde_json::Value = serde_json::from_str(&listening).unwrap();
-    let address = |key: &str| fields["fields"][key].as_str().unwrap().to_owned();
+    let address = |key: &str| fields[key].as_str().unwrap().to_owned();
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
     for (token, status) in [("mat_good", 200), ("mat_unknown", 401), ("mat bad", 400)] {
         let request = world.request(http::Method::POST, Some(token));

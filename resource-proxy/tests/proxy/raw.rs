@@ -121,8 +121,8 @@ async fn request_smuggling() {
         let world = world().await;
         let answer = exchange(&world, &request).await;
         let received = world.mcp.received();
-        // Either it is refused, or it is read as the one request that RFC 9112 says it is, and goes on with one length
-        // of our own. Never does anything of it become a second request.
+        // Either it is refused, or it is read as the one request that RFC 9112 says it is, and goes
+        // on with one length of our own. Never does anything of it become a second request.
         let heads = answer.matches("HTTP/1.1 ").count();
         assert!(heads <= 1, "{name}\n{answer}");
         match received.as_slice() {

@@ -59,7 +59,8 @@ impl IntrospectionServer {
         server
     }
 
-    /// From now on `token` is good for `scope` of our resource, for an hour, for client and subject.
+    /// From now on `token` is good for `scope` of our resource, for an hour, for client and
+    /// subject.
     pub fn grant(&self, token: &str, scope: &str) {
         self.set(token, &active(scope));
     }

@@ -64,7 +64,8 @@ impl Answer {
 }
 
 impl World {
-    /// With two scopes, `create_*` for `notes:write`, `read` for `notes:read`, the rest for everybody.
+    /// With two scopes, `create_*` for `notes:write`, `read` for `notes:read`, the rest for
+    /// everybody.
     pub async fn new() -> Self {
         Self::with("").await
     }

@@ -1,0 +1,86 @@
+//! The body of a request: read once, judged, and passed on as it is.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::request::Parts as RequestParts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+use crate::message::{Fault, Messages};
+use crate::mirror;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::verify::Identity;
+
+/// How long a client may take for its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads a body up to the limit.
+///
+/// # Errors
+/// It is too long, too slow, compressed, or breaks off.
+pub async fn read(
+    settings: &Settings,
+    parts: &RequestParts,
+    body: Incoming,
+) -> Result<Bytes, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let encoding = parts.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::BodyEncoded);
+    }
+    let limit = settings.config.limits.body_bytes;
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit.into()) {
+        return Err(Refusal::BodyTooLarge(limit));
+    }
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    let collected = collected.map_err(|_| Refusal::BodyTimeout)?;
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
+        Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
+    }
+}
+
+/// Judges every message of a body. One that is forbidden stops all of them.
+///
+/// # Errors
+/// It cannot be read, a header contradicts it, or the caller lacks a scope.
+pub fn judge<'a>(
+    settings: &Settings,
+    headers: &HeaderMap,
+    body: &'a [u8],
+    identity: &Identity,
+) -> Result<Messages<'a>, Refusal> {
+    let messages = Messages::read(body).map_err(Refusal::Body)?;
+    if let Err(reason) = mirror::check(headers, &messages) {
+        let id = messages
+            .iter()
+            .next()
+            .and_then(|message| message.id.clone());
+        return Err(Refusal::HeaderMismatch(reason, id));
+    }
+    let mut needed: Vec<&str> = Vec::new();
+    for scope in messages
+        .tools()
+        .flat_map(|tool| settings.policy.needs(tool))
+    {
+        if !needed.contains(&scope.as_str()) {
+            needed.push(scope);
+        }
+    }
+    let granted = |scope: &&str| settings.hierarchy.grants(&identity.scopes, scope);
+    if needed.iter().all(granted) {
+        return Ok(messages);
+    }
+    needed.retain(|scope| *scope != "offline_access");
+    Err(Refusal::InsufficientScope(needed.join(" ")))
+}
