@@ -95,7 +95,7 @@ async fn upstream_away() {
 
 #[tokio::test]
 async fn upstream_hangs() {
-    let world = world_with("").await;
+    let world = world_with("upstream: { url: URL, responseHeaderSeconds: 1 }").await;
     let answer = world.call("good", "hang").await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(answer.json()["error"], "upstream_timeout");

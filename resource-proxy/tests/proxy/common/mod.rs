@@ -213,10 +213,7 @@ fn configuration(
         ("resource", RESOURCE.to_owned()),
         ("resourceName", "notes".to_owned()),
         ("authorizationServers", "[http://localhost:9000]".to_owned()),
-        (
-            "upstream",
-            format!("{{ url: http://{mcp}/inner, responseHeaderSeconds: 1 }}"),
-        ),
+        ("upstream", format!("{{ url: http://{mcp}/inner }}")),
         (
             "introspection",
             format!("{{ endpoint: http://{introspection}/introspect, tokenFile: {token_file} }}"),
