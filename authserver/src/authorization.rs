@@ -24,24 +24,24 @@ const MAX_NONCE: usize = 512;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalFault {
     /// The query does not parse.
-    #[error("{0}")]
+    #[error("The request is malformed: {0}.")]
     Params(#[from] ParamsError),
     /// The query is too long.
-    #[error("the request is too long")]
+    #[error("The request is too long.")]
     TooLong,
     /// There is no `client_id`.
-    #[error("client_id is missing")]
+    #[error("The request is malformed: client_id is missing.")]
     NoClient,
     /// Nobody registered it, or it has been removed.
     #[error(
-        "the client is not registered here (any more); let the application forget it and connect again"
+        "The application is not registered here, or not any more. Let it forget this connection, and connect again."
     )]
     UnknownClient,
     /// Not one of the registered ones.
-    #[error("redirect_uri is not one that the client registered")]
+    #[error("The redirect_uri is not one that the application registered.")]
     RedirectUri,
     /// Left out though there are several.
-    #[error("redirect_uri is missing, and the client registered several")]
+    #[error("The redirect_uri is missing, and the application registered several.")]
     NoRedirectUri,
 }
 

@@ -9,13 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-/// The style of all pages; it stands in the page itself.
+/// The style of all pages; it stands in the page itself, without the newline at its end.
 const STYLE: &str = include_str!("../../templates/style.css");
 
 /// What browsers may do with a page: show it in its own window, with its own style. There is no
 /// `form-action`, because browsers apply it to the redirect to the client as well.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.trim_end().as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'"
     )
@@ -173,6 +173,6 @@ mod tests {
         let html = page.render().unwrap();
         let (_, rest) = html.split_once("<style>").unwrap();
         let (style, _) = rest.split_once("</style>").unwrap();
-        assert_eq!(style, STYLE);
+        assert_eq!(style, STYLE.trim_end());
     }
 }

@@ -106,7 +106,11 @@ impl Pending {
             nonce: request.nonce.clone(),
             expires_at: stored.expires_at,
         };
-        app.store.create_authorization(grant, &stored, now).await?;
+        match app.store.create_authorization(grant, &stored, now).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict(text)) => return Err(OAuthError::bad("access_denied", text)),
+            Err(error) => return Err(error.into()),
+        }
         let url = self.target.url(&app.issuer, &[("code", code.reveal())]);
         Ok(see_other(&url))
     }

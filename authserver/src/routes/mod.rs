@@ -61,7 +61,7 @@ pub fn public(app: Shared) -> Router {
         .route("/authorize", get(authorize::authorize))
         .route("/login", post(login::login))
         .route("/consent", post(consent::consent));
-    let endpoints = cors.layer(cors_layer()).merge(pages);
+    let endpoints = with_cors(cors).merge(pages);
     let path = app.issuer.path().to_owned();
     let routes = if path.is_empty() {
         endpoints
@@ -76,7 +76,7 @@ pub fn public(app: Shared) -> Router {
                 &format!("/.well-known/openid-configuration{path}"),
                 get(discovery::metadata),
             );
-        inserted.layer(cors_layer()).nest(&path, endpoints)
+        with_cors(inserted).nest(&path, endpoints)
     };
     finish(routes, app, "public", MAX_BODY)
 }
@@ -117,13 +117,17 @@ fn finish(routes: Router<Shared>, app: Shared, port: &'static str, body: usize) 
 }
 
 /// Any origin, never with credentials: what these endpoints need, the caller has to know and to send.
-fn cors_layer() -> CorsLayer {
-    CorsLayer::new()
+fn with_cors(routes: Router<Shared>) -> Router<Shared> {
+    let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_secs(3600));
+    // The fallback goes inside: set later, it would answer the preflight.
+    routes
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(cors)
 }
 
 async fn not_found() -> OAuthError {

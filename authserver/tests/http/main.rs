@@ -1,0 +1,41 @@
+//! The endpoints, over real sockets: the routers that the program serves, with the memory store, and
+//! the main flow on PostgreSQL. The security cases are tests by their names.
+//!
+//! `cfg(test)` on the modules tells the lints that helpers in them are tests', too.
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod assertion;
+#[cfg(test)]
+mod authorize;
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod discovery;
+#[cfg(test)]
+mod introspect;
+#[cfg(test)]
+mod on_postgres;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "the store's suite uses more of it")]
+mod postgres;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod rate_limit;
+#[cfg(test)]
+mod refresh;
+#[cfg(test)]
+mod register;
+#[cfg(test)]
+mod resource_and_scope;
+#[cfg(test)]
+mod revoke;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod token;

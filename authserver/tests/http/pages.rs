@@ -1,0 +1,332 @@
+//! Login and consent in a browser.
+
+use http::header;
+use serde_json::json;
+
+use crate::browser::{Browser, ticket};
+use crate::server::{Answer, PASSWORD, Setup, TestServer, authorize_path, text};
+
+fn is_guarded(page: &Answer) {
+    let policy = page.header(header::CONTENT_SECURITY_POLICY);
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert_eq!(page.header(header::X_FRAME_OPTIONS), "DENY");
+    assert_eq!(page.header(header::REFERRER_POLICY), "no-referrer");
+    assert_eq!(page.header(header::CACHE_CONTROL), "no-store");
+    assert!(
+        !page
+            .headers
+            .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+    );
+    assert!(
+        !page.body.contains("<script") && !page.body.contains(" style="),
+        "{page:?}"
+    );
+}
+
+fn is_stale(page: &Answer) {
+    assert_eq!(page.status, 400, "{page:?}");
+    assert!(page.body.contains("no longer valid"), "{page:?}");
+}
+
+#[tokio::test]
+async fn login_consent_code_tokens() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let login = browser.get(&server, &authorize_path(&[])).await;
+    is_guarded(&login);
+    let answer = browser.log_in(&server, &login, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 303);
+    let consent = browser.get(&server, answer.header(header::LOCATION)).await;
+    is_guarded(&consent);
+    for shown in [
+        "The app",
+        "Read notes",
+        "notes:read",
+        "127.0.0.1:7777",
+        "http://localhost:9001/mcp",
+        "alice",
+    ] {
+        assert!(consent.body.contains(shown), "{shown}: {consent:?}");
+    }
+    let allowed = browser.decide(&server, &ticket(&consent), "allow").await;
+    assert_eq!(
+        allowed.location_param("iss").as_deref(),
+        Some(server.issuer())
+    );
+    let tokens = server
+        .redeem(&allowed.location_param("code").unwrap())
+        .await
+        .ok();
+    let token = text(&tokens["access_token"]);
+    let answer = server.introspect_as("notes-proxy", &token).await.ok();
+    assert_eq!(answer["sub"], "alice");
+}
+
+#[tokio::test]
+async fn denied() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    for decision in ["deny", ""] {
+        let answer = browser.decide(&server, &ticket(&page), decision).await;
+        assert_eq!(
+            answer.location_param("error").as_deref(),
+            Some("access_denied")
+        );
+        assert_eq!(
+            answer.location_param("iss").as_deref(),
+            Some(server.issuer())
+        );
+    }
+}
+
+#[tokio::test]
+async fn post_is_answered_with_303_never_307() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert_eq!(answer.status, 303);
+    assert_eq!(answer.header(header::REFERRER_POLICY), "no-referrer");
+}
+
+#[tokio::test]
+async fn consent_without_csrf_token() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    is_stale(
+        &browser
+            .post(&server, "/consent", &[("decision", "allow")])
+            .await,
+    );
+    // The ticket of the attacker's browser, with the attacker's session even, in the victim's.
+    let mut attacker = Browser::of(&server, "bob").await;
+    let page = attacker.get(&server, &authorize_path(&[])).await;
+    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    // And without cookies.
+    is_stale(
+        &Browser::default()
+            .decide(&server, &ticket(&page), "allow")
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn another_sessions_consent() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    // In the same browser somebody else logs in.
+    let login = browser
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    let answer = browser.log_in(&server, &login, "bob", PASSWORD).await;
+    assert_eq!(answer.status, 303);
+    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+}
+
+#[tokio::test]
+async fn consent_with_tampered_scope() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let good = ticket(&page);
+    let (message, signature) = good.split_once('.').unwrap();
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let message = String::from_utf8(engine.decode(message).unwrap()).unwrap();
+    let tampered = message
+        .replace("notes:read", "notes:write")
+        .replace("notes%3Aread", "notes%3Awrite");
+    assert_ne!(message, tampered);
+    let forged = format!("{}.{signature}", engine.encode(tampered));
+    is_stale(&browser.decide(&server, &forged, "allow").await);
+    // A scope beside the ticket changes nothing.
+    let form = [
+        ("ticket", good.as_str()),
+        ("decision", "allow"),
+        ("scope", "notes:write"),
+    ];
+    let answer = browser.post(&server, "/consent", &form).await;
+    let tokens = server
+        .redeem(&answer.location_param("code").unwrap())
+        .await
+        .ok();
+    assert_eq!(tokens["scope"], "notes:read");
+}
+
+#[tokio::test]
+async fn a_login_ticket_is_no_consent() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let login = browser
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    is_stale(&browser.decide(&server, &ticket(&login), "allow").await);
+}
+
+#[tokio::test]
+async fn consent_to_what_has_changed_meanwhile() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser
+        .get(
+            &server,
+            &authorize_path(&[("scope", "notes:read notes:write")]),
+        )
+        .await;
+    server
+        .put_client("app", json!({ "scopes": ["notes:read"] }))
+        .await;
+    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+}
+
+#[tokio::test]
+async fn an_old_page() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    server.clock.advance(std::time::Duration::from_secs(600));
+    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+}
+
+#[tokio::test]
+async fn session_fixation() {
+    let server = TestServer::with_users().await;
+    let mut attacker = Browser::of(&server, "bob").await;
+    let planted = attacker.cookie("session").to_owned();
+    let mut victim = Browser::default();
+    let page = victim.get(&server, &authorize_path(&[])).await;
+    victim.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_ne!(victim.cookie("session"), planted);
+    // The attacker's cookie is still the attacker's.
+    let page = attacker.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("bob") && !page.body.contains("alice"));
+    // A login over a planted session begins a new one.
+    victim.plant("session", &planted);
+    let login = victim
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    victim.log_in(&server, &login, "alice", PASSWORD).await;
+    assert_ne!(victim.cookie("session"), planted);
+}
+
+#[tokio::test]
+async fn a_forged_or_expired_session_is_none() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let good = browser.cookie("session").to_owned();
+    browser.plant("session", &format!("{good}x"));
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("Sign in"), "{page:?}");
+    browser.plant("session", &good);
+    server
+        .clock
+        .advance(std::time::Duration::from_secs(8 * 3600));
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("Sign in"), "{page:?}");
+}
+
+#[tokio::test]
+async fn open_return_to() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let form = [
+        ("ticket", ticket(&page)),
+        ("username", "alice".into()),
+        ("password", PASSWORD.into()),
+        ("return_to", "https://evil.example".into()),
+    ];
+    let form: Vec<(&str, &str)> = form
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let answer = browser.post(&server, "/login?return_to=x", &form).await;
+    assert_eq!(answer.status, 400);
+    let answer = browser.post(&server, "/login", &form).await;
+    assert!(
+        answer
+            .header(header::LOCATION)
+            .starts_with(&server.app.issuer.url("/authorize?")),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_user_look_the_same() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let wrong = browser.log_in(&server, &page, "alice", "wrong").await;
+    let unknown = browser.log_in(&server, &page, "nobody", PASSWORD).await;
+    for answer in [&wrong, &unknown] {
+        assert_eq!(answer.status, 401);
+        assert!(
+            answer.body.contains("User name or password is wrong"),
+            "{answer:?}"
+        );
+        assert!(browser.cookie("session").is_empty());
+    }
+    // The form in the answer works.
+    assert_eq!(
+        browser
+            .log_in(&server, &wrong, "alice", PASSWORD)
+            .await
+            .status,
+        303
+    );
+}
+
+#[tokio::test]
+async fn repeated_failures_are_slowed_down_for_that_user_only() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    for _ in 0..10 {
+        assert_eq!(
+            browser
+                .log_in(&server, &page, "alice", "wrong")
+                .await
+                .status,
+            401
+        );
+    }
+    let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header(header::RETRY_AFTER).parse::<u32>().unwrap() > 0);
+    assert_eq!(
+        browser.log_in(&server, &page, "bob", PASSWORD).await.status,
+        303
+    );
+    server.clock.advance(std::time::Duration::from_secs(120));
+    let page = browser
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    assert_eq!(
+        browser
+            .log_in(&server, &page, "alice", PASSWORD)
+            .await
+            .status,
+        303
+    );
+}
+
+#[tokio::test]
+async fn cookies_on_https_have_the_host_prefix() {
+    let server = TestServer::with(Setup {
+        issuer: "https://auth.example",
+        local_users: true,
+        ..Setup::default()
+    })
+    .await;
+    let page = server.get(&authorize_path(&[])).await;
+    let cookie = page.header(header::SET_COOKIE);
+    assert!(cookie.starts_with("__Host-"), "{cookie}");
+    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+}

@@ -1,0 +1,325 @@
+//! The program itself: its configuration errors, its ports, its signals, its log.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::server::configuration;
+
+fn program(files: &TempDir, text: &str) -> Command {
+    let path: PathBuf = files.path().join("authserver.yaml");
+    std::fs::File::create(&path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-authserver"));
+    command
+        .arg("--config")
+        .arg(path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn usual(files: &TempDir, issuer: &str) -> String {
+    configuration(files, issuer, false, "")
+}
+
+/// A configuration that is refused: exit status 2, one line, with the key.
+fn refused(text: &str, key: &str) {
+    let files = tempfile::tempdir().unwrap();
+    let text = text.replace("FILES", files.path().to_str().unwrap());
+    let usual = usual(&files, "http://localhost:9000");
+    let name = text.split(':').next().unwrap();
+    let kept = usual
+        .lines()
+        .filter(|line| !line.starts_with(&format!("{name}:")));
+    let text = kept.chain(text.lines()).collect::<Vec<_>>().join("\n");
+    let output = program(&files, &text).arg("--check").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}\n{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let expected = format!("authserver.yaml: {key}");
+    assert!(
+        stderr.starts_with("mcp-authserver: ") && stderr.contains(&expected),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn configuration_ok() {
+    let files = tempfile::tempdir().unwrap();
+    let text = usual(&files, "http://localhost:9000");
+    let output = program(&files, &text).arg("--check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stdout, b"configuration ok\n");
+}
+
+#[test]
+fn configuration_errors_name_the_key() {
+    refused("issuer: http://auth.example", "issuer: expected https");
+    refused(
+        "issuer: https://auth.example/",
+        "issuer: expected no trailing slash",
+    );
+    refused("isuer: x", "isuer: unknown field");
+    refused(
+        "listen: { public: 8080, internal: 'a:1', health: 'a:2' }",
+        "listen.public: ",
+    );
+    refused(
+        "listen: { public: localhost, internal: '127.0.0.1:1', health: '127.0.0.1:2' }",
+        "listen.public: expected ADDRESS:PORT",
+    );
+    refused("keysFile: FILES/missing", "keysFile: ");
+    refused("keysFile: FILES/operator", "keysFile: line 1");
+    refused("storage: {}", "storage: ");
+    refused(
+        "storage: { memory: {}, postgres: { urlFile: x } }",
+        "storage: ",
+    );
+    refused(
+        "storage: { postgres: {} }",
+        "storage.postgres: missing field `urlFile`",
+    );
+    refused(
+        "storage: { postgres: { urlFile: FILES/operator } }",
+        "storage.postgres.urlFile: ",
+    );
+    refused(
+        "login: { localUsers: { file: FILES/missing } }",
+        "login.localUsers.file: ",
+    );
+    refused(
+        "registration: { dynamic: true, allowedRedirectSchemes: [javascript] }",
+        "registration.allowedRedirectSchemes[0]: ",
+    );
+    refused(
+        "tokens: { accessTokenSeconds: 0 }",
+        "tokens.accessTokenSeconds: ",
+    );
+    refused(
+        "internal: { credentials: [{ id: x, secretFile: FILES/missing }] }",
+        "internal.credentials[0].secretFile: ",
+    );
+    refused(
+        "resources: [{ id: a, resource: /mcp, name: a }]",
+        "resources[0].resource: ",
+    );
+    refused(
+        "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
+        "clients[0].grantTypes: ",
+    );
+    refused("issuer: [", "");
+}
+
+#[test]
+fn development_mode_refuses_to_start_off_loopback() {
+    let files = tempfile::tempdir().unwrap();
+    let text = usual(&files, "https://auth.example");
+    let output = program(&files, &text).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr.contains("login.developmentAutoApprove: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_missing_pepper_is_no_start() {
+    let files = tempfile::tempdir().unwrap();
+    let text = usual(&files, "http://localhost:9000");
+    std::fs::write(files.path().join("pepper"), "").unwrap();
+    let output = program(&files, &text).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_taken_port_is_named_with_what_to_do() {
+    let files = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let text = usual(&files, "http://localhost:9000").replacen("127.0.0.1:0", &address, 1);
+    let output = program(&files, &text).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains(&address) && stderr.contains("is taken") && stderr.contains("listen."),
+        "{stderr}"
+    );
+}
+
+/// A running program on ports of its own, killed when the test ends.
+struct Running {
+    child: Child,
+    ports: [u16; 3],
+    _files: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(more: &str) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        // Held until all three are known, so that they differ.
+        let free = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = free.map(|listener| listener.local_addr().unwrap().port());
+        let mut text = configuration(
+            &files,
+            &format!("http://localhost:{}", ports[0]),
+            false,
+            more,
+        );
+        for (name, port) in ["public", "internal", "health"].iter().zip(ports) {
+            let unset = format!(r#""{name}":"127.0.0.1:0""#);
+            assert!(text.contains(&unset), "{text}");
+            text = text.replace(&unset, &format!(r#""{name}":"127.0.0.1:{port}""#));
+        }
+        let child = program(&files, &text)
+            .env("RUST_LOG", "trace")
+            .spawn()
+            .unwrap();
+        let running = Self {
+            child,
+            ports,
+            _files: files,
+        };
+        while running
+            .ask(2, "GET", "/readyz", "", "")
+            .is_none_or(|(status, _)| status != 200)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running
+    }
+
+    /// One request; the status and everything else of the answer.
+    fn ask(
+        &self,
+        port: usize,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Option<(u16, String)> {
+        use std::io::Read;
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.ports[port])).ok()?;
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some((answer.get(9..12)?.parse().ok()?, answer))
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    fn finish(mut self) -> Output {
+        let mut child = std::mem::replace(&mut self.child, Command::new("true").spawn().unwrap());
+        let mut stderr = Vec::new();
+        std::io::Read::read_to_end(child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
+        let status = child.wait().unwrap();
+        Output {
+            status,
+            stdout: Vec::new(),
+            stderr,
+        }
+    }
+}
+
+#[test]
+fn sigterm_drains_in_two_stages_and_exits_0() {
+    let running = Running::start("");
+    running.signal("TERM");
+    // First stage: not ready, still serving.
+    while running.ask(2, "GET", "/readyz", "", "").unwrap().0 != 503 {}
+    assert_eq!(running.ask(0, "GET", "/jwks", "", "").unwrap().0, 200);
+    assert_eq!(running.ask(2, "GET", "/livez", "", "").unwrap().0, 200);
+    // A second signal ends the first stage.
+    running.signal("TERM");
+    assert_eq!(running.finish().status.code(), Some(0));
+}
+
+#[test]
+fn sigint_exits_0() {
+    let running = Running::start("");
+    running.signal("INT");
+    assert_eq!(running.finish().status.code(), Some(0));
+}
+
+#[test]
+fn no_token_in_logs_or_metrics() {
+    let running = Running::start("");
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let path = crate::server::authorize_path(&[("scope", "notes:read openid")]);
+    let (_, answer) = running.ask(0, "GET", &path, "", "").unwrap();
+    let after = |text: &str, mark: &str| {
+        let (_, rest) = text
+            .split_once(mark)
+            .unwrap_or_else(|| panic!("{mark}: {text}"));
+        rest.split(['"', '&', '\r']).next().unwrap().to_owned()
+    };
+    let code = after(&answer, "code=");
+    let verifier = crate::server::VERIFIER;
+    let body =
+        format!("grant_type=authorization_code&client_id=app&code={code}&code_verifier={verifier}");
+    let (status, answer) = running.ask(0, "POST", "/token", form, &body).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let tokens = ["access_token", "refresh_token", "id_token"]
+        .map(|name| after(&answer, &format!("\"{name}\":\"")));
+    let caller = crate::server::basic("notes-proxy", "secret-of-notes-proxy");
+    let headers = format!("{form}authorization: {caller}\r\n");
+    let (status, _) = running
+        .ask(
+            1,
+            "POST",
+            "/introspect",
+            &headers,
+            &format!("token={}", tokens[0]),
+        )
+        .unwrap();
+    assert_eq!(status, 200);
+    let (_, metrics) = running.ask(2, "GET", "/metrics", "", "").unwrap();
+    for expected in [
+        r#"mcp_authserver_tokens_issued_total{grant_type="authorization_code"} 1"#,
+        r#"mcp_authserver_introspections_total{outcome="active"} 1"#,
+        r#"mcp_authserver_requests_total{port="public",route="/token",status="200"} 1"#,
+    ] {
+        assert!(metrics.contains(expected), "{expected}\n{metrics}");
+    }
+    running.signal("INT");
+    let log = String::from_utf8(running.finish().stderr).unwrap();
+    assert!(log.contains("serving"), "{log}");
+    let mut secrets = tokens.to_vec();
+    secrets.extend([
+        code,
+        verifier.to_owned(),
+        "secret-of-notes-proxy".to_owned(),
+        caller,
+    ]);
+    for secret in secrets {
+        assert!(
+            !log.contains(&secret) && !metrics.contains(&secret),
+            "{secret}"
+        );
+    }
+}

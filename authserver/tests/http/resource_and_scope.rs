@@ -1,0 +1,190 @@
+//! For which resource, with which scopes.
+
+use serde_json::json;
+
+use crate::server::{MAIL, NOTES, SECRET, TestServer, text};
+
+async fn error_of(changes: &[(&str, &str)]) -> Option<String> {
+    let server = TestServer::start().await;
+    server.authorize(changes).await.location_param("error")
+}
+
+#[tokio::test]
+async fn unknown_resource_is_invalid_target() {
+    let error = error_of(&[("resource", "https://other.example/mcp")]).await;
+    assert_eq!(error.as_deref(), Some("invalid_target"));
+}
+
+#[tokio::test]
+async fn fragment_in_the_resource() {
+    let error = error_of(&[("resource", &format!("{NOTES}#x"))]).await;
+    assert_eq!(error.as_deref(), Some("invalid_target"));
+}
+
+#[tokio::test]
+async fn relative_resource() {
+    for relative in ["/mcp", "mcp", "//localhost:9001/mcp"] {
+        let error = error_of(&[("resource", relative)]).await;
+        assert_eq!(error.as_deref(), Some("invalid_target"), "{relative}");
+    }
+}
+
+#[tokio::test]
+async fn mcp_is_not_a_prefix_of_mcp_x() {
+    for other in ["-x", "/x", "/", "?x", "%2fx"] {
+        let error = error_of(&[("resource", &format!("{NOTES}{other}"))]).await;
+        assert_eq!(error.as_deref(), Some("invalid_target"), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_at_the_token_endpoint_that_was_not_granted() {
+    let server = TestServer::start().await;
+    let code = server.code(&[]).await;
+    let mut form = vec![
+        ("grant_type", "authorization_code"),
+        ("client_id", "app"),
+        ("code", code.as_str()),
+        ("code_verifier", crate::server::VERIFIER),
+        ("resource", MAIL),
+    ];
+    server.token(&form).await.is_error(400, "invalid_target");
+    form[4] = ("resource", "https://other.example");
+    server.token(&form).await.is_error(400, "invalid_target");
+    form[4] = ("resource", NOTES);
+    let tokens = server.token(&form).await.ok();
+    let refresh = text(&tokens["refresh_token"]);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "app"),
+        ("refresh_token", refresh.as_str()),
+        ("resource", MAIL),
+    ];
+    server.token(&form).await.is_error(400, "invalid_target");
+}
+
+#[tokio::test]
+async fn omitted_where_several_are_possible_is_invalid_target() {
+    assert_eq!(
+        error_of(&[("resource", "")]).await.as_deref(),
+        Some("invalid_target")
+    );
+}
+
+#[tokio::test]
+async fn omitted_where_one_is_possible_is_that_one() {
+    let server = TestServer::start().await;
+    server
+        .put_client("app", json!({ "resources": [NOTES] }))
+        .await;
+    let tokens = server.tokens(&[("resource", "")]).await;
+    assert!(server.is_active(&text(&tokens["access_token"])).await);
+}
+
+#[tokio::test]
+async fn a_resource_that_the_client_may_not_have() {
+    let server = TestServer::start().await;
+    server
+        .put_client("app", json!({ "resources": [NOTES] }))
+        .await;
+    let answer = server.authorize(&[("resource", MAIL), ("scope", "")]).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("invalid_target")
+    );
+}
+
+#[tokio::test]
+async fn a_trailing_slash_after_the_bare_host_is_accepted() {
+    let server = TestServer::start().await;
+    let slash = format!("{MAIL}/");
+    let code = server
+        .code(&[("resource", &slash), ("scope", "mail:send")])
+        .await;
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "app"),
+        ("code", code.as_str()),
+        ("code_verifier", crate::server::VERIFIER),
+        ("resource", slash.as_str()),
+    ];
+    let tokens = server.token(&form).await.ok();
+    let token = text(&tokens["access_token"]);
+    let answer = server.introspect_as("mail-proxy", &token).await.ok();
+    assert_eq!(answer["aud"], MAIL);
+}
+
+#[tokio::test]
+async fn unknown_scope() {
+    for unknown in ["notes:delete", "notes:read root", "a\"b"] {
+        let error = error_of(&[("scope", unknown)]).await;
+        assert_eq!(error.as_deref(), Some("invalid_scope"), "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn no_scope_means_all_of_the_resource() {
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[("scope", "")]).await;
+    assert_eq!(tokens["scope"], "notes:read notes:write");
+}
+
+#[tokio::test]
+async fn scopes_of_other_resources_are_left_out() {
+    let server = TestServer::start().await;
+    let all = "mail:send notes:read notes:write offline_access openid";
+    let tokens = server.tokens(&[("scope", all)]).await;
+    assert_eq!(
+        tokens["scope"],
+        "notes:read notes:write offline_access openid"
+    );
+    let answer = server.authorize(&[("scope", "mail:send")]).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("invalid_scope")
+    );
+}
+
+#[tokio::test]
+async fn a_client_gets_no_more_than_its_scopes_and_what_they_imply() {
+    let server = TestServer::start().await;
+    server
+        .put_client("app", json!({ "scopes": ["notes:write"] }))
+        .await;
+    let tokens = server.tokens(&[("scope", "notes:read")]).await;
+    assert_eq!(tokens["scope"], "notes:read");
+    server
+        .put_client("app", json!({ "scopes": ["notes:read"] }))
+        .await;
+    let tokens = server.tokens(&[("scope", "notes:read notes:write")]).await;
+    assert_eq!(tokens["scope"], "notes:read");
+    let answer = server.authorize(&[("scope", "notes:write")]).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("invalid_scope")
+    );
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "poster"),
+        ("client_secret", SECRET),
+        ("scope", "notes:write"),
+    ];
+    server.token(&form).await.is_error(400, "invalid_scope");
+}
+
+#[tokio::test]
+async fn refresh_cannot_widen() {
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[("scope", "notes:read")]).await;
+    let refresh = text(&tokens["refresh_token"]);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "app"),
+        ("refresh_token", refresh.as_str()),
+        ("scope", "notes:read notes:write"),
+    ];
+    server.token(&form).await.is_error(400, "invalid_scope");
+    // It was not used up by that.
+    let tokens = server.refresh(&refresh).await.ok();
+    assert_eq!(tokens["scope"], "notes:read");
+}

@@ -1,0 +1,395 @@
+//! A server on loopback with two resources and some clients, and short words for what tests do with it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use argon2::password_hash::{PasswordHasher, SaltString};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use mcp_authserver::app::App;
+use mcp_authserver::clock::{Clock, UnixTime};
+use mcp_authserver::config::Config;
+use mcp_authserver::server::serve;
+use mcp_authserver::store::Store;
+use mcp_authserver::{routes, server};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub const NOTES: &str = "http://localhost:9001/mcp";
+pub const MAIL: &str = "https://mail.example";
+/// Redirect URIs of the client `app`.
+pub const LOOPBACK: &str = "http://127.0.0.1:7777/callback";
+pub const WEB: &str = "https://app.example/callback?app=1";
+pub const SECRET: &str = "s3cret+with:odd%characters";
+// RFC 7636, appendix B.
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub const PASSWORD: &str = "correct horse";
+
+pub struct TestServer {
+    pub app: Arc<App>,
+    pub clock: Clock,
+    public: SocketAddr,
+    internal: SocketAddr,
+    http: Client<HttpConnector, Full<Bytes>>,
+    stop: CancellationToken,
+    files: TempDir,
+}
+
+/// What differs from the usual server.
+pub struct Setup {
+    /// `{PORT}` stands for the public port.
+    pub issuer: &'static str,
+    pub local_users: bool,
+    pub store: Store,
+    pub more: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            issuer: "http://localhost:{PORT}",
+            local_users: false,
+            store: Store::memory(),
+            more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl TestServer {
+    /// Everybody is `developer`.
+    pub async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    /// `alice` and `bob` log in.
+    pub async fn with_users() -> Self {
+        Self::with(Setup {
+            local_users: true,
+            ..Setup::default()
+        })
+        .await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        let public = server::bind("test", "127.0.0.1:0").await.unwrap();
+        let internal = server::bind("test", "127.0.0.1:0").await.unwrap();
+        let (public_at, internal_at) =
+            (public.local_addr().unwrap(), internal.local_addr().unwrap());
+        let port = public_at.port().to_string();
+        let issuer = setup.issuer.replace("{PORT}", &port);
+        let files = tempfile::tempdir().unwrap();
+        let text = configuration(&files, &issuer, setup.local_users, setup.more);
+        let config = Config::parse(&text).unwrap();
+        let clock = Clock::manual(UnixTime::from_seconds(1_800_000_000));
+        let app = App::new(config, setup.store, clock.clone()).await.unwrap();
+        let app = Arc::new(app);
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(public, routes::public(app.clone()), stop.clone()));
+        tokio::spawn(serve(internal, routes::internal(app.clone()), stop.clone()));
+        Self {
+            app,
+            clock,
+            public: public_at,
+            internal: internal_at,
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            stop,
+            files,
+        }
+    }
+
+    pub fn issuer(&self) -> &str {
+        self.app.issuer.as_str()
+    }
+
+    pub fn users_file(&self) -> PathBuf {
+        self.files.path().join("users.yaml")
+    }
+
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let response = self.http.request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    /// A request to the public port; `path` may be a URL under the issuer.
+    pub fn public(&self, method: Method, path: &str) -> http::request::Builder {
+        let path = path.strip_prefix(self.issuer()).unwrap_or(path);
+        let uri = format!("http://{}{path}", self.public);
+        Request::builder().method(method).uri(uri)
+    }
+
+    /// A request to the internal port by `credential:ID`.
+    pub fn internal(&self, method: Method, path: &str, id: &str) -> http::request::Builder {
+        let uri = format!("http://{}{path}", self.internal);
+        let request = Request::builder().method(method).uri(uri);
+        request.header(header::AUTHORIZATION, basic(id, &format!("secret-of-{id}")))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        let request = self.public(Method::GET, path);
+        self.send(request.body(Full::default()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.post_with(path, &[], form).await
+    }
+
+    pub async fn post_with(
+        &self,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = self
+            .public(Method::POST, path)
+            .header(header::CONTENT_TYPE, FORM);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        self.send(request.body(query(form).into()).unwrap()).await
+    }
+
+    pub async fn token(&self, form: &[(&str, &str)]) -> Answer {
+        self.post("/token", form).await
+    }
+
+    /// `/authorize` with a good request, in which these parameters are changed or added; an empty value
+    /// takes a parameter out.
+    pub async fn authorize(&self, changes: &[(&str, &str)]) -> Answer {
+        self.get(&authorize_path(changes)).await
+    }
+
+    /// A code for the client `app`.
+    pub async fn code(&self, changes: &[(&str, &str)]) -> String {
+        let answer = self.authorize(changes).await;
+        answer
+            .location_param("code")
+            .unwrap_or_else(|| panic!("no code: {answer:?}"))
+    }
+
+    /// Redeems a code as the client `app`.
+    pub async fn redeem(&self, code: &str) -> Answer {
+        self.token(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", "app"),
+            ("code", code),
+            ("code_verifier", VERIFIER),
+        ])
+        .await
+    }
+
+    /// Refreshes as the client `app`.
+    pub async fn refresh(&self, refresh_token: &str) -> Answer {
+        self.token(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", "app"),
+            ("refresh_token", refresh_token),
+        ])
+        .await
+    }
+
+    /// Tokens for the client `app`.
+    pub async fn tokens(&self, changes: &[(&str, &str)]) -> Value {
+        let code = self.code(changes).await;
+        self.redeem(&code).await.ok()
+    }
+
+    pub async fn introspect_as(&self, id: &str, token: &str) -> Answer {
+        let request = self
+            .internal(Method::POST, "/introspect", id)
+            .header(header::CONTENT_TYPE, FORM);
+        self.send(request.body(query(&[("token", token)]).into()).unwrap())
+            .await
+    }
+
+    /// Whether the resource NOTES takes this token.
+    pub async fn is_active(&self, token: &str) -> bool {
+        let answer = self.introspect_as("notes-proxy", token).await;
+        answer.ok()["active"].as_bool().unwrap()
+    }
+
+    pub async fn admin(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let request = self.internal(method, path, "operator");
+        self.send(request.body(body.to_string().into()).unwrap())
+            .await
+    }
+
+    /// Puts a client with these fields in place of the usual ones.
+    pub async fn put_client(&self, id: &str, changes: Value) {
+        let mut client = json!({
+            "clientName": id, "tokenEndpointAuthMethod": "none", "redirectUris": [LOOPBACK],
+            "grantTypes": ["authorization_code", "refresh_token"],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            client[name] = value.clone();
+        }
+        let path = format!("/admin/v1/clients/{id}");
+        self.admin(Method::PUT, &path, &client).await.ok();
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: header::HeaderName) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The body of a 200.
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.json()
+    }
+
+    /// Asserts an OAuth error.
+    pub fn is_error(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.json()["error"], code, "{self:?}");
+        assert_eq!(self.header(header::CACHE_CONTROL), "no-store");
+    }
+
+    pub fn location_param(&self, name: &str) -> Option<String> {
+        let location =
+            url::Url::parse(self.headers.get(header::LOCATION)?.to_str().unwrap()).unwrap();
+        let found = location.query_pairs().find(|(known, _)| known == name)?;
+        Some(found.1.into_owned())
+    }
+}
+
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+pub fn query(params: &[(&str, &str)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(params).finish()
+}
+
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+pub fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value}"))
+        .to_owned()
+}
+
+pub fn authorize_path(changes: &[(&str, &str)]) -> String {
+    let usual = [
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("redirect_uri", LOOPBACK),
+        ("state", "st&te"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+        ("resource", NOTES),
+        ("scope", "notes:read"),
+    ];
+    let kept = usual
+        .into_iter()
+        .filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    let added = changes
+        .iter()
+        .copied()
+        .filter(|(_, value)| !value.is_empty());
+    format!(
+        "/authorize?{}",
+        query(&kept.chain(added).collect::<Vec<_>>())
+    )
+}
+
+pub fn password_hash() -> String {
+    // The cheapest parameters: many tests hash.
+    let params = argon2::Params::new(8, 1, 1, None).unwrap();
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let salt = SaltString::encode_b64(b"salt of the tests").unwrap();
+    argon2
+        .hash_password(PASSWORD.as_bytes(), &salt)
+        .unwrap()
+        .to_string()
+}
+
+pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &str) -> String {
+    let write = |name: &str, content: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let pepper = write("pepper", "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
+    let login = if local_users {
+        let hash = password_hash();
+        let user = |name| json!({ "name": name, "passwordHash": hash });
+        let users = json!({ "users": [user("alice"), user("bob")] });
+        json!({ "localUsers": { "file": write("users.yaml", &users.to_string()) } })
+    } else {
+        json!({ "developmentAutoApprove": { "subject": "developer" } })
+    };
+    let credential = |id: &str| {
+        let file = write(id, &format!("secret-of-{id}\n"));
+        json!({ "id": id, "secretFile": file })
+    };
+    let rest = json!({
+        "issuer": issuer,
+        "listen": { "public": "127.0.0.1:0", "internal": "127.0.0.1:0", "health": "127.0.0.1:0" },
+        "keysFile": pepper,
+        "storage": { "memory": {} },
+        "login": login,
+        "internal": {
+            "credentials": [credential("operator"), credential("notes-proxy"), credential("mail-proxy")],
+            "admins": ["credential:operator"],
+        },
+        "resources": [
+            { "id": "notes", "resource": NOTES, "name": "notes", "introspectors": ["credential:notes-proxy"],
+              "scopes": [
+                { "name": "notes:read", "description": "Read notes" },
+                { "name": "notes:write", "description": "Change notes", "implies": ["notes:read"] },
+              ] },
+            { "id": "mail", "resource": MAIL, "name": "mail", "introspectors": ["credential:mail-proxy"],
+              "scopes": [{ "name": "mail:send", "description": "Send mail" }] },
+        ],
+        "clients": [
+            { "clientId": "app", "clientName": "The app", "tokenEndpointAuthMethod": "none",
+              "redirectUris": [LOOPBACK, WEB], "grantTypes": ["authorization_code", "refresh_token"] },
+            { "clientId": "robot", "clientName": "Robot", "tokenEndpointAuthMethod": "client_secret_basic",
+              "clientSecret": SECRET, "grantTypes": ["client_credentials"], "resources": [NOTES] },
+            { "clientId": "poster", "tokenEndpointAuthMethod": "client_secret_post",
+              "clientSecret": SECRET, "grantTypes": ["client_credentials"], "resources": [NOTES],
+              "scopes": ["notes:read"] },
+        ],
+    });
+    // JSON is YAML; members of the object without its braces are not, so each goes on a line.
+    let members = rest.as_object().unwrap().iter();
+    let lines = members.map(|(key, value)| format!("{key}: {value}\n"));
+    lines.collect::<String>() + more + "\n"
+}
