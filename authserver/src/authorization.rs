@@ -155,8 +155,9 @@ pub fn check(
     )
     .map_err(|error| OAuthError::invalid_request(error.to_string()))?;
     let nonce = params.get("nonce");
-    if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE) {
-        return Err(OAuthError::invalid_request("nonce is too long"));
+    if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE || nonce.contains('\0')) {
+        let text = "nonce must be at most 512 bytes, without NUL";
+        return Err(OAuthError::invalid_request(text));
     }
     let resource = audience::resource(params.get("resource"), client, resources)?;
     let scopes = audience::scopes(params.get("scope"), client, resource, resources)?;

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod audience;
 pub mod authorization;
+pub mod body;
 pub mod callers;
 pub mod client;
 pub mod client_auth;
@@ -13,7 +14,6 @@ pub mod consent_ticket;
 pub mod cookies;
 pub mod dynamic_client;
 pub mod error;
-pub mod form;
 pub mod grant;
 pub mod id_token;
 pub mod issuer;

@@ -28,6 +28,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let public = bind("listen.public", &config.listen.public).await?;
     let internal = bind("listen.internal", &config.listen.internal).await?;
     let probes = bind("listen.health", &config.listen.health).await?;
+    let [public_at, internal_at, health_at] = [
+        public.local_addr()?,
+        internal.local_addr()?,
+        probes.local_addr()?,
+    ];
     let health = Health::default();
     let stop = CancellationToken::new();
     let signals = tokio::spawn(shutdown::on_signal(health.clone(), stop.clone()));
@@ -41,7 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(app) = started {
         let app = Arc::new(app);
         tracing::info!(
-            issuer = %app.issuer, public = %public.local_addr()?, internal = %internal.local_addr()?,
+            issuer = %app.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
         health.started(app.clone());

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use crate::app::App;
-use crate::client::{Client, TokenEndpointAuthMethod};
+use crate::client::{Client, TokenEndpointAuthMethod, is_client_id};
 use crate::error::OAuthError;
 use crate::params::Params;
 use crate::rate_limit::{Decision, RateLimit};
@@ -30,7 +30,10 @@ pub async fn authenticate(
     peer: IpAddr,
 ) -> Result<Client, OAuthError> {
     let presented = credentials::extract(headers, params)?;
-    let client = app.store.client(presented.client_id()).await?;
+    let client = match is_client_id(presented.client_id()) {
+        true => app.store.client(presented.client_id()).await?,
+        false => None,
+    };
     let verified = verify(app, &presented, client.as_ref()).await?;
     let (Some(client), true) = (client, verified) else {
         let refusal = OAuthError::invalid_client(presented.is_basic());
@@ -91,9 +94,12 @@ async fn verify(
             };
             let now = app.clock.now();
             let jwks = client.metadata.jwks.as_ref();
-            let Ok(claims) = assertion::verify(jwt, jwks, client_id, app.issuer.as_str(), now)
-            else {
-                return Ok(false);
+            let claims = match assertion::verify(jwt, jwks, client_id, app.issuer.as_str(), now) {
+                Ok(claims) => claims,
+                Err(error) => {
+                    tracing::info!(client_id, %error, "a client assertion was refused");
+                    return Ok(false);
+                }
             };
             let until = crate::clock::UnixTime::from_seconds(claims.exp);
             Ok(app

@@ -136,8 +136,13 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let value: serde_json::Value = serde_saphyr::from_str(text)
             .map_err(|error| wrong("(file)", format!("is not YAML: {error}")))?;
-        let file: file::File = serde_path_to_error::deserialize(value)
-            .map_err(|error| wrong(error.path().to_string(), error.inner()))?;
+        let file: file::File =
+            serde_path_to_error::deserialize(value).map_err(|error| {
+                match error.path().to_string().as_str() {
+                    "." => wrong("(file)", error.inner()),
+                    key => wrong(key, error.inner()),
+                }
+            })?;
         Self::check(file)
     }
 

@@ -60,8 +60,8 @@ pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
         .map_err(|error| malformed(format!("{}: {}", error.path(), error.inner())))?;
     for (index, user) in file.users.iter().enumerate() {
         let wrong = |text: &str| Err(malformed(format!("users[{index}]: {text}")));
-        if user.name.is_empty() || user.name.len() > 256 {
-            return wrong("name: expected 1–256 bytes");
+        if !(1..=256).contains(&user.name.len()) || user.name.contains(char::is_control) {
+            return wrong("name: expected 1–256 bytes without control characters");
         }
         if file.users[..index]
             .iter()

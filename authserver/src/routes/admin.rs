@@ -1,27 +1,27 @@
 //! The admin API on the internal port: resources and clients, put in place by the operator.
 
-use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::Shared;
+use super::{Principal, Shared};
+use crate::body;
 use crate::client::{ClientOrigin, is_client_id};
 use crate::error::OAuthError;
-use crate::form;
 use crate::registration::{ClientDocument, Invalid, ResourceDocument};
 use crate::store::Upsert;
 
 /// Lets only administrators through.
 pub(super) async fn only_admins(
     State(app): State<Shared>,
+    Extension(Principal(principal)): Extension<Principal>,
     request: Request,
     next: Next,
 ) -> Result<Response, OAuthError> {
-    let principal = app.callers.principal(request.headers()).await?;
     if !app.callers.is_admin(&principal) {
         return Err(OAuthError::new(
             StatusCode::FORBIDDEN,
@@ -51,7 +51,10 @@ pub(super) async fn get_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<ResourceDocument>, OAuthError> {
-    let resource = app.store.resource(&id).await?;
+    let resource = match is_client_id(&id) {
+        true => app.store.resource(&id).await?,
+        false => None,
+    };
     let resource = resource.ok_or_else(|| not_found("resource"))?;
     Ok(Json(resource.into()))
 }
@@ -60,7 +63,9 @@ pub(super) async fn delete_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, OAuthError> {
-    app.store.delete_resource(&id).await?;
+    if is_client_id(&id) {
+        app.store.delete_resource(&id).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -92,7 +97,10 @@ pub(super) async fn get_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<ClientDocument>, OAuthError> {
-    let client = app.store.client(&id).await?;
+    let client = match is_client_id(&id) {
+        true => app.store.client(&id).await?,
+        false => None,
+    };
     let client = client.ok_or_else(|| not_found("client"))?;
     Ok(Json(client.into()))
 }
@@ -107,13 +115,10 @@ pub(super) async fn delete_client(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A body as JSON, whatever its Content-Type says; the inner error names the field.
+/// A document, whatever the Content-Type says; the inner error names the field.
 async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, String>, OAuthError> {
-    let body = form::body(request, &()).await?;
-    let mut json = serde_json::Deserializer::from_slice(&body);
-    let document = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| format!("{}: {}", error.path(), error.inner()));
-    Ok(document)
+    let body = body::read(request, &()).await?;
+    Ok(body::parse_json(&body))
 }
 
 fn outcome(outcome: Upsert) -> Response {

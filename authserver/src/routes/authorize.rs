@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::{Shared, see_other};
 use crate::app::App;
 use crate::authorization::{self, AuthorizationRequest, LocalFault, Prompt, ResponseTarget};
-use crate::client::{Client, ClientOrigin};
+use crate::client::{Client, ClientOrigin, is_client_id};
 use crate::code::NewCode;
 use crate::consent_ticket::{Purpose, Shown, Ticket};
 use crate::error::OAuthError;
@@ -54,6 +54,9 @@ impl Pending {
         let client_id = params
             .get("client_id")
             .ok_or_else(|| local(&LocalFault::NoClient))?;
+        if !is_client_id(client_id) {
+            return Err(local(&LocalFault::UnknownClient));
+        }
         let client = app.store.client(client_id).await.map_err(|e| away(&e))?;
         let client = client.ok_or_else(|| local(&LocalFault::UnknownClient))?;
         let target = authorization::target(&params, &client).map_err(|fault| local(&fault))?;

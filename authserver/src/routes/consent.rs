@@ -6,9 +6,9 @@ use axum::response::Response;
 use super::Shared;
 use super::authorize::Pending;
 use super::login::stale_form;
+use crate::body::Form;
 use crate::consent_ticket::{Purpose, Ticket};
 use crate::error::OAuthError;
-use crate::form::Form;
 use crate::login::session;
 
 pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {

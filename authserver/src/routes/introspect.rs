@@ -1,13 +1,13 @@
 //! `POST /introspect` on the internal port (RFC 7662).
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::{Principal, Shared};
+use crate::body::Form;
 use crate::error::OAuthError;
-use crate::form::Form;
 use crate::store::ActiveToken;
 use crate::token::{Token, TokenKind};
 
@@ -15,9 +15,9 @@ type Answer = ([(header::HeaderName, HeaderValue); 1], Json<Value>);
 
 pub(super) async fn introspect(
     State(app): State<Shared>,
+    Extension(Principal(caller)): Extension<Principal>,
     form: Form,
 ) -> Result<Answer, OAuthError> {
-    let caller = app.callers.principal(&form.headers).await?;
     let Some(token) = form.params.get("token") else {
         return Err(OAuthError::invalid_request("token is missing"));
     };

@@ -78,6 +78,9 @@ pub fn public(app: Shared) -> Router {
             );
         with_cors(inserted).nest(&path, endpoints)
     };
+    let routes = routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
     finish(routes, app, "public", MAX_BODY)
 }
 
@@ -98,15 +101,16 @@ pub fn internal(app: Shared) -> Router {
         ));
     let routes = Router::new()
         .route("/introspect", post(introspect::introspect))
-        .merge(admin);
+        .merge(admin)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate));
     finish(routes, app, "internal", MAX_ADMIN_BODY)
 }
 
 fn finish(routes: Router<Shared>, app: Shared, port: &'static str, body: usize) -> Router {
     let counted = (app.clone(), port);
     routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(body))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -128,6 +132,21 @@ fn with_cors(routes: Router<Shared>) -> Router<Shared> {
     routes
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors)
+}
+
+/// Who sends a request to the internal port.
+#[derive(Clone)]
+struct Principal(String);
+
+/// Lets nobody unknown to the internal port, whatever they ask for.
+async fn authenticate(
+    State(app): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, OAuthError> {
+    let principal = app.callers.principal(request.headers()).await?;
+    request.extensions_mut().insert(Principal(principal));
+    Ok(next.run(request).await)
 }
 
 async fn not_found() -> OAuthError {

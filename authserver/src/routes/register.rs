@@ -12,10 +12,10 @@ use serde_json::json;
 
 use super::{Peer, Shared};
 use crate::app::App;
+use crate::body;
 use crate::client::{Client, ClientOrigin, TokenEndpointAuthMethod};
 use crate::dynamic_client::{self, Request as Registration};
 use crate::error::OAuthError;
-use crate::form;
 use crate::random;
 use crate::rate_limit::{Decision, RateLimit};
 
@@ -33,10 +33,9 @@ pub(super) async fn register(
     if let Decision::Refused { retry_after } = decision {
         return Err(OAuthError::too_many_requests(retry_after));
     }
-    let body = form::body(request, &()).await?;
-    let registration: Registration = serde_json::from_slice(&body).map_err(|error| {
-        OAuthError::bad("invalid_client_metadata", format!("the body: {error}"))
-    })?;
+    let body = body::read(request, &()).await?;
+    let registration: Registration =
+        body::parse_json(&body).map_err(|text| OAuthError::bad("invalid_client_metadata", text))?;
     let schemes = &app.registration.allowed_redirect_schemes;
     let metadata = dynamic_client::accept(registration, schemes)?;
     let secret = match metadata.token_endpoint_auth_method {

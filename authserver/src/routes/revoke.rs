@@ -4,9 +4,9 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::{Peer, Shared};
+use crate::body::Form;
 use crate::client_auth::authenticate;
 use crate::error::OAuthError;
-use crate::form::Form;
 use crate::token::{Token, TokenKind};
 
 /// 200 for everything but a client that is not authenticated: whose token it was, and whether there

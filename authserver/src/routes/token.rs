@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::{Peer, Shared};
 use crate::app::App;
 use crate::audience;
+use crate::body::Form;
 use crate::client::{Client, GrantType};
 use crate::client_auth::{authenticate, count_failure};
 use crate::code::CodeAttempt;
 use crate::error::OAuthError;
-use crate::form::Form;
 use crate::grant::{Grant, NewGrant, RefreshAttempt, Refusal};
 use crate::id_token;
 use crate::pepper::KeyedHash;
@@ -45,11 +45,14 @@ pub(super) async fn token(
     };
     let answer = match answer {
         Ok(answer) => answer,
-        // Guessing codes and refresh tokens counts like guessing secrets.
-        Err(error) if error.code() == "invalid_grant" => {
-            return Err(count_failure(&app, peer.0, error).await);
+        Err(error) => {
+            tracing::info!(peer = %peer.0, %error, "a token request was refused");
+            // Guessing codes and refresh tokens counts like guessing secrets.
+            return Err(match error.code() {
+                "invalid_grant" => count_failure(&app, peer.0, error).await,
+                _ => error,
+            });
         }
-        Err(error) => return Err(error),
     };
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, Json(answer)).into_response())

@@ -50,6 +50,15 @@ async fn no_authentication_is_401() {
         assert_eq!(answer.status, 401, "{credentials:?}");
         assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
     }
+    // Whatever is asked for, and however badly.
+    for path in ["/introspect?x=y", "/admin/v1/clients/app", "/nowhere"] {
+        let request = server.internal(Method::GET, path, "nobody");
+        let answer = server.send(request.body(Default::default()).unwrap()).await;
+        assert_eq!(answer.status, 401, "{path}");
+    }
+    let request = server.internal(Method::GET, "/nowhere", "notes-proxy");
+    let answer = server.send(request.body(Default::default()).unwrap()).await;
+    assert_eq!(answer.status, 404);
 }
 
 #[tokio::test]

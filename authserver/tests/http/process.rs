@@ -1,9 +1,9 @@
 //! The program itself: its configuration errors, its ports, its signals, its log.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
@@ -113,7 +113,7 @@ fn configuration_errors_name_the_key() {
         "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
         "clients[0].grantTypes: ",
     );
-    refused("issuer: [", "");
+    refused("issuer: [", "(file): is not YAML");
 }
 
 #[test]
@@ -154,53 +154,50 @@ fn a_taken_port_is_named_with_what_to_do() {
     );
 }
 
-/// A running program on ports of its own, killed when the test ends.
+/// A running program, killed when the test ends.
 struct Running {
     child: Child,
-    ports: [u16; 3],
+    /// Public, internal, health: as the log says.
+    addresses: [String; 3],
+    log: JoinHandle<String>,
     _files: TempDir,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // It has ended already when the test went well.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Running {
-    fn start(more: &str) -> Self {
+    fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
-        // Held until all three are known, so that they differ.
-        let free = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = free.map(|listener| listener.local_addr().unwrap().port());
-        let mut text = configuration(
-            &files,
-            &format!("http://localhost:{}", ports[0]),
-            false,
-            more,
-        );
-        for (name, port) in ["public", "internal", "health"].iter().zip(ports) {
-            let unset = format!(r#""{name}":"127.0.0.1:0""#);
-            assert!(text.contains(&unset), "{text}");
-            text = text.replace(&unset, &format!(r#""{name}":"127.0.0.1:{port}""#));
-        }
-        let child = program(&files, &text)
+        let text = usual(&files, "http://localhost:9000");
+        let mut child = program(&files, &text)
             .env("RUST_LOG", "trace")
             .spawn()
             .unwrap();
-        let running = Self {
-            child,
-            ports,
-            _files: files,
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = String::new();
+        let serving = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("{log}")).unwrap();
+            log += &line;
+            let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if entry["message"] == "serving" {
+                break entry;
+            }
         };
-        while running
-            .ask(2, "GET", "/readyz", "", "")
-            .is_none_or(|(status, _)| status != 200)
-        {
-            std::thread::sleep(Duration::from_millis(20));
+        let addresses =
+            ["public", "internal", "health"].map(|port| crate::server::text(&serving[port]));
+        let rest = move || log + &lines.map(Result::unwrap).collect::<Vec<_>>().join("\n");
+        Self {
+            child,
+            addresses,
+            log: std::thread::spawn(rest),
+            _files: files,
         }
-        running
     }
 
     /// One request; the status and everything else of the answer.
@@ -212,8 +209,7 @@ impl Running {
         headers: &str,
         body: &str,
     ) -> Option<(u16, String)> {
-        use std::io::Read;
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.ports[port])).ok()?;
+        let mut stream = std::net::TcpStream::connect(&self.addresses[port]).ok()?;
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
@@ -233,22 +229,17 @@ impl Running {
         assert!(sent.success());
     }
 
-    fn finish(mut self) -> Output {
-        let mut child = std::mem::replace(&mut self.child, Command::new("true").spawn().unwrap());
-        let mut stderr = Vec::new();
-        std::io::Read::read_to_end(child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
-        let status = child.wait().unwrap();
-        Output {
-            status,
-            stdout: Vec::new(),
-            stderr,
-        }
+    /// Its exit status and its log.
+    fn finish(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        (status.code(), log.join().unwrap())
     }
 }
 
 #[test]
 fn sigterm_drains_in_two_stages_and_exits_0() {
-    let running = Running::start("");
+    let running = Running::start();
     running.signal("TERM");
     // First stage: not ready, still serving.
     while running.ask(2, "GET", "/readyz", "", "").unwrap().0 != 503 {}
@@ -256,19 +247,19 @@ fn sigterm_drains_in_two_stages_and_exits_0() {
     assert_eq!(running.ask(2, "GET", "/livez", "", "").unwrap().0, 200);
     // A second signal ends the first stage.
     running.signal("TERM");
-    assert_eq!(running.finish().status.code(), Some(0));
+    assert_eq!(running.finish().0, Some(0));
 }
 
 #[test]
 fn sigint_exits_0() {
-    let running = Running::start("");
+    let running = Running::start();
     running.signal("INT");
-    assert_eq!(running.finish().status.code(), Some(0));
+    assert_eq!(running.finish().0, Some(0));
 }
 
 #[test]
 fn no_token_in_logs_or_metrics() {
-    let running = Running::start("");
+    let running = Running::start();
     let form = "content-type: application/x-www-form-urlencoded\r\n";
     let path = crate::server::authorize_path(&[("scope", "notes:read openid")]);
     let (_, answer) = running.ask(0, "GET", &path, "", "").unwrap();
@@ -307,7 +298,7 @@ fn no_token_in_logs_or_metrics() {
         assert!(metrics.contains(expected), "{expected}\n{metrics}");
     }
     running.signal("INT");
-    let log = String::from_utf8(running.finish().stderr).unwrap();
+    let (_, log) = running.finish();
     assert!(log.contains("serving"), "{log}");
     let mut secrets = tokens.to_vec();
     secrets.extend([

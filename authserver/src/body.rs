@@ -1,8 +1,9 @@
-//! The body of a POST as parameters: `application/x-www-form-urlencoded` and nothing else.
+//! Bodies of requests: `application/x-www-form-urlencoded` as parameters, and JSON.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 
 use crate::error::OAuthError;
 use crate::params::Params;
@@ -30,7 +31,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
             return Err(OAuthError::invalid_request(text));
         }
         let headers = request.headers().clone();
-        let body = body(request, state).await?;
+        let body = read(request, state).await?;
         let params = Params::parse(&body)?;
         Ok(Self { headers, params })
     }
@@ -40,7 +41,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 ///
 /// # Errors
 /// 413 when it is too large, 400 when it does not arrive.
-pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, OAuthError> {
+pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, OAuthError> {
     Bytes::from_request(request, state)
         .await
         .map_err(|rejection| match rejection.status() {
@@ -50,6 +51,21 @@ pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
             }
             _ => OAuthError::invalid_request("the body could not be read"),
         })
+}
+
+/// A JSON body. The error names the member that is wrong.
+///
+/// # Errors
+/// When it does not parse, or has a NUL character anywhere: databases do not take it.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    if body.windows(6).any(|window| window == b"\\u0000") {
+        return Err("expected no NUL characters".into());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let document = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(document)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
