@@ -67,6 +67,7 @@ test-postgres: unit
 .PHONY: test-api
 test-api: rust ## The operator on a real API server: etcd and kube-apiserver as processes
 	$(CLUSTER)/programs.sh etcd kubernetes
+	$(BUILD)
 	$(CARGO_TEST) $(call tests,mcp-auth-operator)
 
 .PHONY: chart-test test-chart

@@ -103,7 +103,7 @@ async fn lead(
 }
 
 /// Runs the three controllers until `stop`, and what they work on then to its end, within [`DRAIN`].
-async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
+pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let all = async {
         tokio::join!(
             controllers::run::<McpAuthServer>(Arc::clone(context), stop.clone()),

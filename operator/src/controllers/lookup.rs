@@ -18,6 +18,10 @@ use crate::references::{Kind, Target};
 /// How long a deletion waits for an authorization server that does not answer.
 pub const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 
+/// The reason of the event that tells of a registration which was left behind. No condition has it: the
+/// recorder counts events of one reason together, and this one must be seen.
+const GAVE_UP: &str = "GaveUpUnregistering";
+
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
     Server {
@@ -125,10 +129,7 @@ pub async fn unregister(
     };
     if is_over(deleted_at(object), (work.ctx.clock)()) {
         let note = format!("gave up: {id} may still be registered. {error}");
-        work.ctx
-            .events
-            .warning(&work.about, reasons::AUTH_SERVER_UNREACHABLE, &note)
-            .await;
+        work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
         return Ok(());
     }
     let message = format!("{error}, for at most {} s", PATIENCE.as_secs());

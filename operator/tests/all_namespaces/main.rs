@@ -1,0 +1,80 @@
+//! The operator for all namespaces: references from one to another.
+//!
+//! A program of its own, since such an operator serves the objects of every test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says so when it fails"
+)]
+
+#[expect(dead_code, reason = "the other program uses the rest")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use serde_json::json;
+
+use support::authserver::AuthServer;
+use support::world::{World, specs};
+
+async fn label(world: &World, labels: serde_json::Value) {
+    let api: Api<Namespace> = Api::all(world.client.clone());
+    let patch = json!({ "metadata": { "labels": labels } });
+    api.patch(
+        &world.namespace,
+        &PatchParams::default(),
+        &Patch::Merge(patch),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_cross_namespace_reference_without_permission_is_refused() {
+    let (auth, team) = (World::new("auth").await, World::new("team").await);
+    let operator = auth.operator_with(auth.client.clone(), None);
+    auth.create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let authserver = AuthServer::start(&auth, "auth").await;
+    auth.pods_are_up("auth").await;
+    let reference = json!({ "name": "auth", "namespace": auth.namespace });
+    let spec = specs::with(specs::protected_server(), "/authServerRef", reference);
+    team.create::<ProtectedMcpServer>("notes", &spec).await;
+    let condition = team
+        .not_ready::<ProtectedMcpServer>("notes", "ReferenceNotPermitted")
+        .await;
+    assert!(
+        condition.message.contains("spec.allowedNamespaces"),
+        "{}",
+        condition.message
+    );
+    let path = format!("resources/{}.notes", team.namespace);
+    assert!(authserver.get(&auth, "auth", &path).await.is_none());
+    assert!(team.get::<Deployment>("notes").await.is_none());
+
+    // A selector admits it as soon as the namespace has the label.
+    let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "mcp": "yes" } } });
+    auth.patch::<McpAuthServer>(
+        "auth",
+        &json!({ "spec": { "allowedNamespaces": selector } }),
+    )
+    .await;
+    label(&team, json!({ "mcp": "yes" })).await;
+    team.pods_are_up("notes").await;
+    team.is_ready::<ProtectedMcpServer>("notes").await;
+    assert!(authserver.get(&auth, "auth", &path).await.is_some());
+
+    // Withdrawn: the registration goes, and with it every token.
+    label(&team, json!({ "mcp": null })).await;
+    team.not_ready::<ProtectedMcpServer>("notes", "ReferenceNotPermitted")
+        .await;
+    team.reaches::<ProtectedMcpServer>("notes", "Registered", "False", "ReferenceNotPermitted")
+        .await;
+    assert!(authserver.get(&auth, "auth", &path).await.is_none());
+    operator.stop().await;
+}

@@ -1,0 +1,443 @@
+//! McpAuthServer.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use mcpauth_api::McpAuthServer;
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::world::{World, specs};
+
+#[tokio::test]
+async fn ready_tells_the_state_of_the_pods() {
+    let world = World::new("ready").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let waiting = world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+    assert_eq!(waiting.message, "pods are being started");
+
+    world.pods_are_up("auth").await;
+    let ready = world.is_ready::<McpAuthServer>("auth").await;
+    assert_eq!(ready.message, "serves http://localhost:9000");
+    assert_eq!(ready.observed_generation, Some(1));
+    assert_eq!(
+        world.events("auth", "Ready").await,
+        ["serves http://localhost:9000"]
+    );
+
+    world.pods_are_down("auth").await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn children_have_their_names_owners_and_labels() {
+    let world = World::new("children").await;
+    let operator = world.operator();
+    let object: McpAuthServer = world.create("auth", &specs::auth_server()).await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+    let deployment: Deployment = world.get("auth").await.unwrap();
+    let internal: Service = world.get("auth-internal").await.unwrap();
+    let config: ConfigMap = world.get("auth-config").await.unwrap();
+    let keys: Secret = world.get("auth-keys").await.unwrap();
+    for meta in [
+        deployment.metadata,
+        internal.metadata,
+        config.metadata,
+        keys.metadata,
+    ] {
+        let owner = &meta.owner_references.unwrap()[0];
+        assert_eq!(Some(&owner.uid), object.metadata.uid.as_ref());
+        assert_eq!(owner.controller, Some(true));
+        let labels = meta.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "mcp-auth-operator");
+        assert_eq!(labels["app.kubernetes.io/instance"], "auth");
+        assert!(
+            meta.annotations
+                .unwrap()
+                .contains_key("mcpauth.io/desired-hash")
+        );
+    }
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_is_named_in_the_condition() {
+    let world = World::new("image").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let deployment: Deployment = world.appears("auth").await;
+    let template = deployment.spec.unwrap().template;
+    let mut pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "auth-x" } })).unwrap();
+    pod.metadata.labels = template.metadata.unwrap().labels;
+    pod.spec = template.spec;
+    world
+        .api::<Pod>()
+        .create(&PostParams::default(), &pod)
+        .await
+        .unwrap();
+    let status = json!({ "status": { "containerStatuses": [{
+        "name": "authserver", "image": "authserver:test", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } },
+    }]}});
+    let api = world.api::<Pod>();
+    api.patch_status("auth-x", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    eventually("the condition names the image's trouble", || async {
+        let condition = world.condition::<McpAuthServer>("auth", "Ready").await?;
+        condition
+            .message
+            .contains("ImagePullBackOff (Back-off pulling image)")
+            .then_some(())
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_steady_state_writes_nothing() {
+    let world = World::new("steady").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.pods_are_up("auth").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    operator.goes_on(3).await;
+    let (versions, writes) = (world.versions().await, operator.writes());
+    operator.goes_on(5).await;
+    assert_eq!(world.versions().await, versions);
+    assert_eq!(operator.writes(), writes);
+    operator.stop().await;
+
+    // The next process looks once at each child, and leaves it as it is.
+    let operator = world.operator();
+    operator.goes_on(3).await;
+    let (versions, writes) = (world.versions().await, operator.writes());
+    operator.goes_on(5).await;
+    assert_eq!(world.versions().await, versions);
+    assert_eq!(operator.writes(), writes);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_made_by_hand_to_a_child_is_repaired() {
+    let world = World::new("drift").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.pods_are_up("auth").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+
+    let before: Deployment = world.get("auth").await.unwrap();
+    world
+        .patch::<Deployment>("auth", &json!({ "spec": { "replicas": 5 } }))
+        .await;
+    eventually("replicas are back", || async {
+        (world.get::<Deployment>("auth").await?.spec?.replicas == Some(1)).then_some(())
+    })
+    .await;
+    let container = &before.spec.unwrap().template.spec.unwrap().containers[0];
+    assert_eq!(container.image.as_deref(), Some("authserver:test"));
+
+    world
+        .patch::<Service>(
+            "auth",
+            &json!({ "spec": { "selector": { "added": "by-hand" } } }),
+        )
+        .await;
+    eventually("the selector is back", || async {
+        let selector = world.get::<Service>("auth").await?.spec?.selector?;
+        (!selector.contains_key("added")).then_some(())
+    })
+    .await;
+
+    world.delete::<ConfigMap>("auth-config").await;
+    world.appears::<ConfigMap>("auth-config").await;
+
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    let name = format!("mcpauth:{}:auth", world.namespace);
+    let nobody = json!({ "subjects": null });
+    bindings
+        .patch(&name, &PatchParams::default(), &Patch::Merge(nobody))
+        .await
+        .unwrap();
+    eventually("the binding has its subject back", || async {
+        bindings
+            .get(&name)
+            .await
+            .ok()?
+            .subjects
+            .filter(|s| s.len() == 1)
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_field_that_the_spec_no_longer_has_is_taken_away() {
+    let world = World::new("field").await;
+    let operator = world.operator();
+    let spec = specs::with(
+        specs::auth_server(),
+        "/service",
+        json!({ "type": "NodePort" }),
+    );
+    let spec = specs::with(spec, "/resources", json!({ "limits": { "cpu": "1" } }));
+    world.create::<McpAuthServer>("auth", &spec).await;
+    world.pods_are_up("auth").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+
+    let patch = json!({ "spec": { "resources": null } });
+    world.patch::<McpAuthServer>("auth", &patch).await;
+    eventually("the limit is gone", || async {
+        let spec = world.get::<Deployment>("auth").await?.spec?.template.spec?;
+        let limits = spec.containers[0]
+            .resources
+            .clone()?
+            .limits
+            .unwrap_or_default();
+        (!limits.contains_key("cpu")).then_some(())
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_stolen() {
+    let world = World::new("conflict").await;
+    let theirs: Service = serde_json::from_value(json!({
+        "metadata": { "name": "auth", "labels": { "theirs": "yes" } },
+        "spec": { "ports": [{ "port": 80 }], "selector": { "theirs": "yes" } },
+    }))
+    .unwrap();
+    let theirs = world
+        .api::<Service>()
+        .create(&PostParams::default(), &theirs)
+        .await
+        .unwrap();
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "NameConflict")
+        .await;
+    assert!(
+        condition
+            .message
+            .starts_with("Service auth exists and belongs to something else")
+    );
+    world
+        .reaches::<McpAuthServer>("auth", "Degraded", "True", "NameConflict")
+        .await;
+    assert_eq!(world.events("auth", "NameConflict").await.len(), 1);
+    let now: Service = world.get("auth").await.unwrap();
+    assert_eq!(now.resource_version(), theirs.resource_version());
+
+    world.delete::<Service>("auth").await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+    world
+        .reaches::<McpAuthServer>("auth", "Degraded", "False", "Ready")
+        .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_binding_is_refused_and_outlives_the_resource() {
+    let world = World::new("binding").await;
+    let name = format!("mcpauth:{}:auth", world.namespace);
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    let theirs: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+    }))
+    .unwrap();
+    bindings
+        .create(&PostParams::default(), &theirs)
+        .await
+        .unwrap();
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world
+        .not_ready::<McpAuthServer>("auth", "NameConflict")
+        .await;
+    world.delete::<McpAuthServer>("auth").await;
+    world.disappears::<McpAuthServer>("auth").await;
+    assert_eq!(bindings.get(&name).await.unwrap().role_ref.name, "view");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn deletion_takes_the_binding_away() {
+    let world = World::new("deletion").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    let name = format!("mcpauth:{}:auth", world.namespace);
+    let binding = bindings.get(&name).await.unwrap();
+    assert_eq!(binding.role_ref.name, "mcp-auth-token-reviewer");
+    assert_eq!(
+        binding.subjects.unwrap()[0].namespace.as_ref(),
+        Some(&world.namespace)
+    );
+    world.delete::<McpAuthServer>("auth").await;
+    world.disappears::<McpAuthServer>("auth").await;
+    assert!(bindings.get_opt(&name).await.unwrap().is_none());
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_one() {
+    let world = World::new("pepper").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.pods_are_up("auth").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+
+    let kept: Secret = world.get("auth-keys").await.unwrap();
+    world.delete::<Secret>("auth-keys").await;
+    let condition = world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
+    assert!(
+        condition.message.contains("restore it from a backup"),
+        "{}",
+        condition.message
+    );
+    operator.goes_on(2).await;
+    assert!(world.get::<Secret>("auth-keys").await.is_none());
+
+    let mut restored = kept.clone();
+    restored.metadata.resource_version = None;
+    restored.metadata.uid = None;
+    world
+        .api::<Secret>()
+        .create(&PostParams::default(), &restored)
+        .await
+        .unwrap();
+    world.is_ready::<McpAuthServer>("auth").await;
+    assert_eq!(
+        world.get::<Secret>("auth-keys").await.unwrap().data,
+        kept.data
+    );
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn secrets_that_the_user_keeps_are_waited_for() {
+    let world = World::new("users").await;
+    let operator = world.operator();
+    let login = json!({ "localUsers": { "secretRef": { "name": "people" } } });
+    let spec = specs::with(specs::auth_server(), "/login", login);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "SecretNotFound")
+        .await;
+    assert_eq!(
+        condition.message,
+        "spec.login.localUsers.secretRef: Secret people does not exist: create it, with the key users.yaml"
+    );
+    let empty: Secret =
+        serde_json::from_value(json!({ "metadata": { "name": "people" } })).unwrap();
+    world
+        .api::<Secret>()
+        .create(&PostParams::default(), &empty)
+        .await
+        .unwrap();
+    world
+        .not_ready::<McpAuthServer>("auth", "SecretInvalid")
+        .await;
+    world
+        .patch::<Secret>(
+            "people",
+            &json!({ "stringData": { "users.yaml": "users: []" } }),
+        )
+        .await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
+
+    let hash = |d: Deployment| {
+        d.spec
+            .unwrap()
+            .template
+            .metadata
+            .unwrap()
+            .annotations
+            .unwrap()
+    };
+    let before = hash(world.get("auth").await.unwrap());
+    world
+        .patch::<Secret>(
+            "people",
+            &json!({ "stringData": { "users.yaml": "users: [] # more" } }),
+        )
+        .await;
+    eventually("pods restart with the changed Secret", || async {
+        (hash(world.get("auth").await?) != before).then_some(())
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
+    let world = World::new("database").await;
+    let operator = world.operator();
+    let storage = json!({ "postgres": { "managed": {} } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    world.pods_are_up("auth").await;
+    world
+        .not_ready::<McpAuthServer>("auth", "DatabaseNotReady")
+        .await;
+    world.database_is_up("auth-postgres").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+
+    let secret: Secret = world.get("auth-postgres").await.unwrap();
+    world.delete::<Secret>("auth-postgres").await;
+    world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
+    assert!(world.get::<StatefulSet>("auth-postgres").await.is_some());
+    let password = secret.data.unwrap()["password"].0.clone();
+    assert!(password.len() >= 32);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn names_at_the_length_limit_work() {
+    let world = World::new("n".repeat(60).as_str()).await;
+    let operator = world.operator();
+    let name = "a".repeat(43);
+    let storage = json!({ "postgres": { "managed": {} } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>(&name, &spec).await;
+    world.pods_are_up(&name).await;
+    world.database_is_up(&format!("{name}-postgres")).await;
+    world.is_ready::<McpAuthServer>(&name).await;
+    operator.stop().await;
+}

@@ -1,0 +1,469 @@
+//! What the API server refuses, and that it names the field.
+
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
+use serde_json::{Value, json};
+
+use crate::support::world::{Object, World, specs};
+
+/// Pointer into the spec, value (null takes it away), and what the message must contain.
+type Case = (&'static str, Value, &'static str);
+
+async fn refuses<K: Object>(world: &World, spec: &Value, cases: Vec<Case>) {
+    for (pointer, value, expected) in cases {
+        let spec = specs::with(spec.clone(), pointer, value.clone());
+        let what = format!("{} with {pointer} = {value}", K::kind(&()));
+        let Err(error) = world.try_create::<K>("bad", &spec).await else {
+            panic!("{what} was accepted")
+        };
+        let kube::Error::Api(status) = error else {
+            panic!("{what}: {error}")
+        };
+        assert_eq!(status.code, 422, "{what}: {}", status.message);
+        assert!(
+            status.message.contains(expected),
+            "{what}: {}",
+            status.message
+        );
+    }
+}
+
+#[tokio::test]
+async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
+    let world = World::new("crd-mas").await;
+    let loopback = "it needs an issuer on localhost";
+    let https = "issuer must be an https URL";
+    let users = json!({ "localUsers": { "secretRef": { "name": "people" } } });
+    let spec = specs::with(specs::auth_server(), "/login", users);
+    let cases = vec![
+        ("/issuer", json!("http://auth.example"), https),
+        ("/issuer", json!("http://localhost.evil.example"), https),
+        ("/issuer", json!("ftp://localhost"), https),
+        ("/issuer", json!("no url"), https),
+        (
+            "/issuer",
+            json!("https://a.example/"),
+            "issuer must not have a trailing slash",
+        ),
+        (
+            "/issuer",
+            json!("https://a.example?x=1"),
+            "issuer must not have a trailing slash",
+        ),
+        (
+            "/issuer",
+            json!("https://a.example#x"),
+            "issuer must not have a trailing slash",
+        ),
+        ("/issuer", json!(""), "spec.issuer"),
+        ("/issuer", Value::Null, "spec.issuer"),
+        ("/replicas", json!(0), "spec.replicas"),
+        ("/replicas", json!(21), "spec.replicas"),
+        (
+            "/replicas",
+            json!(2),
+            "storage.memory is not shared between replicas",
+        ),
+        ("/storage", json!({}), "spec.storage"),
+        (
+            "/storage",
+            json!({ "memory": {}, "postgres": { "managed": {} } }),
+            "spec.storage",
+        ),
+        (
+            "/storage",
+            json!({ "postgres": {} }),
+            "spec.storage.postgres",
+        ),
+        (
+            "/storage",
+            json!({ "postgres": { "managed": { "size": "lots" } } }),
+            "spec.storage.postgres.managed.size",
+        ),
+        (
+            "/storage",
+            json!({ "postgres": { "secretRef": { "name": "" } } }),
+            "secretRef.name",
+        ),
+        ("/login", json!({}), "spec.login"),
+        (
+            "/login",
+            json!({ "localUsers": {} }),
+            "spec.login.localUsers.secretRef",
+        ),
+        (
+            "/registration",
+            json!({ "allowedRedirectSchemes": ["UPPER"] }),
+            "allowedRedirectSchemes",
+        ),
+        (
+            "/tokens",
+            json!({ "accessTokenSeconds": 0 }),
+            "spec.tokens.accessTokenSeconds",
+        ),
+        (
+            "/tokens",
+            json!({ "accessTokenSeconds": 86_401 }),
+            "spec.tokens.accessTokenSeconds",
+        ),
+        (
+            "/tokens",
+            json!({ "authorizationCodeSeconds": 601 }),
+            "spec.tokens.authorizationCodeSeconds",
+        ),
+        (
+            "/rateLimit",
+            json!({ "clientRequestsPerMinute": 0 }),
+            "spec.rateLimit.clientRequestsPerMinute",
+        ),
+        (
+            "/service",
+            json!({ "type": "ExternalName" }),
+            "spec.service.type",
+        ),
+        (
+            "/service",
+            json!({ "nodePort": 30000 }),
+            "nodePort needs type: NodePort",
+        ),
+        (
+            "/allowedNamespaces",
+            json!({ "from": "Some" }),
+            "spec.allowedNamespaces.from",
+        ),
+        (
+            "/allowedNamespaces",
+            json!({ "from": "Selector" }),
+            "selector is needed with from: Selector",
+        ),
+        (
+            "/allowedNamespaces",
+            json!({ "from": "Selector", "selector": { "matchLabels": {} } }),
+            "matchLabels",
+        ),
+        (
+            "/resources",
+            json!({ "limits": { "cpu": "much" } }),
+            "spec.resources.limits",
+        ),
+    ];
+    refuses::<McpAuthServer>(&world, &spec, cases).await;
+    let cases = vec![
+        ("/issuer", json!("https://auth.example"), loopback),
+        ("/issuer", json!("https://localhost.evil.example"), loopback),
+    ];
+    refuses::<McpAuthServer>(&world, &specs::auth_server(), cases).await;
+}
+
+#[tokio::test]
+async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
+    let world = World::new("crd-pms").await;
+    let https = "resource must be an https URL";
+    let cases = vec![
+        ("/resource", json!("http://mcp.example/mcp"), https),
+        (
+            "/resource",
+            json!("http://127.0.0.1.evil.example/mcp"),
+            https,
+        ),
+        ("/resource", json!("/mcp"), https),
+        (
+            "/resource",
+            json!("https://mcp.example/mcp?x=1"),
+            "resource must not have a query or a fragment",
+        ),
+        (
+            "/resource",
+            json!("https://mcp.example/mcp#x"),
+            "resource must not have a query or a fragment",
+        ),
+        (
+            "/authServerRef",
+            json!({ "name": "" }),
+            "spec.authServerRef.name",
+        ),
+        ("/server", json!({}), "spec.server"),
+        (
+            "/server/template/image",
+            json!(""),
+            "spec.server.template.image",
+        ),
+        (
+            "/server/template/port",
+            json!(0),
+            "spec.server.template.port",
+        ),
+        (
+            "/server/template/port",
+            json!(8080),
+            "port must not be 8080 or 9090",
+        ),
+        (
+            "/server/template/port",
+            json!(9090),
+            "port must not be 8080 or 9090",
+        ),
+        (
+            "/server/template/path",
+            json!("mcp"),
+            "spec.server.template.path",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "1X" }]),
+            "spec.server.template.env",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "X", "value": "v", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }]),
+            "env: give value or valueFrom, not both",
+        ),
+        (
+            "/scopes",
+            json!([{ "name": "with space" }]),
+            "spec.scopes[0].name",
+        ),
+        (
+            "/scopes",
+            json!([{ "name": "notes:write" }, { "name": "notes:write" }]),
+            "spec.scopes[1]",
+        ),
+        (
+            "/scopes",
+            json!([{ "name": "notes:write", "implies": ["no:such"] }]),
+            "scopes: implies must name scopes of the same list",
+        ),
+        (
+            "/tools",
+            json!([{ "name": "x", "scopes": ["no:such"] }]),
+            "tools: every scope must be one of spec.scopes",
+        ),
+        (
+            "/unlistedTools",
+            json!({ "scopes": ["no:such"] }),
+            "unlistedTools: every scope must be one of spec.scopes",
+        ),
+        ("/tools", json!([{ "name": "" }]), "spec.tools[0].name"),
+        (
+            "/friction",
+            json!({ "rate": { "calls": 0, "periodSeconds": 60 } }),
+            "spec.friction.rate.calls",
+        ),
+        (
+            "/friction",
+            json!({ "rate": { "calls": 1, "periodSeconds": 0 } }),
+            "spec.friction.rate.periodSeconds",
+        ),
+        ("/friction", json!({}), "spec.friction.rate"),
+        (
+            "/limits",
+            json!({ "bodyBytes": 1 }),
+            "spec.limits.bodyBytes",
+        ),
+        (
+            "/allowedOrigins",
+            json!(["app.example"]),
+            "spec.allowedOrigins[0]",
+        ),
+        (
+            "/allowedOrigins",
+            json!(["https://app.example/path"]),
+            "spec.allowedOrigins[0]",
+        ),
+    ];
+    refuses::<ProtectedMcpServer>(&world, &specs::protected_server(), cases).await;
+}
+
+#[tokio::test]
+async fn wrong_clients_are_refused_by_the_name_of_the_field() {
+    let world = World::new("crd-moc").await;
+    let loopback = "redirectUris: http only on localhost";
+    let code = json!({
+        "authServerRef": { "name": "auth" },
+        "clientName": "App",
+        "redirectUris": ["https://app.example/callback"],
+    });
+    let cases = vec![
+        ("/clientName", json!(""), "spec.clientName"),
+        ("/clientUri", json!("javascript:alert(1)"), "spec.clientUri"),
+        ("/logoUri", json!("http://a.example/logo"), "spec.logoUri"),
+        (
+            "/redirectUris",
+            Value::Null,
+            "redirectUris: the grant type authorization_code needs at least one",
+        ),
+        (
+            "/redirectUris",
+            json!([]),
+            "redirectUris: the grant type authorization_code needs at least one",
+        ),
+        ("/redirectUris", json!(["http://app.example/cb"]), loopback),
+        ("/redirectUris", json!(["HTTP://app.example/cb"]), loopback),
+        (
+            "/redirectUris",
+            json!(["http://localhost.evil.example/"]),
+            loopback,
+        ),
+        (
+            "/redirectUris",
+            json!(["https://app.example/#x"]),
+            "spec.redirectUris[0]",
+        ),
+        ("/redirectUris", json!(["no-uri"]), "spec.redirectUris[0]"),
+        ("/grantTypes", json!([]), "spec.grantTypes"),
+        ("/grantTypes", json!(["password"]), "spec.grantTypes[0]"),
+        (
+            "/grantTypes",
+            json!(["refresh_token"]),
+            "refresh_token is of use only with authorization_code",
+        ),
+        (
+            "/tokenEndpointAuthMethod",
+            json!("client_secret_jwt"),
+            "spec.tokenEndpointAuthMethod",
+        ),
+        (
+            "/tokenEndpointAuthMethod",
+            json!("private_key_jwt"),
+            "jwks is needed with tokenEndpointAuthMethod",
+        ),
+        (
+            "/jwks",
+            json!({ "keys": [{ "kty": "RSA" }] }),
+            "jwks is needed with tokenEndpointAuthMethod",
+        ),
+        ("/scopes", json!(["with space"]), "spec.scopes[0]"),
+        (
+            "/resources",
+            json!([{ "uri": "https://a.example/#x" }]),
+            "spec.resources[0].uri",
+        ),
+        ("/resources", json!([{}]), "spec.resources[0]"),
+        ("/deletionPolicy", json!("Keep"), "spec.deletionPolicy"),
+        ("/secret", json!({ "name": "" }), "spec.secret.name"),
+    ];
+    refuses::<McpOAuthClient>(&world, &code, cases).await;
+    let none = (
+        "/tokenEndpointAuthMethod",
+        json!("none"),
+        "client_credentials needs a tokenEndpointAuthMethod",
+    );
+    refuses::<McpOAuthClient>(&world, &specs::client(), vec![none]).await;
+}
+
+#[tokio::test]
+async fn names_beyond_the_limits_are_refused() {
+    let world = World::new("crd-names").await;
+    for (name, expected) in [
+        (
+            "a".repeat(44),
+            "metadata.name must have at most 43 characters",
+        ),
+        ("1a".to_owned(), "metadata.name must begin with a letter"),
+        ("a.b".to_owned(), "metadata.name must begin with a letter"),
+    ] {
+        let error = world
+            .try_create::<McpAuthServer>(&name, &specs::auth_server())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(expected), "{name}: {error}");
+    }
+    let long = "a".repeat(64);
+    let error = world
+        .try_create::<ProtectedMcpServer>(&long, &specs::protected_server())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("metadata.name must have at most 63 characters"),
+        "{error}"
+    );
+    let error = world
+        .try_create::<McpOAuthClient>(&long, &specs::client())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("metadata.name must have at most 63 characters"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_change_is_refused() {
+    let world = World::new("crd-fixed").await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    world
+        .create::<McpOAuthClient>("robot", &specs::client())
+        .await;
+    let storage = json!({ "postgres": { "managed": { "size": "1Gi" } } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+
+    let other = json!({ "spec": { "authServerRef": { "name": "other" } } });
+    let patch = kube::api::Patch::Merge(&other);
+    let params = kube::api::PatchParams::default();
+    let refused = world
+        .api::<ProtectedMcpServer>()
+        .patch("notes", &params, &patch)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("authServerRef cannot change"),
+        "{refused}"
+    );
+    let refused = world
+        .api::<McpOAuthClient>()
+        .patch("robot", &params, &patch)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("authServerRef cannot change"),
+        "{refused}"
+    );
+    let larger = json!({ "spec": { "storage": { "postgres": { "managed": { "size": "2Gi" } } } } });
+    let patch = kube::api::Patch::Merge(&larger);
+    let refused = world
+        .api::<McpAuthServer>()
+        .patch("auth", &params, &patch)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("size cannot change"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn the_examples_are_accepted() {
+    let world = World::new("crd-examples").await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for object in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+            let (kind, name) = (
+                object["kind"].as_str().unwrap(),
+                object["metadata"]["name"].as_str().unwrap(),
+            );
+            // The examples have the same names.
+            let name = format!("{name}-{seen}");
+            let spec = &object["spec"];
+            match kind {
+                "McpAuthServer" => drop(world.create::<McpAuthServer>(&name, spec).await),
+                "ProtectedMcpServer" => drop(world.create::<ProtectedMcpServer>(&name, spec).await),
+                "McpOAuthClient" => drop(world.create::<McpOAuthClient>(&name, spec).await),
+                _ => continue,
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "only {seen} examples were found");
+}

@@ -1,0 +1,16 @@
+//! The operator against a real API server.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says so when it fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth_server;
+mod crds;
+mod leader;
+mod oauth_client;
+mod protected_server;
+mod trouble;

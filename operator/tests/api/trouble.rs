@@ -1,0 +1,206 @@
+//! Bad objects, a bad API server, and operators that die.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt as _;
+use http::Method;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use mcpauth_api::{McpAuthServer, McpOAuthClient};
+use serde_json::json;
+
+use crate::support::authserver::AuthServer;
+use crate::support::eventually;
+use crate::support::faults::{self, Fate};
+use crate::support::world::{World, specs};
+
+#[tokio::test]
+async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
+    let world = World::new("unreadable").await;
+    let operator = world.operator();
+    // A quantity may be an integer, so the schema lets this one pass.
+    let limits = json!({ "limits": { "cpu": -1 } });
+    let spec = specs::with(specs::auth_server(), "/resources", limits);
+    let raw: kube::Api<kube::api::DynamicObject> = kube::Api::namespaced_with(
+        world.client.clone(),
+        &world.namespace,
+        &kube::api::ApiResource::erase::<McpAuthServer>(&()),
+    );
+    let bad = json!({
+        "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpAuthServer",
+        "metadata": { "name": "bad" }, "spec": spec,
+    });
+    raw.create(
+        &kube::api::PostParams::default(),
+        &serde_json::from_value(bad).unwrap(),
+    )
+    .await
+    .unwrap();
+    let reason = |object: kube::api::DynamicObject| {
+        let conditions = object.data["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions
+            .into_iter()
+            .find(|c| c["type"] == "Ready")
+            .map(|c| c["reason"].clone())
+    };
+    eventually("the object that does not parse says so", || async {
+        let reason = reason(raw.get("bad").await.unwrap())?;
+        (reason == "InvalidSpec").then_some(())
+    })
+    .await;
+    assert_eq!(world.events("bad", "InvalidSpec").await.len(), 1);
+
+    world
+        .create::<McpAuthServer>("good", &specs::auth_server())
+        .await;
+    world.pods_are_up("good").await;
+    world.is_ready::<McpAuthServer>("good").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_bad_objects_do_not_delay_good_ones() {
+    let world = World::new("thousand").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let _authserver = AuthServer::start(&world, "auth").await;
+    let lost = specs::with(
+        specs::client(),
+        "/authServerRef",
+        json!({ "name": "nobody" }),
+    );
+    futures::stream::iter(0..1000)
+        .for_each_concurrent(32, |i| {
+            let (world, lost) = (&world, &lost);
+            async move {
+                world
+                    .create::<McpOAuthClient>(&format!("bad-{i}"), lost)
+                    .await;
+            }
+        })
+        .await;
+    // All are tried again and again, and the good one does not queue behind them.
+    world
+        .not_ready::<McpOAuthClient>("bad-999", "AuthServerNotFound")
+        .await;
+    world
+        .create::<McpOAuthClient>("good", &specs::client())
+        .await;
+    world.is_ready::<McpOAuthClient>("good").await;
+    operator.stop().await;
+}
+
+/// Whatever write is the last of a process, the next process brings the work to its end.
+#[tokio::test]
+async fn killed_at_any_point_the_next_run_converges() {
+    for fate in [Fate::Lost, Fate::AnswerLost] {
+        let mut point = 0;
+        loop {
+            let world = World::new("killed").await;
+            let decide = faults::killed_after(point, fate);
+            let (reached, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            let client = faults::client(world.cluster, {
+                let (reached, counted) = (Arc::clone(&reached), Arc::clone(&counted));
+                Arc::new(move |method: &Method, path: &str| {
+                    let fate = decide(method, path);
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    if fate != Fate::Pass {
+                        reached.fetch_add(1, Ordering::SeqCst);
+                    }
+                    fate
+                })
+            });
+            let operator = world.operator_with(client, Some(&world.namespace));
+            let storage = json!({ "postgres": { "managed": {} } });
+            let spec = specs::with(specs::auth_server(), "/storage", storage);
+            world.create::<McpAuthServer>("auth", &spec).await;
+            eventually(
+                "the process came to its last write, or to the end of its work",
+                || async {
+                    let ended = world
+                        .condition::<McpAuthServer>("auth", "Ready")
+                        .await
+                        .is_some();
+                    (reached.load(Ordering::SeqCst) > 0 || ended).then_some(())
+                },
+            )
+            .await;
+            let died = reached.load(Ordering::SeqCst) > 0;
+            operator.kill().await;
+            let kept: Option<Secret> = world.get("auth-keys").await;
+
+            let operator = world.operator();
+            world.pods_are_up("auth").await;
+            world.database_is_up("auth-postgres").await;
+            world.is_ready::<McpAuthServer>("auth").await;
+            if let Some(kept) = kept {
+                assert_eq!(
+                    world.get::<Secret>("auth-keys").await.unwrap().data,
+                    kept.data
+                );
+            }
+            operator.stop().await;
+            if !died {
+                break;
+            }
+            point += 1;
+        }
+        assert!(point >= 10, "only {point} writes were tried");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_slow_away_or_answers_with_errors_is_outlived() {
+    let world = World::new("errors").await;
+    let requests = AtomicU64::new(0);
+    let client = faults::client(
+        world.cluster,
+        Arc::new(move |method, path| {
+            // Watches go through: their own backoff is the library's.
+            if *method == Method::GET && !path.contains("/auth") {
+                return Fate::Pass;
+            }
+            match requests.fetch_add(1, Ordering::SeqCst) {
+                1 => Fate::Status(409),
+                3 => Fate::Status(429),
+                5 => Fate::Status(500),
+                7 => Fate::Status(503),
+                _ => Fate::Pass,
+            }
+        }),
+    );
+    let operator = world.operator_with(client, Some(&world.namespace));
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.pods_are_up("auth").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    operator.kill().await;
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_ends_with_the_reconciles_deadline() {
+    let world = World::new("hang").await;
+    let hung = AtomicU64::new(0);
+    let client = faults::client(
+        world.cluster,
+        Arc::new(move |method, path| {
+            let first = *method == Method::POST
+                && path.ends_with("/deployments")
+                && hung.fetch_add(1, Ordering::SeqCst) == 0;
+            if first { Fate::Lost } else { Fate::Pass }
+        }),
+    );
+    let operator = world.operator_for(client, |config| config.reconcile_timeout_seconds = 1);
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.appears::<Deployment>("auth").await;
+    operator.kill().await;
+}

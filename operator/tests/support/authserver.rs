@@ -1,0 +1,109 @@
+//! The real authorization server as a process on loopback, run with what the operator rendered for it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::cluster::{free_ports, tied};
+use super::eventually;
+use super::world::World;
+
+/// A running authorization server. It ends when this is dropped, and forgets everything.
+pub struct AuthServer {
+    child: Child,
+    internal: u16,
+    _folder: TempDir,
+}
+
+/// The program, built beside this one.
+fn program() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let path = exe
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("mcp-authserver");
+    assert!(
+        path.is_file(),
+        "{} is missing: run `make test-api`, or `cargo build --workspace --bins` first",
+        path.display()
+    );
+    path
+}
+
+impl AuthServer {
+    /// Starts the McpAuthServer `name` and tells the operator where it is.
+    pub async fn start(world: &World, name: &str) -> Self {
+        let config: ConfigMap = world.appears(&format!("{name}-config")).await;
+        let keys: Secret = world.appears(&format!("{name}-keys")).await;
+        let folder = tempfile::tempdir().unwrap();
+        let pepper = folder.path().join("pepper");
+        std::fs::write(&pepper, &keys.data.unwrap()["pepper"].0).unwrap();
+
+        let [public, internal, health] = free_ports();
+        let text = &config.data.unwrap()["authserver.yaml"];
+        let mut file: Value = serde_saphyr::from_str(text).unwrap();
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        file["listen"] =
+            json!({ "public": at(public), "internal": at(internal), "health": at(health) });
+        file["keysFile"] = json!(pepper);
+        let path = folder.path().join("authserver.yaml");
+        std::fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
+
+        let mut command = Command::new(program());
+        command
+            .arg("--config")
+            .arg(&path)
+            .env("KUBECONFIG", world.cluster.kubeconfig());
+        let child = tied(&command, folder.path(), "log");
+        let log = folder.path().join("log");
+        eventually("the authorization server is ready", || async {
+            let answer = reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await;
+            answer.is_ok_and(|a| a.status().is_success()).then_some(())
+        })
+        .await;
+        assert!(log.exists());
+        let server = Self {
+            child,
+            internal,
+            _folder: folder,
+        };
+        server.is_found(world, name);
+        server
+    }
+
+    /// Lets the operator find it.
+    pub fn is_found(&self, world: &World, name: &str) {
+        let url = format!("http://127.0.0.1:{}", self.internal);
+        world.endpoints.lock().unwrap().insert(name.to_owned(), url);
+    }
+
+    /// What the admin API has at `path`, as an administrator whose token `world` gives.
+    pub async fn get(&self, world: &World, name: &str, path: &str) -> Option<Value> {
+        let token = world.operator_token(name).await;
+        let url = format!("http://127.0.0.1:{}/admin/v1/{path}", self.internal);
+        let answer = reqwest::Client::new()
+            .get(url)
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap();
+        match answer.status().as_u16() {
+            200 => Some(answer.json().await.unwrap()),
+            404 => None,
+            other => panic!("{other}: {}", answer.text().await.unwrap()),
+        }
+    }
+}
+
+impl Drop for AuthServer {
+    fn drop(&mut self) {
+        // The shell kills the program when its input ends, and is waited for: the port is free then.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
