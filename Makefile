@@ -24,10 +24,10 @@ CLUSTER := e2e/cluster
 ENGINE = eval "$$($(CLUSTER)/engine.sh env)"
 # Always the whole workspace: with -p cargo would choose other features and build the dependencies again.
 CARGO_TEST := cargo test --workspace --locked
-# tests PACKAGE-PATTERN: its integration tests as --test options.
-tests = $$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, re, sys; \
-	print(*(f"--test={t["name"]}" for p in json.load(sys.stdin)["packages"] if re.fullmatch(sys.argv[1], p["name"]) \
-	for t in p["targets"] if t["kind"] == ["test"]))' '$(1)')
+# tests PACKAGE-PATTERN: sets $names to the --test options of the integration tests of these packages; no test is an error.
+tests = names=$$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, re, sys; \
+	names = ["--test=" + t["name"] for p in json.load(sys.stdin)["packages"] if re.fullmatch(sys.argv[1], p["name"]) \
+	for t in p["targets"] if t["kind"] == ["test"]]; print(*names) if names else sys.exit("no test in " + sys.argv[1])' '$(1)')
 # Dev builds of the image's programs.
 BUILD := cargo build --workspace --locked --bins
 
@@ -61,14 +61,14 @@ lint: shell fmt-check clippy deny ## Format, clippy, shellcheck, licences and so
 .PHONY: unit test-postgres
 unit: rust ## Unit tests, and the integration tests of the servers (both stores; starts its own Postgres)
 	scripts/tools.sh postgres
-	$(CARGO_TEST) --lib --bins $(call tests,mcp-authserver|mcp-resource-proxy|notes-mcp-server|mcpauth-api)
+	$(call tests,mcp-authserver|mcp-resource-proxy|notes-mcp-server|mcpauth-api); $(CARGO_TEST) --lib --bins $$names
 test-postgres: unit
 
 .PHONY: test-api
 test-api: rust ## The operator on a real API server: etcd and kube-apiserver as processes
 	$(CLUSTER)/programs.sh etcd kubernetes
 	$(BUILD)
-	$(CARGO_TEST) $(call tests,mcp-auth-operator)
+	$(call tests,mcp-auth-operator); $(CARGO_TEST) $$names
 
 .PHONY: chart-test test-chart
 chart-test: rust ## helm lint, and tests of what the chart renders
