@@ -51,6 +51,14 @@ pub enum Tie {
 }
 
 impl Tie {
+    /// The owner's UID.
+    fn owner(&self) -> &str {
+        match self {
+            Self::Controller(owner) => &owner.uid,
+            Self::Annotation(uid) => uid,
+        }
+    }
+
     fn holds(&self, meta: &ObjectMeta) -> bool {
         match self {
             Self::Controller(owner) => meta
@@ -115,30 +123,33 @@ pub struct Applier<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// How each child looked after its last write by this process, so that changes made by others show.
+/// How each child looked after its last write by this process, by owner and child, so that changes made by others show.
 /// Without an entry (after a restart) one apply finds out; the API server makes nothing of it when
 /// nothing changed.
 #[derive(Debug, Default)]
-pub struct Written(Mutex<HashMap<String, String>>);
+pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
 
 impl Written {
-    fn is(&self, uid: &str, fingerprint: &str) -> bool {
+    fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(uid).is_some_and(|f| f == fingerprint)
+        map.get(owner)
+            .and_then(|children| children.get(child))
+            .is_some_and(|f| f == fingerprint)
     }
 
-    fn set(&self, uid: String, fingerprint: String) {
+    fn set(&self, owner: &str, child: String, fingerprint: String) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.entry(owner.to_owned())
+            .or_default()
+            .insert(child, fingerprint);
+    }
+
+    /// Forgets the children of an owner that is gone.
+    pub fn forget(&self, owner: &str) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid, fingerprint);
-    }
-
-    fn forget(&self, uid: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+            .remove(owner);
     }
 }
 
@@ -157,12 +168,12 @@ impl Applier<'_> {
         let name = desired.name_any();
         let at = |source| api_error::<K>(&name, source);
         let Some(live) = api.get_opt(&name).await.map_err(at)? else {
-            return self.create(api, desired).await;
+            return self.create(api, tie, desired).await;
         };
         refuse_foreign(tie, &live)?;
         let uid = live.uid().unwrap_or_default();
         let same_hash = live.annotations().get(HASH) == desired.annotations().get(HASH);
-        if same_hash && self.written.is(&uid, &fingerprint(&live)?) {
+        if same_hash && self.written.is(tie.owner(), &uid, &fingerprint(&live)?) {
             return Ok(live);
         }
         if live.meta().deletion_timestamp.is_some() {
@@ -179,7 +190,7 @@ impl Applier<'_> {
             .patch(&name, &params, &Patch::Apply(&body))
             .await
             .map_err(at)?;
-        self.written.set(uid, fingerprint(&live)?);
+        self.written.set(tie.owner(), uid, fingerprint(&live)?);
         Ok(live)
     }
 
@@ -214,10 +225,10 @@ impl Applier<'_> {
         tie: &Tie,
         desired: K,
     ) -> Result<K, ApplyError> {
-        self.create(api, prepare(tie, desired)?).await
+        self.create(api, tie, prepare(tie, desired)?).await
     }
 
-    async fn create<K: Child>(&self, api: &Api<K>, desired: K) -> Result<K, ApplyError> {
+    async fn create<K: Child>(&self, api: &Api<K>, tie: &Tie, desired: K) -> Result<K, ApplyError> {
         let params = PostParams {
             field_manager: Some(self.manager.to_owned()),
             ..PostParams::default()
@@ -227,8 +238,11 @@ impl Applier<'_> {
             .create(&params, &desired)
             .await
             .map_err(|e| api_error::<K>(&desired.name_any(), e))?;
-        self.written
-            .set(live.uid().unwrap_or_default(), fingerprint(&live)?);
+        self.written.set(
+            tie.owner(),
+            live.uid().unwrap_or_default(),
+            fingerprint(&live)?,
+        );
         Ok(live)
     }
 
@@ -250,7 +264,6 @@ impl Applier<'_> {
             return Ok(());
         }
         let uid = live.uid();
-        self.written.forget(uid.as_deref().unwrap_or_default());
         let params = kube::api::DeleteParams {
             preconditions: Some(Preconditions {
                 uid,

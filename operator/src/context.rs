@@ -11,6 +11,7 @@ use crate::build::Images;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::events::Events;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::references::{Key, References};
 
@@ -34,6 +35,8 @@ pub struct Context {
     pub written: Written,
     /// The admin API of authorization servers.
     pub auth_servers: AuthServers,
+    /// Asks pods why they are not ready.
+    pub health: Health,
     /// Who refers to what.
     pub references: Referrers,
 }
@@ -70,6 +73,7 @@ impl Context {
                 endpoint,
                 clock.clone(),
             ),
+            health: Health::default(),
             references: Referrers::default(),
             client,
             config,

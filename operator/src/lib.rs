@@ -13,6 +13,7 @@ pub mod context;
 pub mod controllers;
 pub mod error;
 pub mod events;
+pub mod health;
 pub mod leader;
 pub mod local;
 pub mod metrics;

@@ -1,5 +1,7 @@
 //! Whether pods are up, and why not, in words for a condition. Pure.
 
+use std::net::{IpAddr, SocketAddr};
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
@@ -55,7 +57,7 @@ impl Rollout {
     }
 
     /// The numbers in words.
-    fn describe(self) -> String {
+    pub fn describe(self) -> String {
         if self.current && self.updated >= self.wanted {
             format!("{} of {} pods are ready", self.available, self.wanted)
         } else if self.available > 0 {
@@ -69,13 +71,35 @@ impl Rollout {
     }
 }
 
-/// What to tell about pods that are not all up: the numbers, and the first trouble of any of `pods`.
-pub fn explain(rollout: Rollout, pods: &[Pod]) -> String {
-    let trouble = pods.iter().find_map(|pod| {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        trouble_of(pod).map(|trouble| format!("; pod {name}: {trouble}"))
-    });
-    rollout.describe() + &trouble.unwrap_or_default()
+/// Why a pod does not come up, if Kubernetes knows.
+pub fn trouble(pod: &Pod) -> Option<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    trouble_of(pod).map(|trouble| format!("pod {name}: {trouble}"))
+}
+
+/// Where a pod that runs can be asked why it is not ready: its port `health`. Not on the network of a node,
+/// where its port could be somebody else's.
+pub fn health_address(pod: &Pod) -> Option<SocketAddr> {
+    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "Ready" && c.status == "True");
+    if ready || spec.host_network == Some(true) || status.phase.as_deref() != Some("Running") {
+        return None;
+    }
+    let containers = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
+    let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
+    let port = ports
+        .find(|p| p.name.as_deref() == Some("health"))?
+        .container_port;
+    let address: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    Some(SocketAddr::new(address, u16::try_from(port).ok()?))
 }
 
 /// Waiting reasons of a pod that is merely being started.
@@ -187,12 +211,28 @@ mod tests {
             "name": "authserver", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x:1\"" } }
         }]}));
-        let text = explain(Rollout::of_deployment(&deployment(1, &json!({}))), &[pod]);
         assert_eq!(
-            text,
-            "pods are being started; pod p: container authserver is in ImagePullBackOff \
-             (Back-off pulling image \"x:1\")"
+            trouble(&pod).unwrap(),
+            "pod p: container authserver is in ImagePullBackOff (Back-off pulling image \"x:1\")"
         );
+    }
+
+    #[test]
+    fn only_a_running_pod_of_its_own_network_that_is_not_ready_is_asked() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "spec": { "containers": [{ "name": "a", "ports": [
+                { "name": "public", "containerPort": 8080 }, { "name": "health", "containerPort": 9090 },
+            ]}]},
+            "status": { "phase": "Running", "podIP": "10.0.0.7" },
+        }))
+        .unwrap();
+        assert_eq!(health_address(&pod).unwrap().to_string(), "10.0.0.7:9090");
+        pod.spec.as_mut().unwrap().host_network = Some(true);
+        assert_eq!(health_address(&pod), None);
+        pod.spec.as_mut().unwrap().host_network = None;
+        pod.status.as_mut().unwrap().phase = Some("Pending".into());
+        assert_eq!(health_address(&pod), None);
     }
 
     #[test]

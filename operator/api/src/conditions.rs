@@ -18,7 +18,7 @@ pub mod reasons {
     pub const READY: &str = "Ready";
     /// Pods are not up, or not up to date.
     pub const PODS_NOT_READY: &str = "PodsNotReady";
-    /// The managed PostgreSQL is not up.
+    /// PostgreSQL is not up, or does not answer.
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
     /// The object does not parse, or contradicts itself.
     pub const INVALID_SPEC: &str = "InvalidSpec";

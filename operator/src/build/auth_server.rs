@@ -255,6 +255,7 @@ fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> C
             pod::port("health", HEALTH_PORT),
         ]),
         resources: Some(pod::resources(spec.resources.as_ref(), &DEFAULTS)),
+        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(
             volumes

@@ -97,6 +97,9 @@ pub fn resources(
     }
 }
 
+/// Where a program's last words are found when it ends by itself: its condition shows them.
+pub const LAST_WORDS: &str = "FallbackToLogsOnError";
+
 /// A named container port.
 pub fn port(name: &str, number: u16) -> ContainerPort {
     ContainerPort {

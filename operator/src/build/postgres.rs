@@ -181,6 +181,7 @@ fn container(spec: &ManagedPostgres, images: &Images) -> Container {
         ]),
         ports: Some(vec![pod::port("postgres", POSTGRES_PORT)]),
         resources: Some(pod::resources(spec.resources.as_ref(), &DEFAULTS)),
+        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
         security_context: Some(pod::container_security()),
         startup_probe: Some(ready(2, 90)),
         liveness_probe: Some(ready(10, 6)),

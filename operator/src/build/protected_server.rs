@@ -134,6 +134,7 @@ fn container(template: &ServerTemplate) -> Container {
         args: unless_empty(&template.args),
         env: (!template.env.is_empty()).then(|| template.env.iter().map(variable).collect()),
         resources: Some(pod::resources(template.resources.as_ref(), &DEFAULTS)),
+        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![pod::writable_mount("tmp", "/tmp")]),
         ..Container::default()

@@ -70,6 +70,7 @@ pub fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
             pod::port("health", HEALTH_PORT),
         ]),
         resources: Some(pod::resources(spec.proxy.resources.as_ref(), &DEFAULTS)),
+        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![
             pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),

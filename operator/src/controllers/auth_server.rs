@@ -3,29 +3,30 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
-use mcpauth_api::conditions::{reasons, types};
+use mcpauth_api::conditions::reasons;
 
+use super::workload::{apply_budget, available, why_not_up};
 use super::{Guarded, Kind, Work, children, watch_references};
 use crate::apply::{Child, Tie};
+use crate::authserver_api::Server;
 use crate::build::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
-use crate::build::labels::Component;
+use crate::build::labels::{Component, Owner};
 use crate::build::postgres::{self, PostgresObjects};
 use crate::build::{hash, names};
 use crate::context::Context;
 use crate::error::{Error, Problem};
-use crate::pods::{self, Rollout};
+use crate::pods::Rollout;
 use crate::references::{self, References};
-use crate::status::{Found, State};
+use crate::status::Found;
 
 impl Kind for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";
@@ -66,9 +67,13 @@ impl Kind for McpAuthServer {
         let objects = build::build(&work.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
         let applied = apply(objects, work).await?;
+        let external = matches!(
+            &self.spec.storage,
+            Storage::Postgres(PostgresStorage::SecretRef(_))
+        );
         let mut found = Found {
             ready: format!("serves {}", self.spec.issuer),
-            problems: applied.problems(work).await?,
+            problems: applied.problems(work, external).await?,
             states: vec![available(applied.rollout)],
             ..Found::default()
         };
@@ -81,19 +86,15 @@ impl Kind for McpAuthServer {
     async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
         let name = names::token_review_binding(&work.owner.namespace, &work.owner.name);
         let api: Api<ClusterRoleBinding> = Api::all(work.ctx.client.clone());
-        Ok(work.applier.delete(&api, &binding_tie(work), &name).await?)
-    }
-}
-
-/// Whether some pod serves, for people.
-pub fn available(rollout: Rollout) -> State {
-    if rollout.is_available() {
-        State::yes(types::AVAILABLE, reasons::READY, "pods serve")
-    } else {
-        State::no(
-            types::AVAILABLE,
-            &Problem::stage(reasons::PODS_NOT_READY, "no pod serves"),
-        )
+        work.applier.delete(&api, &binding_tie(work), &name).await?;
+        let Owner {
+            namespace, name, ..
+        } = work.owner.clone();
+        work.ctx
+            .auth_servers
+            .forget(&Server { namespace, name })
+            .await;
+        Ok(())
     }
 }
 
@@ -288,52 +289,25 @@ async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, E
     })
 }
 
-/// Applies a budget, or takes away the one that is no longer wanted.
-pub async fn apply_budget(
-    work: &Work<'_>,
-    budget: Option<PodDisruptionBudget>,
-) -> Result<(), Error> {
-    match budget {
-        Some(budget) => drop(work.applier.apply(&work.api(), &work.tie, budget).await?),
-        None => {
-            let api = work.api::<PodDisruptionBudget>();
-            work.applier
-                .delete(&api, &work.tie, &work.owner.name)
-                .await?;
-        }
-    }
-    Ok(())
-}
-
 impl Applied {
-    async fn problems(&self, work: &Work<'_>) -> Result<Vec<Problem>, Error> {
+    /// `external`: whether the database is one that somebody else runs.
+    async fn problems(&self, work: &Work<'_>, external: bool) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         if let Some(database) = self.database.filter(|d| !d.is_complete()) {
-            let text = why_not_up(work, Component::Postgres, database).await?;
-            problems.push(Problem::stage(
-                reasons::DATABASE_NOT_READY,
-                format!("PostgreSQL: {text}"),
-            ));
+            let why = why_not_up(work, Component::Postgres, database).await?;
+            let text = format!("PostgreSQL: {}", why.text);
+            problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
         }
         if !self.rollout.is_complete() {
-            let text = why_not_up(work, Component::AuthServer, self.rollout).await?;
-            problems.push(Problem::stage(reasons::PODS_NOT_READY, text));
+            let why = why_not_up(work, Component::AuthServer, self.rollout).await?;
+            // Once it has started, the database is all that a pod of it waits for.
+            problems.push(match external && why.asks_for_help() {
+                true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
+                false => Problem::stage(reasons::PODS_NOT_READY, why.text),
+            });
         }
         Ok(problems)
     }
-}
-
-/// Why pods are not up, in words.
-pub async fn why_not_up(
-    work: &Work<'_>,
-    component: Component,
-    rollout: Rollout,
-) -> Result<String, Error> {
-    let labels = work.owner.match_labels(component);
-    let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let params = ListParams::default().labels(&selector.join(","));
-    let pods = work.api::<Pod>().list(&params).await?;
-    Ok(pods::explain(rollout, &pods.items))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod auth_server;
 mod lookup;
 pub mod oauth_client;
 pub mod protected_server;
+mod workload;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -229,7 +230,9 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
         return Err(failed.clone().into());
     }
     if found.problems.is_empty() {
-        return Ok(Action::requeue(ctx.config.resync()));
+        // What became ready together does not come back together.
+        let spread = 0.9 + 0.2 * crate::random::jitter();
+        return Ok(Action::requeue(ctx.config.resync().mul_f64(spread)));
     }
     let now = (ctx.clock)();
     Ok(Action::requeue(soon(
@@ -407,6 +410,7 @@ async fn finalize<K: Kind>(object: &K, work: &Work<'_>) -> Result<Action, Error>
         set_finalizers(object, work, &others).await?;
     }
     work.refers_to([]);
+    work.ctx.written.forget(&work.owner.reference.uid);
     work.ctx
         .metrics
         .object(K::KIND, format!("{namespace}/{name}"), None);

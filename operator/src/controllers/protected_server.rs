@@ -11,7 +11,7 @@ use kube::runtime::controller::Controller;
 use mcpauth_api::conditions::{reasons, types};
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
-use super::auth_server::{apply_budget, available, why_not_up};
+use super::workload::{apply_budget, available, why_not_up};
 use super::{Guarded, Kind, Work, children, lookup, watch_references};
 use crate::authserver_api::{Collection, Server};
 use crate::build::labels::Component;
@@ -80,7 +80,7 @@ impl Kind for ProtectedMcpServer {
         ));
         found.states.push(available(rollout));
         if !rollout.is_complete() {
-            let text = why_not_up(work, Component::McpServer, rollout).await?;
+            let text = why_not_up(work, Component::McpServer, rollout).await?.text;
             found
                 .problems
                 .push(Problem::stage(reasons::PODS_NOT_READY, text));

@@ -109,6 +109,60 @@ async fn an_image_that_cannot_be_pulled_is_named_in_the_condition() {
 }
 
 #[tokio::test]
+async fn an_unreachable_database_is_told_in_the_words_of_the_pod() {
+    let world = World::new("silent-database").await;
+    let operator = world.operator();
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "database" },
+        "stringData": { "uri": "postgres://u:p@db/d" },
+    }))
+    .unwrap();
+    let api = world.api::<Secret>();
+    api.create(&PostParams::default(), &secret).await.unwrap();
+    let storage = json!({ "postgres": { "secretRef": { "name": "database" } } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+
+    let words = "the database does not answer: connection refused";
+    let port = pod_that_says(words).await;
+    let deployment: Deployment = world.appears("auth").await;
+    let template = deployment.spec.unwrap().template;
+    let pod = json!({
+        "metadata": { "name": "auth-x", "labels": template.metadata.unwrap().labels },
+        "spec": { "containers": [{ "name": "authserver", "image": "authserver:test",
+            "ports": [{ "name": "health", "containerPort": port }] }] },
+    });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let pods = world.api::<Pod>();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    let up = json!({ "status": {
+        "phase": "Running", "podIP": "127.0.0.1", "podIPs": [{ "ip": "127.0.0.1" }],
+    }});
+    let params = PatchParams::default();
+    pods.patch_status("auth-x", &params, &Patch::Merge(up))
+        .await
+        .unwrap();
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "DatabaseNotReady")
+        .await;
+    assert_eq!(
+        condition.message,
+        format!("pods are being started; a pod says: {words}")
+    );
+    operator.stop().await;
+}
+
+/// A health port that is not ready, and its number.
+async fn pod_that_says(words: &'static str) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = move || async move { (axum::http::StatusCode::SERVICE_UNAVAILABLE, words) };
+    let router = axum::Router::new().route("/readyz", axum::routing::get(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+#[tokio::test]
 async fn a_steady_state_writes_nothing() {
     let world = World::new("steady").await;
     let operator = world.operator();

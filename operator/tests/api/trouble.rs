@@ -1,7 +1,7 @@
 //! Bad objects, a bad API server, and operators that die.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::StreamExt as _;
 use http::Method;
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::authserver::AuthServer;
 use crate::support::eventually;
 use crate::support::faults::{self, Fate};
-use crate::support::world::{World, specs};
+use crate::support::world::{Operator, World, specs};
 
 #[tokio::test]
 async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
@@ -101,58 +101,118 @@ async fn a_thousand_bad_objects_do_not_delay_good_ones() {
 async fn killed_at_any_point_the_next_run_converges() {
     for fate in [Fate::Lost, Fate::AnswerLost] {
         let mut point = 0;
-        loop {
-            let world = World::new("killed").await;
-            let decide = faults::killed_after(point, fate);
-            let (reached, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-            let client = faults::client(world.cluster, {
-                let (reached, counted) = (Arc::clone(&reached), Arc::clone(&counted));
-                Arc::new(move |method: &Method, path: &str| {
-                    let fate = decide(method, path);
-                    counted.fetch_add(1, Ordering::SeqCst);
-                    if fate != Fate::Pass {
-                        reached.fetch_add(1, Ordering::SeqCst);
-                    }
-                    fate
-                })
-            });
-            let operator = world.operator_with(client, Some(&world.namespace));
-            let storage = json!({ "postgres": { "managed": {} } });
-            let spec = specs::with(specs::auth_server(), "/storage", storage);
-            world.create::<McpAuthServer>("auth", &spec).await;
-            eventually(
-                "the process came to its last write, or to the end of its work",
-                || async {
-                    let ended = world
-                        .condition::<McpAuthServer>("auth", "Ready")
-                        .await
-                        .is_some();
-                    (reached.load(Ordering::SeqCst) > 0 || ended).then_some(())
-                },
-            )
-            .await;
-            let died = reached.load(Ordering::SeqCst) > 0;
-            operator.kill().await;
-            let kept: Option<Secret> = world.get("auth-keys").await;
-
-            let operator = world.operator();
-            world.pods_are_up("auth").await;
-            world.database_is_up("auth-postgres").await;
-            world.is_ready::<McpAuthServer>("auth").await;
-            if let Some(kept) = kept {
-                assert_eq!(
-                    world.get::<Secret>("auth-keys").await.unwrap().data,
-                    kept.data
-                );
-            }
-            operator.stop().await;
-            if !died {
-                break;
-            }
+        while auth_server_survives(point, fate).await {
             point += 1;
         }
         assert!(point >= 10, "only {point} writes were tried");
     }
+}
+
+#[tokio::test]
+async fn killed_at_any_point_a_client_keeps_its_secret() {
+    let world = World::new("killed-client").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let authserver = AuthServer::start(&world, "auth").await;
+    operator.stop().await;
+    for fate in [Fate::Lost, Fate::AnswerLost] {
+        let mut point = 0;
+        while client_survives(&world, &authserver, point, fate).await {
+            point += 1;
+        }
+        assert!(point >= 3, "only {point} writes were tried");
+    }
+}
+
+/// An operator whose write after `point` others is its last, and whether it has come to that.
+fn doomed(world: &World, point: i64, fate: Fate) -> (Operator, Arc<AtomicBool>) {
+    let decide = faults::killed_after(point, fate);
+    let dead = Arc::new(AtomicBool::new(false));
+    let client = faults::client(world.cluster, {
+        let dead = Arc::clone(&dead);
+        Arc::new(move |method: &Method, path: &str| {
+            let fate = decide(method, path);
+            if fate != Fate::Pass {
+                dead.store(true, Ordering::SeqCst);
+            }
+            fate
+        })
+    });
+    (world.operator_with(client, Some(&world.namespace)), dead)
+}
+
+/// Gives whether the first operator came to its death: else its work has fewer writes.
+async fn auth_server_survives(point: i64, fate: Fate) -> bool {
+    let world = World::new("killed").await;
+    let (operator, dead) = doomed(&world, point, fate);
+    let storage = json!({ "postgres": { "managed": {} } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    eventually(
+        "the process came to its last write, or to the end of its work",
+        || async {
+            let ended = world
+                .condition::<McpAuthServer>("auth", "Ready")
+                .await
+                .is_some();
+            (dead.load(Ordering::SeqCst) || ended).then_some(())
+        },
+    )
+    .await;
+    let died = dead.load(Ordering::SeqCst);
+    operator.kill().await;
+    let kept: Option<Secret> = world.get("auth-keys").await;
+
+    let operator = world.operator();
+    world.pods_are_up("auth").await;
+    world.database_is_up("auth-postgres").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    if let Some(kept) = kept {
+        assert_eq!(
+            world.get::<Secret>("auth-keys").await.unwrap().data,
+            kept.data
+        );
+    }
+    operator.stop().await;
+    died
+}
+
+async fn client_survives(world: &World, authserver: &AuthServer, point: i64, fate: Fate) -> bool {
+    // The new process looks over the McpAuthServer's children too; its writes count.
+    let (operator, dead) = doomed(world, point, fate);
+    let name = format!("robot-{point}-{}", fate == Fate::Lost);
+    world
+        .create::<McpOAuthClient>(&name, &specs::client())
+        .await;
+    eventually(
+        "the process came to its last write, or to the end of its work",
+        || async {
+            let ended = world
+                .condition::<McpOAuthClient>(&name, "Ready")
+                .await
+                .is_some();
+            (dead.load(Ordering::SeqCst) || ended).then_some(())
+        },
+    )
+    .await;
+    let died = dead.load(Ordering::SeqCst);
+    operator.kill().await;
+    let secret = format!("{name}-oauth-client");
+    let kept: Option<Secret> = world.get(&secret).await;
+
+    let operator = world.operator();
+    world.is_ready::<McpOAuthClient>(&name).await;
+    let path = format!("clients/{}_{name}", world.namespace);
+    assert!(authserver.get(world, "auth", &path).await.is_some());
+    if let Some(kept) = kept {
+        assert_eq!(world.get::<Secret>(&secret).await.unwrap().data, kept.data);
+    }
+    world.delete::<McpOAuthClient>(&name).await;
+    world.disappears::<McpOAuthClient>(&name).await;
+    operator.stop().await;
+    died
 }
 
 #[tokio::test]
