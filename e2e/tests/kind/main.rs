@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
         )
         .await;
     suite
-        .scenario("the operator takes less than 40 MB", operator::memory())
+        .scenario("the operator allocates less than 40 MB", operator::memory())
         .await;
     suite
         .scenario("deletion leaves nothing behind", remove::notes())
