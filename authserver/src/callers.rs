@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::client_auth::credentials::parse_basic;
 use crate::config::Internal;
 use crate::error::OAuthError;
+use crate::params::form_decode;
 
 /// How long an answer of the Kubernetes API is believed.
 const REVIEW_LIFETIME: Duration = Duration::from_secs(60);
@@ -72,7 +73,7 @@ impl Callers {
             return Err(refused());
         };
         if let Some((id, secret)) = parse_basic(value) {
-            return self.credential(&id, &secret).ok_or_else(refused);
+            return self.basic(&id, &secret).ok_or_else(refused);
         }
         match (value.split_once(' '), &self.reviews) {
             (Some((scheme, token)), Some(reviews)) if scheme.eq_ignore_ascii_case("bearer") => {
@@ -85,6 +86,17 @@ impl Callers {
     /// Whether a principal may administer.
     pub fn is_admin(&self, principal: &str) -> bool {
         self.admins.iter().any(|admin| admin == principal)
+    }
+
+    /// The two as they are (RFC 7617), or form-encoded as OAuth clients send them (OAuth 2.1, section
+    /// 2.4.1).
+    fn basic(&self, id: &str, secret: &str) -> Option<String> {
+        let decoded = || {
+            let id = form_decode(id.as_bytes()).ok()?;
+            let secret = form_decode(secret.as_bytes()).ok()?;
+            self.credential(&id, &secret)
+        };
+        self.credential(id, secret).or_else(decoded)
     }
 
     fn credential(&self, id: &str, secret: &str) -> Option<String> {
@@ -170,6 +182,21 @@ fn reviewed(review: TokenReview, audience: &str) -> Option<String> {
 mod tests {
     use super::*;
     use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+
+    #[test]
+    fn a_basic_secret_is_taken_as_it_is_and_form_encoded() {
+        let callers = Callers {
+            credentials: HashMap::from([("a:b".into(), sha256("s+/="))]),
+            admins: Vec::new(),
+            reviews: None,
+        };
+        let known = Some("credential:a:b".to_owned());
+        assert_eq!(callers.basic("a:b", "s+/="), known);
+        assert_eq!(callers.basic("a%3Ab", "s%2B%2F%3D"), known);
+        for (id, secret) in [("a:b", "s /="), ("a:b", "s%252B%252F%253D"), ("a", "s+/=")] {
+            assert_eq!(callers.basic(id, secret), None, "{id} {secret}");
+        }
+    }
 
     fn review(authenticated: bool, audience: &str) -> TokenReview {
         TokenReview {

@@ -42,7 +42,7 @@ pub enum PrivateSchemes<'a> {
 /// Why a redirect URI cannot be registered. The texts name the URI, made printable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectUriError {
-    /// Not a URI, or with characters that parsers disagree about.
+    /// Not a URI, or written in a way that parsers disagree about.
     #[error("redirect URI {0}: expected an absolute URI of printable ASCII characters")]
     Malformed(String),
     /// It has a fragment.
@@ -84,10 +84,15 @@ pub fn check(uri: &str, private: PrivateSchemes<'_>) -> Result<(), RedirectUriEr
     if authority(uri).contains('@') {
         return Err(RedirectUriError::UserInfo(shown()));
     }
+    // Browsers skip further slashes, and go where neither we nor the user would have seen it.
+    let web = matches!(url.scheme(), "http" | "https");
+    let plain = uri.starts_with("http://") || uri.starts_with("https://");
+    if web && !(plain && is_host(authority(uri))) {
+        return Err(RedirectUriError::Malformed(shown()));
+    }
     match url.scheme() {
-        "https" if uri.starts_with("https://") => Ok(()),
-        "http" if uri.starts_with("http://") && issuer::is_loopback(&url) => Ok(()),
-        "https" => Err(RedirectUriError::Malformed(shown())),
+        "https" => Ok(()),
+        "http" if issuer::is_loopback(&url) => Ok(()),
         "http" => Err(RedirectUriError::NotLoopback(shown())),
         scheme => match private {
             PrivateSchemes::Any => Ok(()),
@@ -124,6 +129,11 @@ fn without_port(uri: &str) -> Option<(&str, &str)> {
         rest = after;
     }
     (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
+}
+
+/// Whether an authority is a host, with or without a port, as the user is to see it.
+fn is_host(authority: &str) -> bool {
+    !authority.is_empty() && !authority.contains('%')
 }
 
 /// The part between `//` and the next slash, question mark or the end; empty when there is none.
@@ -235,6 +245,11 @@ mod tests {
             "https://ä.example/",
             "https://*.example/cb",
             "https:///a.example/cb/{x}",
+            "https:///a.example/cb",
+            "https:///good.example@evil.example/cb",
+            "https:////a.example/cb",
+            "https://good%2eexample/cb",
+            "http:///localhost/cb",
         ] {
             assert!(listed(uri).is_err(), "{uri:?}");
         }

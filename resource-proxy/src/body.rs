@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts as RequestParts;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
@@ -21,7 +22,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reads a body up to the limit.
 ///
 /// # Errors
-/// It is too long, too slow, compressed, or breaks off.
+/// It is too long, too slow, compressed, not in UTF-8, or breaks off.
 pub async fn read(
     settings: &Settings,
     parts: &RequestParts,
@@ -30,8 +31,7 @@ pub async fn read(
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let encoding = parts.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if !is_plain(&parts.headers) {
         return Err(Refusal::BodyEncoded);
     }
     let limit = settings.config.limits.body_bytes;
@@ -48,6 +48,27 @@ pub async fn read(
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
         Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
     }
+}
+
+/// Whether the server reads the bytes that we judge: uncompressed, and as UTF-8. Servers follow
+/// `charset`, and in UTF-7 `+ACI-` is a quote: what is a string here could be a tool call there.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let uncompressed = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let kind = kinds.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    headers.get_all(CONTENT_ENCODING).iter().all(uncompressed)
+        && kinds.next().is_none()
+        && is_utf8(&kind.to_ascii_lowercase())
+}
+
+/// Whether a media type in lower case names no character set but UTF-8. Fails closed: whoever names
+/// one does nothing else with the parameters.
+fn is_utf8(kind: &[u8]) -> bool {
+    const NAME: &[u8] = b"charset";
+    let parameters = kind.splitn(2, |byte| *byte == b';').nth(1);
+    let parameters = parameters.unwrap_or_default().trim_ascii();
+    let plain = [&b"charset=utf-8"[..], b"charset=\"utf-8\""].contains(&parameters);
+    plain || !kind.windows(NAME.len()).any(|part| part == NAME)
 }
 
 /// Judges every message of a body. One that is forbidden stops all of them.

@@ -62,6 +62,41 @@ async fn deeply_nested_or_invalid_json_is_never_forwarded() {
 }
 
 #[tokio::test]
+async fn a_body_in_another_character_set_is_refused() {
+    let world = world().await;
+    // Read as UTF-7, this calls `create_note`.
+    let body = r#"{"method":"ping","x":"+ACI-,+ACI-method+ACI-:+ACI-tools/call+ACI-,+ACI-params+ACI-:{+ACI-name+ACI-:+ACI-create+AF8-note+ACI-},+ACI-y+ACI-:+ACI-"}"#;
+    let send = async |kinds: &[&str]| {
+        let mut request = world.request(Method::POST, Some("good"));
+        request.headers_mut().unwrap().remove("content-type");
+        for kind in kinds {
+            request = request.header("content-type", *kind);
+        }
+        world.send(request, body).await.status
+    };
+    for kinds in [
+        &["application/json; charset=utf-7"][..],
+        &["application/json;x=y ;\tCharset=\"UTF-7\""],
+        &["application/json; charset=utf-8; charset=utf-7"],
+        &["application/json; x=\"; charset=utf-8\"; charset=utf-7"],
+        &["application/json; charset*=utf-7"],
+        &["application/json", "application/json; charset=utf-7"],
+    ] {
+        let status = send(kinds).await;
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kinds:?}");
+    }
+    assert!(world.mcp.received().is_empty());
+    for kinds in [
+        &[][..],
+        &["application/json"],
+        &["application/json; charset=utf-8"],
+        &["application/json;charset=\"UTF-8\""],
+    ] {
+        assert_eq!(send(kinds).await, StatusCode::OK, "{kinds:?}");
+    }
+}
+
+#[tokio::test]
 async fn duplicate_json_keys_are_refused() {
     let world = world().await;
     for body in [
