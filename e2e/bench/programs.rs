@@ -59,15 +59,37 @@ impl Program {
 
     /// Resident memory, its children's included, in MB.
     pub fn resident_megabytes(&self) -> Result<f64> {
+        let mut bytes = 0.0;
+        for id in self.family()? {
+            bytes += resident(id)?;
+        }
+        Ok(bytes / 1e6)
+    }
+
+    /// The process and its children.
+    fn family(&self) -> Result<Vec<u32>> {
         let id = self.child.id().context("the process has ended")?;
-        let mut bytes = resident(id)?;
+        let mut family = vec![id];
         for task in fs::read_dir(format!("/proc/{id}/task"))? {
             let children = fs::read_to_string(task?.path().join("children"))?;
             for child in children.split_whitespace() {
-                bytes += resident(child.parse()?)?;
+                family.push(child.parse()?);
             }
         }
-        Ok(bytes / 1e6)
+        Ok(family)
+    }
+}
+
+impl Drop for Program {
+    /// The process itself is killed with its handle; its children would go on (nginx's workers do).
+    fn drop(&mut self) {
+        if let Ok(family) = self.family() {
+            let ids = family.iter().skip(1).map(u32::to_string);
+            let _ = std::process::Command::new("kill")
+                .arg("-9")
+                .args(ids)
+                .status();
+        }
     }
 }
 
