@@ -188,6 +188,42 @@ async fn a_database_that_does_not_answer_is_given_up() {
     assert!(!f.is_active(&new, NOW).await);
 }
 
+/// As when the database's machine is gone and nobody says so: TCP notices after a quarter of an hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_hang_are_replaced() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database().await;
+    let f = Fixture {
+        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
+        ..Fixture::at(&url).await
+    };
+    let tokens = f.family(NOW).await;
+    let mut other = f.session(&postgres).await;
+    hold_all_grants(&mut other).await;
+    let id = tokens.issued.grant.id;
+    let revoke = || f.store.revoke_grant(id);
+    let hang = async {
+        let hung = postgres.wait_for_blocked(&mut other, 2).await;
+        postgres.signal("-STOP", &hung);
+        hung
+    };
+    let (first, second, hung) = tokio::join!(revoke(), revoke(), hang);
+    for outcome in [first, second] {
+        let unavailable = matches!(outcome, Err(StoreError::Unavailable(_)));
+        assert!(unavailable, "{outcome:?}");
+    }
+
+    let mut answer = f.store.client("client").await;
+    for _ in 0..5 {
+        if answer.is_ok() {
+            break;
+        }
+        answer = f.store.client("client").await;
+    }
+    assert!(answer.unwrap().is_some());
+    postgres.signal("-CONT", &hung);
+}
+
 #[tokio::test]
 async fn nothing_in_the_database_is_a_token_or_a_secret() {
     let url = Postgres::shared().create_database().await;

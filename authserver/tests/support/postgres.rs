@@ -125,6 +125,29 @@ impl Postgres {
         }
     }
 
+    /// Waits until so many sessions of servers of ours wait for a lock, and gives their processes.
+    pub async fn wait_for_blocked(&self, connection: &mut PgConnection, count: usize) -> Vec<i32> {
+        loop {
+            let blocked: Vec<i32> = sqlx::query_scalar(
+                "SELECT pid FROM pg_stat_activity
+                 WHERE application_name = 'mcp-authserver' AND wait_event_type = 'Lock'",
+            )
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap();
+            if blocked.len() == count {
+                return blocked;
+            }
+        }
+    }
+
+    /// Sends a signal to processes of the server.
+    pub fn signal(&self, signal: &str, processes: &[i32]) {
+        run(Command::new("kill")
+            .arg(signal)
+            .args(processes.iter().map(i32::to_string)));
+    }
+
     /// SIGKILL to the server, as the kernel does it when memory is short.
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();

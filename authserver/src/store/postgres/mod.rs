@@ -25,6 +25,9 @@ use crate::pepper::KeyedHash;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it waits for an operation as a whole. A transaction that is given up is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a connection that comes back to the pool may take for a ping, after an operation that was
+/// given up. The pool itself would wait until TCP gives up, and meanwhile nobody has the place.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is tried before it is used: the database may have been
 /// restarted. One in steady use is not; that would double the round trips.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
@@ -52,6 +55,13 @@ impl PostgresStore {
                     if meta.idle_for > TRUSTED_IDLE_TIME {
                         connection.ping().await?;
                     }
+                    Ok(true)
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let ping = tokio::time::timeout(PING_TIMEOUT, connection.ping());
+                    ping.await.map_err(std::io::Error::from)??;
                     Ok(true)
                 })
             })
