@@ -86,9 +86,11 @@ endif
 	$(ENGINE); $(CARGO_TEST) --test kind
 
 .PHONY: bench
-bench: rust ## Ratios against floors in the same run (release builds, nginx, wrk)
+bench: rust ## Ratios against floors in the same run, and memory (release builds, nginx, pgbench, a real API server)
 	scripts/tools.sh bench
+	$(CLUSTER)/programs.sh etcd kubernetes
 	cargo build --workspace --locked --release --bins
+	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test memory -- --nocapture
 	$(CARGO_TARGET_DIR)/release/bench
 
 ##@ Cluster

@@ -46,7 +46,6 @@ fill_deny() {
 bench() {
     postgres
     command -v nginx >/dev/null || need_packages nginx-light
-    command -v wrk >/dev/null || need_packages wrk
 }
 
 compose() {
