@@ -49,7 +49,7 @@ pub struct Ticket {
 pub struct Shown {
     /// The resource's URI.
     pub resource: String,
-    /// The scopes.
+    /// The scopes, with those that they imply.
     pub scopes: Scopes,
     /// The session in which it was shown.
     pub session_id: String,
@@ -59,7 +59,7 @@ impl Shown {
     /// Whether the request still comes to the same, and the session is still that one.
     pub fn is(&self, request: &AuthorizationRequest, session_id: &str) -> bool {
         self.resource == request.resource.resource
-            && self.scopes == request.scopes
+            && self.scopes == request.effective_scopes()
             && self.session_id == session_id
     }
 }

@@ -9,7 +9,7 @@ use super::login::stale_form;
 use crate::body::Form;
 use crate::consent_ticket::{Purpose, Ticket};
 use crate::error::OAuthError;
-use crate::login::session;
+use crate::login::session::{self, Session};
 
 pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
     let Form { headers, params } = form;
@@ -20,8 +20,7 @@ pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
         app.cookies.form(&headers),
         app.clock.now(),
     );
-    let session = session::of(&app, &headers).await.ok().flatten();
-    let (Some(ticket), Some(session)) = (ticket, session) else {
+    let Some(ticket) = ticket else {
         return stale_form();
     };
     // The request is checked once more: client or resource may have changed since the page was shown.
@@ -33,12 +32,17 @@ pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
         Ok(request) => request,
         Err(error) => return pending.refuse(&app, error),
     };
-    let unchanged = ticket
-        .shown
-        .is_some_and(|shown| shown.is(request, &session.id));
-    if !unchanged {
+    let session = match session::of(&app, &headers).await {
+        Ok(session) => session,
+        Err(error) => return pending.refuse(&app, &error.into()),
+    };
+    let unchanged = |session: &Session| {
+        let shown = ticket.shown.as_ref();
+        shown.is_some_and(|shown| shown.is(request, &session.id))
+    };
+    let Some(session) = session.filter(unchanged) else {
         return stale_form();
-    }
+    };
     if params.get("decision") != Some("allow") {
         let denied = OAuthError::bad("access_denied", "the user did not consent");
         return pending.refuse(&app, &denied);

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 
-use super::authorize::{Pending, login_page};
+use super::authorize::{LoginTry, Pending, login_page};
 use super::{Peer, Shared, see_other};
 use crate::app::App;
 use crate::body::Form;
@@ -43,9 +43,15 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
             Ok(response) => response,
             Err(error) => pending.refuse(&app, &error),
         },
-        Ok(refused) => refuse(&app, &pending, &headers, &refused),
+        Ok(refused) => refuse(&app, &pending, &headers, name, &refused),
         Err(error) => pending.refuse(&app, &error),
     }
+}
+
+/// `GET` of a form's address: the browser shows it while the answer to the form is on the screen, and
+/// users go there again.
+pub(super) async fn without_form() -> Response {
+    stale_form()
 }
 
 /// The page for a form that is not this browser's, too old, or changed.
@@ -79,12 +85,7 @@ async fn attempt(
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    let verified = users.verify(name, password.to_owned()).await;
-    let accepted = verified.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })?;
-    if accepted {
+    if users.verify(name, password.to_owned()).await? {
         app.metrics.login("accepted");
         return Ok(Attempt::Accepted);
     }
@@ -103,7 +104,13 @@ fn begin_session(app: &App, name: &str, query: &str) -> Result<Response, OAuthEr
     Ok(response)
 }
 
-fn refuse(app: &App, pending: &Pending, headers: &HeaderMap, refused: &Attempt) -> Response {
+fn refuse(
+    app: &App,
+    pending: &Pending,
+    headers: &HeaderMap,
+    username: &str,
+    refused: &Attempt,
+) -> Response {
     let (status, text) = match refused {
         Attempt::TooMany(_) => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -111,7 +118,12 @@ fn refuse(app: &App, pending: &Pending, headers: &HeaderMap, refused: &Attempt) 
         ),
         _ => (StatusCode::UNAUTHORIZED, "User name or password is wrong."),
     };
-    let page = login_page(app, pending, headers, status, Some(text));
+    let last = LoginTry {
+        status,
+        username,
+        error: Some(text),
+    };
+    let page = login_page(app, pending, headers, &last);
     let mut response = page.unwrap_or_else(|error| pending.refuse(app, &error));
     if let Attempt::TooMany(wait) = refused {
         let wait = error::retry_after(*wait);

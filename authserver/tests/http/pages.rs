@@ -330,3 +330,73 @@ async fn cookies_on_https_have_the_host_prefix() {
         assert!(cookie.contains(attribute), "{cookie}");
     }
 }
+
+#[tokio::test]
+async fn who_comes_to_a_forms_address_gets_a_page() {
+    let server = TestServer::with_users().await;
+    for path in ["/login", "/consent"] {
+        let page = server.get(path).await;
+        is_stale(&page);
+        is_guarded(&page);
+    }
+}
+
+#[tokio::test]
+async fn a_users_file_that_is_away_is_not_the_users_fault() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    std::fs::remove_file(server.users_file()).unwrap();
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("temporarily_unavailable")
+    );
+}
+
+/// What is short enough before the login is short enough after it.
+#[tokio::test]
+async fn a_long_state_survives_the_login() {
+    let server = TestServer::with_users().await;
+    for (length, status) in [(2000, 200), (4000, 400)] {
+        let path = authorize_path(&[]) + "&extra=" + &"/".repeat(length);
+        let mut browser = Browser::default();
+        let page = browser.get(&server, &path).await;
+        assert_eq!(page.status, status);
+        if status == 200 {
+            let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+            let page = browser.get(&server, answer.header(header::LOCATION)).await;
+            assert_eq!(page.status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_consent_page_says_what_is_implied_and_where_the_answer_goes() {
+    let server = TestServer::with_users().await;
+    let uri = "cursor://anysphere.cursor-mcp/oauth/callback";
+    let client = json!({ "clientName": " \u{3000}", "redirectUris": [uri] });
+    server.put_client("cursor", client).await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let changes = [
+        ("client_id", "cursor"),
+        ("redirect_uri", uri),
+        ("scope", "notes:write"),
+    ];
+    let page = browser.get(&server, &authorize_path(&changes)).await;
+    for shown in [
+        ">cursor</bdi> wants access",
+        "Change notes",
+        "Read notes",
+        "cursor:",
+        "a program on this computer",
+    ] {
+        assert!(page.body.contains(shown), "{shown}: {page:?}");
+    }
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert!(
+        answer.header(header::LOCATION).starts_with(uri),
+        "{answer:?}"
+    );
+    assert!(answer.location_param("code").is_some());
+}
