@@ -2,6 +2,7 @@
 //! tests of the pages need; the crates for it bring more dependencies than this has lines.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use bytes::Bytes;
@@ -30,8 +31,8 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ];
-/// Its standard input ends with this process, however that ends; then browser and profile go. The driver
-/// leads a process group, in which the browser is.
+/// Its standard input ends with this process, however that ends; then browser and
+/// profile go. The driver leads a process group, in which the browser is.
 const GUARD: &str = r#"
 setsid chromedriver --port=0 &
 exec >/dev/null
@@ -57,6 +58,8 @@ impl Chromium {
             .args(["-c", GUARD])
             .arg(&profile)
             .stdin(Stdio::piped())
+            // Ctrl-C at a terminal ends the tests, and this by its standard input.
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
