@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::Shared;
 use super::authorize::Pending;
 use super::login::stale_form;
+use super::{Shared, see_other};
 use crate::body::Form;
 use crate::consent_ticket::{Purpose, Ticket};
 use crate::error::OAuthError;
@@ -13,16 +13,15 @@ use crate::login::session::{self, Session};
 
 pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
     let Form { headers, params } = form;
-    let ticket = Ticket::open(
-        &app.pepper,
-        Purpose::Consent,
-        params.get("ticket"),
-        app.cookies.form(&headers),
-        app.clock.now(),
-    );
-    let Some(ticket) = ticket else {
+    let ticket = Ticket::read(&app.pepper, Purpose::Consent, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
         return stale_form();
     };
+    // What the user saw no longer holds: the page comes again, as it is now.
+    let again = || see_other(&app.issuer.url(&format!("/authorize?{}", ticket.query)));
+    if !ticket.is_current(cookie, app.clock.now()) {
+        return again();
+    }
     // The request is checked once more: client or resource may have changed since the page was shown.
     let pending = match Pending::load(&app, &ticket.query).await {
         Ok(pending) => pending,
@@ -41,7 +40,7 @@ pub(super) async fn consent(State(app): State<Shared>, form: Form) -> Response {
         shown.is_some_and(|shown| shown.is(request, &session.id))
     };
     let Some(session) = session.filter(unchanged) else {
-        return stale_form();
+        return again();
     };
     if params.get("decision") != Some("allow") {
         let denied = OAuthError::bad("access_denied", "the user did not consent");

@@ -22,14 +22,8 @@ const FAILURES: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add
 
 pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> Response {
     let Form { headers, params } = form;
-    let ticket = Ticket::open(
-        &app.pepper,
-        Purpose::Login,
-        params.get("ticket"),
-        app.cookies.form(&headers),
-        app.clock.now(),
-    );
-    let Some(ticket) = ticket else {
+    let ticket = Ticket::read(&app.pepper, Purpose::Login, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
         return stale_form();
     };
     let pending = match Pending::load(&app, &ticket.query).await {
@@ -37,13 +31,16 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
         Err(page) => return page,
     };
     let name = params.get("username").unwrap_or_default();
+    if !ticket.is_current(cookie, app.clock.now()) {
+        return ask_again(&app, &pending, &headers, name, &Attempt::Stale);
+    }
     let password = params.get("password").unwrap_or_default();
     match attempt(&app, &peer, name, password).await {
         Ok(Attempt::Accepted) => match begin_session(&app, name, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse(&app, &error),
         },
-        Ok(refused) => refuse(&app, &pending, &headers, name, &refused),
+        Ok(refused) => ask_again(&app, &pending, &headers, name, &refused),
         Err(error) => pending.refuse(&app, &error),
     }
 }
@@ -54,9 +51,9 @@ pub(super) async fn without_form() -> Response {
     stale_form()
 }
 
-/// The page for a form that is not this browser's, too old, or changed.
+/// The page for what is no form of ours, or comes from a browser without our cookie.
 pub(super) fn stale_form() -> Response {
-    let message = "The page was open for too long, or does not belong to this browser. Go back to the application and connect again.";
+    let message = "It was reloaded, belongs to another browser, or this browser blocks cookies. Go back to the application and connect again.";
     pages::error(
         StatusCode::BAD_REQUEST,
         "This page is no longer valid",
@@ -66,6 +63,8 @@ pub(super) fn stale_form() -> Response {
 
 enum Attempt {
     Accepted,
+    /// The page was too old, or another tab took its cookie's place.
+    Stale,
     Wrong,
     TooMany(std::time::Duration),
 }
@@ -104,7 +103,7 @@ fn begin_session(app: &App, name: &str, query: &str) -> Result<Response, OAuthEr
     Ok(response)
 }
 
-fn refuse(
+fn ask_again(
     app: &App,
     pending: &Pending,
     headers: &HeaderMap,
@@ -115,6 +114,10 @@ fn refuse(
         Attempt::TooMany(_) => (
             StatusCode::TOO_MANY_REQUESTS,
             "Too many attempts. Wait a minute and try again.",
+        ),
+        Attempt::Stale => (
+            StatusCode::BAD_REQUEST,
+            "This page was no longer valid. Please sign in once more.",
         ),
         _ => (StatusCode::UNAUTHORIZED, "User name or password is wrong."),
     };

@@ -26,6 +26,14 @@ fn is_guarded(page: &Answer) {
     );
 }
 
+/// Nothing was decided: the page comes again, as it is now.
+fn is_asked_again(server: &TestServer, answer: &Answer) {
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let authorize = server.app.issuer.url("/authorize?");
+    let location = answer.header(header::LOCATION);
+    assert!(location.starts_with(&authorize), "{location}");
+}
+
 fn is_stale(page: &Answer) {
     assert_eq!(page.status, 400, "{page:?}");
     assert!(page.body.contains("no longer valid"), "{page:?}");
@@ -105,7 +113,8 @@ async fn consent_without_csrf_token() {
     // The ticket of the attacker's browser, with the attacker's session even, in the victim's.
     let mut attacker = Browser::of(&server, "bob").await;
     let page = attacker.get(&server, &authorize_path(&[])).await;
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
     // And without cookies.
     is_stale(
         &Browser::default()
@@ -125,7 +134,10 @@ async fn another_sessions_consent() {
         .await;
     let answer = browser.log_in(&server, &login, "bob", PASSWORD).await;
     assert_eq!(answer.status, 303);
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    assert!(page.body.contains("bob"), "{page:?}");
 }
 
 #[tokio::test]
@@ -181,7 +193,10 @@ async fn consent_to_what_has_changed_meanwhile() {
     server
         .put_client("app", json!({ "scopes": ["notes:read"] }))
         .await;
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    assert!(!page.body.contains("notes:write"), "{page:?}");
 }
 
 #[tokio::test]
@@ -190,7 +205,13 @@ async fn an_old_page() {
     let mut browser = Browser::of(&server, "alice").await;
     let page = browser.get(&server, &authorize_path(&[])).await;
     server.clock.advance(std::time::Duration::from_secs(600));
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    for decision in ["allow", "deny"] {
+        let answer = browser.decide(&server, &ticket(&page), decision).await;
+        is_asked_again(&server, &answer);
+    }
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
 }
 
 #[tokio::test]
@@ -399,4 +420,24 @@ async fn the_consent_page_says_what_is_implied_and_where_the_answer_goes() {
         "{answer:?}"
     );
     assert!(answer.location_param("code").is_some());
+}
+
+/// Clients with several servers open a tab for each at once: the cookie of the second replaces that of
+/// the first.
+#[tokio::test]
+async fn tabs_opened_at_once_both_get_there() {
+    let server = TestServer::with_users().await;
+    let (mut browser, mut second) = (Browser::default(), Browser::default());
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    second.get(&server, &authorize_path(&[])).await;
+    browser.plant("form", second.cookie("form"));
+    let again = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(again.status, 400);
+    is_guarded(&again);
+    for shown in ["once more", r#"value="alice""#] {
+        assert!(again.body.contains(shown), "{again:?}");
+    }
+    assert!(browser.cookie("session").is_empty());
+    let answer = browser.log_in(&server, &again, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
 }
