@@ -85,10 +85,10 @@ pub struct ConsentPage<'a> {
 /// A scope as the user reads it.
 #[derive(Debug)]
 pub struct ScopeLine {
-    /// The name.
-    pub name: String,
-    /// The description; the name again when there is none.
+    /// The description; the name when there is none.
     pub description: String,
+    /// The name beside a description.
+    pub name: Option<String>,
 }
 
 /// Renders a page with the headers that all pages have.

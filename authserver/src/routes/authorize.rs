@@ -219,19 +219,26 @@ fn scope_lines(scopes: &Scopes, resource: &Resource) -> Vec<ScopeLine> {
         "offline_access" => "Stay connected while you are away",
         name => {
             let mut known = resource.scopes.iter();
-            known
-                .find(|scope| scope.name == name && !scope.description.is_empty())
-                .map_or("", |scope| scope.description.as_str())
+            let known = known.find(|scope| scope.name == name);
+            known.map_or("", |scope| scope.description.as_str())
         }
     };
-    let line = |name: &str| ScopeLine {
-        name: name.to_owned(),
-        description: match describe(name) {
-            "" => name.to_owned(),
-            text => text.to_owned(),
+    let line = |name: &str| match describe(name) {
+        "" => ScopeLine {
+            description: name.to_owned(),
+            name: None,
+        },
+        text => ScopeLine {
+            description: text.to_owned(),
+            name: Some(name.to_owned()),
         },
     };
-    scopes.iter().map(line).collect()
+    // Where there are no scopes, every token is good for everything.
+    let whole = resource.scopes.is_empty().then(|| ScopeLine {
+        description: "Use everything that it offers".to_owned(),
+        name: None,
+    });
+    whole.into_iter().chain(scopes.iter().map(line)).collect()
 }
 
 /// Renders a form bound to the browser's form cookie, which is set when there is none.

@@ -441,3 +441,21 @@ async fn tabs_opened_at_once_both_get_there() {
     let answer = browser.log_in(&server, &again, "alice", PASSWORD).await;
     assert_eq!(answer.status, 303, "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
+    let server = TestServer::with_users().await;
+    let uri = "https://plain.example/mcp";
+    let resource = json!({ "resource": uri, "name": "plain" });
+    let path = "/admin/v1/resources/plain";
+    let answer = server.admin(http::Method::PUT, path, &resource).await;
+    answer.ok();
+    let mut browser = Browser::of(&server, "alice").await;
+    for scope in ["", "openid"] {
+        let changes = [("resource", uri), ("scope", scope)];
+        let page = browser.get(&server, &authorize_path(&changes)).await;
+        assert!(page.body.contains("Use everything"), "{page:?}");
+    }
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(!page.body.contains("Use everything"), "{page:?}");
+}
