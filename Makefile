@@ -59,8 +59,8 @@ fmt: rust ## Format the code
 lint: shell fmt-check clippy deny ## Format, clippy, shellcheck, licences and sources of dependencies
 
 .PHONY: unit test-postgres
-unit: rust ## Unit tests, and the integration tests of the servers (both stores; starts its own Postgres)
-	scripts/tools.sh postgres
+unit: rust ## Unit tests, and the integration tests of the servers (both stores, pages in Chromium; starts its own Postgres)
+	scripts/tools.sh postgres browser
 	$(call tests,mcp-authserver|mcp-resource-proxy|notes-mcp-server|mcpauth-api); $(CARGO_TEST) --lib --bins $$names
 test-postgres: unit
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh postgres|python|deny|bench|shellcheck|compose...: what the targets need besides Rust, installed.
+# tools.sh postgres|browser|python|deny|bench|shellcheck|compose...: what the targets need besides Rust, installed.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
 deny_version=0.20.2
@@ -12,6 +12,11 @@ need_rust() {
 postgres() {
     [ -n "${POSTGRES_BIN:-}" ] && [ -x "$POSTGRES_BIN/initdb" ] && return
     need_packages postgresql postgresql-contrib
+}
+
+browser() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    need_packages chromium chromium-driver
 }
 
 # The official MCP Python SDK. The environment works under its final name: Python finds it by its place.
@@ -58,7 +63,7 @@ compose() {
 for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
-    postgres | python | deny | bench | compose) "$tool" ;;
+    postgres | browser | python | deny | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

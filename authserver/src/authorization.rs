@@ -34,14 +34,18 @@ pub enum LocalFault {
     NoClient,
     /// Nobody registered it, or it has been removed.
     #[error(
-        "The application is not registered here, or not any more. Let it forget this connection, and connect again."
+        "The application is not registered here, or not any more. Remove the connection in the application, and connect again."
     )]
     UnknownClient,
     /// Not one of the registered ones.
-    #[error("The redirect_uri is not one that the application registered.")]
+    #[error(
+        "The application wants its answer sent to an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
+    )]
     RedirectUri,
     /// Left out though there are several.
-    #[error("The redirect_uri is missing, and the application registered several.")]
+    #[error(
+        "The application does not say where its answer goes (redirect_uri), and has registered several addresses."
+    )]
     NoRedirectUri,
 }
 
@@ -86,6 +90,13 @@ pub struct AuthorizationRequest {
     pub prompt: Prompt,
 }
 
+impl AuthorizationRequest {
+    /// The scopes with all that they imply: what the user consents to.
+    pub fn effective_scopes(&self) -> Scopes {
+        self.resource.with_implied(&self.scopes)
+    }
+}
+
 /// `prompt` of OpenID Connect Core, section 3.1.2.1. Consent is asked for in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompt {
@@ -102,10 +113,12 @@ pub enum Prompt {
 /// # Errors
 /// When it is too long, not UTF-8, or names a parameter twice.
 pub fn parse(query: &str) -> Result<Params, LocalFault> {
-    if query.len() > MAX_QUERY {
+    let params = Params::parse(query.as_bytes())?;
+    // The length in our spelling: in that it comes again after the login.
+    if params.to_query().len() > MAX_QUERY {
         return Err(LocalFault::TooLong);
     }
-    Ok(Params::parse(query.as_bytes())?)
+    Ok(params)
 }
 
 /// Where answers to this request may go.

@@ -49,7 +49,7 @@ pub struct Ticket {
 pub struct Shown {
     /// The resource's URI.
     pub resource: String,
-    /// The scopes.
+    /// The scopes, with those that they imply.
     pub scopes: Scopes,
     /// The session in which it was shown.
     pub session_id: String,
@@ -59,7 +59,7 @@ impl Shown {
     /// Whether the request still comes to the same, and the session is still that one.
     pub fn is(&self, request: &AuthorizationRequest, session_id: &str) -> bool {
         self.resource == request.resource.resource
-            && self.scopes == request.scopes
+            && self.scopes == request.effective_scopes()
             && self.session_id == session_id
     }
 }
@@ -80,19 +80,18 @@ impl Ticket {
         signed::sign(pepper, purpose.name(), self)
     }
 
-    /// Reads the form's field: ours, unchanged, for this form, of this browser, and not too old.
-    pub fn open(
-        pepper: &Pepper,
-        purpose: Purpose,
-        field: Option<&str>,
-        form_cookie: Option<&str>,
-        now: UnixTime,
-    ) -> Option<Self> {
-        let ticket: Self = signed::open(pepper, purpose.name(), field?)?;
-        let browser = fingerprint(form_cookie?);
-        constant_time::verify_slices_are_equal(browser.as_bytes(), ticket.browser.as_bytes())
-            .ok()?;
-        (now.as_seconds() < ticket.expires_at).then_some(ticket)
+    /// Reads the form's field: ours, unchanged, for this form. Nothing may be done on its word before
+    /// [`Ticket::is_current`].
+    pub fn read(pepper: &Pepper, purpose: Purpose, field: Option<&str>) -> Option<Self> {
+        signed::open(pepper, purpose.name(), field?)
+    }
+
+    /// Whether it went to the browser with this form cookie, and is not too old.
+    pub fn is_current(&self, form_cookie: &str, now: UnixTime) -> bool {
+        let browser = fingerprint(form_cookie);
+        let same =
+            constant_time::verify_slices_are_equal(browser.as_bytes(), self.browser.as_bytes());
+        same.is_ok() && now.as_seconds() < self.expires_at
     }
 }
 

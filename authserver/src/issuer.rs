@@ -78,6 +78,11 @@ impl Issuer {
         &self.text
     }
 
+    /// Host, port and path: what users know it by.
+    pub fn without_scheme(&self) -> &str {
+        self.text.split_once("://").map_or("", |(_, rest)| rest)
+    }
+
     /// The URL of one of our paths, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.text)

@@ -9,6 +9,8 @@ use argon2::{Algorithm, Argon2};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use crate::error::OAuthError;
+
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
 /// Longer passwords are refused unhashed.
@@ -26,6 +28,13 @@ pub enum UsersError {
     /// The server is going down.
     #[error("password hashing was interrupted")]
     Interrupted,
+}
+
+impl From<UsersError> for OAuthError {
+    fn from(error: UsersError) -> Self {
+        tracing::error!(%error, "users cannot be looked up");
+        Self::unavailable("users cannot be looked up")
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -21,6 +21,9 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// How many characters of a text from outside are shown.
+const MAX_SHOWN: usize = 200;
+
 /// A fault that only the user is told.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
@@ -35,12 +38,16 @@ pub struct ErrorPage<'a> {
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub struct LoginPage<'a> {
+    /// Where the user has the account: this server, as its address is read aloud.
+    pub server: &'a str,
     /// Who asks for access.
     pub client_name: &'a str,
     /// Where the form goes.
     pub action: &'a str,
     /// The signed authorization request.
     pub ticket: &'a str,
+    /// The user name of the last try.
+    pub username: &'a str,
     /// What was wrong with the last try.
     pub error: Option<&'a str>,
 }
@@ -57,8 +64,8 @@ pub struct ConsentPage<'a> {
     pub self_registered: bool,
     /// Where the answer goes.
     pub destination: &'a str,
-    /// Whether that is this machine, where any program can listen.
-    pub loopback: bool,
+    /// Whether that is a program on the user's machine, of which there are many.
+    pub on_this_computer: bool,
     /// The name of the resource.
     pub resource_name: &'a str,
     /// Its URI.
@@ -67,6 +74,8 @@ pub struct ConsentPage<'a> {
     pub scopes: &'a [ScopeLine],
     /// Who is logged in.
     pub subject: &'a str,
+    /// Where somebody else logs in for this request.
+    pub switch_user: &'a str,
     /// Where the form goes.
     pub action: &'a str,
     /// The signed authorization request.
@@ -76,10 +85,10 @@ pub struct ConsentPage<'a> {
 /// A scope as the user reads it.
 #[derive(Debug)]
 pub struct ScopeLine {
-    /// The name.
-    pub name: String,
-    /// The description; the name again when there is none.
+    /// The description; the name when there is none.
     pub description: String,
+    /// The name beside a description.
+    pub name: Option<String>,
 }
 
 /// Renders a page with the headers that all pages have.
@@ -126,17 +135,24 @@ mod filters {
     }
 }
 
-/// Replaces control and invisible formatting characters by U+FFFD; cuts what is too long for a page.
+/// Replaces control characters and those that are not seen by U+FFFD; cuts what is too long for a page.
 pub fn visible(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            // Letters without a shape.
+            || matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
     };
-    let shown = text.chars().take(200);
-    shown
+    let mut chars = text.chars();
+    let shown = chars.by_ref().take(MAX_SHOWN);
+    let mut shown: String = shown
         .map(|c| if hidden(c) { '\u{fffd}' } else { c })
-        .collect()
+        .collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -150,11 +166,15 @@ mod tests {
             "a\u{fffd}b\u{fffd}\u{fffd}c"
         );
         assert_eq!(visible("Crème brûlée 日本"), "Crème brûlée 日本");
-        assert_eq!(visible(&"x".repeat(1000)).len(), 200);
+        assert_eq!(visible("\u{3164}\u{2800}"), "\u{fffd}\u{fffd}");
+        assert_eq!(visible(&"x".repeat(200)), "x".repeat(200));
+        assert_eq!(visible(&"x".repeat(201)), "x".repeat(200) + "…");
         let page = LoginPage {
+            server: "auth.example",
             client_name: "<script>\u{202e}",
             action: "/login",
             ticket: "t",
+            username: "",
             error: None,
         };
         let html = page.render().unwrap();

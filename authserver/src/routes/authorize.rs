@@ -19,6 +19,8 @@ use crate::pages::{self, ConsentPage, LoginPage, ScopeLine};
 use crate::params::Params;
 use crate::random;
 use crate::redirect_uri;
+use crate::resource::Resource;
+use crate::scope::Scopes;
 use crate::store::StoreError;
 use crate::token::TokenKind;
 
@@ -79,7 +81,7 @@ impl Pending {
 
     /// The client's name; its id when it has none.
     pub(super) fn client_name(&self) -> &str {
-        match self.client.metadata.client_name.as_str() {
+        match self.client.metadata.client_name.trim() {
             "" => &self.client.client_id,
             name => name,
         }
@@ -128,10 +130,7 @@ async fn decide(
     if let Login::AutoApprove { subject } = &app.login {
         return pending.approve(app, request, subject).await;
     }
-    let session = session::of(app, headers).await.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })?;
+    let session = session::of(app, headers).await?;
     match (session, request.prompt) {
         (None, Prompt::None) => Err(OAuthError::bad("login_required", "nobody is logged in")),
         (Some(_), Prompt::None) => Err(OAuthError::bad(
@@ -139,10 +138,18 @@ async fn decide(
             "the user has to consent",
         )),
         (None, _) | (Some(_), Prompt::Login) => {
-            login_page(app, pending, headers, StatusCode::OK, None)
+            login_page(app, pending, headers, &LoginTry::default())
         }
         (Some(session), Prompt::Default) => consent_page(app, pending, request, &session, headers),
     }
+}
+
+/// What came of the last try to log in.
+#[derive(Default)]
+pub(super) struct LoginTry<'a> {
+    pub(super) status: StatusCode,
+    pub(super) username: &'a str,
+    pub(super) error: Option<&'a str>,
 }
 
 /// The login form, which returns to this request.
@@ -150,20 +157,21 @@ pub(super) fn login_page(
     app: &App,
     pending: &Pending,
     headers: &HeaderMap,
-    status: StatusCode,
-    error: Option<&str>,
+    last: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
     // After the login the request comes again, and would ask for another.
     let query = pending.params.clone().without("prompt").to_query();
     with_form_cookie(app, headers, |cookie| {
         let ticket = Ticket::new(query, None, cookie, app.clock.now());
         let page = LoginPage {
+            server: app.issuer.without_scheme(),
             client_name: pending.client_name(),
             action: &app.issuer.url("/login"),
             ticket: &ticket.to_field(&app.pepper, Purpose::Login),
-            error,
+            username: last.username,
+            error: last.error,
         };
-        pages::render(status, &page)
+        pages::render(last.status, &page)
     })
 }
 
@@ -174,12 +182,16 @@ fn consent_page(
     session: &session::Session,
     headers: &HeaderMap,
 ) -> Result<Response, OAuthError> {
+    let scopes = request.effective_scopes();
+    let lines = scope_lines(&scopes, &request.resource);
     let shown = Shown {
         resource: request.resource.resource.clone(),
-        scopes: request.scopes.clone(),
+        scopes,
         session_id: session.id.clone(),
     };
     let query = pending.params.to_query();
+    let without_prompt = pending.params.clone().without("prompt").to_query();
+    let switch_user = format!("/authorize?{without_prompt}&prompt=login");
     let redirect_uri = &pending.target.redirect_uri;
     with_form_cookie(app, headers, |cookie| {
         let ticket = Ticket::new(query, Some(shown), cookie, app.clock.now());
@@ -188,11 +200,12 @@ fn consent_page(
             client_id: &pending.client.client_id,
             self_registered: pending.client.origin == ClientOrigin::Dynamic,
             destination: &redirect_uri::destination(redirect_uri),
-            loopback: redirect_uri.starts_with("http://"),
+            on_this_computer: !redirect_uri.starts_with("https://"),
             resource_name: &request.resource.name,
             resource: &request.resource.resource,
-            scopes: &scope_lines(request),
+            scopes: &lines,
             subject: &session.subject,
+            switch_user: &app.issuer.url(&switch_user),
             action: &app.issuer.url("/consent"),
             ticket: &ticket.to_field(&app.pepper, Purpose::Consent),
         };
@@ -200,25 +213,32 @@ fn consent_page(
     })
 }
 
-fn scope_lines(request: &AuthorizationRequest) -> Vec<ScopeLine> {
+fn scope_lines(scopes: &Scopes, resource: &Resource) -> Vec<ScopeLine> {
     let describe = |name: &str| match name {
         "openid" => "Know who you are",
         "offline_access" => "Stay connected while you are away",
         name => {
-            let mut known = request.resource.scopes.iter();
-            known
-                .find(|scope| scope.name == name && !scope.description.is_empty())
-                .map_or("", |scope| scope.description.as_str())
+            let mut known = resource.scopes.iter();
+            let known = known.find(|scope| scope.name == name);
+            known.map_or("", |scope| scope.description.as_str())
         }
     };
-    let line = |name: &str| ScopeLine {
-        name: name.to_owned(),
-        description: match describe(name) {
-            "" => name.to_owned(),
-            text => text.to_owned(),
+    let line = |name: &str| match describe(name) {
+        "" => ScopeLine {
+            description: name.to_owned(),
+            name: None,
+        },
+        text => ScopeLine {
+            description: text.to_owned(),
+            name: Some(name.to_owned()),
         },
     };
-    request.scopes.iter().map(line).collect()
+    // Where there are no scopes, every token is good for everything.
+    let whole = resource.scopes.is_empty().then(|| ScopeLine {
+        description: "Use everything that it offers".to_owned(),
+        name: None,
+    });
+    whole.into_iter().chain(scopes.iter().map(line)).collect()
 }
 
 /// Renders a form bound to the browser's form cookie, which is set when there is none.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 
-use super::authorize::{Pending, login_page};
+use super::authorize::{LoginTry, Pending, login_page};
 use super::{Peer, Shared, see_other};
 use crate::app::App;
 use crate::body::Form;
@@ -22,14 +22,8 @@ const FAILURES: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add
 
 pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> Response {
     let Form { headers, params } = form;
-    let ticket = Ticket::open(
-        &app.pepper,
-        Purpose::Login,
-        params.get("ticket"),
-        app.cookies.form(&headers),
-        app.clock.now(),
-    );
-    let Some(ticket) = ticket else {
+    let ticket = Ticket::read(&app.pepper, Purpose::Login, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
         return stale_form();
     };
     let pending = match Pending::load(&app, &ticket.query).await {
@@ -37,20 +31,29 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
         Err(page) => return page,
     };
     let name = params.get("username").unwrap_or_default();
+    if !ticket.is_current(cookie, app.clock.now()) {
+        return ask_again(&app, &pending, &headers, name, &Attempt::Stale);
+    }
     let password = params.get("password").unwrap_or_default();
     match attempt(&app, &peer, name, password).await {
         Ok(Attempt::Accepted) => match begin_session(&app, name, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse(&app, &error),
         },
-        Ok(refused) => refuse(&app, &pending, &headers, &refused),
+        Ok(refused) => ask_again(&app, &pending, &headers, name, &refused),
         Err(error) => pending.refuse(&app, &error),
     }
 }
 
-/// The page for a form that is not this browser's, too old, or changed.
+/// `GET` of a form's address: the browser shows it while the answer to the form is on the screen, and
+/// users go there again.
+pub(super) async fn without_form() -> Response {
+    stale_form()
+}
+
+/// The page for what is no form of ours, or comes from a browser without our cookie.
 pub(super) fn stale_form() -> Response {
-    let message = "The page was open for too long, or does not belong to this browser. Go back to the application and connect again.";
+    let message = "It was reloaded, belongs to another browser, or this browser blocks cookies. Go back to the application and connect again.";
     pages::error(
         StatusCode::BAD_REQUEST,
         "This page is no longer valid",
@@ -60,6 +63,8 @@ pub(super) fn stale_form() -> Response {
 
 enum Attempt {
     Accepted,
+    /// The page was too old, or another tab took its cookie's place.
+    Stale,
     Wrong,
     TooMany(std::time::Duration),
 }
@@ -79,12 +84,7 @@ async fn attempt(
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    let verified = users.verify(name, password.to_owned()).await;
-    let accepted = verified.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })?;
-    if accepted {
+    if users.verify(name, password.to_owned()).await? {
         app.metrics.login("accepted");
         return Ok(Attempt::Accepted);
     }
@@ -103,15 +103,30 @@ fn begin_session(app: &App, name: &str, query: &str) -> Result<Response, OAuthEr
     Ok(response)
 }
 
-fn refuse(app: &App, pending: &Pending, headers: &HeaderMap, refused: &Attempt) -> Response {
+fn ask_again(
+    app: &App,
+    pending: &Pending,
+    headers: &HeaderMap,
+    username: &str,
+    refused: &Attempt,
+) -> Response {
     let (status, text) = match refused {
         Attempt::TooMany(_) => (
             StatusCode::TOO_MANY_REQUESTS,
             "Too many attempts. Wait a minute and try again.",
         ),
+        Attempt::Stale => (
+            StatusCode::BAD_REQUEST,
+            "This page was no longer valid. Please sign in once more.",
+        ),
         _ => (StatusCode::UNAUTHORIZED, "User name or password is wrong."),
     };
-    let page = login_page(app, pending, headers, status, Some(text));
+    let last = LoginTry {
+        status,
+        username,
+        error: Some(text),
+    };
+    let page = login_page(app, pending, headers, &last);
     let mut response = page.unwrap_or_else(|error| pending.refuse(app, &error));
     if let Attempt::TooMany(wait) = refused {
         let wait = error::retry_after(*wait);

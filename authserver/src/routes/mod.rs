@@ -59,8 +59,8 @@ pub fn public(app: Shared) -> Router {
     }
     let pages = Router::new()
         .route("/authorize", get(authorize::authorize))
-        .route("/login", post(login::login))
-        .route("/consent", post(consent::consent));
+        .route("/login", get(login::without_form).post(login::login))
+        .route("/consent", get(login::without_form).post(consent::consent));
     let endpoints = with_cors(cors).merge(pages);
     let path = app.issuer.path().to_owned();
     let routes = if path.is_empty() {

@@ -12,7 +12,11 @@ mod authorize;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod chromium;
+#[cfg(test)]
 mod discovery;
+#[cfg(test)]
+mod in_chromium;
 #[cfg(test)]
 mod introspect;
 #[cfg(test)]

@@ -26,6 +26,14 @@ fn is_guarded(page: &Answer) {
     );
 }
 
+/// Nothing was decided: the page comes again, as it is now.
+fn is_asked_again(server: &TestServer, answer: &Answer) {
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let authorize = server.app.issuer.url("/authorize?");
+    let location = answer.header(header::LOCATION);
+    assert!(location.starts_with(&authorize), "{location}");
+}
+
 fn is_stale(page: &Answer) {
     assert_eq!(page.status, 400, "{page:?}");
     assert!(page.body.contains("no longer valid"), "{page:?}");
@@ -105,7 +113,8 @@ async fn consent_without_csrf_token() {
     // The ticket of the attacker's browser, with the attacker's session even, in the victim's.
     let mut attacker = Browser::of(&server, "bob").await;
     let page = attacker.get(&server, &authorize_path(&[])).await;
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
     // And without cookies.
     is_stale(
         &Browser::default()
@@ -125,7 +134,10 @@ async fn another_sessions_consent() {
         .await;
     let answer = browser.log_in(&server, &login, "bob", PASSWORD).await;
     assert_eq!(answer.status, 303);
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    assert!(page.body.contains("bob"), "{page:?}");
 }
 
 #[tokio::test]
@@ -181,7 +193,10 @@ async fn consent_to_what_has_changed_meanwhile() {
     server
         .put_client("app", json!({ "scopes": ["notes:read"] }))
         .await;
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    is_asked_again(&server, &answer);
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    assert!(!page.body.contains("notes:write"), "{page:?}");
 }
 
 #[tokio::test]
@@ -190,7 +205,13 @@ async fn an_old_page() {
     let mut browser = Browser::of(&server, "alice").await;
     let page = browser.get(&server, &authorize_path(&[])).await;
     server.clock.advance(std::time::Duration::from_secs(600));
-    is_stale(&browser.decide(&server, &ticket(&page), "allow").await);
+    for decision in ["allow", "deny"] {
+        let answer = browser.decide(&server, &ticket(&page), decision).await;
+        is_asked_again(&server, &answer);
+    }
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
 }
 
 #[tokio::test]
@@ -329,4 +350,112 @@ async fn cookies_on_https_have_the_host_prefix() {
     for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_to_a_forms_address_gets_a_page() {
+    let server = TestServer::with_users().await;
+    for path in ["/login", "/consent"] {
+        let page = server.get(path).await;
+        is_stale(&page);
+        is_guarded(&page);
+    }
+}
+
+#[tokio::test]
+async fn a_users_file_that_is_away_is_not_the_users_fault() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    std::fs::remove_file(server.users_file()).unwrap();
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("temporarily_unavailable")
+    );
+}
+
+/// What is short enough before the login is short enough after it.
+#[tokio::test]
+async fn a_long_state_survives_the_login() {
+    let server = TestServer::with_users().await;
+    for (length, status) in [(2000, 200), (4000, 400)] {
+        let path = authorize_path(&[]) + "&extra=" + &"/".repeat(length);
+        let mut browser = Browser::default();
+        let page = browser.get(&server, &path).await;
+        assert_eq!(page.status, status);
+        if status == 200 {
+            let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+            let page = browser.get(&server, answer.header(header::LOCATION)).await;
+            assert_eq!(page.status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_consent_page_says_what_is_implied_and_where_the_answer_goes() {
+    let server = TestServer::with_users().await;
+    let uri = "cursor://anysphere.cursor-mcp/oauth/callback";
+    let client = json!({ "clientName": " \u{3000}", "redirectUris": [uri] });
+    server.put_client("cursor", client).await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let changes = [
+        ("client_id", "cursor"),
+        ("redirect_uri", uri),
+        ("scope", "notes:write"),
+    ];
+    let page = browser.get(&server, &authorize_path(&changes)).await;
+    for shown in [
+        ">cursor</bdi> wants access",
+        "Change notes",
+        "Read notes",
+        "cursor:",
+        "a program on this computer",
+    ] {
+        assert!(page.body.contains(shown), "{shown}: {page:?}");
+    }
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert!(
+        answer.header(header::LOCATION).starts_with(uri),
+        "{answer:?}"
+    );
+    assert!(answer.location_param("code").is_some());
+}
+
+/// Clients with several servers open a tab for each at once: the cookie of the second replaces that of
+/// the first.
+#[tokio::test]
+async fn tabs_opened_at_once_both_get_there() {
+    let server = TestServer::with_users().await;
+    let (mut browser, mut second) = (Browser::default(), Browser::default());
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    second.get(&server, &authorize_path(&[])).await;
+    browser.plant("form", second.cookie("form"));
+    let again = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(again.status, 400);
+    is_guarded(&again);
+    for shown in ["once more", r#"value="alice""#] {
+        assert!(again.body.contains(shown), "{again:?}");
+    }
+    assert!(browser.cookie("session").is_empty());
+    let answer = browser.log_in(&server, &again, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
+    let server = TestServer::with_users().await;
+    let uri = "https://plain.example/mcp";
+    let resource = json!({ "resource": uri, "name": "plain" });
+    let path = "/admin/v1/resources/plain";
+    let answer = server.admin(http::Method::PUT, path, &resource).await;
+    answer.ok();
+    let mut browser = Browser::of(&server, "alice").await;
+    for scope in ["", "openid"] {
+        let changes = [("resource", uri), ("scope", scope)];
+        let page = browser.get(&server, &authorize_path(&changes)).await;
+        assert!(page.body.contains("Use everything"), "{page:?}");
+    }
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(!page.body.contains("Use everything"), "{page:?}");
 }

@@ -2,6 +2,7 @@
 //! only, gone when the test process is gone, however that ended.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -41,6 +42,8 @@ impl Postgres {
             .arg(bin.join("pg_ctl"))
             .arg(&dir)
             .stdin(Stdio::piped())
+            // Ctrl-C at a terminal ends the tests, and this by its standard input.
+            .process_group(0)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
