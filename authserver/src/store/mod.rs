@@ -20,7 +20,7 @@ pub use postgres::PostgresStore;
 use postgres::within;
 
 /// Why the store did not do what it was asked. No text has the connection's URL or password in it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away or overloaded. Nobody can tell whether a change was made that was under way.
     /// Answer 503, try again.
@@ -293,7 +293,8 @@ impl Store {
         }
     }
 
-    /// The access token with one of these hashes, if it is live. One lookup by primary key.
+    /// The access token with one of these hashes, if it is live. One lookup by primary key; on Postgres
+    /// calls that come together share a query.
     pub async fn introspect(
         &self,
         hashes: &[KeyedHash],

@@ -7,6 +7,7 @@ mod clients;
 mod error;
 mod grants;
 mod housekeeping;
+mod introspection;
 mod rates;
 mod resources;
 mod tokens;
@@ -36,6 +37,7 @@ const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    introspection: introspection::Introspection,
 }
 
 impl PostgresStore {
@@ -66,7 +68,10 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self {
+            introspection: introspection::Introspection::new(&pool),
+            pool,
+        })
     }
 
     /// Creates or updates the tables. Replicas that start together wait for each other (advisory lock).

@@ -1,0 +1,124 @@
+//! Introspection, many tokens at a time.
+//!
+//! A query of its own for each call costs two round trips (the pool tries a connection when it comes
+//! back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
+//! under way the next ones gather, and one query answers them all. Without company a call waits for
+//! nobody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgPool, PgRow};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::super::{ActiveToken, StoreError};
+use super::grants::{read_grant_id, read_hash, read_scopes};
+use super::{as_slices, read_time, within};
+use crate::clock::UnixTime;
+use crate::pepper::KeyedHash;
+
+/// How many queries are under way at once: a connection that broke delays only those who wait for it.
+const QUERIES: usize = 2;
+/// How many calls one query answers at most.
+const CALLS: usize = 256;
+/// How many calls wait before new ones wait for a place.
+const QUEUE: usize = 1024;
+
+/// Asks the database. Ends, when it is dropped, with what is under way.
+#[derive(Debug)]
+pub(super) struct Introspection {
+    queue: mpsc::Sender<Call>,
+}
+
+struct Call {
+    hashes: Vec<KeyedHash>,
+    answer: oneshot::Sender<Result<Option<ActiveToken>, StoreError>>,
+}
+
+impl Introspection {
+    /// Must be called within a Tokio runtime.
+    pub(super) fn new(pool: &PgPool) -> Self {
+        let (queue, calls) = mpsc::channel(QUEUE);
+        let calls = Arc::new(Mutex::new(calls));
+        for _ in 0..QUERIES {
+            tokio::spawn(answer_all(pool.clone(), Arc::clone(&calls)));
+        }
+        Self { queue }
+    }
+
+    /// The access token with one of these hashes, if it is live.
+    pub(super) async fn ask(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<ActiveToken>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let hashes = hashes.to_vec();
+        let gone = || StoreError::Unavailable("the server is stopping".into());
+        let call = Call { hashes, answer };
+        self.queue.send(call).await.map_err(|_| gone())?;
+        let token = answered.await.map_err(|_| gone())??;
+        Ok(token.filter(|token| token.expires_at > now))
+    }
+}
+
+async fn answer_all(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
+    let mut batch = Vec::with_capacity(CALLS);
+    while calls.lock().await.recv_many(&mut batch, CALLS).await > 0 {
+        // Who gave up waits no longer.
+        batch.retain(|call| !call.answer.is_closed());
+        let hashes: Vec<_> = batch
+            .iter()
+            .flat_map(|call| &call.hashes)
+            .copied()
+            .collect();
+        let rows = within(find(&pool, &hashes)).await;
+        for Call { hashes, answer } in batch.drain(..) {
+            let token = match &rows {
+                Ok(rows) => hashes
+                    .iter()
+                    .find_map(|hash| rows.get(hash))
+                    .map(read)
+                    .transpose(),
+                Err(error) => Err(error.clone()),
+            };
+            // The caller may have given up meanwhile.
+            let _ = answer.send(token);
+        }
+    }
+}
+
+async fn find(
+    pool: &PgPool,
+    hashes: &[KeyedHash],
+) -> Result<HashMap<KeyedHash, PgRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT t.hash, t.grant_id, t.scopes, t.issued_at, t.expires_at,
+                g.client_id, g.subject, g.resource, r.introspectors
+         FROM access_tokens t
+         JOIN grants g ON g.id = t.grant_id
+         JOIN resources r ON r.resource = g.resource
+         WHERE t.hash = ANY($1)",
+    )
+    .bind(as_slices(hashes))
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((read_hash(&row)?, row)))
+        .collect()
+}
+
+fn read(row: &PgRow) -> Result<ActiveToken, StoreError> {
+    Ok(ActiveToken {
+        grant_id: read_grant_id(row, "grant_id")?,
+        client_id: row.try_get("client_id")?,
+        subject: row.try_get("subject")?,
+        resource: row.try_get("resource")?,
+        scopes: read_scopes(row)?,
+        issued_at: read_time(row, "issued_at")?,
+        expires_at: read_time(row, "expires_at")?,
+        introspectors: row.try_get("introspectors")?,
+        token_id: read_hash(row)?.public_id(),
+    })
+}
