@@ -81,10 +81,11 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// The process itself is killed with its handle; its children would go on (nginx's workers do).
+    /// The process would be killed with its handle; its children would go on (nginx's workers do). It
+    /// goes first, so that it cannot start others in their place.
     fn drop(&mut self) {
         if let Ok(family) = self.family() {
-            let ids = family.iter().skip(1).map(u32::to_string);
+            let ids = family.iter().map(u32::to_string);
             let _ = std::process::Command::new("kill")
                 .arg("-9")
                 .args(ids)
