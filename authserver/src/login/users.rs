@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use argon2::password_hash::{PasswordHash, PasswordVerifier};
+use argon2::password_hash::{self, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -87,6 +87,30 @@ pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
         }
     }
     Ok(file.users)
+}
+
+/// A password cannot be hashed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// It would never be taken at login.
+    #[error("the password is empty or longer than {MAX_PASSWORD} bytes")]
+    Length,
+    /// The library refuses.
+    #[error("argon2: {0}")]
+    Library(password_hash::Error),
+}
+
+/// A `passwordHash` for a users file: argon2id (RFC 9106), 19 MiB, two passes.
+///
+/// # Errors
+/// The password is one that [`LocalUsers::verify`] refuses.
+pub fn hash_password(password: &str, salt: [u8; 16]) -> Result<String, HashError> {
+    if !(1..=MAX_PASSWORD).contains(&password.len()) {
+        return Err(HashError::Length);
+    }
+    let salt = SaltString::encode_b64(&salt).map_err(HashError::Library)?;
+    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+    Ok(hash.map_err(HashError::Library)?.to_string())
 }
 
 /// The users of a file.
@@ -178,6 +202,19 @@ fn is_password(user: &User, password: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_is_taken_by_the_users_file_and_is_of_that_password() {
+        let hash = hash_password("correct horse", [7; 16]).unwrap();
+        assert_ne!(hash, hash_password("correct horse", [8; 16]).unwrap());
+        let users = parse(&format!("users:\n- name: alice\n  passwordHash: {hash}")).unwrap();
+        assert!(is_password(&users[0], "correct horse"));
+        assert!(!is_password(&users[0], "correct horse\n"));
+        let too_long = "x".repeat(MAX_PASSWORD + 1);
+        for password in ["", &too_long] {
+            assert_eq!(hash_password(password, [7; 16]), Err(HashError::Length));
+        }
+    }
 
     #[test]
     fn a_malformed_users_file_is_refused_without_showing_hashes() {

@@ -58,6 +58,37 @@ fn configuration_ok() {
     assert_eq!(output.stdout, b"configuration ok\n");
 }
 
+fn hash_password(input: &str) -> std::process::Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mcp-authserver"))
+        .arg("hash-password")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_password_hash_is_made_for_the_users_file() {
+    let output = hash_password("correct horse\n");
+    assert!(output.status.success(), "{output:?}");
+    let hash = String::from_utf8(output.stdout).unwrap();
+    let users = format!("users:\n- name: alice\n  passwordHash: {hash}");
+    assert!(
+        mcp_authserver::login::users::parse(&users).is_ok(),
+        "{hash}"
+    );
+
+    let output = hash_password("\n");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("the password is empty"), "{stderr}");
+}
+
 #[test]
 fn configuration_errors_name_the_key() {
     refused("issuer: http://auth.example", "issuer: expected https");
