@@ -483,6 +483,31 @@ async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
 }
 
 #[tokio::test]
+async fn storage_can_change_both_ways() {
+    let world = World::new("storage").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let strategy = async |type_: &str| {
+        eventually(&format!("the strategy is {type_}"), || async {
+            let strategy = world.get::<Deployment>("auth").await?.spec?.strategy?;
+            (strategy.type_.as_deref() == Some(type_)).then_some(())
+        })
+        .await;
+    };
+    strategy("Recreate").await;
+    let postgres = json!({ "memory": null, "postgres": { "managed": {} } });
+    let memory = json!({ "memory": {}, "postgres": null });
+    for (storage, type_) in [(postgres, "RollingUpdate"), (memory, "Recreate")] {
+        let patch = json!({ "spec": { "storage": storage } });
+        world.patch::<McpAuthServer>("auth", &patch).await;
+        strategy(type_).await;
+    }
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn names_at_the_length_limit_work() {
     let world = World::new("n".repeat(60).as_str()).await;
     let operator = world.operator();
