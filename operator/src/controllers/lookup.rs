@@ -1,8 +1,7 @@
-//! Finding the McpAuthServer that an object refers to, and letting it go again.
+//! Finding the McpAuthServer that an object refers to.
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Api, ResourceExt};
@@ -11,16 +10,9 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::refs::AuthServerRef;
 
 use super::{Guarded, Work, deleted_at};
-use crate::authserver_api::{Collection, Server};
+use crate::authserver_api::Server;
 use crate::error::{Error, Problem};
 use crate::references::{Kind, Target};
-
-/// How long a deletion waits for an authorization server that does not answer.
-pub const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
-
-/// The reason of the event that tells of a registration which was left behind. No condition has it: the
-/// recorder counts events of one reason together, and this one must be seen.
-const GAVE_UP: &str = "GaveUpUnregistering";
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
@@ -72,14 +64,37 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
     )
 }
 
+/// Whether this operator serves the namespace of `server`.
+pub fn is_served(work: &Work<'_>, server: &Server) -> bool {
+    let only = work.ctx.config.watch_namespace.as_ref();
+    only.is_none_or(|only| *only == server.namespace)
+}
+
+/// Whether `text` can be the name of a McpAuthServer or a namespace. What has other characters, as `a/status`
+/// or `a?x`, would be an alias of one in the URLs that it gets into, and lead anywhere.
+fn is_label(text: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+fn can_exist(server: &Server) -> bool {
+    is_label(&server.namespace) && is_label(&server.name)
+}
+
 async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>, Error> {
-    let watched = work.ctx.config.watch_namespace.as_ref();
-    if let Some(only) = watched.filter(|only| **only != server.namespace) {
+    if !is_served(work, server) {
+        let only = work.ctx.config.watch_namespace.as_deref();
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
-            format!("this operator serves namespace {only} only, and McpAuthServer {server} is elsewhere"),
+            format!(
+                "this operator serves namespace {} only, and McpAuthServer {server} is elsewhere",
+                only.unwrap_or_default()
+            ),
         )
         .into());
+    }
+    if !can_exist(server) {
+        return Ok(None);
     }
     let api: Api<Guarded<McpAuthServer>> =
         Api::namespaced(work.ctx.client.clone(), &server.namespace);
@@ -92,6 +107,16 @@ async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>,
         )
         .into()),
     }
+}
+
+/// Whether the McpAuthServer is there to be told that something goes. Its spec need not parse for that.
+pub async fn is_there(work: &Work<'_>, server: &Server) -> Result<bool, Error> {
+    if !is_served(work, server) || !can_exist(server) {
+        return Ok(false);
+    }
+    let api: Api<McpAuthServer> = Api::namespaced(work.ctx.client.clone(), &server.namespace);
+    let found = api.get_metadata_opt(&server.name).await?;
+    Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
 /// The labels of the object's namespace, where they can matter.
@@ -107,52 +132,27 @@ async fn namespace_labels(
     Ok(namespace.map(|n| n.labels().clone()).unwrap_or_default())
 }
 
-/// Removes a registration because `object` is being deleted. It ends in any case: at once when the
-/// McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
-pub async fn unregister(
-    work: &Work<'_>,
-    object: &impl ResourceExt,
-    server: &Server,
-    collection: Collection,
-    id: &str,
-) -> Result<(), Error> {
-    match read(work, server).await {
-        Ok(Some(found)) if deleted_at(&found).is_none() => {}
-        Ok(_) | Err(Error::Problem(_)) => {
-            work.ctx.auth_servers.forget(server).await;
-            return Ok(());
-        }
-        Err(other) => return Err(other),
-    }
-    let Err(error) = work.ctx.auth_servers.delete(server, collection, id).await else {
-        return Ok(());
-    };
-    if is_over(deleted_at(object), (work.ctx.clock)()) {
-        let note = format!("gave up: {id} may still be registered. {error}");
-        work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
-        return Ok(());
-    }
-    let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
-    Err(Problem::stage(reasons::DELETING, message).into())
-}
-
-/// Whether a deletion that began at `began` has waited long enough.
-fn is_over(began: Option<Timestamp>, now: Timestamp) -> bool {
-    began.is_none_or(|began| now.duration_since(began) >= PATIENCE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn deletion_while_the_authorization_server_is_gone_still_ends() {
-        let began = Timestamp::UNIX_EPOCH;
-        assert!(!is_over(Some(began), began));
-        assert!(!is_over(
-            Some(began),
-            began + SignedDuration::from_secs(119)
-        ));
-        assert!(is_over(Some(began), began + SignedDuration::from_secs(120)));
+    fn only_what_can_be_a_name_gets_into_urls() {
+        for name in ["auth", "auth-2", "0a"] {
+            assert!(is_label(name), "{name}");
+        }
+        let aliases = [
+            "",
+            "auth/status",
+            "auth?x",
+            "auth#x",
+            "..",
+            "a b",
+            "a:1@b",
+            "10.0.0.1",
+        ];
+        for name in aliases {
+            assert!(!is_label(name), "{name}");
+        }
     }
 }

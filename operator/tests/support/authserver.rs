@@ -36,7 +36,8 @@ fn program() -> PathBuf {
 }
 
 impl AuthServer {
-    /// Starts the McpAuthServer `name` and tells the operator where it is.
+    /// Starts the McpAuthServer `name`, with a memory in place of any database, and tells the operator where
+    /// it is.
     pub async fn start(world: &World, name: &str) -> Self {
         let config: ConfigMap = world.appears(&format!("{name}-config")).await;
         let keys: Secret = world.appears(&format!("{name}-keys")).await;
@@ -51,6 +52,7 @@ impl AuthServer {
         file["listen"] =
             json!({ "public": at(public), "internal": at(internal), "health": at(health) });
         file["keysFile"] = json!(pepper);
+        file["storage"] = json!({ "memory": {} });
         let path = folder.path().join("authserver.yaml");
         std::fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
 
