@@ -1,18 +1,22 @@
 //! Finding the McpAuthServer that an object refers to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::{Api, ResourceExt};
+use kube::runtime::controller::Controller;
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::refs::AuthServerRef;
 
-use super::{Guarded, Work, deleted_at};
+use super::{Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references};
 use crate::authserver_api::Server;
+use crate::context::Context;
 use crate::error::{Error, Problem};
-use crate::references::{Kind, Target};
+use crate::references::{self, Target};
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
@@ -25,11 +29,57 @@ pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
 /// What a reference to a McpAuthServer depends on.
 pub fn targets(server: &Server, namespace: &str) -> Vec<Target> {
     let key = (server.namespace.clone(), server.name.clone());
-    let mut targets = vec![(Kind::AuthServer, key)];
+    let mut targets = vec![(references::Kind::AuthServer, key)];
     if server.namespace != namespace {
-        targets.push((Kind::Namespace, (String::new(), namespace.to_owned())));
+        targets.push((
+            references::Kind::Namespace,
+            (String::new(), namespace.to_owned()),
+        ));
     }
     targets
+}
+
+/// Watches what references to McpAuthServers depend on.
+pub fn watch_auth_servers<K: Kind>(
+    controller: Controller<Guarded<K>>,
+    ctx: &Arc<Context>,
+) -> Controller<Guarded<K>> {
+    let seen = Mutex::new(HashMap::new());
+    let context = Arc::clone(ctx);
+    let servers = ctx.watched::<Guarded<McpAuthServer>>();
+    let controller = controller.watches(servers, watcher::Config::default(), move |server| {
+        let (key, now) = (key_of(&server), concern(&server));
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.finalizers().is_empty() {
+            // It begins, or ends.
+            seen.remove(&key);
+        } else if seen.insert(key.clone(), now.clone()) == Some(now) {
+            return Vec::new();
+        }
+        referrers::<K>(&context, references::Kind::AuthServer, key)
+    });
+    if ctx.config.watch_namespace.is_some() {
+        // Nothing in another namespace can be referred to, so no namespace's labels matter.
+        return controller;
+    }
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
+}
+
+/// What of a McpAuthServer concerns those who refer to it: its spec, its end, and when it came and went, since
+/// what it lost then is put there again. There can be thousands of them, and messages change often.
+fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + use<> {
+    let conditions = server.0.as_ref().ok().and_then(|s| s.status.clone());
+    let conditions = conditions.unwrap_or_default().conditions.into_iter();
+    let meta = server.meta();
+    (
+        meta.uid.clone(),
+        meta.generation,
+        meta.deletion_timestamp.clone(),
+        conditions
+            .map(|c| (c.type_, c.status, c.last_transition_time))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The McpAuthServer, if there is one and it admits references from the object's namespace.

@@ -144,13 +144,19 @@ where
 {
     let ctx = Arc::clone(ctx);
     controller.watches(api, watcher::Config::default(), move |target| {
-        let key = (target.namespace().unwrap_or_default(), target.name_any());
-        let referrers = K::references(&ctx).referrers(&(kind, key));
-        referrers
-            .into_iter()
-            .map(|(ns, name)| ObjectRef::new(&name).within(&ns))
-            .collect::<Vec<_>>()
+        referrers::<K>(&ctx, kind, key_of(&target))
     })
+}
+
+/// The objects of kind `K` that refer to something.
+fn referrers<K: Kind>(
+    ctx: &Context,
+    kind: references::Kind,
+    key: Key,
+) -> Vec<ObjectRef<Guarded<K>>> {
+    let found = K::references(ctx).referrers(&(kind, key));
+    let refer = |(namespace, name): Key| ObjectRef::new(&name).within(&namespace);
+    found.into_iter().map(refer).collect()
 }
 
 /// Runs the controller of `K` until `stop`; what is being worked on then is finished.

@@ -12,7 +12,6 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 
-use super::protected_server::watch_auth_servers;
 use super::registration::Entry;
 use super::{Guarded, Kind, Work, children, lookup, watch_references};
 use crate::authserver_api::{Collection, Server};
@@ -42,7 +41,7 @@ impl Kind for McpOAuthClient {
         let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
         let controller =
             watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
-        watch_auth_servers(controller, ctx)
+        lookup::watch_auth_servers(controller, ctx)
     }
 
     async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::Api;
 use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
@@ -15,7 +13,7 @@ use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
 use super::registration::Entry;
 use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
-use super::{Guarded, Kind, Work, children, lookup, watch_references};
+use super::{Guarded, Kind, Work, children, lookup};
 use crate::authserver_api::{Collection, Server};
 use crate::build::labels::Component;
 use crate::build::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
@@ -23,7 +21,7 @@ use crate::build::{names, registration};
 use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::pods::Rollout;
-use crate::references::{self, References};
+use crate::references::References;
 use crate::status::Found;
 
 const COLLECTION: Collection = Collection::Resources;
@@ -47,7 +45,7 @@ impl Kind for ProtectedMcpServer {
             .owns(ctx.watched::<Service>(), children())
             .owns(ctx.watched::<Deployment>(), children())
             .owns(ctx.watched::<PodDisruptionBudget>(), children());
-        watch_auth_servers(controller, ctx)
+        lookup::watch_auth_servers(controller, ctx)
     }
 
     async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
@@ -98,22 +96,6 @@ impl Kind for ProtectedMcpServer {
             None => Ok(()),
         }
     }
-}
-
-/// Watches what references to McpAuthServers depend on. A server that comes back changes its status, and
-/// what it lost is put there again.
-pub fn watch_auth_servers<K: Kind>(
-    controller: Controller<Guarded<K>>,
-    ctx: &Arc<Context>,
-) -> Controller<Guarded<K>> {
-    let servers = ctx.watched::<PartialObjectMeta<McpAuthServer>>();
-    let controller = watch_references(controller, servers, references::Kind::AuthServer, ctx);
-    if ctx.config.watch_namespace.is_some() {
-        // Nothing in another namespace can be referred to, so no namespace's labels matter.
-        return controller;
-    }
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
 }
 
 async fn apply(

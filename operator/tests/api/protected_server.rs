@@ -155,6 +155,19 @@ async fn only_what_a_memory_may_lose_is_looked_at_often() {
     let before = others();
     goes_on().await;
     assert_eq!(others(), before);
+
+    // A change of the authorization server that does not concern its clients does not wake them.
+    let clients = || operator.reconciles_of("McpOAuthClient");
+    let before = clients();
+    let note = json!({ "metadata": { "annotations": { "note": "of no concern" } } });
+    world.patch::<McpAuthServer>("kept", &note).await;
+    goes_on().await;
+    assert_eq!(clients(), before);
+    world.pods_are_down("kept").await;
+    eventually("the client is looked at", || async {
+        (clients() > before).then_some(())
+    })
+    .await;
     operator.stop().await;
 }
 
