@@ -63,8 +63,7 @@ impl Kind for McpOAuthClient {
         let auth_server = match lookup::auth_server(work, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
-                let before = self.status.as_ref().map_or(&[][..], |s| &s.conditions);
-                return Ok(entry.without_server(work, before, problem).await);
+                return Ok(entry.without_server(work, problem).await);
             }
             Err(other) => return Err(other),
         };

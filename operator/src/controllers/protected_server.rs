@@ -57,8 +57,7 @@ impl Kind for ProtectedMcpServer {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
                 // Pods stay as they are: their proxy refuses everybody once no token is active.
-                let before = self.status.as_ref().map_or(&[][..], |s| &s.conditions);
-                return Ok(entry.without_server(work, before, problem).await);
+                return Ok(entry.without_server(work, problem).await);
             }
             Err(other) => return Err(other),
         };

@@ -1,7 +1,6 @@
 //! What an object has at its authorization server: how it gets there, and how it is taken away.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
 use mcpauth_api::conditions::{reasons, types};
 use mcpauth_api::refs::AuthServerRef;
@@ -71,16 +70,15 @@ impl Entry {
     }
 
     /// What is found when `problem` keeps the McpAuthServer from being used. Where it does not admit
-    /// references from here any longer, the entry goes, and with it every token.
-    pub async fn without_server(
-        &self,
-        work: &Work<'_>,
-        conditions: &[Condition],
-        problem: Problem,
-    ) -> Found {
+    /// references from here any longer, the entry goes, and with it every token: each time anew, since a
+    /// status that says so already can be written by others.
+    pub async fn without_server(&self, work: &Work<'_>, problem: Problem) -> Found {
         let gone = match problem.reason {
             reasons::AUTH_SERVER_NOT_FOUND => Ok(()),
-            reasons::REFERENCE_NOT_PERMITTED => self.withdraw(work, conditions).await,
+            reasons::REFERENCE_NOT_PERMITTED if lookup::is_served(work, &self.server) => {
+                self.delete(work).await
+            }
+            reasons::REFERENCE_NOT_PERMITTED => Ok(()),
             // It may be there still.
             _ => return Found::problem(problem),
         };
@@ -90,16 +88,6 @@ impl Entry {
             Err(error) => found.problems.push(error.into()),
         }
         found
-    }
-
-    async fn withdraw(&self, work: &Work<'_>, conditions: &[Condition]) -> Result<(), CallError> {
-        let withdrawn = |c: &Condition| {
-            c.type_ == types::REGISTERED && c.reason == reasons::REFERENCE_NOT_PERMITTED
-        };
-        if conditions.iter().any(withdrawn) || !lookup::is_served(work, &self.server) {
-            return Ok(());
-        }
-        self.delete(work).await
     }
 
     async fn delete(&self, work: &Work<'_>) -> Result<(), CallError> {

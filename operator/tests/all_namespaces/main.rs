@@ -20,6 +20,7 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use support::authserver::AuthServer;
+use support::eventually;
 use support::world::{World, specs};
 
 async fn label(world: &World, labels: serde_json::Value) {
@@ -89,6 +90,16 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
     for path in [&path, &client_path] {
         assert!(authserver.get(&auth, "auth", path).await.is_none());
     }
+
+    // Also when the status has said so before: others may write it.
+    authserver.put_client(&auth, "auth", &client_path).await;
+    let touch = json!({ "metadata": { "annotations": { "note": "look again" } } });
+    team.patch::<McpOAuthClient>("robot", &touch).await;
+    eventually("the client is gone again", || async {
+        let client = authserver.get(&auth, "auth", &client_path).await;
+        client.is_none().then_some(())
+    })
+    .await;
 
     // Given again: the client is what it was.
     label(&team, json!({ "mcp": "yes" })).await;

@@ -84,6 +84,19 @@ impl AuthServer {
         world.endpoints.lock().unwrap().insert(name.to_owned(), url);
     }
 
+    /// Puts a public client at `path` behind the operator's back.
+    pub async fn put_client(&self, world: &World, name: &str, path: &str) {
+        let token = world.operator_token(name).await;
+        let url = format!("http://127.0.0.1:{}/admin/v1/{path}", self.internal);
+        let client = json!({
+            "clientName": "x", "tokenEndpointAuthMethod": "none", "grantTypes": ["authorization_code"],
+            "redirectUris": ["http://localhost/callback"], "scopes": [], "resources": [],
+        });
+        let request = reqwest::Client::new().put(url).bearer_auth(token);
+        let answer = request.json(&client).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
     /// What the admin API has at `path`, as an administrator whose token `world` gives.
     pub async fn get(&self, world: &World, name: &str, path: &str) -> Option<Value> {
         let token = world.operator_token(name).await;
