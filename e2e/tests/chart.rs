@@ -111,6 +111,18 @@ fn every_verb_has_its_reason() {
 }
 
 #[test]
+fn it_may_delete_only_what_it_takes_away_by_itself() {
+    let objects = rendered(&[]);
+    let deleted: Vec<&str> = rules(&objects)
+        .into_iter()
+        .filter(|(_, _, rule)| strings(&rule["verbs"]).contains(&"delete"))
+        .flat_map(|(_, _, rule)| strings(&rule["resources"]))
+        .collect();
+    let expected = ["clusterrolebindings", "poddisruptionbudgets", "secrets"];
+    assert_eq!(deleted, expected);
+}
+
+#[test]
 fn it_may_bind_one_role_and_make_tokens_of_one_account() {
     let objects = rendered(&[]);
     for (_, name, rule) in rules(&objects) {

@@ -72,6 +72,17 @@ impl Tie {
         }
     }
 
+    /// Whether the controller was an object of the owner's kind and name, and not the owner itself.
+    fn held_before(&self, meta: &ObjectMeta) -> bool {
+        let Self::Controller(owner) = self else {
+            return false;
+        };
+        meta.owner_references.iter().flatten().any(|o| {
+            let same = o.kind == owner.kind && o.name == owner.name;
+            o.controller == Some(true) && same && o.uid != owner.uid
+        })
+    }
+
     fn put_on(&self, meta: &mut ObjectMeta) {
         match self {
             Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),
@@ -93,6 +104,16 @@ pub enum ApplyError {
          remove it, or give this object another name"
     )]
     NameConflict {
+        /// The child's kind.
+        kind: String,
+        /// The child's name.
+        name: String,
+    },
+    /// An object of that name belonged to the one before ours, and is about to go with it.
+    #[error(
+        "{kind} {name} belongs to an object of this name that was deleted: it is made anew when that one is gone"
+    )]
+    Remnant {
         /// The child's kind.
         kind: String,
         /// The child's name.
@@ -130,14 +151,16 @@ pub struct Applier<'a> {
 pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
 
 impl Written {
-    fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
+    /// Whether the child was noted with this fingerprint.
+    pub fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.get(owner)
             .and_then(|children| children.get(child))
             .is_some_and(|f| f == fingerprint)
     }
 
-    fn set(&self, owner: &str, child: String, fingerprint: String) {
+    /// Notes a child.
+    pub fn set(&self, owner: &str, child: String, fingerprint: String) {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.entry(owner.to_owned())
             .or_default()
@@ -157,28 +180,45 @@ impl Applier<'_> {
     /// Makes the child what `desired` says and gives it as the API server has it, status included.
     ///
     /// # Errors
-    /// [`ApplyError::NameConflict`] when an object of that name is not `tie`'s: nothing is written then.
+    /// [`ApplyError::NameConflict`] or [`ApplyError::Remnant`] when an object of that name is not `tie`'s:
+    /// nothing is written then.
     pub async fn apply<K: Child>(
         &self,
         api: &Api<K>,
         tie: &Tie,
         desired: K,
     ) -> Result<K, ApplyError> {
+        let (live, _) = self.apply_telling(api, tie, desired).await?;
+        Ok(live)
+    }
+
+    /// As [`Self::apply`]; tells as well whether the child was there and has changed.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn apply_telling<K: Child>(
+        &self,
+        api: &Api<K>,
+        tie: &Tie,
+        desired: K,
+    ) -> Result<(K, bool), ApplyError> {
         let desired = prepare(tie, desired)?;
         let name = desired.name_any();
         let at = |source| api_error::<K>(&name, source);
         let Some(live) = api.get_opt(&name).await.map_err(at)? else {
-            return self.create(api, tie, desired).await;
+            let made = self.create(api, tie, desired).await?;
+            return Ok((made, false));
         };
         refuse_foreign(tie, &live)?;
         let uid = live.uid().unwrap_or_default();
+        let before = fingerprint(&live)?;
         let same_hash = live.annotations().get(HASH) == desired.annotations().get(HASH);
-        if same_hash && self.written.is(tie.owner(), &uid, &fingerprint(&live)?) {
-            return Ok(live);
+        if same_hash && self.written.is(tie.owner(), &uid, &before) {
+            return Ok((live, false));
         }
         if live.meta().deletion_timestamp.is_some() {
             // It is made anew when it is gone; its deletion event says when.
-            return Ok(live);
+            return Ok((live, false));
         }
         self.own_by_apply(api, &live).await.map_err(at)?;
 
@@ -190,8 +230,10 @@ impl Applier<'_> {
             .patch(&name, &params, &Patch::Apply(&body))
             .await
             .map_err(at)?;
-        self.written.set(tie.owner(), uid, fingerprint(&live)?);
-        Ok(live)
+        let after = fingerprint(&live)?;
+        let changed = after != before;
+        self.written.set(tie.owner(), uid, after);
+        Ok((live, changed))
     }
 
     /// The child as it is, if there is one.
@@ -322,9 +364,11 @@ fn refuse_foreign<K: Child>(tie: &Tie, live: &K) -> Result<(), ApplyError> {
     if tie.holds(live.meta()) {
         return Ok(());
     }
-    Err(ApplyError::NameConflict {
-        kind: K::kind(&()).into_owned(),
-        name: live.name_any(),
+    let (kind, name) = (K::kind(&()).into_owned(), live.name_any());
+    Err(if tie.held_before(live.meta()) {
+        ApplyError::Remnant { kind, name }
+    } else {
+        ApplyError::NameConflict { kind, name }
     })
 }
 

@@ -32,6 +32,8 @@ use crate::error::Problem;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call to a server that did not answer the last time waits for its turn.
+const TURN: Duration = Duration::from_millis(250);
 /// The largest answer that is read, in bytes.
 const ANSWER: usize = 64 * 1024;
 /// The lifetime asked for tokens, in seconds.
@@ -147,6 +149,14 @@ struct Token {
     expires: Timestamp,
 }
 
+/// A server that did not answer the last time: one call at a time goes there, so that those who refer to it
+/// keep no workers from the others.
+#[derive(Clone, Default)]
+struct Silent {
+    why: String,
+    turn: Arc<Mutex<()>>,
+}
+
 /// Calls the admin API of any McpAuthServer.
 pub struct AuthServers {
     http: HttpClient<HttpConnector, Full<Bytes>>,
@@ -155,6 +165,7 @@ pub struct AuthServers {
     endpoint: Endpoint,
     clock: Clock,
     tokens: Mutex<HashMap<Server, Token>>,
+    silent: Mutex<HashMap<Server, Silent>>,
 }
 
 impl AuthServers {
@@ -175,6 +186,7 @@ impl AuthServers {
             endpoint,
             clock,
             tokens: Mutex::default(),
+            silent: Mutex::default(),
         }
     }
 
@@ -216,12 +228,43 @@ impl AuthServers {
             .map(|_| ())
     }
 
-    /// Forgets the token for a server that is gone.
+    /// Forgets a server that is gone.
     pub async fn forget(&self, server: &Server) {
         self.tokens.lock().await.remove(server);
+        self.silent.lock().await.remove(server);
     }
 
     async fn call(
+        &self,
+        server: &Server,
+        method: Method,
+        collection: Collection,
+        id: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
+        let silent = self.silent.lock().await.get(server).cloned();
+        let _turn = match &silent {
+            None => None,
+            Some(silent) => match tokio::time::timeout(TURN, silent.turn.lock()).await {
+                Ok(turn) => Some(turn),
+                Err(_) if self.silent.lock().await.contains_key(server) => {
+                    return Err(CallError::Unreachable(silent.why.clone()));
+                }
+                Err(_) => None,
+            },
+        };
+        let answer = self.exchange(server, method, collection, id, body).await;
+        let mut all = self.silent.lock().await;
+        match &answer {
+            Err(CallError::Unreachable(why)) => {
+                all.entry(server.clone()).or_default().why.clone_from(why);
+            }
+            _ => drop(all.remove(server)),
+        }
+        answer
+    }
+
+    async fn exchange(
         &self,
         server: &Server,
         method: Method,

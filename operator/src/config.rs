@@ -33,10 +33,13 @@ pub struct Config {
     /// How many objects of each kind are worked on at once.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
-    /// Seconds after which clients and resources are put to their authorization server again, in case it
-    /// lost them.
+    /// Seconds after which clients and resources are put again to an authorization server that keeps them in
+    /// memory, in case it lost them.
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub resync_seconds: u32,
+    /// Seconds after which anything else that is ready is looked at again. Changes are seen at once.
+    #[arg(long, env = "LONG_RESYNC_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub long_resync_seconds: u32,
     /// Seconds that one reconcile may take.
     #[arg(long, env = "RECONCILE_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub reconcile_timeout_seconds: u32,
@@ -58,9 +61,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// [`Self::resync_seconds`].
-    pub fn resync(&self) -> Duration {
-        Duration::from_secs(self.resync_seconds.into())
+    /// How long something that is ready is left alone; `forgotten`: whether it is lost elsewhere when a pod
+    /// restarts.
+    pub fn resync(&self, forgotten: bool) -> Duration {
+        Duration::from_secs(match forgotten {
+            true => self.resync_seconds.into(),
+            false => self.long_resync_seconds.into(),
+        })
     }
 
     /// [`Self::reconcile_timeout_seconds`].

@@ -99,6 +99,9 @@ impl From<ApplyError> for Error {
             ApplyError::NameConflict { .. } => {
                 Problem::person(reasons::NAME_CONFLICT, error.to_string()).into()
             }
+            ApplyError::Remnant { .. } => {
+                Problem::stage(reasons::NAME_CONFLICT, error.to_string()).into()
+            }
             ApplyError::Api { source, .. } if refused(source) => {
                 Problem::outage(reasons::APPLY_FAILED, error.to_string()).into()
             }

@@ -12,8 +12,8 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::status::shorten;
 
-/// How long the answer may take.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the answer may take. Short: a pod that does not answer holds up the reconciles of others.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest answer that is read, and shown, in bytes.
 const ANSWER: usize = 300;
 

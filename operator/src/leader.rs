@@ -91,6 +91,9 @@ pub struct Elector {
     clock: Clock,
     /// The version last seen, and since when.
     observed: Option<(String, Instant)>,
+    /// When the last attempt began that made or kept us the leader: the others count from its write, which
+    /// may be long before its answer.
+    renewed: Instant,
 }
 
 /// Why a replica is no longer the leader.
@@ -113,6 +116,7 @@ impl Elector {
             identity,
             clock,
             observed: None,
+            renewed: Instant::now(),
         }
     }
 
@@ -149,13 +153,17 @@ impl Elector {
     /// Waits until this replica is the leader. Gives `false` when `stop` came first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         loop {
+            let attempted = Instant::now();
             // Dropping an attempt half way is safe: what it may have written is ours, and expires.
             let attempt = tokio::select! {
                 () = stop.cancelled() => return false,
                 attempt = tokio::time::timeout(RENEW_DEADLINE, self.attempt()) => attempt,
             };
             match attempt {
-                Ok(Ok(holder)) if holder == self.identity => return true,
+                Ok(Ok(holder)) if holder == self.identity => {
+                    self.renewed = attempted;
+                    return true;
+                }
                 Ok(Ok(holder)) => tracing::debug!(holder, "standing by"),
                 Ok(Err(error)) => tracing::warn!(%error, "cannot read or take the leader Lease"),
                 Err(_) => tracing::warn!("the API server does not answer about the leader Lease"),
@@ -170,14 +178,13 @@ impl Elector {
     /// Extends the Lease until it is lost, and says why. Whoever gets the answer must stop writing at once:
     /// another replica may be the leader already.
     pub async fn hold(&mut self) -> Lost {
-        let mut renewed = Instant::now();
         let mut problem = String::from("no attempt was made");
         loop {
             tokio::time::sleep(RETRY_PERIOD).await;
-            let deadline = renewed + RENEW_DEADLINE;
+            let deadline = self.renewed + RENEW_DEADLINE;
             let attempted = Instant::now();
             match tokio::time::timeout_at(deadline, self.attempt()).await {
-                Ok(Ok(holder)) if holder == self.identity => renewed = attempted,
+                Ok(Ok(holder)) if holder == self.identity => self.renewed = attempted,
                 Ok(Ok(holder)) => return Lost::Taken(holder),
                 Ok(Err(error)) => problem = error.to_string(),
                 Err(_) => return Lost::Deadline(problem),
@@ -212,6 +219,13 @@ fn holder(lease: Option<&Lease>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -294,5 +308,36 @@ mod tests {
         assert_eq!(kept.lease_transitions, Some(3));
         assert_eq!(kept.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
         assert_eq!(kept.renew_time, Some(MicroTime(now)));
+    }
+
+    /// The others count from the write, however late we hear of it.
+    #[tokio::test(start_paused = true)]
+    async fn who_hears_late_that_it_leads_steps_down_before_its_lease_ends() {
+        let requests = AtomicUsize::new(0);
+        let api = tower::service_fn(move |_: http::Request<Body>| {
+            let number = requests.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let (code, body) = match number {
+                    0 => (
+                        404,
+                        json!({ "code": 404, "status": "Failure", "reason": "NotFound" }),
+                    ),
+                    1 => {
+                        tokio::time::sleep(9 * SECOND).await;
+                        (201, serde_json::to_value(lease(Some("a"))).unwrap())
+                    }
+                    _ => std::future::pending().await,
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                Ok::<_, Infallible>(http::Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let leases = Api::namespaced(kube::Client::new(api, "n"), "n");
+        let clock: Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+        let mut elector = Elector::new(leases, "l".into(), "a".into(), clock);
+        let began = Instant::now();
+        assert!(elector.acquire(&CancellationToken::new()).await);
+        elector.hold().await;
+        assert!(began.elapsed() < LEASE_DURATION, "{:?}", began.elapsed());
     }
 }

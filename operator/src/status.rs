@@ -51,6 +51,8 @@ pub struct Found {
     pub problems: Vec<Problem>,
     /// Conditions besides Ready and Degraded. What is not named keeps its state.
     pub states: Vec<State>,
+    /// Whether what was registered is lost when an authorization server restarts.
+    pub forgotten: bool,
     /// Fields of the status besides `conditions` and `observedGeneration`, by their JSON names.
     pub fields: Map<String, Value>,
 }
@@ -134,13 +136,6 @@ pub fn shorten(text: &str, bytes: usize) -> &str {
 /// The conditions in a status as JSON; none when there are none or they do not parse.
 pub fn conditions(status: &Value) -> Vec<Condition> {
     serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
-}
-
-/// Whether a condition of this type is True.
-pub fn holds(conditions: &[Condition], type_: &str) -> bool {
-    conditions
-        .iter()
-        .any(|c| c.type_ == type_ && c.status == "True")
 }
 
 /// The status after `found`, given the one before; `None` when it is the same.

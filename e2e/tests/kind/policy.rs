@@ -59,7 +59,8 @@ pub(crate) async fn reload() -> Result<()> {
         &patch.to_string(),
     ])
     .await?;
-    // The kubelet writes a changed ConfigMap into the pod within about a minute.
+    // Kubelet writes a changed ConfigMap into the pod at once when the operator touches the pod, and within about
+    // a minute otherwise.
     until("the new policy is in force", 150, || async {
         refused_for_scope(&session.call("list_notes", &json!({})).await?, WRITE)
     })

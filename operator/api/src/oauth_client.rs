@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::refs::AuthServerRef;
+use crate::refs::{AuthServerRef, LABEL, SUBDOMAIN};
 
 /// What an OAuth client is to be.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,7 +186,7 @@ pub struct JsonWebKey {
 #[serde(rename_all = "camelCase")]
 pub enum ResourceRef {
     /// The name of a ProtectedMcpServer in the same namespace.
-    Name(#[schemars(length(min = 1, max = 63))] String),
+    Name(#[schemars(length(min = 1, max = 63), regex(pattern = LABEL))] String),
     /// A resource identifier (RFC 8707).
     Uri(
         #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^#\s]+$"))]
@@ -199,7 +199,7 @@ pub enum ResourceRef {
 #[serde(rename_all = "camelCase")]
 pub struct OutputSecret {
     /// Name of the Secret. One that exists and is not this object's is not overwritten.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 

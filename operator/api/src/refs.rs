@@ -4,17 +4,24 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Names of namespaces and of our kinds. References get into URLs: nothing in them may have a meaning there.
+pub(crate) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// Names of Secrets.
+pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+/// Keys of Secrets.
+const SECRET_KEY: &str = "^[-._a-zA-Z0-9]+$";
+
 /// Names the McpAuthServer that an object belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthServerRef {
     /// Name of the McpAuthServer.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
     /// Namespace of the McpAuthServer; the object's own when left out. Another namespace must be
     /// admitted by the McpAuthServer's allowedNamespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub namespace: Option<String>,
 }
 
@@ -31,11 +38,11 @@ impl AuthServerRef {
 #[serde(rename_all = "camelCase")]
 pub struct UriSecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Key of the Secret whose value is the connection URL, `postgres://USER:PASSWORD@HOST:PORT/DB`.
     #[serde(default = "uri_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
 }
 
@@ -48,12 +55,12 @@ fn uri_key() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct UsersSecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Key of the Secret whose value is YAML: `users`, a list of `name` and `passwordHash` (argon2id
     /// in PHC format).
     #[serde(default = "users_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
 }
 
@@ -66,10 +73,10 @@ fn users_key() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Key of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
 }
 

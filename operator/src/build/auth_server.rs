@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     ByteString,
     api::{
-        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy},
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
         },
         policy::v1::PodDisruptionBudget,
         rbac::v1::{ClusterRoleBinding, RoleRef, Subject},
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 use mcpauth_api::{
     McpAuthServerSpec,
@@ -33,7 +33,8 @@ use super::{
     yaml,
 };
 
-/// Pod annotation with the hash of what the authserver reads only at its start.
+/// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read theirs only at
+/// their start, it comes from the template; on others it is written when the configuration changes.
 pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
 
 const COMPONENT: Component = Component::AuthServer;
@@ -198,21 +199,13 @@ fn deployment(
     images: &Images,
     config_hash: String,
 ) -> Deployment {
-    // Two pods with a memory of their own would contradict each other during an update.
-    let strategy = match &spec.storage {
-        Storage::Memory(_) => "Recreate",
-        Storage::Postgres(_) => "RollingUpdate",
-    };
     let volumes = volumes(owner, spec);
     Deployment {
         metadata: owner.child(owner.name.clone(), COMPONENT),
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             selector: owner.selector(COMPONENT),
-            strategy: Some(DeploymentStrategy {
-                type_: Some(strategy.to_owned()),
-                rolling_update: None,
-            }),
+            strategy: Some(strategy(&spec.storage)),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(owner.labels(COMPONENT)),
@@ -234,6 +227,26 @@ fn deployment(
             ..DeploymentSpec::default()
         }),
         status: None,
+    }
+}
+
+/// Written out in full: nobody takes away what the API server fills in by itself, and `Recreate` is refused
+/// beside it.
+fn strategy(storage: &Storage) -> DeploymentStrategy {
+    let quarter = Some(IntOrString::String("25%".to_owned()));
+    match storage {
+        // Two pods with a memory of their own would contradict each other during an update.
+        Storage::Memory(_) => DeploymentStrategy {
+            type_: Some("Recreate".to_owned()),
+            rolling_update: None,
+        },
+        Storage::Postgres(_) => DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: quarter.clone(),
+                max_unavailable: quarter,
+            }),
+        },
     }
 }
 

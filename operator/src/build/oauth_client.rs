@@ -15,6 +15,9 @@ pub const CLIENT_ID: &str = "client_id";
 /// Key of the client's secret in the Secret.
 pub const CLIENT_SECRET: &str = "client_secret";
 
+/// Annotation of a Secret that was written with a client secret: one without was a public client's.
+pub const ISSUED: &str = "mcpauth.io/client-secret-issued";
+
 /// Name of the Secret of the McpOAuthClient `name`.
 #[must_use]
 pub fn secret_name(name: &str, spec: &McpOAuthClientSpec) -> String {
@@ -38,11 +41,13 @@ pub fn secret(
         entry("issuer", issuer),
         entry("token_endpoint", &format!("{issuer}/token")),
     ]);
+    let mut metadata = owner.child(secret_name(&owner.name, spec), Component::OAuthClient);
     if let Some(client_secret) = client_secret {
         data.extend([entry(CLIENT_SECRET, client_secret)]);
+        metadata.annotations = Some(BTreeMap::from([(ISSUED.to_owned(), "true".to_owned())]));
     }
     Secret {
-        metadata: owner.child(secret_name(&owner.name, spec), Component::OAuthClient),
+        metadata,
         data: Some(data),
         ..Secret::default()
     }

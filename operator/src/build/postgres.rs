@@ -90,6 +90,8 @@ fn stateful_set(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> State
             replicas: Some(1),
             selector: owner.selector(COMPONENT),
             service_name: Some(name.clone()),
+            // Otherwise a pod that never came up would keep a mended image from its place.
+            pod_management_policy: Some("Parallel".to_owned()),
             persistent_volume_claim_retention_policy: Some(
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
                     when_deleted: Some("Delete".to_owned()),

@@ -331,6 +331,14 @@ fn postgres_is_initialised_from_the_secret_that_the_authserver_reads() {
     );
 }
 
+/// With `OrderedReady` the controller waits for ever for the broken pod.
+#[test]
+fn a_mended_image_replaces_a_pod_that_never_came_up() {
+    let stateful_set = build_auth_server(&managed()).postgres.unwrap().stateful_set;
+    let policy = stateful_set.spec.unwrap().pod_management_policy;
+    assert_eq!(policy.as_deref(), Some("Parallel"));
+}
+
 #[test]
 fn children_belong_to_their_owner() {
     let objects = build_auth_server(&managed());

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
@@ -14,7 +15,7 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
-use super::workload::{apply_budget, available, why_not_up};
+use super::workload::{self, apply_budget, available, why_not_up};
 use super::{Guarded, Kind, Work, children, watch_references};
 use crate::apply::{Child, Tie};
 use crate::authserver_api::Server;
@@ -83,7 +84,11 @@ impl Kind for McpAuthServer {
         Ok(found)
     }
 
-    async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
+    async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
+        workload::complete(work, found).await
+    }
+
+    async fn cleanup(_: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
         let name = names::token_review_binding(&work.owner.namespace, &work.owner.name);
         let api: Api<ClusterRoleBinding> = Api::all(work.ctx.client.clone());
         work.applier.delete(&api, &binding_tie(work), &name).await?;

@@ -1,26 +1,22 @@
-//! Finding the McpAuthServer that an object refers to, and letting it go again.
+//! Finding the McpAuthServer that an object refers to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::{Api, ResourceExt};
+use kube::runtime::controller::Controller;
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::refs::AuthServerRef;
 
-use super::{Guarded, Work, deleted_at};
-use crate::authserver_api::{Collection, Server};
+use super::{Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references};
+use crate::authserver_api::Server;
+use crate::context::Context;
 use crate::error::{Error, Problem};
-use crate::references::{Kind, Target};
-
-/// How long a deletion waits for an authorization server that does not answer.
-pub const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
-
-/// The reason of the event that tells of a registration which was left behind. No condition has it: the
-/// recorder counts events of one reason together, and this one must be seen.
-const GAVE_UP: &str = "GaveUpUnregistering";
+use crate::references::{self, Target};
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
@@ -33,11 +29,57 @@ pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
 /// What a reference to a McpAuthServer depends on.
 pub fn targets(server: &Server, namespace: &str) -> Vec<Target> {
     let key = (server.namespace.clone(), server.name.clone());
-    let mut targets = vec![(Kind::AuthServer, key)];
+    let mut targets = vec![(references::Kind::AuthServer, key)];
     if server.namespace != namespace {
-        targets.push((Kind::Namespace, (String::new(), namespace.to_owned())));
+        targets.push((
+            references::Kind::Namespace,
+            (String::new(), namespace.to_owned()),
+        ));
     }
     targets
+}
+
+/// Watches what references to McpAuthServers depend on.
+pub fn watch_auth_servers<K: Kind>(
+    controller: Controller<Guarded<K>>,
+    ctx: &Arc<Context>,
+) -> Controller<Guarded<K>> {
+    let seen = Mutex::new(HashMap::new());
+    let context = Arc::clone(ctx);
+    let servers = ctx.watched::<Guarded<McpAuthServer>>();
+    let controller = controller.watches(servers, watcher::Config::default(), move |server| {
+        let (key, now) = (key_of(&server), concern(&server));
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.finalizers().is_empty() {
+            // It begins, or ends.
+            seen.remove(&key);
+        } else if seen.insert(key.clone(), now.clone()) == Some(now) {
+            return Vec::new();
+        }
+        referrers::<K>(&context, references::Kind::AuthServer, key)
+    });
+    if ctx.config.watch_namespace.is_some() {
+        // Nothing in another namespace can be referred to, so no namespace's labels matter.
+        return controller;
+    }
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
+}
+
+/// What of a McpAuthServer concerns those who refer to it: its spec, its end, and when it came and went, since
+/// what it lost then is put there again. There can be thousands of them, and messages change often.
+fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + use<> {
+    let conditions = server.0.as_ref().ok().and_then(|s| s.status.clone());
+    let conditions = conditions.unwrap_or_default().conditions.into_iter();
+    let meta = server.meta();
+    (
+        meta.uid.clone(),
+        meta.generation,
+        meta.deletion_timestamp.clone(),
+        conditions
+            .map(|c| (c.type_, c.status, c.last_transition_time))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The McpAuthServer, if there is one and it admits references from the object's namespace.
@@ -72,14 +114,37 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
     )
 }
 
+/// Whether this operator serves the namespace of `server`.
+pub fn is_served(work: &Work<'_>, server: &Server) -> bool {
+    let only = work.ctx.config.watch_namespace.as_ref();
+    only.is_none_or(|only| *only == server.namespace)
+}
+
+/// Whether `text` can be the name of a McpAuthServer or a namespace. What has other characters, as `a/status`
+/// or `a?x`, would be an alias of one in the URLs that it gets into, and lead anywhere.
+fn is_label(text: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+fn can_exist(server: &Server) -> bool {
+    is_label(&server.namespace) && is_label(&server.name)
+}
+
 async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>, Error> {
-    let watched = work.ctx.config.watch_namespace.as_ref();
-    if let Some(only) = watched.filter(|only| **only != server.namespace) {
+    if !is_served(work, server) {
+        let only = work.ctx.config.watch_namespace.as_deref();
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
-            format!("this operator serves namespace {only} only, and McpAuthServer {server} is elsewhere"),
+            format!(
+                "this operator serves namespace {} only, and McpAuthServer {server} is elsewhere",
+                only.unwrap_or_default()
+            ),
         )
         .into());
+    }
+    if !can_exist(server) {
+        return Ok(None);
     }
     let api: Api<Guarded<McpAuthServer>> =
         Api::namespaced(work.ctx.client.clone(), &server.namespace);
@@ -92,6 +157,16 @@ async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>,
         )
         .into()),
     }
+}
+
+/// Whether the McpAuthServer is there to be told that something goes. Its spec need not parse for that.
+pub async fn is_there(work: &Work<'_>, server: &Server) -> Result<bool, Error> {
+    if !is_served(work, server) || !can_exist(server) {
+        return Ok(false);
+    }
+    let api: Api<McpAuthServer> = Api::namespaced(work.ctx.client.clone(), &server.namespace);
+    let found = api.get_metadata_opt(&server.name).await?;
+    Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
 /// The labels of the object's namespace, where they can matter.
@@ -107,52 +182,27 @@ async fn namespace_labels(
     Ok(namespace.map(|n| n.labels().clone()).unwrap_or_default())
 }
 
-/// Removes a registration because `object` is being deleted. It ends in any case: at once when the
-/// McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
-pub async fn unregister(
-    work: &Work<'_>,
-    object: &impl ResourceExt,
-    server: &Server,
-    collection: Collection,
-    id: &str,
-) -> Result<(), Error> {
-    match read(work, server).await {
-        Ok(Some(found)) if deleted_at(&found).is_none() => {}
-        Ok(_) | Err(Error::Problem(_)) => {
-            work.ctx.auth_servers.forget(server).await;
-            return Ok(());
-        }
-        Err(other) => return Err(other),
-    }
-    let Err(error) = work.ctx.auth_servers.delete(server, collection, id).await else {
-        return Ok(());
-    };
-    if is_over(deleted_at(object), (work.ctx.clock)()) {
-        let note = format!("gave up: {id} may still be registered. {error}");
-        work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
-        return Ok(());
-    }
-    let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
-    Err(Problem::stage(reasons::DELETING, message).into())
-}
-
-/// Whether a deletion that began at `began` has waited long enough.
-fn is_over(began: Option<Timestamp>, now: Timestamp) -> bool {
-    began.is_none_or(|began| now.duration_since(began) >= PATIENCE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn deletion_while_the_authorization_server_is_gone_still_ends() {
-        let began = Timestamp::UNIX_EPOCH;
-        assert!(!is_over(Some(began), began));
-        assert!(!is_over(
-            Some(began),
-            began + SignedDuration::from_secs(119)
-        ));
-        assert!(is_over(Some(began), began + SignedDuration::from_secs(120)));
+    fn only_what_can_be_a_name_gets_into_urls() {
+        for name in ["auth", "auth-2", "0a"] {
+            assert!(is_label(name), "{name}");
+        }
+        let aliases = [
+            "",
+            "auth/status",
+            "auth?x",
+            "auth#x",
+            "..",
+            "a b",
+            "a:1@b",
+            "10.0.0.1",
+        ];
+        for name in aliases {
+            assert!(!is_label(name), "{name}");
+        }
     }
 }

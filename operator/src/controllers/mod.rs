@@ -4,6 +4,7 @@ pub mod auth_server;
 mod lookup;
 pub mod oauth_client;
 pub mod protected_server;
+mod registration;
 mod workload;
 
 use std::fmt::Debug;
@@ -65,8 +66,17 @@ pub trait Kind:
     /// Makes the world what the spec says, and tells what it found.
     fn sync(&self, work: &Work<'_>) -> impl Future<Output = Result<Found, Error>> + Send;
 
-    /// Takes away what does not go by owner reference. A [`Problem`] keeps the object.
-    fn cleanup(&self, work: &Work<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Adds to what was found what a problem kept [`Self::sync`] from looking at.
+    fn complete(_: &Work<'_>, _: &mut Found) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Takes away what does not go by owner reference. `raw` is the object as it is stored: it need not
+    /// parse. A [`Problem`] keeps it.
+    fn cleanup(
+        raw: &DynamicObject,
+        work: &Work<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// One reconcile: whose it is, and what it works with.
@@ -85,7 +95,7 @@ pub struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new<K: Kind>(object: &K, ctx: &'a Context) -> Option<Self> {
+    fn new<K: Kind>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
             ctx,
@@ -134,13 +144,19 @@ where
 {
     let ctx = Arc::clone(ctx);
     controller.watches(api, watcher::Config::default(), move |target| {
-        let key = (target.namespace().unwrap_or_default(), target.name_any());
-        let referrers = K::references(&ctx).referrers(&(kind, key));
-        referrers
-            .into_iter()
-            .map(|(ns, name)| ObjectRef::new(&name).within(&ns))
-            .collect::<Vec<_>>()
+        referrers::<K>(&ctx, kind, key_of(&target))
     })
+}
+
+/// The objects of kind `K` that refer to something.
+fn referrers<K: Kind>(
+    ctx: &Context,
+    kind: references::Kind,
+    key: Key,
+) -> Vec<ObjectRef<Guarded<K>>> {
+    let found = K::references(ctx).referrers(&(kind, key));
+    let refer = |(namespace, name): Key| ObjectRef::new(&name).within(&namespace);
+    found.into_iter().map(refer).collect()
 }
 
 /// Runs the controller of `K` until `stop`; what is being worked on then is finished.
@@ -150,14 +166,17 @@ pub async fn run<K: Kind>(ctx: Arc<Context>, stop: CancellationToken) {
     K::watch(controller, &ctx)
         .with_config(config)
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile::<K>, retry::<K>, ctx)
-        .for_each(|result| async move {
+        .run(reconcile::<K>, retry::<K>, Arc::clone(&ctx))
+        .for_each(|result| async {
             match result {
                 // Reconciles log their own failures.
-                Ok(_)
-                | Err(
-                    controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_),
-                ) => {}
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    let key = (gone.namespace.unwrap_or_default(), gone.name);
+                    ctx.metrics
+                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.backoff.succeeded(&(K::KIND, key));
+                }
                 Err(error) => {
                     tracing::warn!(kind = K::KIND, %error, "watch failed; it is started again");
                 }
@@ -204,22 +223,25 @@ async fn reconcile<K: Kind>(object: Arc<Guarded<K>>, ctx: Arc<Context>) -> Resul
 }
 
 async fn step<K: Kind>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
-    let object = match &guarded.0 {
-        Ok(object) => object,
-        Err(invalid) => return unparsable::<K>(guarded, &invalid.error, ctx).await,
-    };
-    let Some(work) = Work::new(object, ctx) else {
+    let Some(work) = Work::new(guarded, ctx) else {
         return Ok(Action::await_change());
     };
-    if object.meta().deletion_timestamp.is_some() {
-        return finalize(object, &work).await;
+    if guarded.meta().deletion_timestamp.is_some() {
+        return finalize(guarded, &work).await;
     }
-    add_finalizer(object, &work).await?;
-    let found = match object.sync(&work).await {
+    let object = match &guarded.0 {
+        Ok(object) => object,
+        Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
+    };
+    if !add_finalizer(guarded, &work).await? {
+        return Ok(Action::await_change());
+    }
+    let mut found = match object.sync(&work).await {
         Ok(found) => found,
         Err(Error::Problem(problem)) => Found::problem(problem),
         Err(other) => return Err(other),
     };
+    K::complete(&work, &mut found).await?;
     let since = report::<K>(ctx, object, &found).await?;
     next_action(ctx, &found, since)
 }
@@ -232,7 +254,8 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
     if found.problems.is_empty() {
         // What became ready together does not come back together.
         let spread = 0.9 + 0.2 * crate::random::jitter();
-        return Ok(Action::requeue(ctx.config.resync().mul_f64(spread)));
+        let resync = ctx.config.resync(found.forgotten);
+        return Ok(Action::requeue(resync.mul_f64(spread)));
     }
     let now = (ctx.clock)();
     Ok(Action::requeue(soon(
@@ -241,7 +264,7 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
 }
 
 /// An object of a shape that this version does not know: an event and a condition, and it waits for its
-/// next change. It keeps what it has.
+/// next change. It keeps what it has. It is looked at again so that it is missed when it is gone.
 async fn unparsable<K: Kind>(
     guarded: &Guarded<K>,
     why: &str,
@@ -264,7 +287,13 @@ async fn unparsable<K: Kind>(
         }
         other => drop(other?),
     }
-    Ok(Action::await_change())
+    Ok(Action::requeue(ctx.config.resync(false)))
+}
+
+/// The objects of `K` as they are stored, also those that do not parse.
+fn stored<K: Kind>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
+    let kind = ApiResource::erase::<K>(&());
+    Api::namespaced_with(ctx.client.clone(), namespace, &kind)
 }
 
 /// Writes the status that follows from `found`, if it differs, and tells a change of Ready by an event.
@@ -275,11 +304,7 @@ async fn report<K: Kind>(
     found: &Found,
 ) -> Result<Option<Timestamp>, Error> {
     let (namespace, name) = key_of(object);
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        ctx.client.clone(),
-        &namespace,
-        &ApiResource::erase::<K>(&()),
-    );
+    let api = stored::<K>(ctx, &namespace);
     // The cache may not have what was written last, and times must not move twice.
     let Some(live) = api.get_opt(&name).await? else {
         return Ok(None);
@@ -351,9 +376,11 @@ async fn announce(
     }
 }
 
-async fn add_finalizer<K: Kind>(object: &K, work: &Work<'_>) -> Result<(), Error> {
+/// Gives whether the object is still there: else nothing may be made for it, since nothing would take it away
+/// again.
+async fn add_finalizer<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<bool, Error> {
     if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        return Ok(());
+        return Ok(true);
     }
     let finalizers: Vec<&str> = object
         .finalizers()
@@ -364,12 +391,12 @@ async fn add_finalizer<K: Kind>(object: &K, work: &Work<'_>) -> Result<(), Error
     set_finalizers(object, work, &finalizers).await
 }
 
-/// The version guards the write: the list replaces the whole list.
+/// The version guards the write: the list replaces the whole list. Gives whether the object is still there.
 async fn set_finalizers<K: Kind>(
-    object: &K,
+    object: &Guarded<K>,
     work: &Work<'_>,
     finalizers: &[&str],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let patch = json!({ "metadata": {
         "finalizers": finalizers,
         "resourceVersion": object.resource_version(),
@@ -384,16 +411,16 @@ async fn set_finalizers<K: Kind>(
         .patch_metadata(&object.name_any(), &params, &Patch::Merge(patch))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(error) if is_code(&error, 404) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if is_code(&error, 404) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn finalize<K: Kind>(object: &K, work: &Work<'_>) -> Result<Action, Error> {
+async fn finalize<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<Action, Error> {
     let (namespace, name) = key_of(object);
     if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        if let Err(error) = object.cleanup(work).await {
+        if let Err(error) = cleanup(object, work).await {
             let Error::Problem(problem) = error else {
                 return Err(error);
             };
@@ -415,6 +442,14 @@ async fn finalize<K: Kind>(object: &K, work: &Work<'_>) -> Result<Action, Error>
         .metrics
         .object(K::KIND, format!("{namespace}/{name}"), None);
     Ok(Action::await_change())
+}
+
+async fn cleanup<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<(), Error> {
+    let api = stored::<K>(work.ctx, &work.owner.namespace);
+    match api.get_opt(&work.owner.name).await? {
+        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, work).await,
+        _ => Ok(()),
+    }
 }
 
 /// Since when an object is being deleted.

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
+use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 
-use super::protected_server::{registered, watch_auth_servers};
+use super::registration::Entry;
 use super::{Guarded, Kind, Work, children, lookup, watch_references};
 use crate::authserver_api::{Collection, Server};
-use crate::build::oauth_client::{self as build, CLIENT_SECRET};
-use crate::build::{names, registration};
+use crate::build::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
+use crate::build::registration;
 use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::references::{self, References};
 use crate::status::Found;
+
+const COLLECTION: Collection = Collection::Clients;
 
 impl Kind for McpOAuthClient {
     const KIND: &'static str = "McpOAuthClient";
@@ -36,12 +41,13 @@ impl Kind for McpOAuthClient {
         let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
         let controller =
             watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
-        watch_auth_servers(controller, ctx)
+        lookup::watch_auth_servers(controller, ctx)
     }
 
     async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
+        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &work.owner);
+        let server = &entry.server;
         let (namespace, name) = (&work.owner.namespace, &work.owner.name);
-        let server = lookup::server(&self.spec.auth_server_ref, namespace);
         let named = self
             .spec
             .resources
@@ -53,30 +59,25 @@ impl Kind for McpOAuthClient {
                 )),
                 ResourceRef::Uri(_) => None,
             });
-        work.refers_to(lookup::targets(&server, namespace).into_iter().chain(named));
-        let auth_server = lookup::auth_server(work, &server).await?;
-        let resources = resources(self, work, &server).await?;
+        work.refers_to(lookup::targets(server, namespace).into_iter().chain(named));
+        let auth_server = match lookup::auth_server(work, server).await {
+            Ok(auth_server) => auth_server,
+            Err(Error::Problem(problem)) => {
+                return Ok(entry.without_server(work, problem).await);
+            }
+            Err(other) => return Err(other),
+        };
+        let resources = resources(self, work, server).await?;
 
         let secret = credentials(self, work, &auth_server.spec.issuer).await?;
         let client = registration::client(&self.spec, resources, secret.as_deref());
-        let id = names::client_id(namespace, name);
-        let put = work
-            .ctx
-            .auth_servers
-            .put(&server, Collection::Clients, &id, &client)
-            .await;
-
         let mut found = Found {
-            ready: format!("registered at {} as {id}", auth_server.spec.issuer),
+            ready: format!("registered at {} as {}", auth_server.spec.issuer, entry.id),
+            forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Found::default()
         };
-        found.states.push(registered(
-            put.err().map(Problem::from),
-            &server,
-            &id,
-            &mut found.problems,
-        ));
-        found.fields.insert("clientId".to_owned(), id.into());
+        entry.put(work, &client, &mut found).await;
+        found.fields.insert("clientId".to_owned(), entry.id.into());
         let secret_name = build::secret_name(name, &self.spec);
         found
             .fields
@@ -84,14 +85,15 @@ impl Kind for McpOAuthClient {
         Ok(found)
     }
 
-    async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
-        match self.spec.deletion_policy {
-            DeletionPolicy::Orphan => Ok(()),
-            DeletionPolicy::Delete => {
-                let server = lookup::server(&self.spec.auth_server_ref, &work.owner.namespace);
-                let id = names::client_id(&work.owner.namespace, &work.owner.name);
-                lookup::unregister(work, self, &server, Collection::Clients, &id).await
-            }
+    async fn cleanup(raw: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
+        let policy = serde_json::from_value(raw.data["spec"]["deletionPolicy"].clone());
+        // What cannot be read is no reason to leave a client that can get tokens.
+        if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
+            return Ok(());
+        }
+        match Entry::of_stored(COLLECTION, raw, &work.owner) {
+            Some(entry) => entry.unregister(work, raw).await,
+            None => Ok(()),
         }
     }
 }
@@ -185,11 +187,16 @@ fn secret_value(
     if let Some(bytes) = bytes {
         return String::from_utf8(bytes.0.clone()).map_err(|_| lost(name).into());
     }
-    // Without a status nothing was registered yet. A Secret without the key may be that of a client which
-    // had no secret until its spec changed.
-    let status = object.status.clone().unwrap_or_default();
-    let asked_anew = secret.is_some() && status.observed_generation != object.metadata.generation;
-    if status.client_id.is_some() && !asked_anew {
+    let had_one = match secret {
+        // One without the mark was written when the client was public.
+        Some(secret) => secret.annotations().contains_key(ISSUED),
+        // Without a status nothing was registered yet.
+        None => object
+            .status
+            .as_ref()
+            .is_some_and(|s| s.client_id.is_some()),
+    };
+    if had_one {
         return Err(lost(name).into());
     }
     crate::random::secret()
@@ -213,45 +220,51 @@ mod tests {
 
     use super::*;
 
-    fn client(generation: i64, status: &serde_json::Value) -> McpOAuthClient {
+    fn client(status: &serde_json::Value) -> McpOAuthClient {
         serde_json::from_value(json!({
             "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpOAuthClient",
-            "metadata": { "name": "c", "generation": generation },
+            "metadata": { "name": "c" },
             "spec": { "authServerRef": { "name": "auth" }, "clientName": "C" },
             "status": status,
         }))
         .unwrap()
     }
 
+    /// One that was written with a client secret, and has `value` by now.
     fn secret(value: Option<&str>) -> Secret {
         let data = value.map(|v| (CLIENT_SECRET.to_owned(), ByteString(v.as_bytes().to_vec())));
-        Secret {
+        let mut secret = Secret {
             data: Some(data.into_iter().collect()),
             ..Secret::default()
-        }
+        };
+        secret
+            .annotations_mut()
+            .insert(ISSUED.to_owned(), "true".to_owned());
+        secret
     }
 
     fn registered() -> serde_json::Value {
-        json!({ "clientId": "n_c", "observedGeneration": 1 })
+        json!({ "clientId": "n_c" })
     }
 
     #[test]
     fn a_live_secret_is_kept() {
-        let kept = secret_value(&client(1, &registered()), Some(&secret(Some("s"))), "c").unwrap();
+        let kept = secret_value(&client(&registered()), Some(&secret(Some("s"))), "c").unwrap();
         assert_eq!(kept, "s");
     }
 
     #[test]
     fn a_secret_that_is_missing_is_never_regenerated_over_a_live_one() {
         for left in [None, Some(secret(None)), Some(secret(Some("")))] {
-            let error = secret_value(&client(1, &registered()), left.as_ref(), "c").unwrap_err();
+            let error = secret_value(&client(&registered()), left.as_ref(), "c").unwrap_err();
             assert!(matches!(error, Error::Problem(p) if p.reason == reasons::SECRET_LOST));
         }
     }
 
     #[test]
     fn a_new_client_and_one_that_turns_confidential_get_a_secret() {
-        assert!(secret_value(&client(1, &json!({})), None, "c").is_ok());
-        assert!(secret_value(&client(2, &registered()), Some(&secret(None)), "c").is_ok());
+        assert!(secret_value(&client(&json!({})), None, "c").is_ok());
+        let of_a_public_client = Secret::default();
+        assert!(secret_value(&client(&registered()), Some(&of_a_public_client), "c").is_ok());
     }
 }

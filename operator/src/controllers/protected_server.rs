@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::Api;
-use kube::core::PartialObjectMeta;
+use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
-use mcpauth_api::conditions::{reasons, types};
+use mcpauth_api::auth_server::Storage;
+use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
-use super::workload::{apply_budget, available, why_not_up};
-use super::{Guarded, Kind, Work, children, lookup, watch_references};
+use super::registration::Entry;
+use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
+use super::{Guarded, Kind, Work, children, lookup};
 use crate::authserver_api::{Collection, Server};
 use crate::build::labels::Component;
 use crate::build::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
@@ -20,8 +21,10 @@ use crate::build::{names, registration};
 use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::pods::Rollout;
-use crate::references::{self, References};
-use crate::status::{self, Found, State};
+use crate::references::References;
+use crate::status::Found;
+
+const COLLECTION: Collection = Collection::Resources;
 
 impl Kind for ProtectedMcpServer {
     const KIND: &'static str = "ProtectedMcpServer";
@@ -42,42 +45,33 @@ impl Kind for ProtectedMcpServer {
             .owns(ctx.watched::<Service>(), children())
             .owns(ctx.watched::<Deployment>(), children())
             .owns(ctx.watched::<PodDisruptionBudget>(), children());
-        watch_auth_servers(controller, ctx)
+        lookup::watch_auth_servers(controller, ctx)
     }
 
     async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
+        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &work.owner);
+        let server = &entry.server;
         let (namespace, name) = (&work.owner.namespace, &work.owner.name);
-        let server = lookup::server(&self.spec.auth_server_ref, namespace);
-        work.refers_to(lookup::targets(&server, namespace));
-        let auth_server = match lookup::auth_server(work, &server).await {
+        work.refers_to(lookup::targets(server, namespace));
+        let auth_server = match lookup::auth_server(work, server).await {
             Ok(auth_server) => auth_server,
-            Err(Error::Problem(p)) if p.reason == reasons::REFERENCE_NOT_PERMITTED => {
-                return Ok(withdraw(self, work, &server, p).await);
+            Err(Error::Problem(problem)) => {
+                // Pods stay as they are: their proxy refuses everybody once no token is active.
+                return Ok(entry.without_server(work, problem).await);
             }
             Err(other) => return Err(other),
         };
         // Pods first: they start whether or not the authorization server answers.
-        let rollout = apply(self, work, &auth_server, &server).await?;
+        let rollout = apply(self, work, &auth_server, server).await?;
 
         let introspector = names::service_account_principal(namespace, name);
         let resource = registration::resource(name, &self.spec, vec![introspector]);
-        let id = names::resource_id(namespace, name);
-        let put = work
-            .ctx
-            .auth_servers
-            .put(&server, Collection::Resources, &id, &resource)
-            .await;
-
         let mut found = Found {
             ready: format!("serves {}", self.spec.resource),
+            forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Found::default()
         };
-        found.states.push(registered(
-            put.err().map(Problem::from),
-            &server,
-            &id,
-            &mut found.problems,
-        ));
+        entry.put(work, &resource, &mut found).await;
         found.states.push(available(rollout));
         if !rollout.is_complete() {
             let text = why_not_up(work, Component::McpServer, rollout).await?.text;
@@ -91,72 +85,16 @@ impl Kind for ProtectedMcpServer {
         Ok(found)
     }
 
-    async fn cleanup(&self, work: &Work<'_>) -> Result<(), Error> {
-        let server = lookup::server(&self.spec.auth_server_ref, &work.owner.namespace);
-        let id = names::resource_id(&work.owner.namespace, &work.owner.name);
-        lookup::unregister(work, self, &server, Collection::Resources, &id).await
+    async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
+        workload::complete(work, found).await
     }
-}
 
-/// Watches what references to McpAuthServers depend on. A server that comes back changes its status, and
-/// what it lost is put there again.
-pub fn watch_auth_servers<K: Kind>(
-    controller: Controller<Guarded<K>>,
-    ctx: &Arc<Context>,
-) -> Controller<Guarded<K>> {
-    let servers = ctx.watched::<PartialObjectMeta<McpAuthServer>>();
-    let controller = watch_references(controller, servers, references::Kind::AuthServer, ctx);
-    if ctx.config.watch_namespace.is_some() {
-        // Nothing in another namespace can be referred to, so no namespace's labels matter.
-        return controller;
-    }
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
-}
-
-/// The Registered condition; what is wrong goes to `problems` as well.
-pub fn registered(
-    problem: Option<Problem>,
-    server: &Server,
-    id: &str,
-    problems: &mut Vec<Problem>,
-) -> State {
-    let Some(problem) = problem else {
-        let message = format!("McpAuthServer {server} knows it as {id}");
-        return State::yes(types::REGISTERED, reasons::READY, message);
-    };
-    let state = State::no(types::REGISTERED, &problem);
-    problems.push(problem);
-    state
-}
-
-/// The reference is no longer permitted: the registration goes, pods stay as they are (their proxy refuses
-/// everybody once no token is active).
-async fn withdraw(
-    object: &ProtectedMcpServer,
-    work: &Work<'_>,
-    server: &Server,
-    problem: Problem,
-) -> Found {
-    let mut found = Found::problem(problem.clone());
-    let conditions = object
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default();
-    if status::holds(conditions, types::REGISTERED) {
-        let id = names::resource_id(&work.owner.namespace, &work.owner.name);
-        match work
-            .ctx
-            .auth_servers
-            .delete(server, Collection::Resources, &id)
-            .await
-        {
-            Ok(()) => found.states.push(State::no(types::REGISTERED, &problem)),
-            Err(error) => found.problems.push(error.into()),
+    async fn cleanup(raw: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
+        match Entry::of_stored(COLLECTION, raw, &work.owner) {
+            Some(entry) => entry.unregister(work, raw).await,
+            None => Ok(()),
         }
     }
-    found
 }
 
 async fn apply(
@@ -181,7 +119,7 @@ async fn apply(
     } = objects;
     let (applier, tie) = (&work.applier, &work.tie);
     applier.apply(&work.api(), tie, service_account).await?;
-    applier.apply(&work.api(), tie, config_map).await?;
+    apply_live_config(work, Component::McpServer, config_map).await?;
     applier.apply(&work.api(), tie, service).await?;
     apply_budget(work, disruption_budget).await?;
     let deployment = applier.apply(&work.api(), tie, deployment).await?;

@@ -1,15 +1,20 @@
 //! Pods: what both kinds that have some share.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::ListParams;
+use kube::ResourceExt as _;
+use kube::api::{ListParams, Patch, PatchParams};
 use mcpauth_api::conditions::{reasons, types};
+use serde_json::json;
 
 use super::Work;
+use crate::apply::{ApplyError, HASH, is_code};
+use crate::build::auth_server::CONFIG_HASH;
 use crate::build::labels::Component;
 use crate::error::{Error, Problem};
 use crate::pods::{self, Rollout};
-use crate::status::State;
+use crate::status::{Found, State};
 
 /// The Available condition: whether some pod serves.
 pub fn available(rollout: Rollout) -> State {
@@ -19,6 +24,21 @@ pub fn available(rollout: Rollout) -> State {
         let problem = Problem::stage(reasons::PODS_NOT_READY, "no pod serves");
         State::no(types::AVAILABLE, &problem)
     }
+}
+
+/// Adds the Available condition where a problem elsewhere kept the Deployment from being applied.
+pub async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
+    if found.states.iter().any(|s| s.type_ == types::AVAILABLE) {
+        return Ok(());
+    }
+    let (api, name) = (work.api::<Deployment>(), &work.owner.name);
+    let live = match work.applier.find(&api, &work.tie, name).await {
+        Err(ApplyError::NameConflict { .. } | ApplyError::Remnant { .. }) => None,
+        live => live?,
+    };
+    let rollout = Rollout::of_deployment(&live.unwrap_or_default());
+    found.states.push(available(rollout));
+    Ok(())
 }
 
 /// Applies a budget, or takes away the one that is no longer wanted.
@@ -35,6 +55,64 @@ pub async fn apply_budget(
         }
     }
     Ok(())
+}
+
+/// Applies a ConfigMap that running pods read again when it changes, and sees to it that they get it at once:
+/// kubelet writes it into a pod's volume about once a minute, or when the pod itself changes.
+pub async fn apply_live_config(
+    work: &Work<'_>,
+    component: Component,
+    config: ConfigMap,
+) -> Result<(), Error> {
+    const PODS: &str = "pods";
+    const BEHIND: &str = "behind";
+    let (api, owner) = (work.api(), &work.owner.reference.uid);
+    let (config, changed) = work.applier.apply_telling(&api, &work.tie, config).await?;
+    let written = &work.ctx.written;
+    if changed {
+        written.set(owner, PODS.to_owned(), BEHIND.to_owned());
+    }
+    if !written.is(owner, PODS, BEHIND) {
+        return Ok(());
+    }
+    let hash = config.annotations().get(HASH).cloned().unwrap_or_default();
+    match touch_pods(work, component, &hash).await {
+        Ok(()) => written.set(owner, PODS.to_owned(), String::new()),
+        // They get it all the same, only later.
+        Err(error) => {
+            let (namespace, name) = (&work.owner.namespace, &work.owner.name);
+            tracing::warn!(namespace, name, %error, "cannot touch pods to hurry their configuration");
+        }
+    }
+    Ok(())
+}
+
+/// Notes on each pod what it is to read.
+async fn touch_pods(work: &Work<'_>, component: Component, hash: &str) -> Result<(), kube::Error> {
+    let api = work.api::<Pod>();
+    let patch = json!({ "metadata": { "annotations": { CONFIG_HASH: hash } } });
+    for pod in api.list_metadata(&pods_of(work, component)).await? {
+        work.ctx.metrics.write(work.applier.manager, "patch");
+        let touched = api
+            .patch_metadata(
+                &pod.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await;
+        match touched {
+            Err(error) if !is_code(&error, 404) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The pods of a component: as many as it can have, whoever else uses its labels.
+fn pods_of(work: &Work<'_>, component: Component) -> ListParams {
+    let labels = work.owner.match_labels(component);
+    let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    ListParams::default().labels(&selector.join(",")).limit(50)
 }
 
 /// Why pods are not up.
@@ -59,9 +137,7 @@ pub async fn why_not_up(
     component: Component,
     rollout: Rollout,
 ) -> Result<Why, Error> {
-    let labels = work.owner.match_labels(component);
-    let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let params = ListParams::default().labels(&selector.join(","));
+    let params = pods_of(work, component);
     let pods = work.api::<Pod>().list(&params).await?.items;
 
     let mut text = rollout.describe();

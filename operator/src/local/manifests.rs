@@ -1,6 +1,6 @@
 //! Reads the manifests: what a cluster's API server and the references between objects would give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -43,6 +43,9 @@ pub enum ManifestError {
     /// A document that does not parse.
     #[error("{0}: {1}")]
     Invalid(String, String),
+    /// Two objects of one kind and name: their files would be the same.
+    #[error("there are two of {0}: give each its own name, also in different namespaces")]
+    Twice(String),
     /// Not exactly one authorization server.
     #[error("there are {0} McpAuthServers; exactly one is needed")]
     AuthServers(usize),
@@ -67,6 +70,7 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| ManifestError::Yaml(error.to_string()))?;
     let schemas = schemas()?;
+    let mut names = HashSet::new();
     let (mut auth_servers, mut servers, mut clients, mut secrets) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (index, document) in documents
@@ -87,6 +91,9 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
             .and_then(|schema| first_unknown(schema, &document))
         {
             return Err(ManifestError::UnknownField(name, field));
+        }
+        if kind != "Secret" && !names.insert(name.clone()) {
+            return Err(ManifestError::Twice(name));
         }
         match (version.as_str(), kind.as_str()) {
             ("mcpauth.io/v1alpha1", "McpAuthServer") => auth_servers.push(typed(&name, document)?),
@@ -114,14 +121,12 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
 }
 
 fn typed<T: DeserializeOwned>(name: &str, document: Value) -> Result<T, ManifestError> {
-    if document["metadata"]["name"]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        return Err(ManifestError::Invalid(
-            name.to_owned(),
-            "metadata.name is missing".to_owned(),
-        ));
+    // Files are named after it.
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    let given = document["metadata"]["name"].as_str().unwrap_or_default();
+    if given.is_empty() || !given.chars().all(fits) {
+        let what = "metadata.name must consist of lower-case letters, digits, '-' and '.'";
+        return Err(ManifestError::Invalid(name.to_owned(), what.to_owned()));
     }
     serde_json::from_value(document)
         .map_err(|error| ManifestError::Invalid(name.to_owned(), error.to_string()))
@@ -280,6 +285,27 @@ mod tests {
         let error =
             parse(&NOTES.replace("    - name: notes\n", "    - name: other\n")).unwrap_err();
         assert!(matches!(error, ManifestError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn two_of_the_same_name_are_refused_in_whatever_namespaces() {
+        let twice = NOTES
+            .split("---")
+            .find(|d| d.contains("kind: ProtectedMcpServer"));
+        let twice = twice
+            .unwrap()
+            .replace("metadata:\n", "metadata:\n  namespace: other\n");
+        let error = parse(&format!("{NOTES}\n---\n{twice}")).unwrap_err();
+        assert_eq!(
+            error,
+            ManifestError::Twice("ProtectedMcpServer notes".into())
+        );
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_refused() {
+        let error = parse(&NOTES.replace("  name: notes\n", "  name: ../notes\n")).unwrap_err();
+        assert!(matches!(error, ManifestError::Invalid(..)), "{error}");
     }
 
     #[test]

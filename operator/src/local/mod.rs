@@ -85,8 +85,23 @@ async fn serve(
     if args.once {
         return Ok(());
     }
-    screen.ready(&stack.target, &stack.clients, logs);
+    show(&stack, logs, screen);
     Err(processes.any_end().await)
+}
+
+/// Everything is up; how to connect.
+fn show(stack: &Stack, logs: &Path, screen: &Screen) {
+    let target = &stack.target;
+    screen.heading("Up until Ctrl-C");
+    screen.copied("MCP server", &target.resource);
+    let (name, url) = (&target.name, &target.resource);
+    let add = format!("claude mcp add --transport http {name} {url}");
+    screen.copied("Claude Code", &add);
+    for client in &stack.clients {
+        let file = client.secret_file.display();
+        screen.fact("Client", &format!("{}, its secret in {file}", client.id));
+    }
+    screen.fact("Logs", &logs.display().to_string());
 }
 
 /// Reads manifests from a file.

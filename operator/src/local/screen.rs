@@ -1,9 +1,5 @@
 //! What the person at the terminal sees.
 
-use std::path::Path;
-
-use super::{stack::Client, walk::Target};
-
 /// Prints the walk. Colours only where they can be seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
@@ -58,23 +54,14 @@ impl Screen {
         println!("    {}", self.paint(DIM, text));
     }
 
-    /// Everything is up; how to connect.
-    pub fn ready(&self, target: &Target, clients: &[Client], logs: &Path) {
-        self.heading("Up until Ctrl-C");
-        println!("  MCP server   {}", self.paint(CYAN, &target.resource));
-        let add = format!(
-            "claude mcp add --transport http {} {}",
-            target.name, target.resource
-        );
-        println!("  Claude Code  {}", self.paint(CYAN, &add));
-        for client in clients {
-            println!(
-                "  Client       {}, its secret in {}",
-                client.id,
-                client.secret_file.display()
-            );
-        }
-        println!("  Logs         {}", logs.display());
+    /// A fact, in two columns.
+    pub fn fact(&self, name: &str, value: &str) {
+        println!("  {name:<12} {value}");
+    }
+
+    /// A fact that is meant to be copied.
+    pub fn copied(&self, name: &str, value: &str) {
+        self.fact(name, &self.paint(CYAN, value));
     }
 }
 

@@ -13,13 +13,14 @@
 mod support;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use support::authserver::AuthServer;
+use support::eventually;
 use support::world::{World, specs};
 
 async fn label(world: &World, labels: serde_json::Value) {
@@ -53,8 +54,16 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
         "{}",
         condition.message
     );
+    let reference = json!({ "name": "auth", "namespace": auth.namespace });
+    let client = specs::with(specs::client(), "/authServerRef", reference);
+    team.create::<McpOAuthClient>("robot", &client).await;
+    team.not_ready::<McpOAuthClient>("robot", "ReferenceNotPermitted")
+        .await;
     let path = format!("resources/{}.notes", team.namespace);
-    assert!(authserver.get(&auth, "auth", &path).await.is_none());
+    let client_path = format!("clients/{}_robot", team.namespace);
+    for path in [&path, &client_path] {
+        assert!(authserver.get(&auth, "auth", path).await.is_none());
+    }
     assert!(team.get::<Deployment>("notes").await.is_none());
 
     // A selector admits it as soon as the namespace has the label.
@@ -68,13 +77,46 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
     team.pods_are_up("notes").await;
     team.is_ready::<ProtectedMcpServer>("notes").await;
     assert!(authserver.get(&auth, "auth", &path).await.is_some());
+    team.is_ready::<McpOAuthClient>("robot").await;
+    let secret = async || team.get::<Secret>("robot-oauth-client").await.unwrap().data;
+    let before = secret().await;
 
-    // Withdrawn: the registration goes, and with it every token.
+    // Withdrawn: the registrations go, and with them every token.
     label(&team, json!({ "mcp": null })).await;
-    team.not_ready::<ProtectedMcpServer>("notes", "ReferenceNotPermitted")
-        .await;
     team.reaches::<ProtectedMcpServer>("notes", "Registered", "False", "ReferenceNotPermitted")
         .await;
-    assert!(authserver.get(&auth, "auth", &path).await.is_none());
+    team.reaches::<McpOAuthClient>("robot", "Registered", "False", "ReferenceNotPermitted")
+        .await;
+    for path in [&path, &client_path] {
+        assert!(authserver.get(&auth, "auth", path).await.is_none());
+    }
+
+    // Also when the status has said so before: others may write it.
+    authserver.put_client(&auth, "auth", &client_path).await;
+    let touch = json!({ "metadata": { "annotations": { "note": "look again" } } });
+    team.patch::<McpOAuthClient>("robot", &touch).await;
+    eventually("the client is gone again", || async {
+        let client = authserver.get(&auth, "auth", &client_path).await;
+        client.is_none().then_some(())
+    })
+    .await;
+
+    // Given again: the client is what it was.
+    label(&team, json!({ "mcp": "yes" })).await;
+    team.is_ready::<McpOAuthClient>("robot").await;
+    assert!(authserver.get(&auth, "auth", &client_path).await.is_some());
+    assert_eq!(secret().await, before);
+
+    // Withdrawn while the authorization server is away: made good when it is back.
+    auth.endpoints.lock().unwrap().clear();
+    team.reaches::<McpOAuthClient>("robot", "Registered", "False", "AuthServerUnreachable")
+        .await;
+    label(&team, json!({ "mcp": null })).await;
+    team.not_ready::<McpOAuthClient>("robot", "ReferenceNotPermitted")
+        .await;
+    authserver.is_found(&auth, "auth");
+    team.reaches::<McpOAuthClient>("robot", "Registered", "False", "ReferenceNotPermitted")
+        .await;
+    assert!(authserver.get(&auth, "auth", &client_path).await.is_none());
     operator.stop().await;
 }

@@ -385,6 +385,15 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
     );
     operator.goes_on(2).await;
     assert!(world.get::<Secret>("auth-keys").await.is_none());
+    // What runs is told all the same.
+    world
+        .reaches::<McpAuthServer>("auth", "Available", "True", "Ready")
+        .await;
+    world.pods_are_down("auth").await;
+    world
+        .reaches::<McpAuthServer>("auth", "Available", "False", "PodsNotReady")
+        .await;
+    world.pods_are_up("auth").await;
 
     let mut restored = kept.clone();
     restored.metadata.resource_version = None;
@@ -479,6 +488,71 @@ async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
     assert!(world.get::<StatefulSet>("auth-postgres").await.is_some());
     let password = secret.data.unwrap()["password"].0.clone();
     assert!(password.len() >= 32);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn storage_can_change_both_ways() {
+    let world = World::new("storage").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let strategy = async |type_: &str| {
+        eventually(&format!("the strategy is {type_}"), || async {
+            let strategy = world.get::<Deployment>("auth").await?.spec?.strategy?;
+            (strategy.type_.as_deref() == Some(type_)).then_some(())
+        })
+        .await;
+    };
+    strategy("Recreate").await;
+    let postgres = json!({ "memory": null, "postgres": { "managed": {} } });
+    let memory = json!({ "memory": {}, "postgres": null });
+    for (storage, type_) in [(postgres, "RollingUpdate"), (memory, "Recreate")] {
+        let patch = json!({ "spec": { "storage": storage } });
+        world.patch::<McpAuthServer>("auth", &patch).await;
+        strategy(type_).await;
+    }
+    operator.stop().await;
+}
+
+/// `kubectl replace --force`: the garbage collector is not as quick as whoever creates the object anew.
+#[tokio::test]
+async fn a_remnant_of_the_object_before_is_waited_for() {
+    let world = World::new("remnant").await;
+    let remnant: Service = serde_json::from_value(json!({
+        "metadata": { "name": "auth", "labels": { "app.kubernetes.io/managed-by": "mcp-auth-operator" },
+            "ownerReferences": [{ "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpAuthServer", "name": "auth",
+                "uid": "00000000-0000-0000-0000-000000000001", "controller": true }] },
+        "spec": { "ports": [{ "port": 80 }] },
+    }))
+    .unwrap();
+    let services = world.api::<Service>();
+    services
+        .create(&PostParams::default(), &remnant)
+        .await
+        .unwrap();
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "NameConflict")
+        .await;
+    assert!(
+        condition
+            .message
+            .contains("an object of this name that was deleted"),
+        "{}",
+        condition.message
+    );
+    world
+        .reaches::<McpAuthServer>("auth", "Degraded", "False", "Ready")
+        .await;
+    world.delete::<Service>("auth").await;
+    world
+        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
+        .await;
     operator.stop().await;
 }
 

@@ -84,6 +84,16 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
             json!({ "postgres": { "secretRef": { "name": "" } } }),
             "secretRef.name",
         ),
+        (
+            "/storage",
+            json!({ "postgres": { "secretRef": { "name": "db?x" } } }),
+            "secretRef.name",
+        ),
+        (
+            "/login",
+            json!({ "localUsers": { "secretRef": { "name": "people", "key": "../users" } } }),
+            "secretRef.key",
+        ),
         ("/login", json!({}), "spec.login"),
         (
             "/login",
@@ -180,6 +190,16 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
             "/authServerRef",
             json!({ "name": "" }),
             "spec.authServerRef.name",
+        ),
+        (
+            "/authServerRef",
+            json!({ "name": "auth/status" }),
+            "spec.authServerRef.name",
+        ),
+        (
+            "/authServerRef",
+            json!({ "name": "10.0.0.1/x", "namespace": "team/mcpauthservers/auth?" }),
+            "spec.authServerRef.namespace",
         ),
         ("/server", json!({}), "spec.server"),
         (
@@ -284,6 +304,12 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
     });
     let cases = vec![
         ("/clientName", json!(""), "spec.clientName"),
+        (
+            "/resources",
+            json!([{ "name": "notes/status" }]),
+            "spec.resources[0].name",
+        ),
+        ("/secret", json!({ "name": "a/b" }), "spec.secret.name"),
         ("/clientUri", json!("javascript:alert(1)"), "spec.clientUri"),
         ("/logoUri", json!("http://a.example/logo"), "spec.logoUri"),
         (

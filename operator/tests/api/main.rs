@@ -5,6 +5,7 @@
     reason = "a test says so when it fails"
 )]
 
+#[expect(dead_code, reason = "the other program uses the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -176,6 +176,44 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
 }
 
 #[tokio::test]
+async fn a_public_client_that_turns_confidential_gets_a_secret_also_after_a_failure() {
+    let world = World::new("turned").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let _authserver = AuthServer::start(&world, "auth").await;
+    let public = json!({
+        "authServerRef": { "name": "auth" }, "clientName": "Robot",
+        "tokenEndpointAuthMethod": "none", "redirectUris": ["http://localhost/callback"],
+    });
+    world.create::<McpOAuthClient>("robot", &public).await;
+    world.is_ready::<McpOAuthClient>("robot").await;
+    assert_eq!(secret_of(&world, "robot-oauth-client").await, None);
+
+    let change = json!({ "spec": {
+        "tokenEndpointAuthMethod": "client_secret_basic", "resources": [{ "name": "notes" }],
+    }});
+    world.patch::<McpOAuthClient>("robot", &change).await;
+    world
+        .not_ready::<McpOAuthClient>("robot", "ResourceNotFound")
+        .await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    world.is_ready::<McpOAuthClient>("robot").await;
+    assert!(secret_of(&world, "robot-oauth-client").await.is_some());
+
+    // Now it has one that can be lost.
+    let emptied = json!({ "data": { "client_secret": null } });
+    world.patch::<Secret>("robot-oauth-client", &emptied).await;
+    world
+        .not_ready::<McpOAuthClient>("robot", "SecretLost")
+        .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn a_secret_of_another_name_keeps_the_value() {
     let (world, operator, _authserver) = with_robot("renamed").await;
     let before = secret_of(&world, "robot-oauth-client").await;

@@ -1,8 +1,10 @@
 //! ProtectedMcpServer, with the real authorization server.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
-use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt as _;
+use kube::api::PostParams;
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
@@ -102,6 +104,126 @@ async fn a_changed_policy_reaches_the_configuration_and_not_the_pods() {
 }
 
 #[tokio::test]
+async fn only_what_a_memory_may_lose_is_looked_at_often() {
+    let world = World::new("often").await;
+    let operator = world.operator_for(world.client.clone(), |config| {
+        config.watch_namespace = Some(world.namespace.clone());
+        config.long_resync_seconds = 3600;
+    });
+    let database: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "database" }, "stringData": { "uri": "postgres://u:p@db/d" },
+    }))
+    .unwrap();
+    let secrets = world.api::<Secret>();
+    secrets
+        .create(&PostParams::default(), &database)
+        .await
+        .unwrap();
+    let storage = json!({ "postgres": { "secretRef": { "name": "database" } } });
+    let kept = specs::with(specs::auth_server(), "/storage", storage);
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.create::<McpAuthServer>("kept", &kept).await;
+    let _in_memory = AuthServer::start(&world, "auth").await;
+    let _in_database = AuthServer::start(&world, "kept").await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    let reference = json!({ "name": "kept" });
+    let client = specs::with(specs::client(), "/authServerRef", reference);
+    world.create::<McpOAuthClient>("robot", &client).await;
+    for name in ["auth", "kept", "notes"] {
+        world.pods_are_up(name).await;
+    }
+    world.is_ready::<McpAuthServer>("auth").await;
+    world.is_ready::<McpAuthServer>("kept").await;
+    world.is_ready::<ProtectedMcpServer>("notes").await;
+    world.is_ready::<McpOAuthClient>("robot").await;
+
+    // What the last changes have set off comes to its end first.
+    let often = || operator.reconciles_of("ProtectedMcpServer");
+    let others = || operator.reconciles() - often();
+    let goes_on = async || {
+        let goal = often() + 3;
+        eventually("it is looked at often", || async {
+            (often() >= goal).then_some(())
+        })
+        .await;
+    };
+    goes_on().await;
+    let before = others();
+    goes_on().await;
+    assert_eq!(others(), before);
+
+    // A change of the authorization server that does not concern its clients does not wake them.
+    let clients = || operator.reconciles_of("McpOAuthClient");
+    let before = clients();
+    let note = json!({ "metadata": { "annotations": { "note": "of no concern" } } });
+    world.patch::<McpAuthServer>("kept", &note).await;
+    goes_on().await;
+    assert_eq!(clients(), before);
+    world.pods_are_down("kept").await;
+    eventually("the client is looked at", || async {
+        (clients() > before).then_some(())
+    })
+    .await;
+    operator.stop().await;
+}
+
+/// Kubelet writes a changed ConfigMap into a pod once a minute, or when the pod changes.
+#[tokio::test]
+async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
+    let world = World::new("hurry").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let _authserver = AuthServer::start(&world, "auth").await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    let deployment: Deployment = world.appears("notes").await;
+    let mut labels = deployment.spec.unwrap().template.metadata.unwrap().labels;
+    let pods = world.api::<Pod>();
+    for name in ["notes-x", "other-x"] {
+        let pod = json!({
+            "metadata": { "name": name, "labels": labels },
+            "spec": { "containers": [{ "name": "server", "image": "notes:test" }] },
+        });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        pods.create(&PostParams::default(), &pod).await.unwrap();
+        labels
+            .get_or_insert_default()
+            .insert("app.kubernetes.io/instance".to_owned(), "other".to_owned());
+    }
+    world.pods_are_up("notes").await;
+    world.is_ready::<ProtectedMcpServer>("notes").await;
+    let version = async |name: &str| pods.get(name).await.unwrap().resource_version();
+    let (before, other) = (version("notes-x").await, version("other-x").await);
+    operator.goes_on(3).await;
+    assert_eq!(version("notes-x").await, before);
+
+    let tools = json!({ "spec": { "tools": [{ "name": "purge_*", "scopes": ["notes:write"] }] } });
+    world.patch::<ProtectedMcpServer>("notes", &tools).await;
+    eventually("the pod is touched", || async {
+        let pod = pods.get("notes-x").await.unwrap();
+        let config: ConfigMap = world.get("notes-proxy").await?;
+        let told = pod.annotations().get("mcpauth.io/config-hash")?.clone();
+        (config.metadata.annotations?["mcpauth.io/desired-hash"] == told).then_some(())
+    })
+    .await;
+    let touched = version("notes-x").await;
+    operator.goes_on(3).await;
+    operator.stop().await;
+    let operator = world.operator();
+    operator.goes_on(3).await;
+    assert_eq!(version("notes-x").await, touched);
+    assert_eq!(version("other-x").await, other);
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn a_resource_that_another_one_has_is_a_conflict() {
     let world = World::new("twice").await;
     let operator = world.operator();
@@ -148,6 +270,24 @@ async fn a_reference_to_nothing_is_told_and_followed_when_it_exists() {
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
     world.appears::<Deployment>("notes").await;
+    let _authserver = AuthServer::start(&world, "auth").await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Registered", "True", "Ready")
+        .await;
+
+    // With the authorization server goes what was registered there. The pods are told of all the same.
+    world.pods_are_up("notes").await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Available", "True", "Ready")
+        .await;
+    world.delete::<McpAuthServer>("auth").await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Registered", "False", "AuthServerNotFound")
+        .await;
+    world.pods_are_down("notes").await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Available", "False", "PodsNotReady")
+        .await;
     operator.stop().await;
 }
 

@@ -7,7 +7,9 @@ use futures::StreamExt as _;
 use http::Method;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
-use mcpauth_api::{McpAuthServer, McpOAuthClient};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::Api;
+use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
@@ -22,11 +24,7 @@ async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
     // A quantity may be an integer, so the schema lets this one pass.
     let limits = json!({ "limits": { "cpu": -1 } });
     let spec = specs::with(specs::auth_server(), "/resources", limits);
-    let raw: kube::Api<kube::api::DynamicObject> = kube::Api::namespaced_with(
-        world.client.clone(),
-        &world.namespace,
-        &kube::api::ApiResource::erase::<McpAuthServer>(&()),
-    );
+    let raw = world.raw::<McpAuthServer>();
     let bad = json!({
         "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpAuthServer",
         "metadata": { "name": "bad" }, "spec": spec,
@@ -59,7 +57,147 @@ async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
         .await;
     world.pods_are_up("good").await;
     world.is_ready::<McpAuthServer>("good").await;
+
+    // It is not counted any longer than it lives.
+    world.ends::<McpAuthServer>("bad").await;
+    eventually("no object is counted as not ready", || async {
+        let text = operator.context.metrics.text();
+        text.contains(r#"objects{kind="McpAuthServer",ready="false"} 0"#)
+            .then_some(())
+    })
+    .await;
     operator.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_longer_parses_is_let_go_with_what_it_has_elsewhere() {
+    let world = World::new("unreadable-gone").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let authserver = AuthServer::start(&world, "auth").await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Registered", "True", "Ready")
+        .await;
+    let path = format!("resources/{}.notes", world.namespace);
+    assert!(authserver.get(&world, "auth", &path).await.is_some());
+
+    world
+        .spoil::<ProtectedMcpServer>("notes", "/spec/server/template/resources")
+        .await;
+    world
+        .spoil::<McpAuthServer>("auth", "/spec/resources")
+        .await;
+    world.ends::<ProtectedMcpServer>("notes").await;
+    assert!(authserver.get(&world, "auth", &path).await.is_none());
+
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    let binding = format!("mcpauth:{}:auth", world.namespace);
+    assert!(bindings.get_opt(&binding).await.unwrap().is_some());
+    world.ends::<McpAuthServer>("auth").await;
+    assert!(bindings.get_opt(&binding).await.unwrap().is_none());
+    operator.stop().await;
+}
+
+/// A reconcile may begin with an object that is gone: nothing is made for it then, since nothing would take
+/// it away again.
+#[tokio::test]
+async fn nothing_is_made_for_an_object_that_is_gone() {
+    let world = World::new("gone-before").await;
+    let client = faults::client(
+        world.cluster,
+        Arc::new(|method, path| match *method == Method::PATCH {
+            true if path.ends_with("/mcpoauthclients/robot") => Fate::Status(404),
+            _ => Fate::Pass,
+        }),
+    );
+    let operator = world.operator_with(client, Some(&world.namespace));
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let authserver = AuthServer::start(&world, "auth").await;
+    world
+        .create::<McpOAuthClient>("robot", &specs::client())
+        .await;
+    operator.goes_on(6).await;
+    assert!(world.get::<Secret>("robot-oauth-client").await.is_none());
+    let path = format!("clients/{}_robot", world.namespace);
+    assert!(authserver.get(&world, "auth", &path).await.is_none());
+    operator.stop().await;
+}
+
+/// An authorization server that takes connections and never answers holds up its own clients only.
+#[tokio::test]
+async fn a_silent_authorization_server_keeps_few_workers() {
+    let world = World::new("mute").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let silent = Silent::start(&world, "auth").await;
+    for i in 0..24 {
+        let name = format!("robot-{i}");
+        world
+            .create::<McpOAuthClient>(&name, &specs::client())
+            .await;
+    }
+    world
+        .not_ready::<McpOAuthClient>("robot-0", "AuthServerUnreachable")
+        .await;
+    eventually("the first calls have ended", || async {
+        (silent.open.load(Ordering::SeqCst) <= 1).then_some(())
+    })
+    .await;
+    silent.most.store(0, Ordering::SeqCst);
+    let calls = silent.calls.load(Ordering::SeqCst);
+    eventually("three more calls were made", || async {
+        (silent.calls.load(Ordering::SeqCst) >= calls + 3).then_some(())
+    })
+    .await;
+    // One call at a time; the connection of the one before may still be closing.
+    let most = silent.most.load(Ordering::SeqCst);
+    assert!(most <= 2, "{most} calls at once");
+    operator.stop().await;
+}
+
+/// A port that takes connections and says nothing.
+struct Silent {
+    /// How many connections were made, are open, and were open at most.
+    calls: Arc<AtomicU64>,
+    open: Arc<AtomicU64>,
+    most: Arc<AtomicU64>,
+}
+
+impl Silent {
+    async fn start(world: &World, name: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        world.endpoints.lock().unwrap().insert(name.to_owned(), url);
+        let silent = Self {
+            calls: Arc::default(),
+            open: Arc::default(),
+            most: Arc::default(),
+        };
+        let calls = Arc::clone(&silent.calls);
+        let (open, most) = (Arc::clone(&silent.open), Arc::clone(&silent.most));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                calls.fetch_add(1, Ordering::SeqCst);
+                let now = open.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                let open = Arc::clone(&open);
+                tokio::spawn(async move {
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        silent
+    }
 }
 
 #[tokio::test]

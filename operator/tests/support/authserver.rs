@@ -36,7 +36,8 @@ fn program() -> PathBuf {
 }
 
 impl AuthServer {
-    /// Starts the McpAuthServer `name` and tells the operator where it is.
+    /// Starts the McpAuthServer `name`, with a memory in place of any database, and tells the operator where
+    /// it is.
     pub async fn start(world: &World, name: &str) -> Self {
         let config: ConfigMap = world.appears(&format!("{name}-config")).await;
         let keys: Secret = world.appears(&format!("{name}-keys")).await;
@@ -51,6 +52,7 @@ impl AuthServer {
         file["listen"] =
             json!({ "public": at(public), "internal": at(internal), "health": at(health) });
         file["keysFile"] = json!(pepper);
+        file["storage"] = json!({ "memory": {} });
         let path = folder.path().join("authserver.yaml");
         std::fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
 
@@ -80,6 +82,19 @@ impl AuthServer {
     pub fn is_found(&self, world: &World, name: &str) {
         let url = format!("http://127.0.0.1:{}", self.internal);
         world.endpoints.lock().unwrap().insert(name.to_owned(), url);
+    }
+
+    /// Puts a public client at `path` behind the operator's back.
+    pub async fn put_client(&self, world: &World, name: &str, path: &str) {
+        let token = world.operator_token(name).await;
+        let url = format!("http://127.0.0.1:{}/admin/v1/{path}", self.internal);
+        let client = json!({
+            "clientName": "x", "tokenEndpointAuthMethod": "none", "grantTypes": ["authorization_code"],
+            "redirectUris": ["http://localhost/callback"], "scopes": [], "resources": [],
+        });
+        let request = reqwest::Client::new().put(url).bearer_auth(token);
+        let answer = request.json(&client).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
     }
 
     /// What the admin API has at `path`, as an administrator whose token `world` gives.

@@ -11,7 +11,9 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use mcp_auth_operator::authserver_api::{Endpoint, Server};
@@ -97,6 +99,12 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Objects of `K` as they are stored, also those that do not parse.
+    pub fn raw<K: Object>(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<K>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
     /// Creates an object of `K` from its spec.
     pub async fn create<K: Object>(&self, name: &str, spec: &Value) -> K {
         self.try_create(name, spec).await.unwrap()
@@ -109,13 +117,11 @@ impl World {
             "metadata": { "name": name },
             "spec": spec,
         });
-        let api: Api<kube::api::DynamicObject> = Api::namespaced_with(
-            self.client.clone(),
-            &self.namespace,
-            &kube::api::ApiResource::erase::<K>(&()),
-        );
         let object = serde_json::from_value(object).unwrap();
-        let made = api.create(&PostParams::default(), &object).await?;
+        let made = self
+            .raw::<K>()
+            .create(&PostParams::default(), &object)
+            .await?;
         Ok(serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap())
     }
 
@@ -159,6 +165,33 @@ impl World {
         let conditions: Vec<Condition> =
             serde_json::from_value(object["status"]["conditions"].clone()).ok()?;
         conditions.into_iter().find(|c| c.type_ == type_)
+    }
+
+    /// Waits until an object, which need not parse, is gone.
+    pub async fn ends<K: Object>(&self, name: &str) {
+        let api = self.raw::<K>();
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+        eventually(&format!("{} {name} is gone", K::kind(&())), || async {
+            api.get_opt(name).await.unwrap().is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Changes an object so that it no longer parses, and waits until the operator says so.
+    pub async fn spoil<K: Object>(&self, name: &str, pointer: &str) {
+        let api = self.raw::<K>();
+        // A quantity may be an integer, so the schema lets this one pass.
+        let add = json!([{ "op": "add", "path": pointer, "value": { "limits": { "cpu": -1 } } }]);
+        let patch: Patch<()> = Patch::Json(serde_json::from_value(add).unwrap());
+        let params = PatchParams::default();
+        api.patch(name, &params, &patch).await.unwrap();
+        eventually(&format!("{name} does not parse"), || async {
+            let object = api.get(name).await.unwrap();
+            let conditions = object.data["status"]["conditions"].as_array()?.clone();
+            let said = |c: &Value| c["type"] == "Ready" && c["reason"] == "InvalidSpec";
+            conditions.iter().any(said).then_some(())
+        })
+        .await;
     }
 
     /// Waits until a condition has this status and reason.
@@ -345,6 +378,7 @@ fn config(namespace: &str) -> Config {
         postgres_image: "postgres:test".into(),
         concurrency: 8,
         resync_seconds: 1,
+        long_resync_seconds: 1,
         reconcile_timeout_seconds: 30,
         namespace: OWN.into(),
         service_account: ACCOUNT.into(),
@@ -380,10 +414,15 @@ impl Operator {
 
     /// How many reconciles ended so far, of whatever result.
     pub fn reconciles(&self) -> u64 {
+        self.reconciles_of("")
+    }
+
+    /// How many of them were of this kind.
+    pub fn reconciles_of(&self, kind: &str) -> u64 {
         let text = self.context.metrics.text();
         let lines = text
             .lines()
-            .filter(|l| l.starts_with("mcpauth_operator_reconciles_total{"));
+            .filter(|l| l.starts_with("mcpauth_operator_reconciles_total{") && l.contains(kind));
         lines
             .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()

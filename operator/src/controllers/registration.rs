@@ -1,0 +1,142 @@
+//! What an object has at its authorization server: how it gets there, and how it is taken away.
+
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use mcpauth_api::conditions::{reasons, types};
+use mcpauth_api::refs::AuthServerRef;
+use serde::Serialize;
+
+use super::{Work, deleted_at, lookup};
+use crate::authserver_api::{CallError, Collection, Server};
+use crate::build::labels::Owner;
+use crate::build::names;
+use crate::error::{Error, Problem};
+use crate::status::{Found, State};
+
+/// How long a deletion waits for an authorization server that does not answer.
+pub const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
+/// The reason of the event that tells of a registration which was left behind. No condition has it: the
+/// recorder counts events of one reason together, and this one must be seen.
+const GAVE_UP: &str = "GaveUpUnregistering";
+
+/// One entry of the admin API.
+pub struct Entry {
+    /// Where it is.
+    pub server: Server,
+    /// Among what.
+    collection: Collection,
+    /// As what.
+    pub id: String,
+}
+
+impl Entry {
+    /// That of `owner`, whose spec has `reference`.
+    pub fn new(collection: Collection, reference: &AuthServerRef, owner: &Owner) -> Self {
+        let (namespace, name) = (&owner.namespace, &owner.name);
+        Self {
+            server: lookup::server(reference, namespace),
+            collection,
+            id: match collection {
+                Collection::Resources => names::resource_id(namespace, name),
+                Collection::Clients => names::client_id(namespace, name),
+            },
+        }
+    }
+
+    /// That of an object as it is stored, which need not parse; none when it refers to nothing.
+    pub fn of_stored(collection: Collection, raw: &DynamicObject, owner: &Owner) -> Option<Self> {
+        let reference = raw.data["spec"]["authServerRef"].clone();
+        let reference: AuthServerRef = serde_json::from_value(reference).ok()?;
+        Some(Self::new(collection, &reference, owner))
+    }
+
+    /// Puts it there, and tells in `found` whether that went well.
+    pub async fn put(&self, work: &Work<'_>, body: &(impl Serialize + Sync), found: &mut Found) {
+        let api = &work.ctx.auth_servers;
+        let put = api.put(&self.server, self.collection, &self.id, body).await;
+        found.states.push(match put {
+            Ok(_) => {
+                let message = format!("McpAuthServer {} knows it as {}", self.server, self.id);
+                State::yes(types::REGISTERED, reasons::READY, message)
+            }
+            Err(error) => {
+                let problem = Problem::from(error);
+                let state = State::no(types::REGISTERED, &problem);
+                found.problems.push(problem);
+                state
+            }
+        });
+    }
+
+    /// What is found when `problem` keeps the McpAuthServer from being used. Where it does not admit
+    /// references from here any longer, the entry goes, and with it every token: each time anew, since a
+    /// status that says so already can be written by others.
+    pub async fn without_server(&self, work: &Work<'_>, problem: Problem) -> Found {
+        let gone = match problem.reason {
+            reasons::AUTH_SERVER_NOT_FOUND => Ok(()),
+            reasons::REFERENCE_NOT_PERMITTED if lookup::is_served(work, &self.server) => {
+                self.delete(work).await
+            }
+            reasons::REFERENCE_NOT_PERMITTED => Ok(()),
+            // It may be there still.
+            _ => return Found::problem(problem),
+        };
+        let mut found = Found::problem(problem.clone());
+        match gone {
+            Ok(()) => found.states.push(State::no(types::REGISTERED, &problem)),
+            Err(error) => found.problems.push(error.into()),
+        }
+        found
+    }
+
+    async fn delete(&self, work: &Work<'_>) -> Result<(), CallError> {
+        let api = &work.ctx.auth_servers;
+        api.delete(&self.server, self.collection, &self.id).await
+    }
+
+    /// Takes it away because its object, `raw`, is being deleted. That ends in any case: at once when the
+    /// McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
+    ///
+    /// # Errors
+    /// A [`Problem`] while it is waited for.
+    pub async fn unregister(&self, work: &Work<'_>, raw: &DynamicObject) -> Result<(), Error> {
+        if !lookup::is_there(work, &self.server).await? {
+            work.ctx.auth_servers.forget(&self.server).await;
+            return Ok(());
+        }
+        let Err(error) = self.delete(work).await else {
+            return Ok(());
+        };
+        if is_over(deleted_at(raw), (work.ctx.clock)()) {
+            let note = format!("gave up: {} may still be registered. {error}", self.id);
+            work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
+            return Ok(());
+        }
+        let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
+        Err(Problem::stage(reasons::DELETING, message).into())
+    }
+}
+
+/// Whether a deletion that began at `began` has waited long enough.
+fn is_over(began: Option<Timestamp>, now: Timestamp) -> bool {
+    began.is_none_or(|began| now.duration_since(began) >= PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn deletion_while_the_authorization_server_is_gone_still_ends() {
+        let began = Timestamp::UNIX_EPOCH;
+        assert!(!is_over(Some(began), began));
+        assert!(!is_over(
+            Some(began),
+            began + SignedDuration::from_secs(119)
+        ));
+        assert!(is_over(Some(began), began + SignedDuration::from_secs(120)));
+    }
+}
