@@ -56,8 +56,7 @@ async fn scale_and_wait() -> Result<()> {
 
 /// The resource versions of everything that the operator writes.
 async fn versions() -> Result<Vec<(String, String)>> {
-    let kinds =
-        "mas,pms,moc,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,pdb";
+    let kinds = "mas,pms,moc,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,pdb";
     let list = get(&[kinds, "-n", NAMESPACE]).await?;
     let items = list["items"].as_array().context("no items")?;
     items

@@ -5,6 +5,7 @@ pub mod auth_server;
 pub mod authserver_config;
 pub mod labels;
 pub mod names;
+mod network_policy;
 pub mod oauth_client;
 mod pod;
 pub mod postgres;

@@ -11,6 +11,7 @@ use k8s_openapi::{
             Container, EnvVar, ExecAction, PersistentVolumeClaim, PersistentVolumeClaimSpec,
             PodSpec, PodTemplateSpec, Probe, Secret, Service, VolumeResourceRequirements,
         },
+        networking::v1::NetworkPolicy,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -20,7 +21,7 @@ use super::{
     Images,
     labels::{Component, Owner},
     names::{self, POSTGRES_PORT},
-    pod,
+    network_policy, pod,
 };
 
 const COMPONENT: Component = Component::Postgres;
@@ -40,6 +41,8 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 pub struct PostgresObjects {
     /// The port.
     pub service: Service,
+    /// Admits the authorization server's pods only.
+    pub network_policy: NetworkPolicy,
     /// The pod and its volume, which goes when the McpAuthServer is deleted.
     pub stateful_set: StatefulSet,
 }
@@ -73,10 +76,17 @@ pub fn build(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> Postgres
     PostgresObjects {
         service: pod::service(
             owner,
-            name,
+            name.clone(),
             COMPONENT,
             POSTGRES_PORT,
             &api::Service::default(),
+        ),
+        network_policy: network_policy::build(
+            owner,
+            name,
+            COMPONENT,
+            &[POSTGRES_PORT],
+            Some(Component::AuthServer),
         ),
         stateful_set: stateful_set(owner, spec, images),
     }

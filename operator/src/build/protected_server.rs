@@ -7,6 +7,7 @@ use k8s_openapi::{
             ConfigMap, Container, EnvVar, EnvVarSource, PodSpec, PodTemplateSpec,
             SecretKeySelector, Service, ServiceAccount,
         },
+        networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -19,8 +20,8 @@ use mcpauth_api::{
 use super::{
     BuildError, Images,
     labels::{Component, Owner},
-    names::{self, PUBLIC_PORT},
-    pod, sidecar,
+    names::{self, HEALTH_PORT, PUBLIC_PORT},
+    network_policy, pod, sidecar,
 };
 
 const COMPONENT: Component = Component::McpServer;
@@ -51,6 +52,8 @@ pub struct ProtectedServerObjects {
     pub deployment: Deployment,
     /// The proxy's port.
     pub service: Service,
+    /// Keeps everybody from the server's own port, should it listen on more than 127.0.0.1.
+    pub network_policy: NetworkPolicy,
     /// For more than one replica.
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
@@ -81,7 +84,14 @@ pub fn build(
             sidecar::config_yaml(&name, spec, auth_server)?,
         ),
         deployment: deployment(owner, spec, template, auth_server, images),
-        service: pod::service(owner, name, COMPONENT, PUBLIC_PORT, &spec.service),
+        service: pod::service(owner, name.clone(), COMPONENT, PUBLIC_PORT, &spec.service),
+        network_policy: network_policy::build(
+            owner,
+            name,
+            COMPONENT,
+            &[PUBLIC_PORT, HEALTH_PORT],
+            None,
+        ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, template.replicas),
     })
 }

@@ -168,6 +168,32 @@ fn every_pod_meets_the_restricted_standard() {
 }
 
 #[test]
+fn nobody_gets_round_the_proxy_or_to_the_database() {
+    let policy = build_protected_server(&json!({})).network_policy;
+    let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
+    let labels = |name: &str, instance: &str| {
+        json!({ "matchLabels": {
+            "app.kubernetes.io/name": name, "app.kubernetes.io/instance": instance } })
+    };
+    let port = |port: u16| json!({ "protocol": "TCP", "port": port });
+    let expected = json!({
+        "podSelector": labels("mcp-server", "notes"), "policyTypes": ["Ingress"],
+        "ingress": [{ "ports": [port(8080), port(9090)] }],
+    });
+    assert_eq!(spec, expected);
+
+    let policy = build_auth_server(&managed()).postgres.unwrap();
+    let spec = serde_json::to_value(policy.network_policy.spec.unwrap()).unwrap();
+    let expected = json!({
+        "podSelector": labels("postgres", "auth"), "policyTypes": ["Ingress"],
+        "ingress": [{
+            "from": [{ "podSelector": labels("mcp-authserver", "auth") }], "ports": [port(5432)],
+        }],
+    });
+    assert_eq!(spec, expected);
+}
+
+#[test]
 fn the_proxy_is_a_native_sidecar_that_starts_first() {
     let pod = protected_server_pod(&build_protected_server(&json!({})));
     let sidecars = pod.init_containers.unwrap();

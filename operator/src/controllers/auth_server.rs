@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::DynamicObject;
@@ -48,6 +49,7 @@ impl Kind for McpAuthServer {
             .owns(ctx.watched::<ConfigMap>(), children())
             .owns(ctx.watched::<Secret>(), children())
             .owns(ctx.watched::<Service>(), children())
+            .owns(ctx.watched::<NetworkPolicy>(), children())
             .owns(ctx.watched::<StatefulSet>(), children())
             .owns(ctx.watched::<Deployment>(), children())
             .owns(ctx.watched::<PodDisruptionBudget>(), children())
@@ -279,9 +281,11 @@ async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, E
         None => None,
         Some(PostgresObjects {
             service,
+            network_policy,
             stateful_set,
         }) => {
             applier.apply(&work.api(), tie, service).await?;
+            applier.apply(&work.api(), tie, network_policy).await?;
             Some(Rollout::of_stateful_set(
                 &applier.apply(&work.api(), tie, stateful_set).await?,
             ))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
@@ -43,6 +44,7 @@ impl Kind for ProtectedMcpServer {
             .owns(ctx.watched::<ServiceAccount>(), children())
             .owns(ctx.watched::<ConfigMap>(), children())
             .owns(ctx.watched::<Service>(), children())
+            .owns(ctx.watched::<NetworkPolicy>(), children())
             .owns(ctx.watched::<Deployment>(), children())
             .owns(ctx.watched::<PodDisruptionBudget>(), children());
         lookup::watch_auth_servers(controller, ctx)
@@ -115,12 +117,14 @@ async fn apply(
         config_map,
         deployment,
         service,
+        network_policy,
         disruption_budget,
     } = objects;
     let (applier, tie) = (&work.applier, &work.tie);
     applier.apply(&work.api(), tie, service_account).await?;
     apply_live_config(work, Component::McpServer, config_map).await?;
     applier.apply(&work.api(), tie, service).await?;
+    applier.apply(&work.api(), tie, network_policy).await?;
     apply_budget(work, disruption_budget).await?;
     let deployment = applier.apply(&work.api(), tie, deployment).await?;
     Ok(Rollout::of_deployment(&deployment))

@@ -284,6 +284,10 @@ impl World {
             self.versions_of::<k8s_openapi::api::core::v1::Service>()
                 .await,
         );
+        found.extend(
+            self.versions_of::<k8s_openapi::api::networking::v1::NetworkPolicy>()
+                .await,
+        );
         found.extend(self.versions_of::<Deployment>().await);
         found.extend(self.versions_of::<StatefulSet>().await);
         found.extend(self.versions_of::<mcpauth_api::McpAuthServer>().await);
