@@ -35,8 +35,9 @@ pub use health::{Health, health};
 type Shared = Arc<App>;
 /// A request that is not there completely after this time is refused: slow clients hold no place.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// The largest body: 64 KiB.
-const MAX_BODY: usize = 64 * 1024;
+/// The largest body. Nobody is authenticated before it is read, so that all connections together must
+/// not hold more than the server has; the largest form of ours, a consent, has some 16 KiB.
+const MAX_BODY: usize = 32 * 1024;
 /// The largest body of the admin API.
 const MAX_ADMIN_BODY: usize = 1024 * 1024;
 

@@ -12,6 +12,8 @@ mod authorize;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod introspect;

@@ -37,8 +37,8 @@ pub const PASSWORD: &str = "correct horse";
 pub struct TestServer {
     pub app: Arc<App>,
     pub clock: Clock,
-    public: SocketAddr,
-    internal: SocketAddr,
+    pub public: SocketAddr,
+    pub internal: SocketAddr,
     http: Client<HttpConnector, Full<Bytes>>,
     stop: CancellationToken,
     files: TempDir,
@@ -50,6 +50,7 @@ pub struct Setup {
     pub issuer: &'static str,
     pub local_users: bool,
     pub store: Store,
+    pub connections: usize,
     pub more: &'static str,
 }
 
@@ -59,6 +60,7 @@ impl Default for Setup {
             issuer: "http://localhost:{PORT}",
             local_users: false,
             store: Store::memory(),
+            connections: server::MAX_CONNECTIONS,
             more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
         }
     }
@@ -99,8 +101,10 @@ impl TestServer {
         let app = App::new(config, setup.store, clock.clone()).await.unwrap();
         let app = Arc::new(app);
         let stop = CancellationToken::new();
-        tokio::spawn(serve(public, routes::public(app.clone()), stop.clone()));
-        tokio::spawn(serve(internal, routes::internal(app.clone()), stop.clone()));
+        let (routes, most) = (routes::public(app.clone()), setup.connections);
+        tokio::spawn(serve(public, routes, most, stop.clone()));
+        let routes = routes::internal(app.clone());
+        tokio::spawn(serve(internal, routes, most, stop.clone()));
         Self {
             app,
             clock,
