@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue};
