@@ -139,11 +139,6 @@ impl Verifier {
         }
     }
 
-    /// How long a verdict may be used.
-    pub fn window(&self) -> Duration {
-        self.window
-    }
-
     fn remembered(&self, key: &Key) -> Option<Verdict> {
         let now = self.clock.monotonic();
         let hit = |cache: &Cache<Key, Remembered>| cache.get(key).filter(|hit| now < hit.until);
