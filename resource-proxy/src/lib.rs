@@ -8,6 +8,7 @@ pub mod bearer;
 pub mod body;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod cors;
 pub mod forward;
 pub mod friction;
