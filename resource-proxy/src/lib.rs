@@ -1,7 +1,7 @@
 //! OAuth 2.1 in front of one MCP server: a reverse proxy that lets through who has a token for it.
 //!
 //! A request goes health → metadata and CORS preflight → `Origin` and `Host` → token → path and
-//! method → session → body → scopes → friction → server ([`proxy`]). Nothing of it reaches the
+//! method → session → room → body → scopes → friction → server ([`proxy`]). Nothing of it reaches the
 //! server before it passed all of them.
 
 pub mod bearer;
@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod refusal;
 pub mod reload;
 pub mod resource;
+pub mod room;
 pub mod scopes;
 pub mod server;
 pub mod session;

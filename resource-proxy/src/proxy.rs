@@ -134,7 +134,7 @@ impl Proxy {
         let authenticated = self.parts.clock.monotonic();
         route(settings, &parts)?;
         self.unbind_session(&mut parts.headers, &identity)?;
-        let body = body::read(settings, &parts, body).await?;
+        let (body, place) = body::read(settings, &parts, body, &identity).await?;
         if parts.method == Method::POST {
             let messages = body::judge(settings, &parts.headers, &body, &identity)?;
             self.hold_back(settings, &messages, &identity).await;
@@ -147,6 +147,7 @@ impl Proxy {
             authenticate(settings, &parts).await?;
         }
         let response = self.forward(settings, parts, body, &identity).await?;
+        drop(place);
         Ok(("forwarded", response))
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Frame;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -295,4 +295,33 @@ async fn a_token_that_is_revoked_while_its_body_comes() {
     let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     assert!(world.mcp.received().is_empty());
+}
+
+#[tokio::test]
+async fn large_bodies_of_one_subject_wait_for_each_other_and_nobody_for_them() {
+    let world = world().await;
+    world.introspection.grant_to("bob", "client", "bob");
+    let head = head("Content-Length: 4194304\r\nExpect: 100-continue\r\n");
+    let mut first = begin(&world, &head).await;
+    let mut second = begin(&world, &head).await;
+    for stream in [&mut first, &mut second] {
+        continued(stream).await;
+    }
+    let mut third = begin(&world, &head).await;
+    // Time enough for the third, if there were room for it.
+    for _ in 0..5 {
+        let answer = world.call("bob", "read").await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let early = third.try_read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    drop(first);
+    continued(&mut third).await;
+}
+
+/// The proxy begins to read the body.
+async fn continued(stream: &mut TcpStream) {
+    let mut answer = [0; 100];
+    let length = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 100"), "{answer:?}");
 }
