@@ -30,4 +30,5 @@ pub mod scopes;
 pub mod server;
 pub mod session;
 pub mod settings;
+pub mod stream;
 pub mod verify;

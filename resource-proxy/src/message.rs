@@ -105,6 +105,12 @@ impl<'a> Messages<'a> {
         }
     }
 
+    /// Whether the client asks for a stream without an end (MCP 2026-07-28).
+    pub fn listens(&self) -> bool {
+        self.iter()
+            .any(|message| message.method.as_deref() == Some("subscriptions/listen"))
+    }
+
     /// The tools that are called, in their order.
     pub fn tools(&self) -> impl Iterator<Item = &str> {
         self.iter()

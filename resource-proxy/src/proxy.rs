@@ -135,8 +135,10 @@ impl Proxy {
         route(settings, &parts)?;
         self.unbind_session(&mut parts.headers, &identity)?;
         let (body, place) = body::read(settings, &parts, body, &identity).await?;
+        let mut listens = parts.method == Method::GET;
         if parts.method == Method::POST {
             let messages = body::judge(settings, &parts.headers, &body, &identity)?;
+            listens = messages.listens();
             self.hold_back(settings, &messages, &identity).await;
         } else if !body.is_empty() {
             let text = "GET and DELETE have no body";
@@ -146,8 +148,13 @@ impl Proxy {
             // The token may have been revoked while the body came, or the call waited.
             authenticate(settings, &parts).await?;
         }
+        let token = bearer::token(&parts.uri, &parts.headers).map(str::to_owned);
         let response = self.forward(settings, parts, body, &identity).await?;
         drop(place);
+        let response = match token {
+            Ok(token) if listens => while_good(settings, response, token),
+            _ => response,
+        };
         Ok(("forwarded", response))
     }
 
@@ -277,6 +284,15 @@ async fn authenticate(settings: &Settings, parts: &RequestParts) -> Result<Arc<I
     verdict.map_err(|rejection| match rejection {
         Rejection::Invalid(reason) => Refusal::InvalidToken(reason),
         Rejection::Unavailable => Refusal::Unavailable,
+    })
+}
+
+/// Ends a stream with its token.
+fn while_good(settings: &Settings, response: Response<Body>, token: String) -> Response<Body> {
+    let verifier = Arc::clone(&settings.verifier);
+    response.map(|body| match body {
+        Body::Right(stream) => Body::Right(stream.while_good(verifier, token)),
+        ours @ Body::Left(_) => ours,
     })
 }
 
