@@ -17,8 +17,9 @@ use crate::login::session::{LIFETIME_SECONDS, Session};
 use crate::pages;
 use crate::rate_limit::{Decision, RateLimit};
 
-/// Wrong passwords for one user from one address, in a minute.
-const FAILURES: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
+/// Passwords for one user from one address, in a minute. Right ones count, too: guesses that come
+/// together are counted before the first is known to be wrong.
+const ATTEMPTS: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
 
 pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> Response {
     let Form { headers, params } = form;
@@ -74,8 +75,8 @@ async fn attempt(
         return Ok(Attempt::Wrong);
     };
     let now = app.clock.now();
-    let key = format!("{name} {}", peer.0);
-    if let Decision::Refused { retry_after } = app.store.peek("login", &key, FAILURES, now).await? {
+    let key = format!("{name} {}", peer.network());
+    if let Decision::Refused { retry_after } = app.store.hit("login", &key, ATTEMPTS, now).await? {
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
@@ -89,7 +90,6 @@ async fn attempt(
         return Ok(Attempt::Accepted);
     }
     app.metrics.login("refused");
-    app.store.hit("login", &key, FAILURES, now).await?;
     Ok(Attempt::Wrong)
 }
 

@@ -12,7 +12,7 @@ mod register;
 mod revoke;
 mod token;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,6 +182,19 @@ async fn count(
 
 /// The address that the connection comes from. Forwarded headers are not believed.
 struct Peer(IpAddr);
+
+impl Peer {
+    /// What its requests are counted on: the address, or of IPv6 the network of 64 bits, because who has
+    /// one address of it has all.
+    fn network(&self) -> IpAddr {
+        match self.0 {
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+            }
+            address @ IpAddr::V4(_) => address,
+        }
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = OAuthError;

@@ -49,7 +49,7 @@ pub(super) async fn token(
             tracing::info!(peer = %peer.0, %error, "a token request was refused");
             // Guessing codes and refresh tokens counts like guessing secrets.
             return Err(match error.code() {
-                "invalid_grant" => count_failure(&app, peer.0, error).await,
+                "invalid_grant" => count_failure(&app, peer.network(), error).await,
                 _ => error,
             });
         }
@@ -69,7 +69,7 @@ async fn answer(app: &App, peer: &Peer, form: &Form) -> Result<TokenResponse, OA
         }
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
     };
-    let client = authenticate(app, &form.headers, &form.params, peer.0).await?;
+    let client = authenticate(app, &form.headers, &form.params, peer.network()).await?;
     if !client.metadata.grant_types.contains(&grant_type) {
         let text = "the client is not registered for this grant_type";
         return Err(OAuthError::bad("unauthorized_client", text));

@@ -316,6 +316,25 @@ async fn repeated_failures_are_slowed_down_for_that_user_only() {
 }
 
 #[tokio::test]
+async fn guesses_that_come_together_are_slowed_down_too() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let (ticket, cookies) = (ticket(&page), browser.cookie_header());
+    let form = [
+        ("ticket", ticket.as_str()),
+        ("username", "alice"),
+        ("password", "wrong"),
+    ];
+    let headers = [(header::COOKIE, cookies.as_str())];
+    let guesses = (0..40).map(|_| server.post_with("/login", &headers, &form));
+    let answers = futures::future::join_all(guesses).await;
+    let judged = answers.iter().filter(|answer| answer.status == 401).count();
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((judged, refused), (10, 30));
+}
+
+#[tokio::test]
 async fn cookies_on_https_have_the_host_prefix() {
     let server = TestServer::with(Setup {
         issuer: "https://auth.example",
