@@ -175,7 +175,9 @@ fn reviewed(review: TokenReview, audience: &str) -> Option<String> {
     if status.authenticated != Some(true) || !for_us {
         return None;
     }
-    status.user?.username.filter(|name| !name.is_empty())
+    // Of other users the cluster's administrator chose the names, and one may look like a credential's.
+    let is_service_account = |name: &String| name.starts_with("system:serviceaccount:");
+    status.user?.username.filter(is_service_account)
 }
 
 #[cfg(test)]
@@ -220,5 +222,15 @@ mod tests {
         assert_eq!(reviewed(review(true, "http://them"), "http://us"), None);
         assert_eq!(reviewed(review(false, "http://us"), "http://us"), None);
         assert_eq!(reviewed(TokenReview::default(), "http://us"), None);
+    }
+
+    #[test]
+    fn a_user_whose_name_looks_like_a_credential() {
+        for name in ["credential:operator", "system:admin", ""] {
+            let mut review = review(true, "http://us");
+            let user = review.status.as_mut().unwrap().user.as_mut().unwrap();
+            user.username = Some(name.into());
+            assert_eq!(reviewed(review, "http://us"), None, "{name}");
+        }
     }
 }
