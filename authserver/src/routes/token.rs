@@ -119,11 +119,14 @@ async fn redeem_code(app: &App, form: &Form, client: &Client) -> Result<TokenRes
 async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenResponse, OAuthError> {
     let hashes = presented(app, form, "refresh_token", TokenKind::Refresh)?;
     let scopes = form.params.get("scope").map(Scopes::parse).transpose();
-    let scopes = scopes.map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
+    let mut scopes = scopes.map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
     let resource = canonical_resource(app, form, client).await?;
     let now = app.clock.now();
-    if let Some(grant) = app.store.grant_of_refresh_token(&hashes, now).await? {
-        check_user(app, &grant, client).await?;
+    if let Some(grant) = app.store.grant_of_refresh_token(&hashes, now).await?
+        && grant.client_id == client.client_id
+    {
+        check_user(app, &grant).await?;
+        scopes = Some(still_allowed(app, &grant, client, scopes).await?);
     }
     let (access, access_token) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
     let (refresh, refresh_token) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
@@ -143,8 +146,8 @@ async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenRespons
 }
 
 /// Ends the family of a user who is gone.
-async fn check_user(app: &App, grant: &Grant, client: &Client) -> Result<(), OAuthError> {
-    let (Some(subject), true) = (&grant.subject, grant.client_id == client.client_id) else {
+async fn check_user(app: &App, grant: &Grant) -> Result<(), OAuthError> {
+    let Some(subject) = &grant.subject else {
         return Ok(());
     };
     let known = app.login.knows(subject).await.map_err(|error| {
@@ -157,6 +160,27 @@ async fn check_user(app: &App, grant: &Grant, client: &Client) -> Result<(), OAu
     app.store.revoke_grant(grant.id).await?;
     let text = "the user does not exist any more";
     Err(OAuthError::bad("invalid_grant", text))
+}
+
+/// The scopes to refresh with: what the client may have may be less than when the user consented.
+async fn still_allowed(
+    app: &App,
+    grant: &Grant,
+    client: &Client,
+    requested: Option<Scopes>,
+) -> Result<Scopes, OAuthError> {
+    let resources = app.store.resources().await?;
+    let resource = audience::resource(Some(&grant.resource), client, &resources);
+    let resource = resource.map_err(|_| {
+        let text = "the client may not use this resource any more";
+        OAuthError::bad("invalid_grant", text)
+    })?;
+    let scopes = requested.unwrap_or_else(|| grant.scopes.clone());
+    if !scopes.is_subset(&grant.scopes) {
+        // Refused with the grant locked.
+        return Ok(scopes);
+    }
+    audience::allowed(&scopes, client, resource)
 }
 
 async fn client_credentials(
