@@ -216,6 +216,7 @@ async fn response_type_token() {
     goes_back(&[("response_type", "")], "invalid_request").await;
 }
 
+/// So there is no verifier without a challenge, either: no code is without one.
 #[tokio::test]
 async fn no_pkce() {
     let none = [("code_challenge", ""), ("code_challenge_method", "")];
