@@ -18,11 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// How many clients may be connected to a port at once; further ones wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 4096;
+/// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
+/// the largest heads and forms these hold 190 MB, less than the memory limit that the operator sets.
+pub const MAX_CONNECTIONS: usize = 2048;
 /// How long a request's head may take, and a connection lie idle.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// The longest head of a request, in bytes.
+/// The buffer of a connection, in bytes; also the longest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long running requests have once the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
@@ -109,7 +110,7 @@ fn spawn_connection(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {

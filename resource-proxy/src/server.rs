@@ -22,8 +22,9 @@ use crate::health::Health;
 use crate::introspect::HttpClient;
 use crate::proxy::Proxy;
 
-/// How many clients may be connected to a port at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
+/// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
+/// the largest heads these hold 80 MB, less than the memory limit that the operator sets.
+const MAX_CONNECTIONS: usize = 2048;
 /// The longest head of a request, in bytes: what each connection may make us hold before anybody
 /// knows who it is.
 const MAX_HEAD: u32 = 16 * 1024;
