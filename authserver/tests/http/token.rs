@@ -227,6 +227,30 @@ async fn client_credentials_give_a_token_for_the_client_itself() {
     assert_eq!(answer["aud"], NOTES);
 }
 
+/// Its token would say `sub: alice`, as hers do (RFC 9700, section 4.15).
+#[tokio::test]
+async fn a_client_that_is_named_like_a_user() {
+    let server = TestServer::with_users().await;
+    for (id, is_user) in [("alice", true), ("alicia", false)] {
+        let client = json!({
+            "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [],
+            "grantTypes": ["client_credentials"], "resources": [NOTES],
+        });
+        server.put_client(id, client).await;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", "s"),
+        ];
+        let answer = server.token(&form).await;
+        if is_user {
+            answer.is_error(400, "unauthorized_client");
+        } else {
+            answer.ok();
+        }
+    }
+}
+
 #[tokio::test]
 async fn get_is_405() {
     let server = TestServer::start().await;
