@@ -6,6 +6,9 @@ use std::time::SystemTime;
 
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
 use argon2::{Algorithm, Argon2};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -100,24 +103,25 @@ impl LocalUsers {
         }
     }
 
-    /// Whether there is such a user.
+    /// What tells the user's password from the one before, and nothing else of it. `None` when there is
+    /// no such user.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn knows(&self, name: &str) -> Result<bool, UsersError> {
+    pub async fn password_mark(&self, name: &str) -> Result<Option<String>, UsersError> {
         let users = self.users().await?;
-        Ok(users.iter().any(|user| user.name == name))
+        Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
-    /// Whether this is the user's password. Does the same work for an unknown user.
+    /// The mark of the user's password, when this is the password. Does the same work for an unknown user.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn verify(&self, name: &str, password: String) -> Result<bool, UsersError> {
+    pub async fn verify(&self, name: &str, password: String) -> Result<Option<String>, UsersError> {
         let users = self.users().await?;
         let known = users.iter().position(|user| user.name == name);
         if password.len() > MAX_PASSWORD || users.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let _permit = self
             .hashing
@@ -126,10 +130,10 @@ impl LocalUsers {
             .map_err(|_| UsersError::Interrupted)?;
         let matches = tokio::task::spawn_blocking(move || {
             let user = users.get(known.unwrap_or(0));
-            user.is_some_and(|user| is_password(user, &password))
+            user.filter(|user| is_password(user, &password)).map(mark)
         });
         let matches = matches.await.map_err(|_| UsersError::Interrupted)?;
-        Ok(matches && known.is_some())
+        Ok(matches.filter(|_| known.is_some()))
     }
 
     async fn users(&self) -> Result<Arc<Vec<User>>, UsersError> {
@@ -156,6 +160,12 @@ async fn load(path: &Path) -> Result<Vec<User>, UsersError> {
         .await
         .map_err(|error| UsersError::Unreadable(path.to_owned(), error))?;
     parse(&text)
+}
+
+/// A hash of a salted hash.
+fn mark(user: &User) -> String {
+    let digest = digest::digest(&digest::SHA256, user.password_hash.as_bytes());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
 }
 
 fn is_password(user: &User, password: &str) -> bool {

@@ -40,7 +40,7 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
     let name = params.get("username").unwrap_or_default();
     let password = params.get("password").unwrap_or_default();
     match attempt(&app, &peer, name, password).await {
-        Ok(Attempt::Accepted) => match begin_session(&app, name, &ticket.query) {
+        Ok(Attempt::Accepted(mark)) => match begin_session(&app, name, mark, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse(&app, &error),
         },
@@ -60,7 +60,8 @@ pub(super) fn stale_form() -> Response {
 }
 
 enum Attempt {
-    Accepted,
+    /// With the mark of the password.
+    Accepted(String),
     Wrong,
     TooMany(std::time::Duration),
 }
@@ -85,16 +86,16 @@ async fn attempt(
         tracing::error!(%error, "users cannot be looked up");
         OAuthError::unavailable("users cannot be looked up")
     })?;
-    if accepted {
+    if let Some(mark) = accepted {
         app.metrics.login("accepted");
-        return Ok(Attempt::Accepted);
+        return Ok(Attempt::Accepted(mark));
     }
     app.metrics.login("refused");
     Ok(Attempt::Wrong)
 }
 
-fn begin_session(app: &App, name: &str, query: &str) -> Result<Response, OAuthError> {
-    let session = Session::begin(name.to_owned(), app.clock.now())?;
+fn begin_session(app: &App, name: &str, mark: String, query: &str) -> Result<Response, OAuthError> {
+    let session = Session::begin(name.to_owned(), mark, app.clock.now())?;
     let mut response = see_other(&app.issuer.url(&format!("/authorize?{query}")));
     let cookie = session.to_cookie(app);
     if let Some(set) = app.cookies.set_session(&cookie, LIFETIME_SECONDS.into()) {

@@ -4,7 +4,7 @@ use http::header;
 use serde_json::json;
 
 use crate::browser::{Browser, ticket};
-use crate::server::{Answer, PASSWORD, Setup, TestServer, authorize_path, text};
+use crate::server::{Answer, PASSWORD, Setup, TestServer, authorize_path, password_hash, text};
 
 fn is_guarded(page: &Answer) {
     let policy = page.header(header::CONTENT_SECURITY_POLICY);
@@ -228,6 +228,20 @@ async fn a_forged_or_expired_session_is_none() {
         .advance(std::time::Duration::from_secs(8 * 3600));
     let page = browser.get(&server, &authorize_path(&[])).await;
     assert!(page.body.contains("Sign in"), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_password() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let mut other = Browser::of(&server, "bob").await;
+    let file = std::fs::read_to_string(server.users_file()).unwrap();
+    let changed = file.replacen(&password_hash(PASSWORD), &password_hash("another one"), 1);
+    std::fs::write(server.users_file(), changed + "\n").unwrap();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("Sign in"), "{page:?}");
+    let page = other.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("bob"), "{page:?}");
 }
 
 #[tokio::test]

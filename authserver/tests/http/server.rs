@@ -333,13 +333,13 @@ pub fn authorize_path(changes: &[(&str, &str)]) -> String {
     )
 }
 
-pub fn password_hash() -> String {
+pub fn password_hash(password: &str) -> String {
     // The cheapest parameters: many tests hash.
     let params = argon2::Params::new(8, 1, 1, None).unwrap();
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let salt = SaltString::encode_b64(b"salt of the tests").unwrap();
     argon2
-        .hash_password(PASSWORD.as_bytes(), &salt)
+        .hash_password(password.as_bytes(), &salt)
         .unwrap()
         .to_string()
 }
@@ -352,7 +352,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
     };
     let pepper = write("pepper", "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
     let login = if local_users {
-        let hash = password_hash();
+        let hash = password_hash(PASSWORD);
         let user = |name| json!({ "name": name, "passwordHash": hash });
         let users = json!({ "users": [user("alice"), user("bob")] });
         json!({ "localUsers": { "file": write("users.yaml", &users.to_string()) } })
