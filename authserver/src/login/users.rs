@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
@@ -88,8 +88,12 @@ pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
 pub struct LocalUsers {
     path: PathBuf,
     read: Mutex<Option<(Version, Arc<Vec<User>>)>>,
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
+
+/// Room for a hash, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "is held")] OwnedSemaphorePermit);
 
 type Version = (Option<SystemTime>, u64);
 
@@ -99,7 +103,7 @@ impl LocalUsers {
         Self {
             path,
             read: Mutex::default(),
-            hashing: Semaphore::new(CONCURRENT_HASHES),
+            hashing: Arc::new(Semaphore::new(CONCURRENT_HASHES)),
         }
     }
 
@@ -113,22 +117,33 @@ impl LocalUsers {
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
+    /// Waits until there is room for a hash.
+    ///
+    /// # Errors
+    /// When the server is going down.
+    pub async fn turn(&self) -> Result<Turn, UsersError> {
+        let turn = Arc::clone(&self.hashing).acquire_owned().await;
+        turn.map(Turn).map_err(|_| UsersError::Interrupted)
+    }
+
     /// The mark of the user's password, when this is the password. Does the same work for an unknown user.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn verify(&self, name: &str, password: String) -> Result<Option<String>, UsersError> {
+    pub async fn verify(
+        &self,
+        turn: Turn,
+        name: &str,
+        password: String,
+    ) -> Result<Option<String>, UsersError> {
         let users = self.users().await?;
         let known = users.iter().position(|user| user.name == name);
         if password.len() > MAX_PASSWORD || users.is_empty() {
             return Ok(None);
         }
-        let _permit = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|_| UsersError::Interrupted)?;
         let matches = tokio::task::spawn_blocking(move || {
+            // The hash goes on when the browser goes away.
+            let _turn = turn;
             let user = users.get(known.unwrap_or(0));
             user.filter(|user| is_password(user, &password)).map(mark)
         });
@@ -179,6 +194,30 @@ fn is_password(user: &User, password: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Dropping the question does not stop the hash, so that it must not make room for another.
+    #[tokio::test]
+    async fn a_browser_that_goes_away_leaves_its_hash_counted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c2FsdHNhbHRzYWx0$eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
+        let text = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
+        std::fs::write(file.path(), text).unwrap();
+        let users = Arc::new(LocalUsers::new(file.path().to_owned()));
+        let attempt = tokio::spawn({
+            let users = users.clone();
+            async move {
+                let turn = users.turn().await?;
+                users.verify(turn, "alice", "wrong".into()).await
+            }
+        });
+        while users.read.lock().unwrap().is_none() {
+            assert!(!attempt.is_finished());
+            tokio::task::yield_now().await;
+        }
+        attempt.abort();
+        assert!(attempt.await.unwrap_err().is_cancelled());
+        assert_eq!(users.hashing.available_permits(), CONCURRENT_HASHES - 1);
+    }
 
     #[test]
     fn a_malformed_users_file_is_refused_without_showing_hashes() {

@@ -75,17 +75,19 @@ async fn attempt(
     let Login::LocalUsers(users) = &app.login else {
         return Ok(Attempt::Wrong);
     };
-    let now = app.clock.now();
-    let key = format!("{name} {}", peer.network());
+    let away = |error| {
+        tracing::error!(%error, "users cannot be looked up");
+        OAuthError::unavailable("users cannot be looked up")
+    };
+    // Counted when it is its turn: else who goes away early could make us count without end.
+    let turn = users.turn().await.map_err(away)?;
+    let (key, now) = (format!("{name} {}", peer.network()), app.clock.now());
     if let Decision::Refused { retry_after } = app.store.hit("login", &key, ATTEMPTS, now).await? {
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    let verified = users.verify(name, password.to_owned()).await;
-    let accepted = verified.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })?;
+    let verified = users.verify(turn, name, password.to_owned()).await;
+    let accepted = verified.map_err(away)?;
     if let Some(mark) = accepted {
         app.metrics.login("accepted");
         return Ok(Attempt::Accepted(mark));
