@@ -134,7 +134,7 @@ impl Proxy {
         let authenticated = self.parts.clock.monotonic();
         route(settings, &parts)?;
         self.unbind_session(&mut parts.headers, &identity)?;
-        let (body, place) = body::read(settings, &parts, body, &identity).await?;
+        let (body, mut place) = body::read(settings, &parts, body, &identity).await?;
         let mut listens = parts.method == Method::GET;
         if parts.method == Method::POST {
             let messages = body::judge(settings, &parts.headers, &body, &identity)?;
@@ -150,11 +150,19 @@ impl Proxy {
         }
         let token = bearer::token(&parts.uri, &parts.headers).map(str::to_owned);
         let response = self.forward(settings, parts, body, &identity).await?;
-        drop(place);
-        let response = match token {
-            Ok(token) if listens => while_good(settings, response, token),
-            _ => response,
-        };
+        // The server has the body; what is left is a connection to it.
+        place.keep(0);
+        let token = token.ok().filter(|_| listens);
+        let response = response.map(|body| match body {
+            Body::Right(stream) => {
+                let stream = stream.with_place(place);
+                Body::Right(match token {
+                    Some(token) => stream.while_good(Arc::clone(&settings.verifier), token),
+                    None => stream,
+                })
+            }
+            ours @ Body::Left(_) => ours,
+        });
         Ok(("forwarded", response))
     }
 
@@ -284,15 +292,6 @@ async fn authenticate(settings: &Settings, parts: &RequestParts) -> Result<Arc<I
     verdict.map_err(|rejection| match rejection {
         Rejection::Invalid(reason) => Refusal::InvalidToken(reason),
         Rejection::Unavailable => Refusal::Unavailable,
-    })
-}
-
-/// Ends a stream with its token.
-fn while_good(settings: &Settings, response: Response<Body>, token: String) -> Response<Body> {
-    let verifier = Arc::clone(&settings.verifier);
-    response.map(|body| match body {
-        Body::Right(stream) => Body::Right(stream.while_good(verifier, token)),
-        ours @ Body::Left(_) => ours,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Room for the requests whose bodies come, wait, or go to the server.
+//! Room for the requests under way.
 //!
 //! A body is read whole before anything of it is judged, and friction may hold it for minutes. Without
 //! a bound, whoever has a token could take all memory. So a request gets room before its body is read;
@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a request takes besides its body, in bytes.
-const HEAD: u32 = 8 * 1024;
+/// What a request takes besides its body, in bytes: its head, and until the end of its response the
+/// connection to the server.
+const HEAD: u32 = 16 * 1024;
 /// The least share of a subject, in bytes.
 const LEAST_SHARE: u32 = 8 * 1024 * 1024;
 /// How many shares there are.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::room::Place;
 use crate::verify::Verifier;
 
 /// How often the token of a client that listens is checked.
@@ -17,13 +18,26 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// A stream of the server's. One that a client listens to would never end; it ends with its token.
 pub struct Stream {
     body: Incoming,
+    _place: Option<Place>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Stream {
     /// Ends when the server ends it.
     pub fn new(body: Incoming) -> Self {
-        Self { body, end: None }
+        Self {
+            body,
+            _place: None,
+            end: None,
+        }
+    }
+
+    /// Keeps the place of its request until it ends.
+    pub fn with_place(self, place: Place) -> Self {
+        Self {
+            _place: Some(place),
+            ..self
+        }
     }
 
     /// Also ends when `token` is no longer good, or nobody knows.
