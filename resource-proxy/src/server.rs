@@ -25,14 +25,12 @@ use crate::proxy::Proxy;
 /// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
 /// the largest heads these hold 80 MB, less than the memory limit that the operator sets.
 const MAX_CONNECTIONS: usize = 2048;
-/// The longest head of a request, in bytes: what each connection may make us hold before anybody
-/// knows who it is.
-const MAX_HEAD: u32 = 16 * 1024;
+/// The buffer of a connection, in bytes; also the longest head of a request or a response. What each
+/// client may make us hold before anybody knows who it is, and each stream that nobody reads.
+const BUFFER: u32 = 16 * 1024;
 /// How long requests under way may take after the signal to stop: less than the 30 s that
 /// Kubernetes gives.
 const DRAIN: Duration = Duration::from_secs(25);
-/// The buffer of a connection to a server, in bytes; also the longest head of a response.
-const BUFFER: usize = 64 * 1024;
 
 /// A port that cannot be listened at. Reads `0.0.0.0:8080 (listen.proxy): …what to do`.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +83,7 @@ pub fn http_client() -> HttpClient {
         // closing.
         .pool_idle_timeout(Duration::from_secs(4))
         .pool_max_idle_per_host(64)
-        .http1_max_buf_size(BUFFER)
+        .http1_max_buf_size(BUFFER as usize)
         .build(connector)
 }
 
@@ -96,14 +94,14 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<O
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD as usize);
+        .max_buf_size(BUFFER as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(128)
-        .max_header_list_size(MAX_HEAD)
-        .max_send_buf_size(BUFFER);
+        .max_header_list_size(BUFFER)
+        .max_send_buf_size(2 * BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let accepting = async {
@@ -153,7 +151,7 @@ pub async fn serve_health(listener: TcpListener, health: Health) {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(MAX_HEAD as usize);
+        .max_header_size(BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = accept(&listener).await;
