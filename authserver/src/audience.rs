@@ -72,33 +72,49 @@ pub fn scopes(
     resource: &Resource,
     resources: &[Resource],
 ) -> Result<Scopes, OAuthError> {
-    let own: Scopes = OWN_SCOPES.into_iter().collect();
-    let allowed = match &client.metadata.scopes {
-        any if any.is_empty() => resource.scope_names(),
-        some => resource
-            .with_implied(some)
-            .intersection(&resource.scope_names()),
-    };
     let requested = Scopes::parse(requested.unwrap_or_default())
         .map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
     if requested.is_empty() {
-        return Ok(allowed);
+        return Ok(of_client(client, resource));
     }
     let unknown = requested.iter().find(|name| {
         let known = |resource: &Resource| resource.scopes.iter().any(|scope| scope.name == *name);
-        !own.contains(name) && !resources.iter().any(known)
+        !OWN_SCOPES.contains(name) && !resources.iter().any(known)
     });
     if let Some(name) = unknown {
         let text = format!("the scope {} is unknown", crate::params::printable(name));
         return Err(OAuthError::bad("invalid_scope", text));
     }
-    let of_resource = requested.intersection(&allowed);
+    allowed(&requested, client, resource)
+}
+
+/// What of these scopes the client may have at the resource.
+///
+/// # Errors
+/// `invalid_scope` when nothing is left.
+pub fn allowed(
+    requested: &Scopes,
+    client: &Client,
+    resource: &Resource,
+) -> Result<Scopes, OAuthError> {
+    let own: Scopes = OWN_SCOPES.into_iter().collect();
+    let of_resource = requested.intersection(&of_client(client, resource));
     if of_resource.is_empty() && !resource.scopes.is_empty() && !requested.is_subset(&own) {
         let text = "the client may have none of these scopes at this resource";
         return Err(OAuthError::bad("invalid_scope", text));
     }
     let of_server = requested.intersection(&own);
     Ok(of_resource.iter().chain(of_server.iter()).collect())
+}
+
+/// The resource's scopes that the client may have.
+fn of_client(client: &Client, resource: &Resource) -> Scopes {
+    match &client.metadata.scopes {
+        any if any.is_empty() => resource.scope_names(),
+        some => resource
+            .with_implied(some)
+            .intersection(&resource.scope_names()),
+    }
 }
 
 #[cfg(test)]

@@ -20,8 +20,13 @@ use crate::params::form_decode;
 const REVIEW_LIFETIME: Duration = Duration::from_secs(60);
 /// How many answers are kept.
 const REVIEWS: u64 = 10_000;
-/// How many questions are asked at once: strangers must not flood the API server through us.
+/// For how long a token that was good keeps its lane: as long as kubelet lets one live.
+const KNOWN: Duration = Duration::from_secs(3600);
+/// How many questions are asked at once in each lane: strangers must not flood the API server through
+/// us.
 const CONCURRENT_REVIEWS: usize = 8;
+/// How many strangers may wait, those that are asked about included; further ones are turned away.
+const MAX_STRANGERS: usize = 256;
 
 /// The configured callers.
 #[derive(Debug)]
@@ -40,15 +45,10 @@ impl Callers {
     /// When there is no configuration for a Kubernetes client.
     pub async fn new(internal: Internal) -> Result<Self, kube::Error> {
         let reviews = match internal.token_review_audience {
-            Some(audience) => Some(TokenReviews {
-                audience,
-                api: Api::all(kube::Client::try_default().await?),
-                answers: Cache::builder()
-                    .max_capacity(REVIEWS)
-                    .time_to_live(REVIEW_LIFETIME)
-                    .build(),
-                running: Semaphore::new(CONCURRENT_REVIEWS),
-            }),
+            Some(audience) => {
+                let api = Api::all(kube::Client::try_default().await?);
+                Some(TokenReviews::new(audience, api))
+            }
             None => None,
         };
         let credentials = internal.credentials.into_iter();
@@ -119,7 +119,12 @@ struct TokenReviews {
     audience: String,
     api: Api<TokenReview>,
     answers: Cache<Digest, String>,
+    /// Tokens that were good. They have a lane of their own, so that no flood of strangers keeps a
+    /// proxy waiting whose answer has just become too old.
+    known: Cache<Digest, ()>,
     running: Semaphore,
+    strangers: Semaphore,
+    running_strangers: Semaphore,
 }
 
 impl std::fmt::Debug for TokenReviews {
@@ -129,13 +134,38 @@ impl std::fmt::Debug for TokenReviews {
 }
 
 impl TokenReviews {
+    fn new(audience: String, api: Api<TokenReview>) -> Self {
+        Self {
+            audience,
+            api,
+            answers: Cache::builder()
+                .max_capacity(REVIEWS)
+                .time_to_live(REVIEW_LIFETIME)
+                .build(),
+            known: Cache::builder()
+                .max_capacity(REVIEWS)
+                .time_to_live(KNOWN)
+                .build(),
+            running: Semaphore::new(CONCURRENT_REVIEWS),
+            strangers: Semaphore::new(MAX_STRANGERS),
+            running_strangers: Semaphore::new(CONCURRENT_REVIEWS),
+        }
+    }
+
     async fn principal(&self, token: &str) -> Result<Option<String>, OAuthError> {
         let key = sha256(token);
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
         let unavailable = || OAuthError::unavailable("the Kubernetes API does not answer");
-        let permit = self.running.acquire().await.map_err(|_| unavailable())?;
+        let (_place, running) = if self.known.contains_key(&key) {
+            (None, &self.running)
+        } else {
+            let place = self.strangers.try_acquire();
+            let busy = |_| OAuthError::unavailable("too many unknown callers are waiting");
+            (Some(place.map_err(busy)?), &self.running_strangers)
+        };
+        let permit = running.acquire().await.map_err(|_| unavailable())?;
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
@@ -159,8 +189,12 @@ impl TokenReviews {
             Err(_) => return Err(unavailable()),
         };
         let principal = reviewed(review, &self.audience);
-        if let Some(principal) = &principal {
-            self.answers.insert(key, principal.clone());
+        match &principal {
+            Some(principal) => {
+                self.answers.insert(key, principal.clone());
+                self.known.insert(key, ());
+            }
+            None => self.known.invalidate(&key),
         }
         Ok(principal)
     }
@@ -175,7 +209,9 @@ fn reviewed(review: TokenReview, audience: &str) -> Option<String> {
     if status.authenticated != Some(true) || !for_us {
         return None;
     }
-    status.user?.username.filter(|name| !name.is_empty())
+    // Of other users the cluster's administrator chose the names, and one may look like a credential's.
+    let is_service_account = |name: &String| name.starts_with("system:serviceaccount:");
+    status.user?.username.filter(is_service_account)
 }
 
 #[cfg(test)]
@@ -218,7 +254,58 @@ mod tests {
         let name = Some("system:serviceaccount:default:notes".to_owned());
         assert_eq!(reviewed(review(true, "http://us"), "http://us"), name);
         assert_eq!(reviewed(review(true, "http://them"), "http://us"), None);
-        assert_eq!(reviewed(review(false, "http://us"), "http://us"), None);
         assert_eq!(reviewed(TokenReview::default(), "http://us"), None);
+    }
+
+    #[test]
+    fn a_deleted_pods_token() {
+        assert_eq!(reviewed(review(false, "http://us"), "http://us"), None);
+    }
+
+    /// The Kubernetes API knows the token `good`, and takes its time with all others.
+    fn reviews() -> TokenReviews {
+        let api = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let body = request.into_body().collect_bytes().await?;
+            let mut asked: TokenReview = serde_json::from_slice(&body)?;
+            if asked.spec.token.as_deref() != Some("good") {
+                std::future::pending::<()>().await;
+            }
+            asked.status = review(true, "http://us").status;
+            let body = kube::client::Body::from(serde_json::to_vec(&asked)?);
+            Ok::<_, tower::BoxError>(http::Response::new(body))
+        });
+        let client = kube::Client::new(api, "default");
+        TokenReviews::new("http://us".into(), Api::all(client))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_unknown_tokens_keeps_no_known_one_waiting() {
+        let reviews = std::sync::Arc::new(reviews());
+        let known = Some("system:serviceaccount:default:notes".to_owned());
+        assert_eq!(reviews.principal("good").await.unwrap(), known);
+        for flood in 0..1000 {
+            let reviews = reviews.clone();
+            tokio::spawn(async move { reviews.principal(&format!("flood-{flood}")).await });
+        }
+        while reviews.strangers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let turned_away = reviews.principal("one more").await.unwrap_err();
+        assert_eq!(turned_away.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        // A minute later.
+        reviews.answers.invalidate_all();
+        let begin = tokio::time::Instant::now();
+        assert_eq!(reviews.principal("good").await.unwrap(), known);
+        assert_eq!(begin.elapsed(), Duration::ZERO, "on a clock that stands");
+    }
+
+    #[test]
+    fn a_user_whose_name_looks_like_a_credential() {
+        for name in ["credential:operator", "system:admin", ""] {
+            let mut review = review(true, "http://us");
+            let user = review.status.as_mut().unwrap().user.as_mut().unwrap();
+            user.username = Some(name.into());
+            assert_eq!(reviewed(review, "http://us"), None, "{name}");
+        }
     }
 }

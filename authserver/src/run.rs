@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::routes::{self, Health};
-use crate::server::{bind, serve};
+use crate::server::{MAX_CONNECTIONS, bind, serve};
 use crate::shutdown;
 use crate::store::{PostgresStore, Store};
 
@@ -38,7 +38,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let signals = tokio::spawn(shutdown::on_signal(health.clone(), stop.clone()));
     // Probes are answered to the end, also while the others drain.
     let end = CancellationToken::new();
-    let health_port = tokio::spawn(serve(probes, routes::health(health.clone()), end.clone()));
+    let health_port = tokio::spawn(serve(
+        probes,
+        routes::health(health.clone()),
+        MAX_CONNECTIONS,
+        end.clone(),
+    ));
     let started = tokio::select! {
         started = start(config, &health) => Some(started?),
         () = stop.cancelled() => None,
@@ -52,8 +57,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         health.started(app.clone());
         let clearing = tokio::spawn(clear(app.clone(), stop.clone()));
         tokio::join!(
-            serve(public, routes::public(app.clone()), stop.clone()),
-            serve(internal, routes::internal(app), stop),
+            serve(
+                public,
+                routes::public(app.clone()),
+                MAX_CONNECTIONS,
+                stop.clone()
+            ),
+            serve(internal, routes::internal(app), MAX_CONNECTIONS, stop),
         );
         clearing.await?;
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,15 +10,21 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+/// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
+/// the largest heads and forms these hold 190 MB, less than the memory limit that the operator sets.
+pub const MAX_CONNECTIONS: usize = 2048;
 /// How long a request's head may take, and a connection lie idle.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// The buffer of a connection, in bytes; also the longest head of a request.
+const MAX_HEAD: usize = 16 * 1024;
 /// How long running requests have once the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 
@@ -43,22 +50,27 @@ pub async fn bind(key: &str, address: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `stop` is cancelled, then lets running requests end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Serves at most this many connections until `stop` is cancelled, then lets running requests end.
+///
+/// It speaks HTTP/1.1 only. Browsers and OAuth clients speak HTTP/2 over TLS, with whoever ends TLS
+/// before us; in the clear it would only add what one connection can make us hold.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => spawn_connection(stream, peer, router.clone(), &graceful),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                // Out of file descriptors: they come back when other connections end.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+    let accepting = async {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let (stream, peer) = accept(&listener).await;
+            spawn_connection(stream, peer, place, router.clone(), &graceful);
         }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop.cancelled() => {}
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_TIME, graceful.shutdown())
@@ -69,9 +81,23 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                // Out of file descriptors: they come back when other connections end.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
 fn spawn_connection(
     stream: TcpStream,
     peer: SocketAddr,
+    place: OwnedSemaphorePermit,
     router: Router,
     graceful: &GracefulShutdown,
 ) {
@@ -81,22 +107,16 @@ fn spawn_connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request.map(Body::new))
     });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_TIME);
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, %peer, "a connection ended early");
         }
+        drop(place);
     });
 }

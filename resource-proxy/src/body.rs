@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -13,13 +12,14 @@ use hyper::body::{Body as _, Incoming};
 use crate::message::{Fault, Messages};
 use crate::mirror;
 use crate::refusal::Refusal;
+use crate::room::Place;
 use crate::settings::Settings;
 use crate::verify::Identity;
 
 /// How long a client may take for its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a body up to the limit.
+/// Reads a body up to the limit, once there is room for it.
 ///
 /// # Errors
 /// It is too long, too slow, compressed, not in UTF-8, or breaks off.
@@ -27,24 +27,32 @@ pub async fn read(
     settings: &Settings,
     parts: &RequestParts,
     body: Incoming,
-) -> Result<Bytes, Refusal> {
+    caller: &Identity,
+) -> Result<(Bytes, Place), Refusal> {
+    let room = |bytes| settings.room.take(&caller.subject, bytes);
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), room(0).await));
     }
     if !is_plain(&parts.headers) {
         return Err(Refusal::BodyEncoded);
     }
     let limit = settings.config.limits.body_bytes;
-    let length = parts.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit.into()) {
-        return Err(Refusal::BodyTooLarge(limit));
-    }
+    // One whose length is not said may become as long as that.
+    let length = body
+        .size_hint()
+        .exact()
+        .map_or(Some(limit), |length| u32::try_from(length).ok());
+    let length = length.filter(|length| *length <= limit);
+    let mut place = room(length.ok_or(Refusal::BodyTooLarge(limit))?).await;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let collected = collected.map_err(|_| Refusal::BodyTimeout)?;
     match collected {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => {
+            let body = body.to_bytes();
+            place.keep(body.len());
+            Ok((body, place))
+        }
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
         Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
     }

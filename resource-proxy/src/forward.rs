@@ -10,15 +10,15 @@ use http::header::{
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 
 use crate::config;
 use crate::introspect::{HttpClient, chain};
 use crate::refusal::Refusal;
+use crate::stream::Stream;
 use crate::verify::Identity;
 
 /// The body of a response: one of ours, or the server's as it streams in.
-pub type Body = Either<Full<Bytes>, Incoming>;
+pub type Body = Either<Full<Bytes>, Stream>;
 
 /// The header that names a session.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -157,7 +157,7 @@ impl Upstream {
             let name = HeaderName::from_static("x-accel-buffering");
             headers.insert(name, HeaderValue::from_static("no"));
         }
-        Ok(response.map(Either::Right))
+        Ok(response.map(|body| Either::Right(Stream::new(body))))
     }
 }
 

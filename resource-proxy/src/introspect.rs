@@ -60,6 +60,9 @@ pub struct Answer {
     /// `Bearer`, or a kind that needs more than being shown.
     #[serde(default)]
     pub token_type: Option<String>,
+    /// The key that its bearer has to prove (RFC 7800, RFC 8705).
+    #[serde(default)]
+    pub cnf: Option<serde::de::IgnoredAny>,
 }
 
 /// A string or a list of them.

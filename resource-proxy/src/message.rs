@@ -11,6 +11,10 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 128;
 /// How many messages a batch may have.
 const MAX_BATCH: usize = 100;
+/// The longest name of a tool, in bytes: MCP has them at 128 characters.
+const MAX_NAME: usize = 1024;
+/// The method that a tool policy is about.
+const TOOL_CALL: &str = "tools/call";
 
 /// A JSON-RPC message: what a decision is made from.
 #[derive(Debug, Default, PartialEq)]
@@ -70,9 +74,9 @@ impl<'a> Messages<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key that
-    /// differs from one that matters by its case alone, too deep nesting, a tool call without a
-    /// tool's name.
+    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key or a
+    /// method that differs from one that matters by its case or a NUL alone, too deep nesting, a
+    /// tool call without a tool's name.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
         if depth(body) > MAX_DEPTH {
@@ -89,12 +93,7 @@ impl<'a> Messages<'a> {
         if matches!(&messages, Self::Batch(batch) if batch.is_empty()) {
             return Err(Fault::Invalid("the batch is empty".into()));
         }
-        for message in messages.iter().filter(|message| message.is_tool_call()) {
-            if message.params.name_twin || message.params.name.is_none() {
-                let text = "tools/call needs one `params.name`, a string";
-                return Err(Fault::Invalid(text.into()));
-            }
-        }
+        messages.iter().try_for_each(Message::check)?;
         Ok(messages)
     }
 
@@ -104,6 +103,12 @@ impl<'a> Messages<'a> {
             Self::Single(message) => std::slice::from_ref(message).iter(),
             Self::Batch(messages) => messages.iter(),
         }
+    }
+
+    /// Whether the client asks for a stream without an end (MCP 2026-07-28).
+    pub fn listens(&self) -> bool {
+        self.iter()
+            .any(|message| message.method.as_deref() == Some("subscriptions/listen"))
     }
 
     /// The tools that are called, in their order.
@@ -116,7 +121,27 @@ impl<'a> Messages<'a> {
 
 impl Message<'_> {
     fn is_tool_call(&self) -> bool {
-        self.method.as_deref() == Some("tools/call")
+        self.method.as_deref() == Some(TOOL_CALL)
+    }
+
+    /// What the parser does not see.
+    fn check(&self) -> Result<(), Fault> {
+        let invalid = |text: String| Err(Fault::Invalid(text));
+        match self.method.as_deref() {
+            Some(TOOL_CALL) => {}
+            Some(twin) if folds_to(twin, TOOL_CALL) => {
+                return invalid(format!("unknown method {twin:?}"));
+            }
+            _ => return Ok(()),
+        }
+        let name = self.params.name.as_deref().unwrap_or_default();
+        let is_name = !name.is_empty() && name.len() <= MAX_NAME && !name.contains('\0');
+        if self.params.name_twin || !is_name {
+            return invalid(format!(
+                "tools/call needs one `params.name`, a string of 1 to {MAX_NAME} bytes without NUL"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -151,9 +176,10 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// Whether `key` is `name` to a parser that ignores case, as that of Go does: `ſ` and the Kelvin
-/// sign fold to ASCII.
+/// Whether `key` is `name` to a parser that ignores case, as that of Go does (`ſ` and the Kelvin
+/// sign fold to ASCII), or that ends a string at NUL, as those in C do.
 fn folds_to(key: &str, name: &str) -> bool {
+    let key = key.split('\0').next().unwrap_or_default();
     let fold = |character: char| match character {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -228,7 +254,7 @@ impl<'de> Visitor<'de> for MessageVisitor {
             }
             match &*key {
                 "method" => message.method = Some(map.next_value::<Text<'de>>()?.0),
-                "id" => message.id = Some(map.next_value()?),
+                "id" => message.id = Some(map.next_value::<Id>()?.0),
                 "params" => message.params = map.next_value()?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -305,6 +331,44 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A string, a number or null (JSON-RPC 2.0, section 4). As a tree of values, anything else would take
+/// some ten times the memory of its text.
+struct Id(Value);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number as id")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Id(text.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Id(number.into()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Id(number.into()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Id(number.into()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Id(Value::Null))
+            }
+        }
+        deserializer.deserialize_any(IdVisitor)
     }
 }
 

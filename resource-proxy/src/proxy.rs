@@ -24,6 +24,8 @@ use crate::session::Sessions;
 use crate::settings::{Parts, Settings};
 use crate::verify::{Identity, Rejection};
 
+/// For so long after the check of its token a request goes upstream without another check.
+const FRESH: Duration = Duration::from_millis(50);
 /// The first revision of MCP without sessions.
 const SESSIONLESS: &str = "2026-07-28";
 
@@ -129,18 +131,38 @@ impl Proxy {
         }
         let (mut parts, body) = request.into_parts();
         let identity = authenticate(settings, &parts).await?;
+        let authenticated = self.parts.clock.monotonic();
         route(settings, &parts)?;
         self.unbind_session(&mut parts.headers, &identity)?;
-        let body = body::read(settings, &parts, body).await?;
+        let (body, mut place) = body::read(settings, &parts, body, &identity).await?;
+        let mut listens = parts.method == Method::GET;
         if parts.method == Method::POST {
             let messages = body::judge(settings, &parts.headers, &body, &identity)?;
-            self.hold_back(settings, &parts, &messages, &identity)
-                .await?;
+            listens = messages.listens();
+            self.hold_back(settings, &messages, &identity).await;
         } else if !body.is_empty() {
             let text = "GET and DELETE have no body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
         }
+        if self.parts.clock.monotonic() > authenticated + FRESH {
+            // The token may have been revoked while the body came, or the call waited.
+            authenticate(settings, &parts).await?;
+        }
+        let token = bearer::token(&parts.uri, &parts.headers).map(str::to_owned);
         let response = self.forward(settings, parts, body, &identity).await?;
+        // The server has the body; what is left is a connection to it.
+        place.keep(0);
+        let token = token.ok().filter(|_| listens);
+        let response = response.map(|body| match body {
+            Body::Right(stream) => {
+                let stream = stream.with_place(place);
+                Body::Right(match token {
+                    Some(token) => stream.while_good(Arc::clone(&settings.verifier), token),
+                    None => stream,
+                })
+            }
+            ours @ Body::Left(_) => ours,
+        });
         Ok(("forwarded", response))
     }
 
@@ -171,23 +193,11 @@ impl Proxy {
     }
 
     /// Friction: the call waits, and is not counted when the client goes away meanwhile.
-    async fn hold_back(
-        &self,
-        settings: &Settings,
-        parts: &RequestParts,
-        messages: &Messages<'_>,
-        identity: &Identity,
-    ) -> Result<(), Refusal> {
+    async fn hold_back(&self, settings: &Settings, messages: &Messages<'_>, identity: &Identity) {
         let waiting = self.admit(settings, messages, identity);
-        if waiting.delay.is_zero() {
-            return Ok(());
+        if !waiting.delay.is_zero() {
+            self.parts.clock.sleep(waiting.delay).await;
         }
-        self.parts.clock.sleep(waiting.delay).await;
-        if waiting.delay > settings.verifier.window() {
-            // The token may have been revoked while the call waited.
-            authenticate(settings, parts).await?;
-        }
-        Ok(())
     }
 
     fn admit(&self, settings: &Settings, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {

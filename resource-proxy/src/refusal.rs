@@ -38,7 +38,7 @@ pub enum Refusal {
     BodyTooLarge(u32),
     /// The body did not come in time.
     BodyTimeout,
-    /// The body is compressed: no policy can read it.
+    /// The body is compressed, or not in UTF-8: no policy can read it.
     BodyEncoded,
     /// The body is not what a policy can judge.
     Body(Fault),
@@ -192,7 +192,10 @@ impl Refusal {
             Self::NotFound => ("not_found", "nothing is at this path"),
             Self::MethodNotAllowed => ("method_not_allowed", "use POST, GET or DELETE"),
             Self::BodyTimeout => ("body_timeout", "the body did not come in time"),
-            Self::BodyEncoded => ("body_encoded", "send the body without Content-Encoding"),
+            Self::BodyEncoded => (
+                "body_encoded",
+                "send the body in UTF-8 and without Content-Encoding",
+            ),
             Self::Unavailable => (
                 "temporarily_unavailable",
                 "the authorization server cannot be asked about the token; try again",

@@ -17,19 +17,20 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::connection::{Activity, HEAD_TIMEOUT, Tracked};
 use crate::health::Health;
 use crate::introspect::HttpClient;
 use crate::proxy::Proxy;
 
-/// How many clients may be connected at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
-/// How long a client may take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
+/// the largest heads these hold 80 MB, less than the memory limit that the operator sets.
+const MAX_CONNECTIONS: usize = 2048;
+/// The buffer of a connection, in bytes; also the longest head of a request or a response. What each
+/// client may make us hold before anybody knows who it is, and each stream that nobody reads.
+const BUFFER: u32 = 16 * 1024;
 /// How long requests under way may take after the signal to stop: less than the 30 s that
 /// Kubernetes gives.
 const DRAIN: Duration = Duration::from_secs(25);
-/// The buffer of a connection, in bytes; also the longest head of a request.
-const BUFFER: usize = 64 * 1024;
 
 /// A port that cannot be listened at. Reads `0.0.0.0:8080 (listen.proxy): …what to do`.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ pub fn http_client() -> HttpClient {
         // closing.
         .pool_idle_timeout(Duration::from_secs(4))
         .pool_max_idle_per_host(64)
-        .http1_max_buf_size(BUFFER)
+        .http1_max_buf_size(BUFFER as usize)
         .build(connector)
 }
 
@@ -93,13 +94,14 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<O
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER);
+        .max_buf_size(BUFFER as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(128)
-        .max_header_list_size(64 * 1024);
+        .max_header_list_size(BUFFER)
+        .max_send_buf_size(2 * BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let accepting = async {
@@ -108,16 +110,23 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<O
             let (builder, watcher) = (builder.clone(), graceful.watcher());
             let proxy = Arc::clone(&proxy);
             tokio::spawn(async move {
-                if !speaks(&stream).await {
-                    return;
-                }
+                let activity = Activity::default();
+                let requests = activity.clone();
                 let service = service_fn(move |request| {
-                    let proxy = Arc::clone(&proxy);
-                    async move { Ok::<_, Infallible>(proxy.handle(request).await) }
+                    let (proxy, under_way) = (Arc::clone(&proxy), requests.begin());
+                    async move {
+                        let response = proxy.handle(request).await;
+                        Ok::<_, Infallible>(response.map(|body| Tracked::new(body, under_way)))
+                    }
                 });
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error, "connection");
+                tokio::select! {
+                    ended = watcher.watch(connection) => {
+                        if let Err(error) = ended {
+                            tracing::debug!(error, "connection");
+                        }
+                    }
+                    () = activity.idle() => tracing::debug!("an idle connection"),
                 }
                 drop(place);
             });
@@ -141,15 +150,23 @@ pub async fn serve_health(listener: TcpListener, health: Health) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    loop {
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(BUFFER as usize);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = accept(&listener).await;
         let health = health.clone();
         let service = service_fn(move |request| {
             let response = health.answer(&request);
             async { Ok::<_, Infallible>(response) }
         });
-        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection");
+            }
+            drop(place);
+        });
     }
 }
 
@@ -168,13 +185,4 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
         }
     }
-}
-
-/// Whether the client says anything. What it says first decides between HTTP/1 and HTTP/2, for
-/// which hyper waits without an end.
-async fn speaks(stream: &TcpStream) -> bool {
-    matches!(
-        tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await,
-        Ok(Ok(()))
-    )
 }

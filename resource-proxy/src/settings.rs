@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::policy::ToolPolicy;
 use crate::refusal::Challenge;
 use crate::resource::{Resource, authorization_server_metadata_url};
+use crate::room::Room;
 use crate::scopes::Hierarchy;
 use crate::verify::Verifier;
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Who checks tokens.
     pub verifier: Arc<Verifier>,
+    /// The bound on what requests hold.
+    pub room: Arc<Room>,
 }
 
 /// What outlives a version of the configuration.
@@ -73,6 +76,11 @@ impl Settings {
             Some(previous) => Arc::clone(&previous.verifier),
             None => verifier(&config, &resource, parts)?,
         };
+        let limits = &config.limits;
+        let room = match previous.filter(|previous| previous.config.limits == *limits) {
+            Some(previous) => Arc::clone(&previous.room),
+            None => Arc::new(Room::new(limits.body_bytes)),
+        };
         let scope = metadata::advertised_scopes(&config).join(" ");
         let issuer = config.authorization_servers.first();
         let location = issuer.and_then(|issuer| authorization_server_metadata_url(issuer));
@@ -91,6 +99,7 @@ impl Settings {
             policy: ToolPolicy::new(&config),
             upstream: Upstream::new(&config.upstream).map_err(ConfigError::Shape)?,
             verifier,
+            room,
             resource,
             config,
         })

@@ -139,11 +139,6 @@ impl Verifier {
         }
     }
 
-    /// How long a verdict may be used.
-    pub fn window(&self) -> Duration {
-        self.window
-    }
-
     fn remembered(&self, key: &Key) -> Option<Verdict> {
         let now = self.clock.monotonic();
         let hit = |cache: &Cache<Key, Remembered>| cache.get(key).filter(|hit| now < hit.until);
@@ -289,10 +284,11 @@ fn judge(
     if !audiences.iter().any(|aud| resource.is_audience(aud)) {
         return invalid("the token is for another resource");
     }
-    if answer
+    let is_bearer = answer
         .token_type
-        .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
-    {
+        .is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !is_bearer || answer.cnf.is_some() {
+        // Nobody proves a key to us: who has stolen the token would get through.
         return invalid("the token is not a bearer token");
     }
     let remaining = match answer.exp {

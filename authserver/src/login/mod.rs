@@ -27,14 +27,23 @@ impl Login {
         }
     }
 
-    /// Whether this user exists, so that sessions and refresh tokens of a removed one end.
+    /// Whether this user exists, so that refresh tokens of a removed one end.
     ///
     /// # Errors
     /// When the users file cannot be read: nobody is let in then.
     pub async fn knows(&self, name: &str) -> Result<bool, UsersError> {
+        Ok(self.password_mark(name).await?.is_some())
+    }
+
+    /// What changes with the user's password, so that sessions end with it; `None` when there is no such
+    /// user.
+    ///
+    /// # Errors
+    /// When the users file cannot be read.
+    pub async fn password_mark(&self, name: &str) -> Result<Option<String>, UsersError> {
         match self {
-            Self::AutoApprove { subject } => Ok(subject == name),
-            Self::LocalUsers(users) => users.knows(name).await,
+            Self::AutoApprove { subject } => Ok((subject == name).then(String::new)),
+            Self::LocalUsers(users) => users.password_mark(name).await,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Session {
     pub id: String,
     /// The user.
     pub subject: String,
+    /// The mark of the password that was given.
+    password_mark: String,
     /// When it ends, in seconds since the epoch.
     expires_at: i64,
 }
@@ -31,10 +33,15 @@ impl Session {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn begin(subject: String, now: UnixTime) -> Result<Self, RandomError> {
+    pub fn begin(
+        subject: String,
+        password_mark: String,
+        now: UnixTime,
+    ) -> Result<Self, RandomError> {
         Ok(Self {
             id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
             subject,
+            password_mark,
             expires_at: now.as_seconds() + i64::from(LIFETIME_SECONDS),
         })
     }
@@ -45,7 +52,7 @@ impl Session {
     }
 }
 
-/// The session of a request, if it has one that lives and whose user still exists.
+/// The session of a request, if it has one that lives and whose user still has the same password.
 ///
 /// # Errors
 /// When the users file cannot be read.
@@ -56,5 +63,8 @@ pub async fn of(app: &App, headers: &HeaderMap) -> Result<Option<Session>, Users
     let Some(session) = session.filter(|s| app.clock.now().as_seconds() < s.expires_at) else {
         return Ok(None);
     };
-    Ok(app.login.knows(&session.subject).await?.then_some(session))
+    let mark = app.login.password_mark(&session.subject).await?;
+    Ok(mark
+        .is_some_and(|mark| mark == session.password_mark)
+        .then_some(session))
 }

@@ -6,8 +6,11 @@ use std::time::SystemTime;
 
 use argon2::password_hash::{self, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::OAuthError;
 
@@ -118,8 +121,12 @@ pub fn hash_password(password: &str, salt: [u8; 16]) -> Result<String, HashError
 pub struct LocalUsers {
     path: PathBuf,
     read: Mutex<Option<(Version, Arc<Vec<User>>)>>,
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
+
+/// Room for a hash, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "is held")] OwnedSemaphorePermit);
 
 type Version = (Option<SystemTime>, u64);
 
@@ -129,40 +136,52 @@ impl LocalUsers {
         Self {
             path,
             read: Mutex::default(),
-            hashing: Semaphore::new(CONCURRENT_HASHES),
+            hashing: Arc::new(Semaphore::new(CONCURRENT_HASHES)),
         }
     }
 
-    /// Whether there is such a user.
+    /// What tells the user's password from the one before, and nothing else of it. `None` when there is
+    /// no such user.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn knows(&self, name: &str) -> Result<bool, UsersError> {
+    pub async fn password_mark(&self, name: &str) -> Result<Option<String>, UsersError> {
         let users = self.users().await?;
-        Ok(users.iter().any(|user| user.name == name))
+        Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
-    /// Whether this is the user's password. Does the same work for an unknown user.
+    /// Waits until there is room for a hash.
+    ///
+    /// # Errors
+    /// When the server is going down.
+    pub async fn turn(&self) -> Result<Turn, UsersError> {
+        let turn = Arc::clone(&self.hashing).acquire_owned().await;
+        turn.map(Turn).map_err(|_| UsersError::Interrupted)
+    }
+
+    /// The mark of the user's password, when this is the password. Does the same work for an unknown user.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn verify(&self, name: &str, password: String) -> Result<bool, UsersError> {
+    pub async fn verify(
+        &self,
+        turn: Turn,
+        name: &str,
+        password: String,
+    ) -> Result<Option<String>, UsersError> {
         let users = self.users().await?;
         let known = users.iter().position(|user| user.name == name);
         if password.len() > MAX_PASSWORD || users.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        let _permit = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|_| UsersError::Interrupted)?;
         let matches = tokio::task::spawn_blocking(move || {
+            // The hash goes on when the browser goes away.
+            let _turn = turn;
             let user = users.get(known.unwrap_or(0));
-            user.is_some_and(|user| is_password(user, &password))
+            user.filter(|user| is_password(user, &password)).map(mark)
         });
         let matches = matches.await.map_err(|_| UsersError::Interrupted)?;
-        Ok(matches && known.is_some())
+        Ok(matches.filter(|_| known.is_some()))
     }
 
     async fn users(&self) -> Result<Arc<Vec<User>>, UsersError> {
@@ -191,6 +210,12 @@ async fn load(path: &Path) -> Result<Vec<User>, UsersError> {
     parse(&text)
 }
 
+/// A hash of a salted hash.
+fn mark(user: &User) -> String {
+    let digest = digest::digest(&digest::SHA256, user.password_hash.as_bytes());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+}
+
 fn is_password(user: &User, password: &str) -> bool {
     PasswordHash::new(&user.password_hash).is_ok_and(|hash| {
         Argon2::default()
@@ -202,6 +227,30 @@ fn is_password(user: &User, password: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Dropping the question does not stop the hash, so that it must not make room for another.
+    #[tokio::test]
+    async fn a_browser_that_goes_away_leaves_its_hash_counted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c2FsdHNhbHRzYWx0$eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
+        let text = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
+        std::fs::write(file.path(), text).unwrap();
+        let users = Arc::new(LocalUsers::new(file.path().to_owned()));
+        let attempt = tokio::spawn({
+            let users = users.clone();
+            async move {
+                let turn = users.turn().await?;
+                users.verify(turn, "alice", "wrong".into()).await
+            }
+        });
+        while users.read.lock().unwrap().is_none() {
+            assert!(!attempt.is_finished());
+            tokio::task::yield_now().await;
+        }
+        attempt.abort();
+        assert!(attempt.await.unwrap_err().is_cancelled());
+        assert_eq!(users.hashing.available_permits(), CONCURRENT_HASHES - 1);
+    }
 
     #[test]
     fn a_hash_is_taken_by_the_users_file_and_is_of_that_password() {

@@ -34,6 +34,20 @@ pub struct ErrorPage<'a> {
     pub message: &'a str,
 }
 
+/// A fault that the client is told if the user wants.
+#[derive(Debug, Template)]
+#[template(path = "return.html")]
+pub struct ReturnPage<'a> {
+    /// Who asked for access.
+    pub client_name: &'a str,
+    /// What is wrong.
+    pub message: &'a str,
+    /// Where the answer goes.
+    pub destination: &'a str,
+    /// The whole URL of that, an https one.
+    pub url: &'a str,
+}
+
 /// The login form.
 #[derive(Debug, Template)]
 #[template(path = "login.html")]

@@ -15,7 +15,7 @@ use crate::consent_ticket::{Purpose, Shown, Ticket};
 use crate::error::OAuthError;
 use crate::grant::NewGrant;
 use crate::login::{Login, session};
-use crate::pages::{self, ConsentPage, LoginPage, ScopeLine};
+use crate::pages::{self, ConsentPage, LoginPage, ReturnPage, ScopeLine};
 use crate::params::Params;
 use crate::random;
 use crate::redirect_uri;
@@ -38,7 +38,7 @@ pub(super) async fn authorize(
         Ok(request) => decide(&app, &pending, request, &headers).await,
         Err(error) => Err(error.clone()),
     };
-    answer.unwrap_or_else(|error| pending.refuse(&app, &error))
+    answer.unwrap_or_else(|error| pending.refuse_unasked(&app, &error))
 }
 
 /// An authorization request whose client and redirect URI are good.
@@ -72,6 +72,24 @@ impl Pending {
             client,
             target,
         })
+    }
+
+    /// As [`Pending::refuse`], before the user has decided anything. Where nobody vouches for the client
+    /// the user follows a link: else whoever registers makes us redirect to wherever they like (OAuth
+    /// 2.1, section 7.12.2). Programs on the user's machine, and schemes that an administrator has
+    /// listed, are no such place.
+    fn refuse_unasked(&self, app: &App, error: &OAuthError) -> Response {
+        let redirect_uri = &self.target.redirect_uri;
+        if self.client.origin != ClientOrigin::Dynamic || !redirect_uri.starts_with("https:") {
+            return self.refuse(app, error);
+        }
+        let page = ReturnPage {
+            client_name: self.client_name(),
+            message: error.description(),
+            destination: &redirect_uri::destination(redirect_uri),
+            url: &self.target.error_url(&app.issuer, error),
+        };
+        pages::render(StatusCode::OK, &page)
     }
 
     /// Tells the client of an error by redirect.

@@ -17,8 +17,9 @@ use crate::login::session::{LIFETIME_SECONDS, Session};
 use crate::pages;
 use crate::rate_limit::{Decision, RateLimit};
 
-/// Wrong passwords for one user from one address, in a minute.
-const FAILURES: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
+/// Passwords for one user from one address, in a minute. Right ones count, too: guesses that come
+/// together are counted before the first is known to be wrong.
+const ATTEMPTS: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
 
 pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> Response {
     let Form { headers, params } = form;
@@ -36,7 +37,7 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
     }
     let password = params.get("password").unwrap_or_default();
     match attempt(&app, &peer, name, password).await {
-        Ok(Attempt::Accepted) => match begin_session(&app, name, &ticket.query) {
+        Ok(Attempt::Accepted(mark)) => match begin_session(&app, name, mark, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse(&app, &error),
         },
@@ -62,7 +63,8 @@ pub(super) fn stale_form() -> Response {
 }
 
 enum Attempt {
-    Accepted,
+    /// With the mark of the password.
+    Accepted(String),
     /// The page was too old, or another tab took its cookie's place.
     Stale,
     Wrong,
@@ -78,23 +80,29 @@ async fn attempt(
     let Login::LocalUsers(users) = &app.login else {
         return Ok(Attempt::Wrong);
     };
-    let now = app.clock.now();
-    let key = format!("{name} {}", peer.0);
-    if let Decision::Refused { retry_after } = app.store.peek("login", &key, FAILURES, now).await? {
+    let away = |error| {
+        tracing::error!(%error, "users cannot be looked up");
+        OAuthError::unavailable("users cannot be looked up")
+    };
+    // Counted when it is its turn: else who goes away early could make us count without end.
+    let turn = users.turn().await.map_err(away)?;
+    let (key, now) = (format!("{name} {}", peer.network()), app.clock.now());
+    if let Decision::Refused { retry_after } = app.store.hit("login", &key, ATTEMPTS, now).await? {
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    if users.verify(name, password.to_owned()).await? {
+    let verified = users.verify(turn, name, password.to_owned()).await;
+    let accepted = verified.map_err(away)?;
+    if let Some(mark) = accepted {
         app.metrics.login("accepted");
-        return Ok(Attempt::Accepted);
+        return Ok(Attempt::Accepted(mark));
     }
     app.metrics.login("refused");
-    app.store.hit("login", &key, FAILURES, now).await?;
     Ok(Attempt::Wrong)
 }
 
-fn begin_session(app: &App, name: &str, query: &str) -> Result<Response, OAuthError> {
-    let session = Session::begin(name.to_owned(), app.clock.now())?;
+fn begin_session(app: &App, name: &str, mark: String, query: &str) -> Result<Response, OAuthError> {
+    let session = Session::begin(name.to_owned(), mark, app.clock.now())?;
     let mut response = see_other(&app.issuer.url(&format!("/authorize?{query}")));
     let cookie = session.to_cookie(app);
     if let Some(set) = app.cookies.set_session(&cookie, LIFETIME_SECONDS.into()) {

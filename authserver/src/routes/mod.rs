@@ -12,7 +12,7 @@ mod register;
 mod revoke;
 mod token;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ pub use health::{Health, health};
 type Shared = Arc<App>;
 /// A request that is not there completely after this time is refused: slow clients hold no place.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// The largest body: 64 KiB.
-const MAX_BODY: usize = 64 * 1024;
+/// The largest body. Nobody is authenticated before it is read, so that all connections together must
+/// not hold more than the server has; the largest form of ours, a consent, has some 16 KiB.
+const MAX_BODY: usize = 32 * 1024;
 /// The largest body of the admin API.
 const MAX_ADMIN_BODY: usize = 1024 * 1024;
 
@@ -181,6 +182,19 @@ async fn count(
 
 /// The address that the connection comes from. Forwarded headers are not believed.
 struct Peer(IpAddr);
+
+impl Peer {
+    /// What its requests are counted on: the address, or of IPv6 the network of 64 bits, because who has
+    /// one address of it has all.
+    fn network(&self) -> IpAddr {
+        match self.0 {
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+            }
+            address @ IpAddr::V4(_) => address,
+        }
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = OAuthError;

@@ -28,7 +28,7 @@ pub(super) async fn register(
     request: Request,
 ) -> Result<Response, OAuthError> {
     let now = app.clock.now();
-    let address = peer.0.to_string();
+    let address = peer.network().to_string();
     let decision = app.store.hit("register", &address, LIMIT, now).await?;
     if let Decision::Refused { retry_after } = decision {
         return Err(OAuthError::too_many_requests(retry_after));

@@ -16,7 +16,7 @@ pub(super) async fn revoke(
     peer: Peer,
     form: Form,
 ) -> Result<StatusCode, OAuthError> {
-    let client = authenticate(&app, &form.headers, &form.params, peer.0).await?;
+    let client = authenticate(&app, &form.headers, &form.params, peer.network()).await?;
     let Some(token) = form.params.get("token") else {
         return Err(OAuthError::invalid_request("token is missing"));
     };

@@ -49,7 +49,7 @@ pub(super) async fn token(
             tracing::info!(peer = %peer.0, %error, "a token request was refused");
             // Guessing codes and refresh tokens counts like guessing secrets.
             return Err(match error.code() {
-                "invalid_grant" => count_failure(&app, peer.0, error).await,
+                "invalid_grant" => count_failure(&app, peer.network(), error).await,
                 _ => error,
             });
         }
@@ -69,7 +69,7 @@ async fn answer(app: &App, peer: &Peer, form: &Form) -> Result<TokenResponse, OA
         }
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
     };
-    let client = authenticate(app, &form.headers, &form.params, peer.0).await?;
+    let client = authenticate(app, &form.headers, &form.params, peer.network()).await?;
     if !client.metadata.grant_types.contains(&grant_type) {
         let text = "the client is not registered for this grant_type";
         return Err(OAuthError::bad("unauthorized_client", text));
@@ -119,11 +119,14 @@ async fn redeem_code(app: &App, form: &Form, client: &Client) -> Result<TokenRes
 async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenResponse, OAuthError> {
     let hashes = presented(app, form, "refresh_token", TokenKind::Refresh)?;
     let scopes = form.params.get("scope").map(Scopes::parse).transpose();
-    let scopes = scopes.map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
+    let mut scopes = scopes.map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
     let resource = canonical_resource(app, form, client).await?;
     let now = app.clock.now();
-    if let Some(grant) = app.store.grant_of_refresh_token(&hashes, now).await? {
-        check_user(app, &grant, client).await?;
+    if let Some(grant) = app.store.grant_of_refresh_token(&hashes, now).await?
+        && grant.client_id == client.client_id
+    {
+        check_user(app, &grant).await?;
+        scopes = Some(still_allowed(app, &grant, client, scopes).await?);
     }
     let (access, access_token) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
     let (refresh, refresh_token) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
@@ -143,15 +146,11 @@ async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenRespons
 }
 
 /// Ends the family of a user who is gone.
-async fn check_user(app: &App, grant: &Grant, client: &Client) -> Result<(), OAuthError> {
-    let (Some(subject), true) = (&grant.subject, grant.client_id == client.client_id) else {
+async fn check_user(app: &App, grant: &Grant) -> Result<(), OAuthError> {
+    let Some(subject) = &grant.subject else {
         return Ok(());
     };
-    let known = app.login.knows(subject).await.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })?;
-    if known {
+    if is_user(app, subject).await? {
         return Ok(());
     }
     app.store.revoke_grant(grant.id).await?;
@@ -159,11 +158,44 @@ async fn check_user(app: &App, grant: &Grant, client: &Client) -> Result<(), OAu
     Err(OAuthError::bad("invalid_grant", text))
 }
 
+async fn is_user(app: &App, name: &str) -> Result<bool, OAuthError> {
+    app.login.knows(name).await.map_err(|error| {
+        tracing::error!(%error, "users cannot be looked up");
+        OAuthError::unavailable("users cannot be looked up")
+    })
+}
+
+/// The scopes to refresh with: what the client may have may be less than when the user consented.
+async fn still_allowed(
+    app: &App,
+    grant: &Grant,
+    client: &Client,
+    requested: Option<Scopes>,
+) -> Result<Scopes, OAuthError> {
+    let resources = app.store.resources().await?;
+    let resource = audience::resource(Some(&grant.resource), client, &resources);
+    let resource = resource.map_err(|_| {
+        let text = "the client may not use this resource any more";
+        OAuthError::bad("invalid_grant", text)
+    })?;
+    let scopes = requested.unwrap_or_else(|| grant.scopes.clone());
+    if !scopes.is_subset(&grant.scopes) {
+        // Refused with the grant locked.
+        return Ok(scopes);
+    }
+    audience::allowed(&scopes, client, resource)
+}
+
 async fn client_credentials(
     app: &App,
     form: &Form,
     client: &Client,
 ) -> Result<TokenResponse, OAuthError> {
+    if is_user(app, &client.client_id).await? {
+        // The token's `sub` is the client's id: nobody could tell the two apart (RFC 9700, section 4.15).
+        let text = "the client_id is the name of a user; register the client under another one";
+        return Err(OAuthError::bad("unauthorized_client", text));
+    }
     let resources = app.store.resources().await?;
     let resource = audience::resource(form.params.get("resource"), client, &resources)?;
     let scopes = audience::scopes(form.params.get("scope"), client, resource, &resources)?;

@@ -216,6 +216,7 @@ async fn response_type_token() {
     goes_back(&[("response_type", "")], "invalid_request").await;
 }
 
+/// So there is no verifier without a challenge, either: no code is without one.
 #[tokio::test]
 async fn no_pkce() {
     let none = [("code_challenge", ""), ("code_challenge_method", "")];
@@ -285,6 +286,35 @@ async fn prompt_none_without_a_session_is_login_required_with_iss() {
         answer.location_param("error").as_deref(),
         Some("invalid_request")
     );
+}
+
+/// Else anybody who registers could send users wherever they like, from our address (OAuth 2.1,
+/// section 7.12.2).
+#[tokio::test]
+async fn a_client_that_registered_itself_gets_no_redirect_unasked() {
+    let server = TestServer::with_users().await;
+    let uris = ["https://evil.example/cb", LOOPBACK, "cursor://x/cb"];
+    let body = serde_json::json!({ "redirect_uris": uris, "client_name": "Claude" }).to_string();
+    let request = server.public(http::Method::POST, "/register");
+    let registered = server.send(request.body(body.into()).unwrap()).await;
+    let id = crate::server::text(&registered.json()["client_id"]);
+    for fault in [("scope", "unknown"), ("prompt", "none")] {
+        for uri in uris {
+            let changes = [("client_id", id.as_str()), ("redirect_uri", uri), fault];
+            let answer = server.authorize(&changes).await;
+            if uri.starts_with("https") {
+                assert_eq!(answer.status, 200, "{fault:?} {answer:?}");
+                assert!(!answer.headers.contains_key(header::LOCATION), "{answer:?}");
+                let link = "<a href=\"https://evil.example/cb?error=";
+                assert!(answer.body.contains(link), "{answer:?}");
+                assert!(answer.body.contains("evil.example</a>"), "{answer:?}");
+                assert_eq!(answer.header(header::REFERRER_POLICY), "no-referrer");
+                assert_eq!(answer.header(header::X_FRAME_OPTIONS), "DENY");
+            } else {
+                assert_eq!(answer.status, 303, "{fault:?} {answer:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

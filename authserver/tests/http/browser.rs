@@ -77,7 +77,7 @@ impl Browser {
         *found.unwrap().1 = value.to_owned();
     }
 
-    fn cookie_header(&self) -> String {
+    pub fn cookie_header(&self) -> String {
         let pairs = self
             .cookies
             .iter()

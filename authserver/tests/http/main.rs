@@ -14,6 +14,8 @@ mod browser;
 #[cfg(test)]
 mod chromium;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod in_chromium;

@@ -4,7 +4,7 @@ use http::header;
 use serde_json::json;
 
 use crate::browser::{Browser, ticket};
-use crate::server::{Answer, PASSWORD, Setup, TestServer, authorize_path, text};
+use crate::server::{Answer, PASSWORD, Setup, TestServer, authorize_path, password_hash, text};
 
 fn is_guarded(page: &Answer) {
     let policy = page.header(header::CONTENT_SECURITY_POLICY);
@@ -252,6 +252,20 @@ async fn a_forged_or_expired_session_is_none() {
 }
 
 #[tokio::test]
+async fn a_session_ends_with_its_password() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let mut other = Browser::of(&server, "bob").await;
+    let file = std::fs::read_to_string(server.users_file()).unwrap();
+    let changed = file.replacen(&password_hash(PASSWORD), &password_hash("another one"), 1);
+    std::fs::write(server.users_file(), changed + "\n").unwrap();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("Sign in"), "{page:?}");
+    let page = other.get(&server, &authorize_path(&[])).await;
+    assert!(page.body.contains("bob"), "{page:?}");
+}
+
+#[tokio::test]
 async fn open_return_to() {
     let server = TestServer::with_users().await;
     let mut browser = Browser::default();
@@ -334,6 +348,25 @@ async fn repeated_failures_are_slowed_down_for_that_user_only() {
             .status,
         303
     );
+}
+
+#[tokio::test]
+async fn guesses_that_come_together_are_slowed_down_too() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let (ticket, cookies) = (ticket(&page), browser.cookie_header());
+    let form = [
+        ("ticket", ticket.as_str()),
+        ("username", "alice"),
+        ("password", "wrong"),
+    ];
+    let headers = [(header::COOKIE, cookies.as_str())];
+    let guesses = (0..40).map(|_| server.post_with("/login", &headers, &form));
+    let answers = futures::future::join_all(guesses).await;
+    let judged = answers.iter().filter(|answer| answer.status == 401).count();
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((judged, refused), (10, 30));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! The limits at the token endpoint.
 
-use http::header;
+use http::{HeaderName, header};
 use serde_json::json;
 
-use crate::server::{SECRET, Setup, TestServer};
+use crate::server::{FORM, SECRET, Setup, TestServer, query};
 
 async fn limited() -> TestServer {
     TestServer::with(Setup {
@@ -50,6 +50,56 @@ async fn failures_count_on_the_address_and_others_behind_it_are_let_through() {
     answer.is_error(429, "temporarily_unavailable");
     assert!(answer.header(header::RETRY_AFTER).parse::<u32>().unwrap() > 0);
     server.token(&POSTER).await.ok();
+}
+
+#[tokio::test]
+async fn a_trusted_header_from_an_untrusted_peer() {
+    let server = limited().await;
+    let from = async |address: &'static str| {
+        let headers = [
+            (header::FORWARDED, address),
+            (HeaderName::from_static("x-forwarded-for"), address),
+            (HeaderName::from_static("x-real-ip"), address),
+        ];
+        server.post_with("/token", &headers, &STRANGER).await
+    };
+    for address in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
+        from(address).await.is_error(401, "invalid_client");
+    }
+    let answer = from("10.0.0.4").await;
+    answer.is_error(429, "temporarily_unavailable");
+}
+
+/// Whoever has one IPv6 address has 2^64 of them.
+#[tokio::test]
+async fn addresses_of_one_ipv6_network_count_together() {
+    use tower::ServiceExt as _;
+    let server = limited().await;
+    let status = async |address: &str| {
+        let peer: std::net::SocketAddr = format!("[{address}]:1").parse().unwrap();
+        let request = http::Request::post("/token")
+            .header(header::CONTENT_TYPE, FORM)
+            .extension(axum::extract::ConnectInfo(peer))
+            .body(axum::body::Body::from(query(&STRANGER)))
+            .unwrap();
+        let router = mcp_authserver::routes::public(server.app.clone());
+        router.oneshot(request).await.unwrap().status().as_u16()
+    };
+    for (address, expected) in [
+        ("2001:db8:0:1::1", 401),
+        ("2001:db8:0:1::2", 401),
+        ("2001:db8:0:1:ffff::1", 401),
+        ("2001:db8:0:1::4", 429),
+        ("2001:db8:0:2::1", 401),
+        // An IPv4 address in other clothes is one address.
+        ("::ffff:192.0.2.1", 401),
+        ("::ffff:192.0.2.1", 401),
+        ("::ffff:192.0.2.1", 401),
+        ("::ffff:192.0.2.1", 429),
+        ("::ffff:192.0.2.2", 401),
+    ] {
+        assert_eq!(status(address).await, expected, "{address}");
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::browser::{Browser, ticket};
-use crate::server::{TestServer, authorize_path, text};
+use crate::server::{MAIL, TestServer, authorize_path, text};
 
 #[tokio::test]
 async fn a_refresh_rotates() {
@@ -109,6 +109,54 @@ async fn the_clients_resource_is_deleted() {
     let refreshed = server.refresh(&text(&tokens["refresh_token"])).await;
     refreshed.is_error(400, "invalid_grant");
     assert!(!server.is_active(&text(&tokens["access_token"])).await);
+}
+
+#[tokio::test]
+async fn the_client_may_use_the_resource_no_more() {
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[]).await;
+    let refresh = text(&tokens["refresh_token"]);
+    server
+        .put_client("app", json!({ "resources": [MAIL] }))
+        .await;
+    server
+        .refresh(&refresh)
+        .await
+        .is_error(400, "invalid_grant");
+    // Taken back, the grant is as it was.
+    server.put_client("app", json!({})).await;
+    server.refresh(&refresh).await.ok();
+}
+
+#[tokio::test]
+async fn the_client_may_have_a_scope_no_more() {
+    let server = TestServer::start().await;
+    let all = "notes:read notes:write offline_access";
+    let tokens = server.tokens(&[("scope", all)]).await;
+    let narrow = async |scopes: &[&str]| {
+        let changes = json!({ "scopes": scopes });
+        server.put_client("app", changes).await;
+    };
+    narrow(&["notes:read"]).await;
+    let tokens = server.refresh(&text(&tokens["refresh_token"])).await.ok();
+    assert_eq!(tokens["scope"], "notes:read offline_access");
+    let refresh = text(&tokens["refresh_token"]);
+    // Asked for by name, it is as if it had never been granted.
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "app"),
+        ("refresh_token", refresh.as_str()),
+        ("scope", "notes:write"),
+    ];
+    server.token(&form).await.is_error(400, "invalid_scope");
+    narrow(&["mail:send"]).await;
+    server
+        .refresh(&refresh)
+        .await
+        .is_error(400, "invalid_scope");
+    narrow(&["notes:write"]).await;
+    let tokens = server.refresh(&refresh).await.ok();
+    assert_eq!(tokens["scope"], all);
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ pub const PASSWORD: &str = "correct horse";
 pub struct TestServer {
     pub app: Arc<App>,
     pub clock: Clock,
-    public: SocketAddr,
-    internal: SocketAddr,
+    pub public: SocketAddr,
+    pub internal: SocketAddr,
     http: Client<HttpConnector, Full<Bytes>>,
     stop: CancellationToken,
     files: TempDir,
@@ -50,6 +50,7 @@ pub struct Setup {
     pub issuer: &'static str,
     pub local_users: bool,
     pub store: Store,
+    pub connections: usize,
     pub more: &'static str,
 }
 
@@ -59,6 +60,7 @@ impl Default for Setup {
             issuer: "http://localhost:{PORT}",
             local_users: false,
             store: Store::memory(),
+            connections: server::MAX_CONNECTIONS,
             more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
         }
     }
@@ -99,8 +101,10 @@ impl TestServer {
         let app = App::new(config, setup.store, clock.clone()).await.unwrap();
         let app = Arc::new(app);
         let stop = CancellationToken::new();
-        tokio::spawn(serve(public, routes::public(app.clone()), stop.clone()));
-        tokio::spawn(serve(internal, routes::internal(app.clone()), stop.clone()));
+        let (routes, most) = (routes::public(app.clone()), setup.connections);
+        tokio::spawn(serve(public, routes, most, stop.clone()));
+        let routes = routes::internal(app.clone());
+        tokio::spawn(serve(internal, routes, most, stop.clone()));
         Self {
             app,
             clock,
@@ -329,13 +333,13 @@ pub fn authorize_path(changes: &[(&str, &str)]) -> String {
     )
 }
 
-pub fn password_hash() -> String {
+pub fn password_hash(password: &str) -> String {
     // The cheapest parameters: many tests hash.
     let params = argon2::Params::new(8, 1, 1, None).unwrap();
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let salt = SaltString::encode_b64(b"salt of the tests").unwrap();
     argon2
-        .hash_password(PASSWORD.as_bytes(), &salt)
+        .hash_password(password.as_bytes(), &salt)
         .unwrap()
         .to_string()
 }
@@ -348,7 +352,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
     };
     let pepper = write("pepper", "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
     let login = if local_users {
-        let hash = password_hash();
+        let hash = password_hash(PASSWORD);
         let user = |name| json!({ "name": name, "passwordHash": hash });
         let users = json!({ "users": [user("alice"), user("bob")] });
         json!({ "localUsers": { "file": write("users.yaml", &users.to_string()) } })

@@ -1,5 +1,8 @@
 //! `/token`: codes, client credentials, client authentication, and what is not understood.
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
@@ -142,10 +145,20 @@ async fn missing_verifier() {
 
 #[tokio::test]
 async fn verifier_of_42_or_129_characters() {
-    for length in [42, 129] {
+    let server = TestServer::start().await;
+    for (length, is_accepted) in [(42, false), (43, true), (128, true), (129, false)] {
         let verifier = "a".repeat(length);
-        let answer = redeem_with(("code_verifier", &verifier)).await;
-        answer.is_error(400, "invalid_grant");
+        let digest = digest::digest(&digest::SHA256, verifier.as_bytes());
+        let challenge = URL_SAFE_NO_PAD.encode(digest);
+        let code = server.code(&[("code_challenge", &challenge)]).await;
+        let mut form = code_form(&code);
+        form[3] = ("code_verifier", &verifier);
+        let answer = server.token(&form).await;
+        if is_accepted {
+            answer.ok();
+        } else {
+            answer.is_error(400, "invalid_grant");
+        }
     }
 }
 
@@ -212,6 +225,30 @@ async fn client_credentials_give_a_token_for_the_client_itself() {
         (&json!("robot"), &json!("robot"))
     );
     assert_eq!(answer["aud"], NOTES);
+}
+
+/// Its token would say `sub: alice`, as hers do (RFC 9700, section 4.15).
+#[tokio::test]
+async fn a_client_that_is_named_like_a_user() {
+    let server = TestServer::with_users().await;
+    for (id, is_user) in [("alice", true), ("alicia", false)] {
+        let client = json!({
+            "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [],
+            "grantTypes": ["client_credentials"], "resources": [NOTES],
+        });
+        server.put_client(id, client).await;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", "s"),
+        ];
+        let answer = server.token(&form).await;
+        if is_user {
+            answer.is_error(400, "unauthorized_client");
+        } else {
+            answer.ok();
+        }
+    }
 }
 
 #[tokio::test]

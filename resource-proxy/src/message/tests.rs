@@ -43,7 +43,7 @@ fn what_calls_no_tool_is_read_too() {
         r#"{"method":"prompts/get","params":{"name":{"a":[1]},"Name":1}}"#,
         r#"{"method":"x","params":[1,2]}"#,
         r#"{"method":"x","params":null}"#,
-        r#"{"method":"Tools/Call","params":{"name":"read"}}"#,
+        r#"{"method":"tools/calls","params":{"name":"read"}}"#,
     ] {
         assert!(tools(body).is_empty(), "{body}");
     }
@@ -83,6 +83,12 @@ fn a_key_that_a_lenient_parser_takes_for_another() {
         r#"{"method":"tools/call","params":{"name":"a"},"paramſ":{"name":"b"}}"#,
         r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
         r#"{"method":"tools/call","params":{"NAME":"b"}}"#,
+        r#"{"method":"Tools/Call","params":{"name":"a"}}"#,
+        // What ends at a NUL to a parser in C.
+        r#"{"method\u0000":"tools/call","method":"ping","params":{"name":"a"}}"#,
+        r#"{"method":"tools/call\u0000","params":{"name":"a"}}"#,
+        r#"{"method":"tools/call","params":{"name\u0000":"b","name":"a"}}"#,
+        r#"{"method":"tools/call","params":{"name":"a\u0000"}}"#,
     ] {
         assert_eq!(fault(body).code(), -32600, "{body}");
     }
@@ -103,6 +109,26 @@ fn a_tool_call_without_a_name() {
         assert_eq!(fault(body).code(), -32600, "{params}");
     }
     assert_eq!(fault(r#"{"method":"tools/call"}"#).code(), -32600);
+    let named = |length| {
+        let name = "a".repeat(length);
+        format!(r#"{{"method":"tools/call","params":{{"name":"{name}"}}}}"#)
+    };
+    assert_eq!(tools(&named(MAX_NAME)).len(), 1);
+    assert_eq!(fault(named(MAX_NAME + 1)).code(), -32600);
+}
+
+#[test]
+fn an_id_is_a_string_or_a_number() {
+    for id in ["1", "-1", "1.5", "\"a\"", "null"] {
+        let body = format!(r#"{{"id":{id},"method":"ping"}}"#);
+        let messages = Messages::read(body.as_bytes()).unwrap();
+        let read = messages.iter().next().unwrap().id.clone();
+        assert_eq!(read.unwrap_or_default().to_string(), id);
+    }
+    for id in ["[0,0,0]", "{\"a\":1}", "true"] {
+        let body = format!(r#"{{"id":{id},"method":"ping"}}"#);
+        assert_eq!(fault(body).code(), -32600, "{id}");
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn forms_that_servers_use_are_understood() {
         json!({ "sub": null }),
         json!({ "client_id": null }),
         json!({ "unknown": { "a": [1] } }),
+        json!({ "cnf": null }),
     ] {
         let identity = judged(good(&changes)).unwrap().verdict.unwrap();
         assert_eq!(identity.scopes, ["a", "b"], "{changes}");
@@ -64,6 +65,7 @@ fn a_bad_token_is_refused() {
         json!({ "exp": 0 }),
         json!({ "exp": -5 }),
         json!({ "token_type": "DPoP" }),
+        json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }),
     ] {
         let verdict = judged(good(&changes)).unwrap().verdict;
         assert!(matches!(verdict, Err(Rejection::Invalid(_))), "{changes}");

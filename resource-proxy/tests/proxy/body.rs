@@ -1,6 +1,13 @@
 //! What a body must be.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, World, tool_call};
@@ -38,6 +45,30 @@ async fn a_body_over_the_limit() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(world.mcp.received().is_empty());
     assert_eq!(post(&world, call(fits)).await.status, StatusCode::OK);
+    // Without a length, it is found out while it comes.
+    for (padding, expected) in [
+        (fits, StatusCode::OK),
+        (fits + 1, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let answer = post_chunked(&world, &call(padding)).await;
+        assert_eq!(answer, expected);
+    }
+    assert_eq!(world.mcp.received().len(), 2);
+}
+
+/// Posts a body in chunks; the status.
+async fn post_chunked(world: &World, body: &str) -> StatusCode {
+    let chunks = body.as_bytes().chunks(100).map(Bytes::copy_from_slice);
+    let chunks: Vec<_> = chunks
+        .map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)))
+        .collect();
+    let body = StreamBody::new(futures::stream::iter(chunks));
+    let request = world
+        .request(Method::POST, Some("good"))
+        .body(body)
+        .unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    client.request(request).await.unwrap().status()
 }
 
 #[tokio::test]

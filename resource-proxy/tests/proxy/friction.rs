@@ -92,6 +92,19 @@ async fn a_token_that_is_revoked_while_its_call_waits() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_revoked_before_a_short_wait() {
+    let short = FRICTION.replace("5000", "500");
+    let world = world_with(&short).await;
+    calls(&world, "alice", "read", 1).await;
+    world.introspection.set("alice", &json!({"active": false}));
+    world.clock.advance(Duration::from_millis(800));
+    let batch = json!(vec![tool_call("read"); 100]);
+    let answer = world.post("alice", &batch).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.mcp.received().len(), 1);
+}
+
+#[tokio::test]
 async fn what_was_observed_outlives_a_reload() {
     let world = world_with(FRICTION).await;
     calls(&world, "alice", "read", 60).await;

@@ -1,5 +1,14 @@
 //! What no HTTP library sends.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Frame;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -174,4 +183,166 @@ async fn a_body_that_breaks_off_reaches_nobody() {
     )
     .await;
     assert!(world.mcp.received().is_empty());
+}
+
+/// On a paused clock the time for a request passes at once; that of the test is longer.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_or_breaks_off_holds_no_place() {
+    for sent in [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        "POST /mcp HTTP/1.1\r\n",
+    ] {
+        let world = world().await;
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(45), read_to_end(stream)).await;
+        assert!(closed.is_ok(), "{sent:?}");
+    }
+}
+
+/// An HTTP/2 connection, and the end of it.
+async fn http_2(world: &World) -> (SendRequest<Full<Bytes>>, impl Future<Output = ()>) {
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (client, connection) = shaken.unwrap();
+    let end = tokio::spawn(connection);
+    (client, async { drop(end.await.unwrap()) })
+}
+
+#[tokio::test]
+async fn an_idle_http_2_connection_holds_no_place() {
+    let world = world().await;
+    let (mut client, end) = http_2(&world).await;
+    for token in [None, Some("good")] {
+        let request = world.request(Method::POST, token);
+        let request = request.body(Full::from(PING)).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    tokio::time::pause();
+    let end = tokio::time::timeout(Duration::from_secs(600), end).await;
+    assert!(end.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_with_a_silent_stream_is_not_idle() {
+    let world = world().await;
+    let (mut client, end) = http_2(&world).await;
+    let request = world.request(Method::GET, Some("good"));
+    let request = request.body(Full::default()).unwrap();
+    let (response, stream) = tokio::join!(client.send_request(request), world.mcp.stream());
+    let mut response = response.unwrap();
+    tokio::time::pause();
+    let end = tokio::time::timeout(Duration::from_secs(600), end).await;
+    assert!(end.is_err());
+    let event = Frame::data(Bytes::from_static(b"data: 1\n\n"));
+    stream.send(Ok(event)).await.unwrap();
+    let frame = response.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "data: 1\n\n");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large() {
+    let world = world().await;
+    let line = format!("X-A: {}\r\n", "a".repeat(1000));
+    for (lines, expected) in [
+        (line.repeat(8), "HTTP/1.1 200"),
+        (line.repeat(40), "HTTP/1.1 431"),
+        ("X-A: b\r\n".repeat(200), "HTTP/1.1 431"),
+    ] {
+        let length = PING.len();
+        let request = head(&format!("Content-Length: {length}\r\n{lines}")) + PING;
+        let answer = exchange(&world, &request).await;
+        assert!(answer.starts_with(expected), "{expected}\n{answer}");
+    }
+    assert_eq!(world.mcp.received().len(), 1);
+}
+
+/// Sends the head of a request, and waits until its token is known to be good.
+async fn begin(world: &World, head: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let good = "mcp_resource_proxy_introspections_total{result=\"active\"}";
+    while world.metric(good) < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time() {
+    let world = world().await;
+    let stream = begin(&world, &head("Content-Length: 100\r\n")).await;
+    tokio::time::pause();
+    let answer = read_to_end(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(world.mcp.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_its_body_comes() {
+    let world = world().await;
+    let length = PING.len();
+    let head = head(&format!("Content-Length: {length}\r\n"));
+    let mut stream = begin(&world, &head).await;
+    let revoked = json!({"active": false});
+    world.introspection.set("good", &revoked);
+    world.clock.advance(Duration::from_millis(900));
+    stream.write_all(PING.as_bytes()).await.unwrap();
+    let answer = read_to_end(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(world.mcp.received().is_empty());
+}
+
+#[tokio::test]
+async fn large_bodies_of_one_subject_wait_for_each_other_and_nobody_for_them() {
+    let world = world().await;
+    world.introspection.grant_to("bob", "client", "bob");
+    let head = head("Content-Length: 4194304\r\nExpect: 100-continue\r\n");
+    let mut first = begin(&world, &head).await;
+    let mut second = begin(&world, &head).await;
+    for stream in [&mut first, &mut second] {
+        continued(stream).await;
+    }
+    let mut third = begin(&world, &head).await;
+    // Time enough for the third, if there were room for it.
+    for _ in 0..5 {
+        let answer = world.call("bob", "read").await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let early = third.try_read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    drop(first);
+    continued(&mut third).await;
+}
+
+#[tokio::test]
+async fn an_open_stream_takes_room() {
+    let world = world().await;
+    world.introspection.grant_to("bob", "client", "bob");
+    let request = world.request(Method::GET, Some("good"));
+    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
+    let head = head("Content-Length: 4194304\r\nExpect: 100-continue\r\n");
+    let mut first = begin(&world, &head).await;
+    continued(&mut first).await;
+    let mut second = begin(&world, &head).await;
+    for _ in 0..5 {
+        let answer = world.call("bob", "read").await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let early = second.try_read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    drop(response);
+    continued(&mut second).await;
+    stream.closed().await;
+}
+
+/// The proxy begins to read the body.
+async fn continued(stream: &mut TcpStream) {
+    let mut answer = [0; 100];
+    let length = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 100"), "{answer:?}");
 }

@@ -1,15 +1,17 @@
 //! The server behind: streams, headers, and what happens when it fails.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 
+use crate::common::upstream::Stream;
 use crate::common::{World, tool_call};
 
 async fn world_with(more: &str) -> World {
@@ -62,6 +64,61 @@ async fn sse_cut_the_stream_ends_nothing_leaks() {
     assert_eq!(first.into_data().unwrap(), "data: 1\n\n");
     assert!(response.frame().await.is_none_or(|frame| frame.is_err()));
     stream.closed().await;
+}
+
+async fn an_event_arrives(stream: &Stream, response: &mut Response<Incoming>) {
+    stream.send(event("data: 1\n\n")).await.unwrap();
+    let frame = response.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "data: 1\n\n");
+}
+
+/// Lets the time pass after which a stream's token is checked again.
+async fn a_minute_passes(world: &World) {
+    world.clock.advance(Duration::from_secs(60));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_stream_that_listens_ends_with_its_token() {
+    let listen = json!({"id": 1, "method": "subscriptions/listen"});
+    for (method, body) in [
+        (Method::GET, String::new()),
+        (Method::POST, listen.to_string()),
+    ] {
+        let world = world_with("").await;
+        let request = world.request(method, Some("good"));
+        let (mut response, stream) = tokio::join!(world.begin(request, body), world.mcp.stream());
+        an_event_arrives(&stream, &mut response).await;
+        for checks in [2.0, 3.0] {
+            a_minute_passes(&world).await;
+            while world.metric("mcp_resource_proxy_introspections_total{result=\"active\"}")
+                < checks
+            {
+                tokio::task::yield_now().await;
+            }
+            an_event_arrives(&stream, &mut response).await;
+        }
+        world.introspection.set("good", &json!({"active": false}));
+        a_minute_passes(&world).await;
+        assert!(response.frame().await.is_none());
+        stream.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_call_may_outlive_its_token() {
+    let world = world_with("").await;
+    let request = world.request(Method::POST, Some("good"));
+    let body = tool_call("stream").to_string();
+    let (mut response, stream) = tokio::join!(world.begin(request, body), world.mcp.stream());
+    an_event_arrives(&stream, &mut response).await;
+    world.introspection.set("good", &json!({"active": false}));
+    a_minute_passes(&world).await;
+    let answer = world.call("good", "read").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    an_event_arrives(&stream, &mut response).await;
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         }
         ("notifications/initialized", _) => plain(StatusCode::ACCEPTED, ""),
         ("unknown", _) => plain(StatusCode::BAD_REQUEST, r#"{"error":"of the server"}"#),
-        ("tools/call", "stream") => stream(state),
+        ("tools/call", "stream") | ("subscriptions/listen", _) => stream(state),
         ("tools/call", "hang") => {
             let _abandoned = Abandoned(Arc::clone(state));
             std::future::pending().await
