@@ -21,8 +21,9 @@ use tower::ServiceExt;
 /// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
 /// the largest heads and forms these hold 190 MB, less than the memory limit that the operator sets.
 pub const MAX_CONNECTIONS: usize = 2048;
-/// How long a request's head may take, and a connection lie idle.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a request's head may take, and a connection lie idle. Longer than load balancers keep theirs
+/// (mostly 60 s): else one of them sends a request into a connection that is just closing.
+const HEAD_TIME: Duration = Duration::from_secs(75);
 /// The buffer of a connection, in bytes; also the longest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long running requests have once the server stops.

@@ -12,12 +12,13 @@ use http_body_util::Either;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-use crate::forward::Body;
+use crate::stream::Body;
 
-/// How long a client may take for the head of a request.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may lie idle after a request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take for the head of its first request.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may lie idle after a request, and the next head take. Longer than load balancers
+/// keep theirs (mostly 60 s): else one of them sends a request into a connection that is just closing.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The requests under way on a connection. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +38,7 @@ impl Activity {
     /// Ends when there was no request for too long.
     pub async fn idle(&self) {
         let mut requests = self.0.subscribe();
-        let mut most = HEAD_TIMEOUT;
+        let mut most = FIRST_TIMEOUT;
         loop {
             let is_idle = *requests.borrow_and_update() == 0;
             // Also woken by a request that has come and gone meanwhile.

@@ -14,11 +14,8 @@ use http_body_util::{Either, Full};
 use crate::config;
 use crate::introspect::{HttpClient, chain};
 use crate::refusal::Refusal;
-use crate::stream::Stream;
+use crate::stream::{Body, Stream};
 use crate::verify::Identity;
-
-/// The body of a response: one of ours, or the server's as it streams in.
-pub type Body = Either<Full<Bytes>, Stream>;
 
 /// The header that names a session.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

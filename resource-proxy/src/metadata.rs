@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::cors;
-use crate::forward::Body;
 use crate::settings::Settings;
+use crate::stream::Body;
 
 /// Answers a request for metadata. `None` for every other.
 pub fn answer<B>(settings: &Settings, request: &Request<B>) -> Option<Response<Body>> {

@@ -14,7 +14,7 @@ use crate::bearer;
 use crate::body;
 use crate::config::{Config, ConfigError};
 use crate::cors::{self, Origin};
-use crate::forward::{Body, SESSION_ID};
+use crate::forward::SESSION_ID;
 use crate::friction::{Caller, Friction, Slot};
 use crate::host;
 use crate::message::{Fault, Messages};
@@ -22,6 +22,7 @@ use crate::metadata;
 use crate::refusal::Refusal;
 use crate::session::Sessions;
 use crate::settings::{Parts, Settings};
+use crate::stream::Body;
 use crate::verify::{Identity, Rejection};
 
 /// For so long after the check of its token a request goes upstream without another check.

@@ -17,7 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::connection::{Activity, HEAD_TIMEOUT, Tracked};
+use crate::connection::{Activity, IDLE_TIMEOUT, Tracked};
 use crate::health::Health;
 use crate::introspect::HttpClient;
 use crate::proxy::Proxy;
@@ -93,7 +93,7 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<O
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(BUFFER as usize);
     builder
         .http2()
@@ -150,7 +150,7 @@ pub async fn serve_health(listener: TcpListener, health: Health) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(IDLE_TIMEOUT)
         .max_header_size(BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {

@@ -1,4 +1,4 @@
-//! The body of a response as it streams in from the server.
+//! The body of a response.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,10 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body_util::{Either, Full};
+use hyper::body::{Frame, Incoming, SizeHint};
 
 use crate::room::Place;
 use crate::verify::Verifier;
+
+/// The body of a response: one of ours, or the server's as it streams in.
+pub type Body = Either<Full<Bytes>, Stream>;
 
 /// How often the token of a client that listens is checked.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -57,7 +61,7 @@ impl Stream {
     }
 }
 
-impl Body for Stream {
+impl hyper::body::Body for Stream {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -362,13 +362,6 @@ impl MemoryStore {
         decision
     }
 
-    pub(super) fn peek(&self, key: [u8; 32], limit: RateLimit, now: UnixTime) -> Decision {
-        match self.state().rates.get(&key) {
-            Some(rate) => rate.windows.at(limit, now).decide(limit, now),
-            None => Decision::Allowed,
-        }
-    }
-
     pub(super) fn remove_expired(&self, unused_since: UnixTime, now: UnixTime) {
         let mut state = self.state();
         let State {

@@ -389,21 +389,6 @@ impl Store {
         }
     }
 
-    /// What [`Store::hit`] would answer, without counting.
-    pub async fn peek(
-        &self,
-        rule: &str,
-        subject: &str,
-        limit: RateLimit,
-        now: UnixTime,
-    ) -> Result<Decision, StoreError> {
-        let key = digest(&[rule, subject]);
-        match self {
-            Self::Memory(store) => Ok(store.peek(key, limit, now)),
-            Self::Postgres(store) => within(store.peek(key, limit, now)).await,
-        }
-    }
-
     /// Removes some of what has expired, and dynamically registered clients that were last used before
     /// `unused_since` and have no live grant. Call it every few seconds, and again at once when it
     /// answers true: there is more. Nothing depends on it but space; replicas do not disturb each other.

@@ -82,7 +82,6 @@ conformance! {
     rates:
         sixteen_way_race_on_the_last_hits
         a_refused_hit_does_not_count
-        peeking_does_not_count
         the_rule_is_the_same_everywhere;
     refresh:
         rotation

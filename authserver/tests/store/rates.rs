@@ -47,17 +47,6 @@ pub async fn a_refused_hit_does_not_count(f: &Fixture) {
     assert_eq!(hit(f, "x", limit(1), then).await, Decision::Allowed);
 }
 
-pub async fn peeking_does_not_count(f: &Fixture) {
-    for _ in 0..10 {
-        let peek = f.store.peek("test", "x", limit(1), NOW).await.unwrap();
-        assert_eq!(peek, Decision::Allowed);
-    }
-    assert_eq!(hit(f, "x", limit(1), NOW).await, Decision::Allowed);
-    let peek = f.store.peek("test", "x", limit(1), NOW).await.unwrap();
-    assert_eq!(peek, hit(f, "x", limit(1), NOW).await);
-    assert_ne!(peek, Decision::Allowed);
-}
-
 /// Random hits, the clock going forth and sometimes back, are answered as the memory store answers them,
 /// which asks the rule itself.
 pub async fn the_rule_is_the_same_everywhere(f: &Fixture) {

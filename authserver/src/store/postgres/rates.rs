@@ -59,22 +59,6 @@ impl PostgresStore {
             },
         })
     }
-
-    pub(in super::super) async fn peek(
-        &self,
-        key: [u8; 32],
-        limit: RateLimit,
-        now: UnixTime,
-    ) -> Result<Decision, StoreError> {
-        let row = sqlx::query("SELECT bucket, current, previous FROM rate_windows WHERE key = $1")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await?;
-        let windows = row.map(|row| read_windows(&row)).transpose()?;
-        Ok(windows.map_or(Decision::Allowed, |windows| {
-            windows.at(limit, now).decide(limit, now)
-        }))
-    }
 }
 
 fn read_windows(row: &sqlx::postgres::PgRow) -> Result<Windows, StoreError> {
