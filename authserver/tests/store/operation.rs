@@ -142,7 +142,7 @@ async fn crash_before_commit() {
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
     let kill = async {
-        postgres.wait_for_lock(&mut other).await;
+        postgres.wait_for_blocked(&mut other, 1).await;
         postgres.kill();
     };
     let (outcome, ()) = tokio::join!(f.store.refresh(&request, NOW), kill);
@@ -222,6 +222,30 @@ async fn connections_that_hang_are_replaced() {
     }
     assert!(answer.unwrap().is_some());
     postgres.signal("-CONT", &hung);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn introspection_has_connections_of_its_own() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database().await;
+    let f = Fixture {
+        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
+        ..Fixture::at(&url).await
+    };
+    let tokens = f.family(NOW).await;
+    let mut other = f.session(&postgres).await;
+    hold_all_grants(&mut other).await;
+    let id = tokens.issued.grant.id;
+    let introspect = async {
+        postgres.wait_for_blocked(&mut other, 2).await;
+        let active = f.is_active(&tokens.access, NOW).await;
+        other.execute("ROLLBACK").await.unwrap();
+        active
+    };
+    let (first, second) = (f.store.revoke_grant(id), f.store.revoke_grant(id));
+    let (first, second, active) = tokio::join!(first, second, introspect);
+    assert!(active && first.is_ok() && second.is_ok());
+    assert!(!f.is_active(&tokens.access, NOW).await);
 }
 
 #[tokio::test]

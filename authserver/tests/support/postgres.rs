@@ -114,30 +114,15 @@ impl Postgres {
             .unwrap()
     }
 
-    /// Waits until some session waits for a lock.
-    pub async fn wait_for_lock(&self, connection: &mut PgConnection) {
-        loop {
-            let waiting: bool =
-                sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-                    .fetch_one(&mut *connection)
-                    .await
-                    .unwrap();
-            if waiting {
-                break;
-            }
-        }
-    }
-
-    /// Waits until so many sessions of servers of ours wait for a lock, and gives their processes.
+    /// Waits until so many sessions wait for a lock, and gives their processes.
     pub async fn wait_for_blocked(&self, connection: &mut PgConnection, count: usize) -> Vec<i32> {
         loop {
-            let blocked: Vec<i32> = sqlx::query_scalar(
-                "SELECT pid FROM pg_stat_activity
-                 WHERE application_name = 'mcp-authserver' AND wait_event_type = 'Lock'",
-            )
-            .fetch_all(&mut *connection)
-            .await
-            .unwrap();
+            // Not pg_stat_activity, which a transaction sees as it was at its first look.
+            let blocked: Vec<i32> =
+                sqlx::query_scalar("SELECT DISTINCT pid FROM pg_locks WHERE NOT granted")
+                    .fetch_all(&mut *connection)
+                    .await
+                    .unwrap();
             if blocked.len() == count {
                 return blocked;
             }

@@ -4,6 +4,8 @@
 //! back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
 //! under way the next ones gather, and one query answers them all. Without company a call waits for
 //! nobody.
+//!
+//! It has connections of its own: a flood at the public port takes none from those who ask for tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use crate::clock::UnixTime;
 use crate::pepper::KeyedHash;
 
 /// How many queries are under way at once: a connection that broke delays only those who wait for it.
-const QUERIES: usize = 2;
+const QUERIES: u32 = 2;
+/// How many connections that takes: one that comes back is tried by the pool while another is in use.
+pub(super) const CONNECTIONS: u32 = 2 * QUERIES;
 /// How many calls one query answers at most.
 const CALLS: usize = 256;
 /// How many calls wait before new ones wait for a place.

@@ -41,36 +41,18 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store at this URL (`postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and the parameters of libpq).
+    /// A store at this URL (`postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and the parameters of libpq), with
+    /// at most so many connections, and four more that only introspection uses.
     /// Connects when it is used. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// `Misconfigured` when the URL is not one.
     pub fn new(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options = parse_url(url.trim())?.application_name("mcp-authserver");
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE_TIME {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    let ping = tokio::time::timeout(PING_TIMEOUT, connection.ping());
-                    ping.await.map_err(std::io::Error::from)??;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
+        let own = pool(options.clone(), introspection::CONNECTIONS);
         Ok(Self {
-            introspection: introspection::Introspection::new(&pool),
-            pool,
+            introspection: introspection::Introspection::new(&own),
+            pool: pool(options, max_connections),
         })
     }
 
@@ -99,6 +81,29 @@ impl PostgresStore {
             .await?;
         Ok(())
     }
+}
+
+fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_IDLE_TIME {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let ping = tokio::time::timeout(PING_TIMEOUT, connection.ping());
+                ping.await.map_err(std::io::Error::from)??;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 /// Gives an operation up when the database does not answer: a network that swallows packets, a stopped
