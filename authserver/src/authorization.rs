@@ -44,7 +44,7 @@ pub enum LocalFault {
     RedirectUri,
     /// Left out though there are several.
     #[error(
-        "The application does not say where its answer goes (redirect_uri), and has registered several addresses."
+        "The application does not say where its answer goes (redirect_uri), and has registered several addresses. Remove the connection in the application, and connect again."
     )]
     NoRedirectUri,
 }

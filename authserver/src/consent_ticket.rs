@@ -80,7 +80,7 @@ impl Ticket {
         signed::sign(pepper, purpose.name(), self)
     }
 
-    /// Reads the form's field: ours, unchanged, for this form. Nothing may be done on its word before
+    /// Reads the form's field: ours, unchanged, for this form. Nothing may be decided on its word before
     /// [`Ticket::is_current`].
     pub fn read(pepper: &Pepper, purpose: Purpose, field: Option<&str>) -> Option<Self> {
         signed::open(pepper, purpose.name(), field?)

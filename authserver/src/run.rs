@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::routes::{self, Health};
-use crate::server::{MAX_CONNECTIONS, bind, serve};
+use crate::server::{Limits, bind, serve};
 use crate::shutdown;
 use crate::store::{PostgresStore, Store};
 
@@ -41,7 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let health_port = tokio::spawn(serve(
         probes,
         routes::health(health.clone()),
-        MAX_CONNECTIONS,
+        Limits::INTERNAL,
         end.clone(),
     ));
     let started = tokio::select! {
@@ -60,10 +60,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             serve(
                 public,
                 routes::public(app.clone()),
-                MAX_CONNECTIONS,
+                Limits::PUBLIC,
                 stop.clone()
             ),
-            serve(internal, routes::internal(app), MAX_CONNECTIONS, stop),
+            serve(internal, routes::internal(app), Limits::INTERNAL, stop),
         );
         clearing.await?;
     }

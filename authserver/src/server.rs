@@ -12,18 +12,36 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With
-/// the largest heads and forms these hold 190 MB, less than the memory limit that the operator sets.
-pub const MAX_CONNECTIONS: usize = 2048;
-/// How long a request's head may take, and a connection lie idle. Longer than load balancers keep theirs
-/// (mostly 60 s): else one of them sends a request into a connection that is just closing.
-const HEAD_TIME: Duration = Duration::from_secs(75);
+/// What clients of a port may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many may be connected at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a request's head may take, and a connection lie idle.
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// With the largest heads and forms 2048 connections hold 190 MB, less than the memory limit that the
+    /// operator sets.
+    pub const INTERNAL: Self = Self {
+        connections: 2048,
+        idle: Duration::from_secs(30),
+    };
+    /// Longer than load balancers keep idle connections (mostly 60 s): else one of them sends a request
+    /// into a connection that is just closing.
+    pub const PUBLIC: Self = Self {
+        idle: Duration::from_secs(75),
+        ..Self::INTERNAL
+    };
+}
+
 /// The buffer of a connection, in bytes; also the longest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long running requests have once the server stops.
@@ -51,22 +69,24 @@ pub async fn bind(key: &str, address: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves at most this many connections until `stop` is cancelled, then lets running requests end.
+/// Serves connections until `stop` is cancelled, then lets running requests end.
 ///
 /// It speaks HTTP/1.1 only. Browsers and OAuth clients speak HTTP/2 over TLS, with whoever ends TLS
 /// before us; in the clear it would only add what one connection can make us hold.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    connections: usize,
-    stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(connections));
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let accepting = async {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let (stream, peer) = accept(&listener).await;
-            spawn_connection(stream, peer, place, router.clone(), &graceful);
+            let connection = connection(stream, peer, router.clone(), limits.idle);
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, %peer, "a connection ended early");
+                }
+                drop(place);
+            });
         }
     };
     tokio::select! {
@@ -95,29 +115,21 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-fn spawn_connection(
+fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    place: OwnedSemaphorePermit,
     router: Router,
-    graceful: &GracefulShutdown,
-) {
+    idle: Duration,
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Without it small answers can wait for an acknowledgement; when it fails, they do.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request.map(Body::new))
     });
-    let connection = http1::Builder::new()
+    http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, %peer, "a connection ended early");
-        }
-        drop(place);
-    });
+        .serve_connection(TokioIo::new(stream), service)
 }

@@ -18,20 +18,27 @@ use crate::verify::Identity;
 
 /// How long a client may take for its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request may wait for room: as long as the longest friction. Its token is not looked at
+/// meanwhile, and perhaps its client is gone.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Reads a body up to the limit, once there is room for it.
 ///
 /// # Errors
-/// It is too long, too slow, compressed, not in UTF-8, or breaks off.
+/// It is too long, too slow, compressed, not in UTF-8, or breaks off; or there is no room for it.
 pub async fn read(
     settings: &Settings,
     parts: &RequestParts,
     body: Incoming,
     caller: &Identity,
 ) -> Result<(Bytes, Place), Refusal> {
-    let room = |bytes| settings.room.take(&caller.subject, bytes);
+    let room = async |bytes| {
+        let place = settings.room.take(&caller.subject, bytes);
+        let place = tokio::time::timeout(ROOM_TIMEOUT, place).await;
+        place.ok().and_then(Result::ok).ok_or(Refusal::Busy)
+    };
     if body.is_end_stream() {
-        return Ok((Bytes::new(), room(0).await));
+        return Ok((Bytes::new(), room(0).await?));
     }
     if !is_plain(&parts.headers) {
         return Err(Refusal::BodyEncoded);
@@ -43,7 +50,7 @@ pub async fn read(
         .exact()
         .map_or(Some(limit), |length| u32::try_from(length).ok());
     let length = length.filter(|length| *length <= limit);
-    let mut place = room(length.ok_or(Refusal::BodyTooLarge(limit))?).await;
+    let mut place = room(length.ok_or(Refusal::BodyTooLarge(limit))?).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let collected = collected.map_err(|_| Refusal::BodyTimeout)?;

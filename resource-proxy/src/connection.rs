@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::stream::Body;
 
 /// How long a client may take for the head of its first request.
-const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
+pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection may lie idle after a request, and the next head take. Longer than load balancers
 /// keep theirs (mostly 60 s): else one of them sends a request into a connection that is just closing.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);

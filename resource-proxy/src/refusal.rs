@@ -44,6 +44,8 @@ pub enum Refusal {
     Body(Fault),
     /// A header says something else than the body. With the id of the message.
     HeaderMismatch(String, Option<Value>),
+    /// A thousand requests of this subject are under way already.
+    Busy,
     /// Nobody can check the token.
     Unavailable,
     /// The server cannot be reached.
@@ -94,6 +96,7 @@ impl Refusal {
             Self::BodyEncoded => "body_encoded",
             Self::Body(_) => "invalid_body",
             Self::HeaderMismatch(..) => "header_mismatch",
+            Self::Busy => "busy",
             Self::Unavailable => "authorization_server_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -114,7 +117,7 @@ impl Refusal {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -195,6 +198,10 @@ impl Refusal {
             Self::BodyEncoded => (
                 "body_encoded",
                 "send the body in UTF-8 and without Content-Encoding",
+            ),
+            Self::Busy => (
+                "temporarily_unavailable",
+                "too many requests of this subject are under way; try again",
             ),
             Self::Unavailable => (
                 "temporarily_unavailable",

@@ -17,7 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::connection::{Activity, IDLE_TIMEOUT, Tracked};
+use crate::connection::{Activity, FIRST_TIMEOUT, IDLE_TIMEOUT, Tracked};
 use crate::health::Health;
 use crate::introspect::HttpClient;
 use crate::proxy::Proxy;
@@ -28,6 +28,8 @@ const MAX_CONNECTIONS: usize = 2048;
 /// The buffer of a connection, in bytes; also the longest head of a request or a response. What each
 /// client may make us hold before anybody knows who it is, and each stream that nobody reads.
 const BUFFER: u32 = 16 * 1024;
+/// What a client may send over HTTP/2 before anybody reads it, in bytes. No less is possible.
+const UNREAD: u32 = 65_535;
 /// How long requests under way may take after the signal to stop: less than the 30 s that
 /// Kubernetes gives.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -100,6 +102,9 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: impl Future<O
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(128)
+        // What a client may send of a body before we read it, and it has room.
+        .initial_stream_window_size(UNREAD)
+        .initial_connection_window_size(UNREAD)
         .max_header_list_size(BUFFER)
         .max_send_buf_size(2 * BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -150,7 +155,7 @@ pub async fn serve_health(listener: TcpListener, health: Health) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
+        .header_read_timeout(FIRST_TIMEOUT)
         .max_header_size(BUFFER as usize);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {

@@ -78,7 +78,7 @@ impl Pending {
     /// the user follows a link: else whoever registers makes us redirect to wherever they like (OAuth
     /// 2.1, section 7.12.2). Programs on the user's machine, and schemes that an administrator has
     /// listed, are no such place.
-    fn refuse_unasked(&self, app: &App, error: &OAuthError) -> Response {
+    pub(super) fn refuse_unasked(&self, app: &App, error: &OAuthError) -> Response {
         let redirect_uri = &self.target.redirect_uri;
         if self.client.origin != ClientOrigin::Dynamic || !redirect_uri.starts_with("https:") {
             return self.refuse(app, error);

@@ -39,10 +39,10 @@ pub(super) async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> 
     match attempt(&app, &peer, name, password).await {
         Ok(Attempt::Accepted(mark)) => match begin_session(&app, name, mark, &ticket.query) {
             Ok(response) => response,
-            Err(error) => pending.refuse(&app, &error),
+            Err(error) => pending.refuse_unasked(&app, &error),
         },
         Ok(refused) => ask_again(&app, &pending, &headers, name, &refused),
-        Err(error) => pending.refuse(&app, &error),
+        Err(error) => pending.refuse_unasked(&app, &error),
     }
 }
 
@@ -80,20 +80,14 @@ async fn attempt(
     let Login::LocalUsers(users) = &app.login else {
         return Ok(Attempt::Wrong);
     };
-    let away = |error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    };
     // Counted when it is its turn: else who goes away early could make us count without end.
-    let turn = users.turn().await.map_err(away)?;
+    let turn = users.turn().await?;
     let (key, now) = (format!("{name} {}", peer.network()), app.clock.now());
     if let Decision::Refused { retry_after } = app.store.hit("login", &key, ATTEMPTS, now).await? {
         app.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    let verified = users.verify(turn, name, password.to_owned()).await;
-    let accepted = verified.map_err(away)?;
-    if let Some(mark) = accepted {
+    if let Some(mark) = users.verify(turn, name, password.to_owned()).await? {
         app.metrics.login("accepted");
         return Ok(Attempt::Accepted(mark));
     }
@@ -135,7 +129,7 @@ fn ask_again(
         error: Some(text),
     };
     let page = login_page(app, pending, headers, &last);
-    let mut response = page.unwrap_or_else(|error| pending.refuse(app, &error));
+    let mut response = page.unwrap_or_else(|error| pending.refuse_unasked(app, &error));
     if let Attempt::TooMany(wait) = refused {
         let wait = error::retry_after(*wait);
         response.headers_mut().insert(header::RETRY_AFTER, wait);

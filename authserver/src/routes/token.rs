@@ -150,19 +150,12 @@ async fn check_user(app: &App, grant: &Grant) -> Result<(), OAuthError> {
     let Some(subject) = &grant.subject else {
         return Ok(());
     };
-    if is_user(app, subject).await? {
+    if app.login.knows(subject).await? {
         return Ok(());
     }
     app.store.revoke_grant(grant.id).await?;
     let text = "the user does not exist any more";
     Err(OAuthError::bad("invalid_grant", text))
-}
-
-async fn is_user(app: &App, name: &str) -> Result<bool, OAuthError> {
-    app.login.knows(name).await.map_err(|error| {
-        tracing::error!(%error, "users cannot be looked up");
-        OAuthError::unavailable("users cannot be looked up")
-    })
 }
 
 /// The scopes to refresh with: what the client may have may be less than when the user consented.
@@ -191,7 +184,7 @@ async fn client_credentials(
     form: &Form,
     client: &Client,
 ) -> Result<TokenResponse, OAuthError> {
-    if is_user(app, &client.client_id).await? {
+    if app.login.knows(&client.client_id).await? {
         // The token's `sub` is the client's id: nobody could tell the two apart (RFC 9700, section 4.15).
         let text = "the client_id is the name of a user; register the client under another one";
         return Err(OAuthError::bad("unauthorized_client", text));

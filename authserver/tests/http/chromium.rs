@@ -200,7 +200,7 @@ impl Tab {
         self.post("/goog/cdp/execute", command).await;
     }
 
-    /// The console's messages since it was last asked, but for those that a status is not 200.
+    /// The console's messages since it was last asked, but for those that only tell of a status.
     pub async fn console(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().unwrap().iter();

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use mcp_authserver::app::App;
 use mcp_authserver::clock::{Clock, UnixTime};
 use mcp_authserver::config::Config;
-use mcp_authserver::server::serve;
+use mcp_authserver::server::{Limits, serve};
 use mcp_authserver::store::Store;
 use mcp_authserver::{routes, server};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ impl Default for Setup {
             issuer: "http://localhost:{PORT}",
             local_users: false,
             store: Store::memory(),
-            connections: server::MAX_CONNECTIONS,
+            connections: Limits::PUBLIC.connections,
             more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
         }
     }
@@ -101,10 +101,14 @@ impl TestServer {
         let app = App::new(config, setup.store, clock.clone()).await.unwrap();
         let app = Arc::new(app);
         let stop = CancellationToken::new();
-        let (routes, most) = (routes::public(app.clone()), setup.connections);
-        tokio::spawn(serve(public, routes, most, stop.clone()));
+        let limits = Limits {
+            connections: setup.connections,
+            ..Limits::PUBLIC
+        };
+        let routes = routes::public(app.clone());
+        tokio::spawn(serve(public, routes, limits, stop.clone()));
         let routes = routes::internal(app.clone());
-        tokio::spawn(serve(internal, routes, most, stop.clone()));
+        tokio::spawn(serve(internal, routes, limits, stop.clone()));
         Self {
             app,
             clock,

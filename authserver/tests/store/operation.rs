@@ -163,10 +163,10 @@ async fn crash_before_commit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_does_not_answer_is_given_up() {
-    let postgres = Postgres::shared();
+    let postgres = Postgres::start();
     let f = Fixture::at(&postgres.create_database().await).await;
     let tokens = f.family(NOW).await;
-    let mut other = f.session(postgres).await;
+    let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
     let hashes = f.pepper.token_hashes(&tokens.refresh);
     let new = f.token(TokenKind::Access);
@@ -181,6 +181,8 @@ async fn a_database_that_does_not_answer_is_given_up() {
         matches!(outcome, Err(StoreError::Unavailable(_))),
         "{outcome:?}"
     );
+    // Its session does not stay in the lock's queue.
+    postgres.wait_for_blocked(&mut other, 0).await;
 
     other.execute("ROLLBACK").await.unwrap();
     let refreshed = f.refresh(&tokens.refresh, NOW).await.unwrap();
@@ -188,15 +190,20 @@ async fn a_database_that_does_not_answer_is_given_up() {
     assert!(!f.is_active(&new, NOW).await);
 }
 
+/// A replica with two connections, besides those for introspection.
+async fn two_connections(postgres: &Postgres) -> Fixture {
+    let url = postgres.create_database().await;
+    Fixture {
+        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
+        ..Fixture::at(&url).await
+    }
+}
+
 /// As when the database's machine is gone and nobody says so: TCP notices after a quarter of an hour.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_hang_are_replaced() {
     let postgres = Postgres::start();
-    let url = postgres.create_database().await;
-    let f = Fixture {
-        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
-        ..Fixture::at(&url).await
-    };
+    let f = two_connections(&postgres).await;
     let tokens = f.family(NOW).await;
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
@@ -227,11 +234,7 @@ async fn connections_that_hang_are_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn introspection_has_connections_of_its_own() {
     let postgres = Postgres::start();
-    let url = postgres.create_database().await;
-    let f = Fixture {
-        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
-        ..Fixture::at(&url).await
-    };
+    let f = two_connections(&postgres).await;
     let tokens = f.family(NOW).await;
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;

@@ -116,7 +116,7 @@ impl Postgres {
 
     /// Waits until so many sessions wait for a lock, and gives their processes.
     pub async fn wait_for_blocked(&self, connection: &mut PgConnection, count: usize) -> Vec<i32> {
-        loop {
+        for _ in 0..1000 {
             // Not pg_stat_activity, which a transaction sees as it was at its first look.
             let blocked: Vec<i32> =
                 sqlx::query_scalar("SELECT DISTINCT pid FROM pg_locks WHERE NOT granted")
@@ -126,7 +126,9 @@ impl Postgres {
             if blocked.len() == count {
                 return blocked;
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        panic!("there never were {count} sessions that wait for a lock");
     }
 
     /// Sends a signal to processes of the server.

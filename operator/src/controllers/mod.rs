@@ -264,7 +264,7 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
 }
 
 /// An object of a shape that this version does not know: an event and a condition, and it waits for its
-/// next change. It keeps what it has. It is looked at again so that it is missed when it is gone.
+/// next change. It keeps what it has. It is looked at again so that its metrics go when it is gone.
 async fn unparsable<K: Kind>(
     guarded: &Guarded<K>,
     why: &str,

@@ -319,27 +319,6 @@ async fn large_bodies_of_one_subject_wait_for_each_other_and_nobody_for_them() {
     continued(&mut third).await;
 }
 
-#[tokio::test]
-async fn an_open_stream_takes_room() {
-    let world = world().await;
-    world.introspection.grant_to("bob", "client", "bob");
-    let request = world.request(Method::GET, Some("good"));
-    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
-    let head = head("Content-Length: 4194304\r\nExpect: 100-continue\r\n");
-    let mut first = begin(&world, &head).await;
-    continued(&mut first).await;
-    let mut second = begin(&world, &head).await;
-    for _ in 0..5 {
-        let answer = world.call("bob", "read").await;
-        assert_eq!(answer.status, StatusCode::OK);
-    }
-    let early = second.try_read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
-    drop(response);
-    continued(&mut second).await;
-    stream.closed().await;
-}
-
 /// The proxy begins to read the body.
 async fn continued(stream: &mut TcpStream) {
     let mut answer = [0; 100];

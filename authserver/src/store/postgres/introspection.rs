@@ -1,7 +1,7 @@
 //! Introspection, many tokens at a time.
 //!
-//! A query of its own for each call costs two round trips (the pool tries a connection when it comes
-//! back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
+//! A query of its own for each call costs three round trips (we and the pool each try a connection when
+//! it comes back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
 //! under way the next ones gather, and one query answers them all. Without company a call waits for
 //! nobody.
 //!
@@ -72,6 +72,9 @@ async fn answer_all(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
     while calls.lock().await.recv_many(&mut batch, CALLS).await > 0 {
         // Who gave up waits no longer.
         batch.retain(|call| !call.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
         let hashes: Vec<_> = batch
             .iter()
             .flat_map(|call| &call.hashes)

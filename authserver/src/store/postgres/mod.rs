@@ -16,7 +16,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::StoreError;
 use crate::clock::UnixTime;
@@ -27,10 +27,14 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it waits for an operation as a whole. A transaction that is given up is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection that comes back to the pool may take for a ping, after an operation that was
-/// given up. The pool itself would wait until TCP gives up, and meanwhile nobody has the place.
+/// given up. The pool's own ping, which follows, would wait until TCP gives up, and meanwhile nobody has
+/// the place.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// A session that waits for a lock does not notice that its client has gone: without this the sessions of
+/// operations that were given up would pile up in the database.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 /// A connection that was idle for longer is tried before it is used: the database may have been
-/// restarted. One in steady use is not; that would double the round trips.
+/// restarted. One in steady use is not; that would be one more round trip.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
 
 /// See the module.
@@ -88,6 +92,12 @@ fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(LOCK_TIMEOUT).await?;
+                Ok(())
+            })
+        })
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > TRUSTED_IDLE_TIME {
