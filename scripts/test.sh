@@ -61,3 +61,5 @@ stage images make -s images
 stage compose make -s test-compose
 stage cluster make -s cluster-up
 stage e2e make -s e2e
+# Its ports are those of `make demo`. After a failure it stays up, to be looked at.
+stage stop e2e/cluster/cluster.sh stop
