@@ -149,11 +149,15 @@ impl Proxy {
             // The token may have been revoked while the body came, or the call waited.
             authenticate(settings, &parts).await?;
         }
-        let token = bearer::token(&parts.uri, &parts.headers).map(str::to_owned);
+        let token = match listens {
+            true => bearer::token(&parts.uri, &parts.headers)
+                .ok()
+                .map(str::to_owned),
+            false => None,
+        };
         let response = self.forward(settings, parts, body, &identity).await?;
         // The server has the body; what is left is a connection to it.
         place.keep(0);
-        let token = token.ok().filter(|_| listens);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
                 let stream = stream.with_place(place);

@@ -52,9 +52,15 @@ pub struct Full;
 /// A request's room, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _requests: [Option<OwnedSemaphorePermit>; 2],
-    bodies: [Option<OwnedSemaphorePermit>; 2],
+    taken: [Taken; 2],
     _member: Member,
+}
+
+/// What a request has of some lots.
+#[derive(Debug)]
+struct Taken {
+    _request: Option<OwnedSemaphorePermit>,
+    body: Option<OwnedSemaphorePermit>,
 }
 
 impl Lots {
@@ -62,6 +68,13 @@ impl Lots {
         Self {
             requests: Arc::new(Semaphore::new(requests)),
             bodies: Arc::new(Semaphore::new(kibibytes)),
+        }
+    }
+
+    async fn take(self, kibibytes: u32) -> Taken {
+        Taken {
+            _request: self.requests.acquire_owned().await.ok(),
+            body: self.bodies.acquire_many_owned(kibibytes).await.ok(),
         }
     }
 }
@@ -90,16 +103,11 @@ impl Room {
     pub async fn take(self: &Arc<Self>, subject: &str, body: u32) -> Result<Place, Full> {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
-        let mut place = Place {
-            _requests: [None, None],
-            bodies: [None, None],
+        let all = self.all.clone();
+        Ok(Place {
+            taken: [own.take(needed).await, all.take(needed).await],
             _member: member,
-        };
-        for (at, lots) in [own, self.all.clone()].into_iter().enumerate() {
-            place._requests[at] = lots.requests.acquire_owned().await.ok();
-            place.bodies[at] = lots.bodies.acquire_many_owned(needed).await.ok();
-        }
-        Ok(place)
+        })
     }
 
     fn join(self: &Arc<Self>, subject: &str) -> Result<(Member, Lots), Full> {
@@ -124,7 +132,8 @@ impl Place {
     /// Gives back what a body of this many bytes does not need.
     pub fn keep(&mut self, body: usize) {
         let needed = kibibytes(u32::try_from(body).unwrap_or(u32::MAX)) as usize;
-        for permit in self.bodies.iter_mut().flatten() {
+        let bodies = self.taken.iter_mut().map(|taken| &mut taken.body);
+        for permit in bodies.flatten() {
             let surplus = permit.num_permits().saturating_sub(needed);
             drop(permit.split(surplus));
         }
