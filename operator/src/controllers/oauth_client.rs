@@ -12,7 +12,7 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 
-use super::registration::Entry;
+use super::registration::{Entry, unregister};
 use super::{Guarded, Kind, Work, children, lookup, watch_references};
 use crate::authserver_api::{Collection, Server};
 use crate::build::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
@@ -91,10 +91,7 @@ impl Kind for McpOAuthClient {
         if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
             return Ok(());
         }
-        match Entry::of_stored(COLLECTION, raw, &work.owner) {
-            Some(entry) => entry.unregister(work, raw).await,
-            None => Ok(()),
-        }
+        unregister(COLLECTION, raw, work).await
     }
 }
 

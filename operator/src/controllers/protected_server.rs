@@ -12,7 +12,7 @@ use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
-use super::registration::Entry;
+use super::registration::{Entry, unregister};
 use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
 use super::{Guarded, Kind, Work, children, lookup};
 use crate::authserver_api::{Collection, Server};
@@ -92,10 +92,7 @@ impl Kind for ProtectedMcpServer {
     }
 
     async fn cleanup(raw: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
-        match Entry::of_stored(COLLECTION, raw, &work.owner) {
-            Some(entry) => entry.unregister(work, raw).await,
-            None => Ok(()),
-        }
+        unregister(COLLECTION, raw, work).await
     }
 }
 

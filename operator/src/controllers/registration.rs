@@ -45,7 +45,7 @@ impl Entry {
     }
 
     /// That of an object as it is stored, which need not parse; none when it refers to nothing.
-    pub fn of_stored(collection: Collection, raw: &DynamicObject, owner: &Owner) -> Option<Self> {
+    fn of_stored(collection: Collection, raw: &DynamicObject, owner: &Owner) -> Option<Self> {
         let reference = raw.data["spec"]["authServerRef"].clone();
         let reference: AuthServerRef = serde_json::from_value(reference).ok()?;
         Some(Self::new(collection, &reference, owner))
@@ -94,28 +94,35 @@ impl Entry {
         let api = &work.ctx.auth_servers;
         api.delete(&self.server, self.collection, &self.id).await
     }
+}
 
-    /// Takes it away because its object, `raw`, is being deleted. That ends in any case: at once when the
-    /// McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
-    ///
-    /// # Errors
-    /// A [`Problem`] while it is waited for.
-    pub async fn unregister(&self, work: &Work<'_>, raw: &DynamicObject) -> Result<(), Error> {
-        if !lookup::is_there(work, &self.server).await? {
-            work.ctx.auth_servers.forget(&self.server).await;
-            return Ok(());
-        }
-        let Err(error) = self.delete(work).await else {
-            return Ok(());
-        };
-        if is_over(deleted_at(raw), (work.ctx.clock)()) {
-            let note = format!("gave up: {} may still be registered. {error}", self.id);
-            work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
-            return Ok(());
-        }
-        let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
-        Err(Problem::stage(reasons::DELETING, message).into())
+/// Takes away what an object, as it is stored, has there, because it is being deleted. That ends in any
+/// case: at once when the McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
+///
+/// # Errors
+/// A [`Problem`] while it is waited for.
+pub async fn unregister(
+    collection: Collection,
+    raw: &DynamicObject,
+    work: &Work<'_>,
+) -> Result<(), Error> {
+    let Some(entry) = Entry::of_stored(collection, raw, &work.owner) else {
+        return Ok(());
+    };
+    if !lookup::is_there(work, &entry.server).await? {
+        work.ctx.auth_servers.forget(&entry.server).await;
+        return Ok(());
     }
+    let Err(error) = entry.delete(work).await else {
+        return Ok(());
+    };
+    if is_over(deleted_at(raw), (work.ctx.clock)()) {
+        let note = format!("gave up: {} may still be registered. {error}", entry.id);
+        work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
+        return Ok(());
+    }
+    let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
+    Err(Problem::stage(reasons::DELETING, message).into())
 }
 
 /// Whether a deletion that began at `began` has waited long enough.

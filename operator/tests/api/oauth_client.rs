@@ -15,10 +15,7 @@ use crate::support::world::{Operator, World, specs};
 async fn with_robot(name: &str) -> (World, Operator, AuthServer) {
     let world = World::new(name).await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<McpOAuthClient>("robot", &specs::client())
         .await;
@@ -179,10 +176,7 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
 async fn a_public_client_that_turns_confidential_gets_a_secret_also_after_a_failure() {
     let world = World::new("turned").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let _authserver = AuthServer::start(&world, "auth").await;
+    let _authserver = AuthServer::create(&world, "auth").await;
     let public = json!({
         "authServerRef": { "name": "auth" }, "clientName": "Robot",
         "tokenEndpointAuthMethod": "none", "redirectUris": ["http://localhost/callback"],
@@ -250,10 +244,7 @@ async fn a_secret_that_someone_else_has_is_not_overwritten() {
 async fn resources_by_name_are_resolved_and_waited_for() {
     let world = World::new("named").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     let spec = specs::with(specs::client(), "/resources", json!([{ "name": "notes" }]));
     world.create::<McpOAuthClient>("robot", &spec).await;
     world

@@ -15,10 +15,7 @@ use crate::support::world::{World, specs};
 async fn is_registered_and_ready_and_removed_on_deletion() {
     let world = World::new("protected").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<ProtectedMcpServer>("notes", &specs::protected_server())
         .await;
@@ -176,10 +173,7 @@ async fn only_what_a_memory_may_lose_is_looked_at_often() {
 async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     let world = World::new("hurry").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let _authserver = AuthServer::start(&world, "auth").await;
+    let _authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<ProtectedMcpServer>("notes", &specs::protected_server())
         .await;
@@ -227,10 +221,7 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
 async fn a_resource_that_another_one_has_is_a_conflict() {
     let world = World::new("twice").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let _authserver = AuthServer::start(&world, "auth").await;
+    let _authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<ProtectedMcpServer>("one", &specs::protected_server())
         .await;

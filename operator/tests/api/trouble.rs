@@ -73,10 +73,7 @@ async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
 async fn what_no_longer_parses_is_let_go_with_what_it_has_elsewhere() {
     let world = World::new("unreadable-gone").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<ProtectedMcpServer>("notes", &specs::protected_server())
         .await;
@@ -116,10 +113,7 @@ async fn nothing_is_made_for_an_object_that_is_gone() {
         }),
     );
     let operator = world.operator_with(client, Some(&world.namespace));
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     world
         .create::<McpOAuthClient>("robot", &specs::client())
         .await;
@@ -204,10 +198,7 @@ impl Silent {
 async fn a_thousand_bad_objects_do_not_delay_good_ones() {
     let world = World::new("thousand").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let _authserver = AuthServer::start(&world, "auth").await;
+    let _authserver = AuthServer::create(&world, "auth").await;
     let lost = specs::with(
         specs::client(),
         "/authServerRef",
@@ -250,10 +241,7 @@ async fn killed_at_any_point_the_next_run_converges() {
 async fn killed_at_any_point_a_client_keeps_its_secret() {
     let world = World::new("killed-client").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    let authserver = AuthServer::start(&world, "auth").await;
+    let authserver = AuthServer::create(&world, "auth").await;
     operator.stop().await;
     for fate in [Fate::Lost, Fate::AnswerLost] {
         let mut point = 0;

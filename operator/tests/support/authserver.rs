@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use mcpauth_api::McpAuthServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::cluster::{free_ports, tied};
 use super::eventually;
-use super::world::World;
+use super::world::{World, specs};
 
 /// A running authorization server. It ends when this is dropped, and forgets everything.
 pub struct AuthServer {
@@ -36,6 +37,14 @@ fn program() -> PathBuf {
 }
 
 impl AuthServer {
+    /// A McpAuthServer `name` as the operator makes it, started.
+    pub async fn create(world: &World, name: &str) -> Self {
+        world
+            .create::<McpAuthServer>(name, &specs::auth_server())
+            .await;
+        Self::start(world, name).await
+    }
+
     /// Starts the McpAuthServer `name`, with a memory in place of any database, and tells the operator where
     /// it is.
     pub async fn start(world: &World, name: &str) -> Self {
