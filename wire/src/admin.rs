@@ -1,0 +1,177 @@
+//! The admin API on the authserver's internal port: what its calls carry besides clients, which are in
+//! [`crate::client`].
+//!
+//! `PUT`, `GET` and `DELETE` of `/admin/v1/resources/{id}` and `/admin/v1/clients/{clientId}`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::invalid::Bounds;
+use crate::resource_uri::ResourceUri;
+use crate::scope::{self, Scope};
+use crate::{Invalid, client, principal};
+
+/// The length of a resource's name, in characters.
+pub const RESOURCE_NAME_LENGTH: Bounds = Bounds::new(1, 256);
+/// The `error` of a 409: an equal resource is there under another id.
+pub const CONFLICT: &str = "conflict";
+
+/// What the admin API keeps, and the path segment that it has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Collection {
+    /// Protected resources.
+    Resources,
+    /// OAuth clients.
+    Clients,
+}
+
+impl Collection {
+    /// The path of an entry; `id` is percent-encoded, or needs no encoding.
+    #[must_use]
+    pub fn path(self, id: &str) -> String {
+        let segment = match self {
+            Self::Resources => "resources",
+            Self::Clients => "clients",
+        };
+        format!("/admin/v1/{segment}/{id}")
+    }
+}
+
+/// A protected resource: in the admin API, and in `resources` of `authserver.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resource {
+    /// Its id, in the configuration file; in the admin API it stands in the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The resource identifier (RFC 8707).
+    pub resource: String,
+    /// Its name, for people.
+    pub name: String,
+    /// The scopes that it knows.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+    /// The principals that may introspect tokens for it.
+    #[serde(default)]
+    pub introspectors: Vec<String>,
+}
+
+impl Resource {
+    /// Whether this is a valid resource with this id; what it is known by is the answer.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self, id: &str) -> Result<ResourceUri, Invalid> {
+        client::check_id("id", id)?;
+        let uri =
+            ResourceUri::parse(&self.resource).map_err(|error| Invalid::new("resource", error))?;
+        RESOURCE_NAME_LENGTH.text("name", &self.name)?;
+        scope::check_all(&self.scopes)?;
+        principal::check_all("introspectors", &self.introspectors)?;
+        Ok(uri)
+    }
+}
+
+/// What a `PUT` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was not there.
+    Created,
+    /// It was there and differed.
+    Updated,
+    /// It was there already; nothing was written.
+    Unchanged,
+}
+
+/// The answer to a `PUT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutAnswer {
+    /// What it did.
+    pub outcome: Outcome,
+}
+
+/// The body of an error, of the admin API as of OAuth (RFC 6749, section 5.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// A code.
+    #[serde(default)]
+    pub error: String,
+    /// A text for people.
+    #[serde(default)]
+    pub error_description: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn resource(changes: &Value) -> Result<ResourceUri, Invalid> {
+        let mut document = json!({
+            "resource": "http://localhost:9001/mcp", "name": "notes",
+            "scopes": [{ "name": "write", "implies": ["read"] }, { "name": "read", "description": "Read" }],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        let document: Resource = serde_json::from_value(document).unwrap();
+        document.check("default.notes")
+    }
+
+    #[test]
+    fn resources() {
+        assert!(resource(&json!({})).is_ok());
+        for (changes, key) in [
+            (json!({ "resource": "/mcp" }), "resource"),
+            (json!({ "resource": "https://a.example/#x" }), "resource"),
+            (json!({ "resource": "https://a.example/?x" }), "resource"),
+            (json!({ "resource": "https://u@a.example/" }), "resource"),
+            (
+                json!({ "resource": "https://a.example/x/../y" }),
+                "resource",
+            ),
+            (json!({ "resource": "ftp://a.example" }), "resource"),
+            (json!({ "name": "" }), "name"),
+            (
+                json!({ "scopes": [{ "name": "a" }, { "name": "a" }] }),
+                "scopes[1].name",
+            ),
+            (
+                json!({ "scopes": [{ "name": "openid" }] }),
+                "scopes[0].name",
+            ),
+            (
+                json!({ "scopes": [{ "name": "a", "implies": ["b"] }] }),
+                "scopes[0].implies[0]",
+            ),
+            (json!({ "introspectors": [""] }), "introspectors[0]"),
+        ] {
+            assert_eq!(resource(&changes).unwrap_err().key, key);
+        }
+        for good in [
+            "https://a.example",
+            "https://A.example:443/",
+            "https://a.example/x/",
+        ] {
+            let uri = resource(&json!({ "resource": good })).unwrap();
+            assert_eq!(uri.as_str(), good);
+        }
+    }
+
+    #[test]
+    fn answers_are_read_as_they_are_written() {
+        let answer = PutAnswer {
+            outcome: Outcome::Unchanged,
+        };
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(text, r#"{"outcome":"unchanged"}"#);
+        assert_eq!(serde_json::from_str::<PutAnswer>(&text).unwrap(), answer);
+        assert_eq!(Collection::Clients.path("a_b"), "/admin/v1/clients/a_b");
+        // Another program may sit at that address.
+        assert_eq!(
+            serde_json::from_str::<ErrorAnswer>("{}").unwrap(),
+            ErrorAnswer::default()
+        );
+    }
+}

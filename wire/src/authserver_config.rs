@@ -1,0 +1,503 @@
+//! `authserver.yaml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::admin::Resource;
+use crate::client::Client;
+use crate::invalid::Bounds;
+use crate::resource_uri::ResourceUri;
+use crate::{Invalid, Issuer, principal, read, redirect_uri};
+
+/// Lifetime of an access token, in seconds.
+pub const ACCESS_TOKEN_SECONDS: Bounds = Bounds::new(1, 86_400);
+/// Lifetime of a refresh token that is not used, in seconds.
+pub const REFRESH_TOKEN_SECONDS: Bounds = Bounds::new(1, 31_536_000);
+/// Lifetime of a family of tokens, in seconds.
+pub const GRANT_SECONDS: Bounds = Bounds::new(1, 63_072_000);
+/// Lifetime of an authorization code, in seconds.
+pub const AUTHORIZATION_CODE_SECONDS: Bounds = Bounds::new(1, 600);
+/// How long a used refresh token still gets a sibling, in seconds.
+pub const REFRESH_GRACE_SECONDS: Bounds = Bounds::new(0, 600);
+/// Each of the limits in [`RateLimit`].
+pub const PER_MINUTE: Bounds = Bounds::new(1, 1_000_000);
+/// The pool of database connections.
+pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000);
+/// The length of the subject of development mode, in characters.
+pub const SUBJECT_LENGTH: Bounds = Bounds::new(1, 128);
+
+/// The configuration file of the authserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthServerConfig {
+    /// The issuer; see [`Issuer`].
+    pub issuer: String,
+    /// Where to listen.
+    pub listen: Listen,
+    /// A file with the pepper: lines `VERSION:base64(32 bytes)`, the first is the current one.
+    pub keys_file: PathBuf,
+    /// Where grants and clients are kept.
+    pub storage: Storage,
+    /// How users log in.
+    pub login: Login,
+    /// Dynamic client registration.
+    #[serde(default)]
+    pub registration: Registration,
+    /// Lifetimes.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// Limits of the token endpoint and its neighbours.
+    #[serde(default)]
+    pub rate_limit: RateLimit,
+    /// Who may use the internal port.
+    #[serde(default)]
+    pub internal: Internal,
+    /// Resources to put in place at start, each with its `id`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Resource>,
+    /// Clients to put in place at start, each with its `clientId`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Client>,
+}
+
+/// Where the three ports listen: `ADDRESS:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listen {
+    /// Discovery, authorize, token and what else clients and browsers use.
+    #[serde(deserialize_with = "address")]
+    pub public: SocketAddr,
+    /// Introspection and administration.
+    #[serde(deserialize_with = "address")]
+    pub internal: SocketAddr,
+    /// Probes and metrics.
+    #[serde(deserialize_with = "address")]
+    pub health: SocketAddr,
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        let text = format!("expected ADDRESS:PORT such as 0.0.0.0:8080, not {text:?}");
+        serde::de::Error::custom(text)
+    })
+}
+
+/// Where grants and clients are kept; exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Storage {
+    /// In the process: lost when it ends.
+    #[serde(rename_all = "camelCase")]
+    Memory {},
+    /// In PostgreSQL.
+    #[serde(rename_all = "camelCase")]
+    Postgres {
+        /// A file with the connection URL.
+        url_file: PathBuf,
+        /// How many connections the pool has; introspection has four of its own.
+        #[serde(default = "max_connections")]
+        max_connections: u32,
+    },
+}
+
+/// The default of `maxConnections`.
+#[must_use]
+pub const fn max_connections() -> u32 {
+    16
+}
+
+/// How users log in; exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Login {
+    /// Everybody is this user, and consents to everything; only for a loopback issuer.
+    #[serde(rename_all = "camelCase")]
+    DevelopmentAutoApprove {
+        /// `sub` of all tokens.
+        subject: String,
+    },
+    /// Names and password hashes from a file.
+    #[serde(rename_all = "camelCase")]
+    LocalUsers {
+        /// The file: `users: [{name, passwordHash}]`, a hash in PHC form (argon2id).
+        file: PathBuf,
+    },
+}
+
+/// Dynamic client registration (RFC 7591).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Registration {
+    /// Whether there is a registration endpoint.
+    pub dynamic: bool,
+    /// Private-use schemes that redirect URIs may have, besides https and http on loopback.
+    pub allowed_redirect_schemes: Vec<String>,
+}
+
+/// Lifetimes in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tokens {
+    /// Of an access token: [`ACCESS_TOKEN_SECONDS`].
+    pub access_token_seconds: u32,
+    /// Of a refresh token that is not used: [`REFRESH_TOKEN_SECONDS`].
+    pub refresh_token_seconds: u32,
+    /// Of a family of tokens, however often it is refreshed: [`GRANT_SECONDS`].
+    pub grant_seconds: u32,
+    /// Of an authorization code: [`AUTHORIZATION_CODE_SECONDS`].
+    pub authorization_code_seconds: u32,
+    /// How long a used refresh token still gets a sibling: [`REFRESH_GRACE_SECONDS`].
+    pub refresh_grace_seconds: u32,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            access_token_seconds: 900,
+            refresh_token_seconds: 2_592_000,
+            grant_seconds: 7_776_000,
+            authorization_code_seconds: 60,
+            refresh_grace_seconds: 60,
+        }
+    }
+}
+
+impl Tokens {
+    fn check(&self) -> Result<(), Invalid> {
+        ACCESS_TOKEN_SECONDS.number("tokens.accessTokenSeconds", self.access_token_seconds)?;
+        REFRESH_TOKEN_SECONDS.number("tokens.refreshTokenSeconds", self.refresh_token_seconds)?;
+        GRANT_SECONDS.number("tokens.grantSeconds", self.grant_seconds)?;
+        AUTHORIZATION_CODE_SECONDS.number(
+            "tokens.authorizationCodeSeconds",
+            self.authorization_code_seconds,
+        )?;
+        REFRESH_GRACE_SECONDS.number("tokens.refreshGraceSeconds", self.refresh_grace_seconds)
+    }
+}
+
+/// Limits of the token endpoint and its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Requests of one authenticated client: [`PER_MINUTE`].
+    pub client_requests_per_minute: u32,
+    /// Failures that come from one address: [`PER_MINUTE`].
+    pub address_failures_per_minute: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            client_requests_per_minute: 600,
+            address_failures_per_minute: 60,
+        }
+    }
+}
+
+impl RateLimit {
+    fn check(&self) -> Result<(), Invalid> {
+        PER_MINUTE.number(
+            "rateLimit.clientRequestsPerMinute",
+            self.client_requests_per_minute,
+        )?;
+        PER_MINUTE.number(
+            "rateLimit.addressFailuresPerMinute",
+            self.address_failures_per_minute,
+        )
+    }
+}
+
+/// Who may use the internal port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Internal {
+    /// In Kubernetes: ServiceAccount tokens, proved by TokenReview. Absent: they are not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_review: Option<TokenReview>,
+    /// Elsewhere: HTTP Basic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+    /// Principals that may use the admin API; see [`principal`].
+    pub admins: Vec<String>,
+}
+
+/// How ServiceAccount tokens are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenReview {
+    /// The audience that they must have: the URL of the internal port.
+    pub audience: String,
+}
+
+/// A caller outside Kubernetes; its principal is `credential:ID`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    /// Its user name.
+    pub id: String,
+    /// A file with its password.
+    pub secret_file: PathBuf,
+}
+
+impl AuthServerConfig {
+    /// Reads and checks the text of the file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let config: Self = read::yaml(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what can be judged without the files that it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let issuer = Issuer::parse(&self.issuer).map_err(|error| Invalid::new("issuer", error))?;
+        self.login.check(&issuer)?;
+        if let Storage::Postgres {
+            max_connections, ..
+        } = self.storage
+        {
+            CONNECTIONS.number("storage.postgres.maxConnections", max_connections)?;
+        }
+        let schemes = &self.registration.allowed_redirect_schemes;
+        redirect_uri::check_schemes("registration.allowedRedirectSchemes", schemes)?;
+        self.tokens.check()?;
+        self.rate_limit.check()?;
+        self.internal.check()?;
+        self.check_resources()?;
+        self.check_clients()
+    }
+
+    fn check_resources(&self) -> Result<(), Invalid> {
+        let mut seen: Vec<(&str, ResourceUri)> = Vec::new();
+        for (index, resource) in self.resources.iter().enumerate() {
+            let key = format!("resources[{index}]");
+            let id = resource.id.as_deref().unwrap_or_default();
+            let uri = resource.check(id).map_err(|error| error.below(&key))?;
+            if seen
+                .iter()
+                .any(|(other, known)| *other == id || known.is_same(&uri))
+            {
+                return Err(Invalid::new(key, "its id or resource is there twice"));
+            }
+            seen.push((id, uri));
+        }
+        Ok(())
+    }
+
+    fn check_clients(&self) -> Result<(), Invalid> {
+        for (index, client) in self.clients.iter().enumerate() {
+            let key = format!("clients[{index}]");
+            let id = client.client_id.as_deref().unwrap_or_default();
+            client.check(id).map_err(|error| error.below(&key))?;
+            let before = &self.clients[..index];
+            if before
+                .iter()
+                .any(|other| other.client_id == client.client_id)
+            {
+                let text = format!("{id} is there twice");
+                return Err(Invalid::new(format!("{key}.clientId"), text));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Login {
+    fn check(&self, issuer: &Issuer) -> Result<(), Invalid> {
+        match self {
+            Self::DevelopmentAutoApprove { .. } if !issuer.is_loopback() => Err(Invalid::new(
+                "login.developmentAutoApprove",
+                format!(
+                    "lets anybody in and so needs an issuer on localhost, 127.0.0.1 or [::1], not {issuer}; use localUsers"
+                ),
+            )),
+            Self::DevelopmentAutoApprove { subject } => {
+                SUBJECT_LENGTH.text("login.developmentAutoApprove.subject", subject)
+            }
+            Self::LocalUsers { .. } => Ok(()),
+        }
+    }
+}
+
+impl Internal {
+    fn check(&self) -> Result<(), Invalid> {
+        for (index, credential) in self.credentials.iter().enumerate() {
+            let key = format!("internal.credentials[{index}].id");
+            principal::check_credential_id(&key, &credential.id)?;
+            let before = &self.credentials[..index];
+            if before.iter().any(|other| other.id == credential.id) {
+                let text = format!("{} is there twice", credential.id);
+                return Err(Invalid::new(key, text));
+            }
+        }
+        if self
+            .token_review
+            .as_ref()
+            .is_some_and(|review| review.audience.is_empty())
+        {
+            let text =
+                "expected the audience of the callers' ServiceAccount tokens: this port's URL";
+            return Err(Invalid::new("internal.tokenReview.audience", text));
+        }
+        principal::check_all("internal.admins", &self.admins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "issuer: http://localhost:9000
+listen: { public: '0.0.0.0:8080', internal: '0.0.0.0:8081', health: '[::]:9090' }
+keysFile: /keys
+storage: { memory: {} }
+login: { developmentAutoApprove: { subject: developer } }
+";
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = format!(
+            "{LEAST}
+registration: {{ dynamic: true, allowedRedirectSchemes: [cursor] }}
+internal:
+  tokenReview: {{ audience: 'http://auth-internal.default.svc:8081' }}
+  credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
+  admins: ['system:serviceaccount:mcp-auth-system:mcp-auth-operator', 'credential:operator']
+resources: [{{ id: a.b, resource: 'http://localhost:9001/mcp', name: b }}]
+clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: s,
+  grantTypes: [client_credentials] }}]
+"
+        );
+        let config = AuthServerConfig::parse(&text).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(AuthServerConfig::parse(&written).unwrap(), config);
+        let postgres = text.replace("memory: {}", "postgres: { urlFile: /uri }");
+        let config = AuthServerConfig::parse(&postgres).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(written.contains(r#""maxConnections":16"#), "{written}");
+        assert_eq!(AuthServerConfig::parse(&written).unwrap(), config);
+    }
+
+    #[test]
+    fn a_fault_names_its_key() {
+        let resource = "{ id: a, resource: 'https://a.example/mcp', name: a }";
+        let client = "{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [authorization_code], redirectUris: ['https://a.example/cb'] }";
+        for (find, replace, message) in [
+            (
+                "http://localhost:9000",
+                "https://a.example/",
+                "issuer: expected no trailing",
+            ),
+            (
+                "http://localhost:9000",
+                "https://a.example",
+                "login.developmentAutoApprove: lets anybody in",
+            ),
+            (
+                "'0.0.0.0:8081'",
+                "localhost",
+                "listen.internal: expected ADDRESS:PORT such as",
+            ),
+            (
+                "subject: developer",
+                "subject: ''",
+                "login.developmentAutoApprove.subject: expected 1 to 128",
+            ),
+            (
+                "{ memory: {} }",
+                "{ memory: {}, postgres: {} }",
+                "storage: ",
+            ),
+            (
+                "{ memory: {} }",
+                "{ postgres: { urlFile: /x, maxConnections: 0 } }",
+                "storage.postgres.maxConnections: 0 is out",
+            ),
+            ("keysFile", "keyFile", "keyFile: unknown field"),
+        ] {
+            let text = LEAST.replacen(find, replace, 1);
+            let error = AuthServerConfig::parse(&text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{replace}: {error}");
+        }
+        for (more, message) in [
+            (
+                "tokens: { accessTokenSeconds: 0 }",
+                "tokens.accessTokenSeconds: 0 is out of bounds; give 1 to 86400",
+            ),
+            (
+                "tokens: { refreshGraceSeconds: 601 }",
+                "tokens.refreshGraceSeconds: 601",
+            ),
+            (
+                "rateLimit: { clientRequestsPerMinute: 0 }",
+                "rateLimit.clientRequestsPerMinute: 0",
+            ),
+            (
+                "registration: { allowedRedirectSchemes: [http] }",
+                "registration.allowedRedirectSchemes[0]: expected an application's scheme",
+            ),
+            (
+                "internal: { credentials: [{ id: 'a b', secretFile: /x }] }",
+                "internal.credentials[0].id: expected 1–256",
+            ),
+            (
+                "internal: { credentials: [{ id: a, secretFile: /x }, { id: a, secretFile: /x }] }",
+                "internal.credentials[1].id: a is there twice",
+            ),
+            (
+                "internal: { tokenReview: { audience: '' } }",
+                "internal.tokenReview.audience: expected the audience",
+            ),
+            (
+                "internal: { admins: [''] }",
+                "internal.admins[0]: expected 1 to",
+            ),
+            (
+                &format!("resources: [{resource}, {resource}]"),
+                "resources[1]: its id or resource is there twice",
+            ),
+            (
+                "resources: [{ id: a, resource: /mcp, name: a }]",
+                "resources[0].resource: expected an absolute",
+            ),
+            (
+                &format!(
+                    "resources: [{resource}, {{ id: b, resource: 'https://A.example:443/mcp/', name: b }}]"
+                ),
+                "resources[1]: its id or resource is there twice",
+            ),
+            (
+                "resources: [{ resource: 'https://a.example', name: a }]",
+                "resources[0].id: expected 1–256",
+            ),
+            (
+                &format!("clients: [{client}, {client}]"),
+                "clients[1].clientId: a is there twice",
+            ),
+            (
+                "clients: [{ tokenEndpointAuthMethod: none, grantTypes: [] }]",
+                "clients[0].clientId: expected 1–256",
+            ),
+        ] {
+            let error = AuthServerConfig::parse(&format!("{LEAST}{more}")).unwrap_err();
+            assert!(error.to_string().starts_with(message), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = format!(
+            "{LEAST}clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: hunter2, grantTypes: [client_credentials] }}]"
+        );
+        let config = AuthServerConfig::parse(&text).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,372 @@
+//! OAuth clients: the words of RFC 7591, and the document by which a client is declared.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use crate::invalid::Bounds;
+use crate::redirect_uri::{self, PrivateSchemes};
+use crate::resource_uri::ResourceUri;
+use crate::secret::Secret;
+use crate::{Invalid, scope, web_url};
+
+/// The length of a client's id, in characters.
+pub const ID_LENGTH: Bounds = Bounds::new(1, 256);
+/// The length of a client's name, in characters. Without a name people see the id.
+pub const NAME_LENGTH: Bounds = Bounds::new(0, 128);
+/// The length of the URL of a web page, in characters.
+pub const WEB_LENGTH: Bounds = Bounds::new(1, 2048);
+/// The URL of a web page about the client, as a pattern for schemas.
+pub const WEB_PATTERN: &str = concat!(
+    "^https?://",
+    crate::host_pattern!(),
+    crate::port_pattern!(),
+    r"([/?#][^\s]*)?$"
+);
+/// The URL of a logo, as a pattern for schemas: it stands in pages that are served over TLS.
+pub const LOGO_PATTERN: &str = concat!(
+    "^https://",
+    crate::host_pattern!(),
+    crate::port_pattern!(),
+    r"([/?#][^\s]*)?$"
+);
+/// The length of a client's secret, in bytes.
+pub const SECRET_LENGTH: Bounds = Bounds::new(1, 512);
+/// How many public keys a client has.
+pub const KEY_COUNT: Bounds = Bounds::new(1, 16);
+/// How many scopes a client is restricted to.
+pub const SCOPE_COUNT: Bounds = Bounds::new(0, 32);
+/// How many resources a client is restricted to.
+pub const RESOURCE_COUNT: Bounds = Bounds::new(0, 32);
+
+/// `token_endpoint_auth_method` of RFC 7591 and OpenID Connect Core, section 9.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenEndpointAuthMethod {
+    /// A public client.
+    #[default]
+    None,
+    /// HTTP Basic.
+    ClientSecretBasic,
+    /// In the form.
+    ClientSecretPost,
+    /// A JWT signed with the client's key (RFC 7523).
+    PrivateKeyJwt,
+}
+
+impl TokenEndpointAuthMethod {
+    /// Whether the client has a secret.
+    #[must_use]
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// `grant_type` values that the token endpoint knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// OAuth 2.1, section 4.1.
+    AuthorizationCode,
+    /// OAuth 2.1, section 4.3.
+    RefreshToken,
+    /// OAuth 2.1, section 4.2.
+    ClientCredentials,
+}
+
+/// A declared client: in the admin API, and in `clients` of `authserver.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Client {
+    /// Its id, in the configuration file; in the admin API it stands in the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The name that people see.
+    #[serde(default)]
+    pub client_name: String,
+    /// A web page about the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_uri: Option<String>,
+    /// The client's logo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo_uri: Option<String>,
+    /// How it authenticates.
+    pub token_endpoint_auth_method: TokenEndpointAuthMethod,
+    /// Its secret; never in an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// Its public keys (RFC 7517).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// Where users may be sent back.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    /// How it may get tokens.
+    pub grant_types: Vec<GrantType>,
+    /// The scopes that it may have; empty: any.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The resources that it may ask for, by URI (RFC 8707); empty: any.
+    #[serde(default)]
+    pub resources: Vec<String>,
+}
+
+impl Client {
+    /// Whether this is a valid client with this id. Whether its keys can be used, only the server can
+    /// tell.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self, client_id: &str) -> Result<(), Invalid> {
+        check_id("clientId", client_id)?;
+        NAME_LENGTH.text("clientName", &self.client_name)?;
+        check_web("clientUri", self.client_uri.as_deref(), "http or https")?;
+        check_web("logoUri", self.logo_uri.as_deref(), "https")?;
+        self.check_credentials()?;
+        self.check_grants()?;
+        redirect_uri::COUNT.list("redirectUris", &self.redirect_uris)?;
+        for (index, uri) in self.redirect_uris.iter().enumerate() {
+            redirect_uri::check(uri, PrivateSchemes::Any)
+                .map_err(|error| Invalid::new(format!("redirectUris[{index}]"), error))?;
+        }
+        SCOPE_COUNT.list("scopes", &self.scopes)?;
+        for (index, name) in self.scopes.iter().enumerate() {
+            scope::check_name(format!("scopes[{index}]"), name)?;
+        }
+        RESOURCE_COUNT.list("resources", &self.resources)?;
+        for (index, uri) in self.resources.iter().enumerate() {
+            ResourceUri::parse(uri)
+                .map_err(|error| Invalid::new(format!("resources[{index}]"), error))?;
+        }
+        Ok(())
+    }
+
+    fn check_credentials(&self) -> Result<(), Invalid> {
+        use TokenEndpointAuthMethod::{
+            ClientSecretBasic, ClientSecretPost, None as Public, PrivateKeyJwt,
+        };
+        let invalid = |key: &str, text: &str| Err(Invalid::new(key, text));
+        let length = self.client_secret.as_ref().map(|s| s.reveal().len());
+        match (self.token_endpoint_auth_method, length, &self.jwks) {
+            (ClientSecretBasic | ClientSecretPost, Some(length), None)
+                if SECRET_LENGTH.hold(length) =>
+            {
+                Ok(())
+            }
+            (ClientSecretBasic | ClientSecretPost, _, None) => invalid(
+                "clientSecret",
+                &format!(
+                    "expected {SECRET_LENGTH} bytes, because tokenEndpointAuthMethod needs a secret"
+                ),
+            ),
+            (Public | PrivateKeyJwt, Some(_), _) => invalid(
+                "clientSecret",
+                "expected none with this tokenEndpointAuthMethod",
+            ),
+            (PrivateKeyJwt, None, Some(jwks)) => {
+                check_jwks(jwks).map_err(|text| Invalid::new("jwks", text))
+            }
+            (PrivateKeyJwt, None, None) => {
+                invalid("jwks", "expected a JWK set, because of private_key_jwt")
+            }
+            (_, _, Some(_)) => invalid("jwks", "expected none without private_key_jwt"),
+            (Public, None, None) => Ok(()),
+        }
+    }
+
+    fn check_grants(&self) -> Result<(), Invalid> {
+        let has = |grant| self.grant_types.contains(&grant);
+        let invalid = |key: &str, text: &str| Err(Invalid::new(key, text));
+        if self.grant_types.is_empty() {
+            return invalid("grantTypes", "expected at least one");
+        }
+        if has(GrantType::AuthorizationCode) && self.redirect_uris.is_empty() {
+            let text = "expected at least one for authorization_code";
+            return invalid("redirectUris", text);
+        }
+        if has(GrantType::RefreshToken) && !has(GrantType::AuthorizationCode) {
+            let text = "refresh_token is of use only with authorization_code";
+            return invalid("grantTypes", text);
+        }
+        let public = self.token_endpoint_auth_method == TokenEndpointAuthMethod::None;
+        if has(GrantType::ClientCredentials) && public {
+            let text = "client_credentials needs a client that authenticates, not `none`";
+            return invalid("grantTypes", text);
+        }
+        Ok(())
+    }
+}
+
+/// Whether this can be a client's id, and the id of a resource: 1–256 of `[A-Za-z0-9._~-]`.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    ID_LENGTH.hold(text.len()) && text.bytes().all(plain)
+}
+
+/// Checks an id, which stands at `key`.
+///
+/// # Errors
+/// When it is none.
+pub fn check_id(key: impl Into<String>, id: &str) -> Result<(), Invalid> {
+    match is_id(id) {
+        true => Ok(()),
+        false => Err(Invalid::new(key, "expected 1–256 of A–Z a–z 0–9 . _ ~ -")),
+    }
+}
+
+/// Checks the form of a JWK set: only public keys, and not too many of them.
+///
+/// # Errors
+/// What would be right.
+pub fn check_jwks(jwks: &Value) -> Result<(), String> {
+    let keys = jwks.get("keys").and_then(Value::as_array);
+    let Some(keys) = keys.filter(|keys| KEY_COUNT.hold(keys.len())) else {
+        return Err(EXPECTED_KEYS.into());
+    };
+    for (index, key) in keys.iter().enumerate() {
+        let has = |member: &str| key.get(member).is_some();
+        if ["d", "p", "q", "dp", "dq", "qi", "k"].into_iter().any(has) {
+            return Err(format!(
+                "keys[{index}] holds a private or symmetric key; register public keys only, and replace that one"
+            ));
+        }
+        if !key["kty"].is_string() {
+            return Err(format!("keys[{index}]: {EXPECTED_KEYS}"));
+        }
+    }
+    Ok(())
+}
+
+/// What a JWK set should be.
+pub const EXPECTED_KEYS: &str = "expected {\"keys\": […]} with 1–16 public RSA, EC or OKP keys";
+
+/// A page of the client's: shown as text, never fetched.
+fn check_web(key: &str, uri: Option<&str>, schemes: &str) -> Result<(), Invalid> {
+    let good = |uri: &str| {
+        let secure = uri.strip_prefix("https://");
+        let rest = secure.or_else(|| uri.strip_prefix("http://").filter(|_| schemes != "https"));
+        let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+        let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
+        WEB_LENGTH.hold(uri.chars().count())
+            && authority.is_some_and(|authority| web_url::authority_parts(authority).is_ok())
+            && !uri.contains(space)
+            && Url::parse(uri).is_ok()
+    };
+    match uri {
+        Some(uri) if !good(uri) => {
+            let text = format!(
+                "expected an {schemes} URL of at most {} characters",
+                WEB_LENGTH.most
+            );
+            Err(Invalid::new(key, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(changes: &Value) -> Client {
+        let mut document = json!({
+            "tokenEndpointAuthMethod": "none", "redirectUris": ["http://localhost/cb"],
+            "grantTypes": ["authorization_code"],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn client(changes: &Value) -> Result<(), Invalid> {
+        document(changes).check("default_robot")
+    }
+
+    #[test]
+    fn clients() {
+        assert_eq!(client(&json!({})), Ok(()));
+        let jwks = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ" }] });
+        let with_key = json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": jwks });
+        assert_eq!(client(&with_key), Ok(()));
+        for (changes, key) in [
+            (json!({ "clientName": "a".repeat(129) }), "clientName"),
+            (json!({ "clientSecret": "x" }), "clientSecret"),
+            (
+                json!({ "tokenEndpointAuthMethod": "client_secret_post" }),
+                "clientSecret",
+            ),
+            (
+                json!({ "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "" }),
+                "clientSecret",
+            ),
+            (
+                json!({ "tokenEndpointAuthMethod": "private_key_jwt" }),
+                "jwks",
+            ),
+            (
+                json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": { "keys": [] } }),
+                "jwks",
+            ),
+            (
+                json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": { "keys": [{ "kty": "EC", "d": "AQ" }] } }),
+                "jwks",
+            ),
+            (json!({ "jwks": jwks }), "jwks"),
+            (json!({ "grantTypes": [] }), "grantTypes"),
+            (json!({ "grantTypes": ["refresh_token"] }), "grantTypes"),
+            (
+                json!({ "grantTypes": ["client_credentials"] }),
+                "grantTypes",
+            ),
+            (json!({ "redirectUris": [] }), "redirectUris"),
+            (
+                json!({ "redirectUris": ["javascript:x"] }),
+                "redirectUris[0]",
+            ),
+            (json!({ "logoUri": "data:x" }), "logoUri"),
+            (json!({ "logoUri": "http://a.example/logo" }), "logoUri"),
+            (json!({ "clientUri": "https://" }), "clientUri"),
+            (json!({ "clientUri": "https://u@a.example" }), "clientUri"),
+            (json!({ "clientUri": "https://a.example/a b" }), "clientUri"),
+            (json!({ "scopes": ["a b"] }), "scopes[0]"),
+            (json!({ "resources": ["notes"] }), "resources[0]"),
+        ] {
+            assert_eq!(client(&changes).unwrap_err().key, key, "{changes}");
+        }
+        assert_eq!(
+            client(&json!({ "clientUri": "http://a.example/?ä" })),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn client_ids_are_short_and_plain() {
+        assert!(is_id("default_ci-robot.1~"));
+        assert!(is_id(&"a".repeat(256)));
+        for wrong in ["", "a b", "a:b", "ä", "a/b", "a\n", &"a".repeat(257)] {
+            assert!(!is_id(wrong), "{wrong:?}");
+            assert_eq!(
+                document(&json!({})).check(wrong).unwrap_err().key,
+                "clientId"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_sent_but_never_shown() {
+        let secret =
+            json!({ "tokenEndpointAuthMethod": "client_secret_basic", "clientSecret": "hunter2" });
+        let client = document(&secret);
+        assert!(!format!("{client:?}").contains("hunter2"));
+        assert_eq!(
+            serde_json::to_value(&client).unwrap()["clientSecret"],
+            "hunter2"
+        );
+        let unknown = json!({ "grantTypes": [], "tokenEndpointAuthMethod": "none", "more": 1 });
+        assert!(serde_json::from_value::<Client>(unknown).is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! `proxy.yaml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::friction::Friction;
+use crate::invalid::Bounds;
+use crate::resource_uri::ResourceUri;
+use crate::scope::{self, Scope};
+use crate::{Invalid, issuer, origin, read, tool};
+
+/// The longest request body, in bytes.
+pub const BODY_BYTES: Bounds = Bounds::new(1_024, 67_108_864);
+/// How long the MCP server may take until its response begins, in seconds.
+pub const RESPONSE_HEADER_SECONDS: Bounds = Bounds::new(1, 3_600);
+/// How long an introspection answer is used, in milliseconds.
+pub const CACHE_MILLISECONDS: Bounds = Bounds::new(0, 60_000);
+/// How many tokens are remembered.
+pub const CACHE_ENTRIES: Bounds = Bounds::new(1, 1_000_000);
+/// How long introspection may take, in milliseconds.
+pub const TIMEOUT_MILLISECONDS: Bounds = Bounds::new(1, 60_000);
+
+/// The configuration file of the resource-proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Addresses to listen at. They are taken at start and stay.
+    #[serde(default)]
+    pub listen: Listen,
+    /// The resource identifier: the public URL of the MCP endpoint, and the audience of its tokens.
+    pub resource: String,
+    /// A name for people, in the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+    /// Issuers whose tokens are accepted. At least one.
+    pub authorization_servers: Vec<String>,
+    /// The MCP server.
+    pub upstream: Upstream,
+    /// How tokens are checked.
+    pub introspection: Introspection,
+    /// The scopes of the resource.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+    /// Which tools need which scopes; the first match wins.
+    #[serde(default)]
+    pub tools: Vec<Tool>,
+    /// What a tool needs that no rule names. Absent: every scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted_tools: Option<UnlistedTools>,
+    /// Targets for the volume of calls. Absent: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub friction: Option<Friction>,
+    /// Bounds on requests.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Browser origins that may call; see [`origin`].
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Whether the server is told who calls, by `X-MCP-Subject`, `X-MCP-Client-Id` and
+    /// `X-MCP-Scopes`.
+    #[serde(default)]
+    pub identity_headers: bool,
+}
+
+/// Addresses to listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Listen {
+    /// For MCP clients.
+    pub proxy: SocketAddr,
+    /// For probes and metrics.
+    pub health: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            proxy: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            health: SocketAddr::from(([0, 0, 0, 0], 9090)),
+        }
+    }
+}
+
+/// The MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Upstream {
+    /// The URL of its endpoint, `http`.
+    pub url: String,
+    /// How long it may take until its response begins: [`RESPONSE_HEADER_SECONDS`].
+    #[serde(default = "response_header_seconds")]
+    pub response_header_seconds: u32,
+}
+
+/// The default of [`Upstream::response_header_seconds`].
+#[must_use]
+pub const fn response_header_seconds() -> u32 {
+    60
+}
+
+/// How tokens are checked (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Introspection {
+    /// The URL of the endpoint, `http`.
+    pub endpoint: String,
+    /// A file with a bearer token for the endpoint. It is read for every request. Either this, or `basic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// An id and a secret for the endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicCredential>,
+    /// How long an answer is used: [`CACHE_MILLISECONDS`].
+    #[serde(default = "cache_milliseconds")]
+    pub cache_milliseconds: u32,
+    /// How many tokens are remembered: [`CACHE_ENTRIES`].
+    #[serde(default = "cache_entries")]
+    pub cache_entries: u32,
+    /// How long the endpoint may take: [`TIMEOUT_MILLISECONDS`].
+    #[serde(default = "timeout_milliseconds")]
+    pub timeout_milliseconds: u32,
+}
+
+/// The default of [`Introspection::cache_milliseconds`].
+#[must_use]
+pub const fn cache_milliseconds() -> u32 {
+    900
+}
+
+/// The default of [`Introspection::cache_entries`].
+#[must_use]
+pub const fn cache_entries() -> u32 {
+    10_000
+}
+
+/// The default of [`Introspection::timeout_milliseconds`].
+#[must_use]
+pub const fn timeout_milliseconds() -> u32 {
+    3_000
+}
+
+/// An id and a secret (RFC 7617).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicCredential {
+    /// The id.
+    pub id: String,
+    /// A file with the secret. It is read for every request.
+    pub secret_file: PathBuf,
+}
+
+/// What a tool needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tool {
+    /// A name, in which `*` matches any run of characters.
+    pub name: String,
+    /// All the scopes that a call needs.
+    pub scopes: Vec<String>,
+}
+
+/// What a tool needs that no rule names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnlistedTools {
+    /// All the scopes that a call needs.
+    pub scopes: Vec<String>,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest body: [`BODY_BYTES`].
+    pub body_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl ProxyConfig {
+    /// Reads and checks the text of the file.
+    ///
+    /// # Errors
+    /// The first fault, on one line.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let config: Self = read::yaml(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn check(&self) -> Result<(), Invalid> {
+        ResourceUri::parse(&self.resource).map_err(|error| Invalid::new("resource", error))?;
+        self.check_authorization_servers()?;
+        http_url("upstream.url", &self.upstream.url)?;
+        RESPONSE_HEADER_SECONDS.number(
+            "upstream.responseHeaderSeconds",
+            self.upstream.response_header_seconds,
+        )?;
+        self.introspection.check()?;
+        scope::check_all(&self.scopes)?;
+        self.check_tools()?;
+        if let Some(friction) = &self.friction {
+            friction.check().map_err(|error| error.below("friction"))?;
+        }
+        BODY_BYTES.number("limits.bodyBytes", self.limits.body_bytes)?;
+        origin::check_all("allowedOrigins", &self.allowed_origins)
+    }
+
+    fn check_authorization_servers(&self) -> Result<(), Invalid> {
+        if self.authorization_servers.is_empty() {
+            return Err(Invalid::new(
+                "authorizationServers",
+                "is empty; give the issuer of the authorization server",
+            ));
+        }
+        for (index, issuer) in self.authorization_servers.iter().enumerate() {
+            issuer::check_of_others(issuer)
+                .map_err(|text| Invalid::new(format!("authorizationServers[{index}]"), text))?;
+        }
+        Ok(())
+    }
+
+    fn check_tools(&self) -> Result<(), Invalid> {
+        tool::COUNT.list("tools", &self.tools)?;
+        for (index, tool) in self.tools.iter().enumerate() {
+            tool::LENGTH.text(format!("tools[{index}].name"), &tool.name)?;
+            let key = format!("tools[{index}].scopes");
+            scope::check_known(&key, &tool.scopes, &self.scopes)?;
+        }
+        match &self.unlisted_tools {
+            Some(unlisted) => {
+                scope::check_known("unlistedTools.scopes", &unlisted.scopes, &self.scopes)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Introspection {
+    fn check(&self) -> Result<(), Invalid> {
+        http_url("introspection.endpoint", &self.endpoint)?;
+        match (&self.token_file, &self.basic) {
+            (Some(_), Some(_)) => {
+                let text = "has tokenFile and basic; give one of them";
+                return Err(Invalid::new("introspection", text));
+            }
+            (None, None) => {
+                let text = "has no credential; give tokenFile, or basic with id and secretFile";
+                return Err(Invalid::new("introspection", text));
+            }
+            (Some(_), None) => {}
+            (None, Some(basic)) if basic.id.is_empty() => {
+                return Err(Invalid::new("introspection.basic.id", "is empty"));
+            }
+            (None, Some(_)) => {}
+        }
+        CACHE_MILLISECONDS.number("introspection.cacheMilliseconds", self.cache_milliseconds)?;
+        CACHE_ENTRIES.number("introspection.cacheEntries", self.cache_entries)?;
+        TIMEOUT_MILLISECONDS.number(
+            "introspection.timeoutMilliseconds",
+            self.timeout_milliseconds,
+        )
+    }
+}
+
+/// A URL that the proxy itself calls. It has no TLS: the server is on loopback, the authorization
+/// server's internal port in the cluster.
+fn http_url(key: &str, text: &str) -> Result<(), Invalid> {
+    let url = Url::parse(text).map_err(|error| {
+        let text = format!("{error}; give a URL, as http://127.0.0.1:8000/mcp");
+        Invalid::new(key, text)
+    })?;
+    if url.scheme() != "http" || !url.has_host() {
+        let text = "is not an http:// URL, the only kind that the proxy calls";
+        return Err(Invalid::new(key, text));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = "carries a user or a password; leave it out";
+        return Err(Invalid::new(key, text));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        let text = "carries a query or a fragment; leave it out";
+        return Err(Invalid::new(key, text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

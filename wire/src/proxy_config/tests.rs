@@ -1,0 +1,206 @@
+use super::*;
+
+/// The smallest configuration with two scopes, and `more` below it.
+fn example(more: &str) -> String {
+    format!(
+        "
+resource: http://localhost:9001/mcp
+authorizationServers: [http://localhost:9000]
+upstream: {{ url: http://127.0.0.1:8000/mcp }}
+introspection: {{ endpoint: http://auth:8081/introspect, tokenFile: /token }}
+scopes: [{{ name: notes:read }}, {{ name: notes:write, implies: [notes:read] }}]
+{more}"
+    )
+}
+
+/// `docs/reference/interfaces.md`, word for word.
+const CONTRACT: &str = r#"
+listen: { proxy: 0.0.0.0:8080, health: 0.0.0.0:9090 }
+resource: http://localhost:9001/mcp      # RFC 8707 audience; its path is the path that the proxy serves
+resourceName: notes
+authorizationServers: [http://localhost:9000]
+upstream:
+  url: http://127.0.0.1:8000/mcp
+  responseHeaderSeconds: 60              # 504 after it; a stream itself has no bound
+introspection:
+  endpoint: http://auth-internal.default.svc:8081/introspect
+  tokenFile: /var/run/secrets/mcpauth/token        # or `basic: { id, secretFile }`; exactly one
+  cacheMilliseconds: 900
+  cacheEntries: 10000
+  timeoutMilliseconds: 3000
+scopes:
+  - { name: "notes:read", description: Read notes }
+  - { name: "notes:write", description: Change notes, implies: ["notes:read"] }
+tools:                                   # first match wins; `*` matches any run of characters
+  - { name: "create_*", scopes: ["notes:write"] }
+unlistedTools: { scopes: [] }            # absent: every scope in `scopes` is needed
+friction:                                # absent: off
+  rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
+  groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
+  subjectRate: { calls: 600, periodSeconds: 60 }   # optional; per subject over all clients and tools
+  resourceRate: { calls: 6000, periodSeconds: 60 } # optional; over everybody
+  halfLifeSeconds: 30
+  maxDelayMilliseconds: 30000
+  warmupCalls: 10
+limits: { bodyBytes: 4194304 }
+allowedOrigins: []                       # browser origins besides none; `Origin` absent is fine
+identityHeaders: false                   # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server
+"#;
+
+#[test]
+fn the_contracts_file_is_read_and_its_values_are_the_defaults() {
+    let config = ProxyConfig::parse(CONTRACT).unwrap();
+    let short = ProxyConfig::parse(&example("")).unwrap();
+    assert_eq!(config.listen, short.listen);
+    assert_eq!(config.limits, short.limits);
+    assert_eq!(config.upstream, short.upstream);
+    assert_eq!(
+        config.introspection,
+        Introspection {
+            endpoint: config.introspection.endpoint.clone(),
+            token_file: config.introspection.token_file.clone(),
+            ..short.introspection
+        }
+    );
+    assert_eq!(
+        config.unlisted_tools,
+        Some(UnlistedTools { scopes: vec![] })
+    );
+    assert!(config.friction.is_some() && short.friction.is_none());
+}
+
+#[test]
+fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
+    for (find, replace, message) in [
+        (
+            "http://localhost:9001/mcp",
+            "/mcp",
+            "resource: expected an absolute http or https URL",
+        ),
+        (
+            "http://localhost:9001/mcp",
+            "http://h/mcp?x",
+            "resource: expected no query",
+        ),
+        (
+            "[http://localhost:9000]",
+            "[]",
+            "authorizationServers: is empty; give",
+        ),
+        (
+            "[http://localhost:9000]",
+            "['ftp://h']",
+            "authorizationServers[0]: is neither",
+        ),
+        (
+            "http://127.0.0.1:8000/mcp",
+            "https://h/mcp",
+            "upstream.url: is not an http:// URL",
+        ),
+        (
+            "http://auth:8081",
+            "https://auth:8081",
+            "introspection.endpoint: is not an http://",
+        ),
+        (
+            "tokenFile: /token",
+            "cacheEntries: 1",
+            "introspection: has no credential",
+        ),
+        (
+            "tokenFile: /token",
+            "tokenFile: /t, basic: { id: a, secretFile: /s }",
+            "introspection: has tokenFile and basic",
+        ),
+        (
+            "tokenFile: /token",
+            "tokenFile: /t, cacheEntries: 0",
+            "introspection.cacheEntries: 0 is",
+        ),
+        (
+            "tokenFile: /token",
+            "tokenFile: /t, cachMilliseconds: 1",
+            "cachMilliseconds",
+        ),
+        (
+            "name: notes:read ",
+            "name: 'a b' ",
+            "scopes[0].name: expected 1 to 128 printable",
+        ),
+        (
+            "name: notes:read ",
+            "name: notes:write ",
+            "scopes[1].name: \"notes:write\" is there twice",
+        ),
+        (
+            "implies: [notes:read]",
+            "implies: [other]",
+            "scopes[1].implies[0]: \"other\" is not in",
+        ),
+        ("resource:", "resourceX: 1\nresource:", "resourceX"),
+        ("upstream:", "unused:", "unused"),
+    ] {
+        let text = example("");
+        assert!(text.contains(find), "{find}");
+        let error = ProxyConfig::parse(&text.replacen(find, replace, 1))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(message), "{replace}\n{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    for (more, message) in [
+        (
+            "tools: [{ name: '', scopes: [] }]",
+            "tools[0].name: expected 1 to 128 characters",
+        ),
+        (
+            "tools: [{ name: a, scopes: [x] }]",
+            "tools[0].scopes[0]: \"x\" is not in `scopes`",
+        ),
+        ("unlistedTools: { scopes: [x] }", "unlistedTools.scopes[0]"),
+        (
+            "limits: { bodyBytes: 0 }",
+            "limits.bodyBytes: 0 is out of bounds",
+        ),
+        (
+            "allowedOrigins: ['https://h/']",
+            "allowedOrigins[0]: is not an origin",
+        ),
+        (
+            "allowedOrigins: ['*']",
+            "allowedOrigins[0]: is not an origin",
+        ),
+        (
+            "listen: { proxy: nonsense }",
+            "listen.proxy: invalid socket address",
+        ),
+        (
+            "tools: [{ name: a, scopes: x }]",
+            "tools[0].scopes: invalid type",
+        ),
+        (
+            "limits: { bodyBytes: -1 }",
+            "limits.bodyBytes: invalid value",
+        ),
+        ("limits: [", "is not YAML"),
+        ("limits: { bodyBytes: 1, bodyBytes: 2 }", "is not YAML"),
+        (
+            "friction: { rate: { calls: 0, periodSeconds: 1 } }",
+            "friction.rate.calls: 0 is out",
+        ),
+        ("upstream: { url: http://h }", "upstream"),
+    ] {
+        let error = ProxyConfig::parse(&example(more)).unwrap_err().to_string();
+        assert!(error.contains(message), "{more}\n{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for text in [CONTRACT.to_owned(), example("")] {
+        let config = ProxyConfig::parse(&text).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(ProxyConfig::parse(&written).unwrap(), config);
+    }
+}
