@@ -5,7 +5,8 @@ use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 
 /// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, and
@@ -19,16 +20,16 @@ pub struct Form {
 }
 
 impl<S: Send + Sync> FromRequest<S> for Form {
-    type Rejection = OAuthError;
+    type Rejection = HttpError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, OAuthError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
         if request.uri().query().is_some_and(|query| !query.is_empty()) {
             let text = "send parameters in the form, not in the URL";
-            return Err(OAuthError::invalid_request(text));
+            return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         if !is_form(request.headers()) {
             let text = "the body must be application/x-www-form-urlencoded";
-            return Err(OAuthError::invalid_request(text));
+            return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         let headers = request.headers().clone();
         let body = read(request, state).await?;
@@ -41,15 +42,12 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 ///
 /// # Errors
 /// 413 when it is too large, 400 when it does not arrive.
-pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, OAuthError> {
+pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, HttpError> {
     Bytes::from_request(request, state)
         .await
         .map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let status = StatusCode::PAYLOAD_TOO_LARGE;
-                OAuthError::new(status, "invalid_request", "the body is too large")
-            }
-            _ => OAuthError::invalid_request("the body could not be read"),
+            StatusCode::PAYLOAD_TOO_LARGE => HttpError::BodyTooLarge,
+            _ => OAuthError::InvalidRequest("the body could not be read".into()).into(),
         })
 }
 

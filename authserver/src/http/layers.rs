@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::StatusCode;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::state::Shared;
 
 /// A request that is not there completely after this time is refused: slow clients hold no place.
@@ -33,20 +33,12 @@ pub(super) fn finish(
         .with_state(app)
 }
 
-pub(super) async fn not_found() -> OAuthError {
-    OAuthError::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "there is no such endpoint",
-    )
+pub(super) async fn not_found() -> HttpError {
+    HttpError::NotFound("there is no such endpoint")
 }
 
-pub(super) async fn method_not_allowed() -> OAuthError {
-    OAuthError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "invalid_request",
-        "the endpoint does not know this method; Allow names those that it knows",
-    )
+pub(super) async fn method_not_allowed() -> HttpError {
+    HttpError::MethodNotAllowed
 }
 
 async fn count(

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
 
 /// The address that the connection comes from. Forwarded headers are not believed.
 pub struct Peer(pub IpAddr);
@@ -24,11 +25,11 @@ impl Peer {
 }
 
 impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = OAuthError;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, OAuthError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         peer.map(|peer| Self(peer.0.ip().to_canonical()))
-            .ok_or_else(OAuthError::server_error)
+            .ok_or_else(|| OAuthError::ServerError.into())
     }
 }

@@ -3,7 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
 
 /// A 303 to this URL: the browser follows with GET and never sends a form on.
 pub fn see_other(url: &str) -> Response {
@@ -19,6 +20,6 @@ pub fn see_other(url: &str) -> Response {
             ];
             (StatusCode::SEE_OTHER, headers).into_response()
         }
-        Err(_) => OAuthError::server_error().into_response(),
+        Err(_) => HttpError::from(OAuthError::ServerError).into_response(),
     }
 }

@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use crate::http::error::OAuthError;
 use crate::oauth::client::Client;
+use crate::oauth::error::OAuthError;
 use crate::oauth::resource::Resource;
 use crate::oauth::scope::Scopes;
 use crate::registration::OWN_SCOPES;
@@ -43,7 +43,7 @@ pub fn resource<'a>(
 }
 
 fn invalid_target<T>(description: &'static str) -> Result<T, OAuthError> {
-    Err(OAuthError::bad("invalid_target", description))
+    Err(OAuthError::InvalidTarget(description.into()))
 }
 
 /// Whether two strings name the same resource: byte for byte, but for the slash after a bare host,
@@ -73,7 +73,7 @@ pub fn scopes(
     resources: &[Resource],
 ) -> Result<Scopes, OAuthError> {
     let requested = Scopes::parse(requested.unwrap_or_default())
-        .map_err(|error| OAuthError::bad("invalid_scope", error.to_string()))?;
+        .map_err(|error| OAuthError::InvalidScope(error.to_string().into()))?;
     if requested.is_empty() {
         return Ok(of_client(client, resource));
     }
@@ -86,7 +86,7 @@ pub fn scopes(
             "the scope {} is unknown",
             crate::oauth::params::printable(name)
         );
-        return Err(OAuthError::bad("invalid_scope", text));
+        return Err(OAuthError::InvalidScope(text.into()));
     }
     allowed(&requested, client, resource)
 }
@@ -104,7 +104,7 @@ pub fn allowed(
     let of_resource = requested.intersection(&of_client(client, resource));
     if of_resource.is_empty() && !resource.scopes.is_empty() && !requested.is_subset(&own) {
         let text = "the client may have none of these scopes at this resource";
-        return Err(OAuthError::bad("invalid_scope", text));
+        return Err(OAuthError::InvalidScope(text.into()));
     }
     let of_server = requested.intersection(&own);
     Ok(of_resource.iter().chain(of_server.iter()).collect())

@@ -3,11 +3,9 @@
 //! Until client and redirect URI are known to be good, a fault is shown to the user and goes nowhere
 //! else. After that, the client is told by redirect.
 
-use std::borrow::Cow;
-
-use crate::http::error::OAuthError;
 use crate::oauth::audience;
 use crate::oauth::client::{Client, GrantType};
+use crate::oauth::error::OAuthError;
 use crate::oauth::issuer::Issuer;
 use crate::oauth::params::{Params, ParamsError};
 use crate::oauth::pkce;
@@ -159,18 +157,18 @@ pub fn check(
         .contains(&GrantType::AuthorizationCode)
     {
         let text = "the client is not registered for authorization_code";
-        return Err(OAuthError::bad("unauthorized_client", text));
+        return Err(OAuthError::UnauthorizedClient(text.into()));
     }
     check_unsupported(params)?;
     let code_challenge = pkce::challenge(
         params.get("code_challenge"),
         params.get("code_challenge_method"),
     )
-    .map_err(|error| OAuthError::invalid_request(error.to_string()))?;
+    .map_err(|error| OAuthError::InvalidRequest(error.to_string().into()))?;
     let nonce = params.get("nonce");
     if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE || nonce.contains('\0')) {
         let text = "nonce must be at most 512 bytes, without NUL";
-        return Err(OAuthError::invalid_request(text));
+        return Err(OAuthError::InvalidRequest(text.into()));
     }
     let resource = audience::resource(params.get("resource"), client, resources)?;
     let scopes = audience::scopes(params.get("scope"), client, resource, resources)?;
@@ -184,26 +182,24 @@ pub fn check(
 }
 
 fn check_unsupported(params: &Params) -> Result<(), OAuthError> {
-    let bad = |code, text: &'static str| Err(OAuthError::bad(code, Cow::Borrowed(text)));
+    let invalid = |text: &'static str| Err(OAuthError::InvalidRequest(text.into()));
     if params.get("request").is_some() {
-        return bad("request_not_supported", "request objects are not supported");
+        return Err(OAuthError::RequestNotSupported);
     }
     if params.get("request_uri").is_some() {
-        return bad("request_uri_not_supported", "request_uri is not supported");
+        return Err(OAuthError::RequestUriNotSupported);
     }
     match params.get("response_type") {
         Some("code") => {}
-        Some(_) => return bad("unsupported_response_type", "response_type must be code"),
-        None => {
-            return bad(
-                "invalid_request",
-                "response_type is missing; it must be code",
-            );
+        Some(_) => {
+            let text = "response_type must be code";
+            return Err(OAuthError::UnsupportedResponseType(text.into()));
         }
+        None => return invalid("response_type is missing; it must be code"),
     }
     match params.get("response_mode") {
         None | Some("query") => Ok(()),
-        Some(_) => bad("invalid_request", "response_mode must be query"),
+        Some(_) => invalid("response_mode must be query"),
     }
 }
 
@@ -217,7 +213,7 @@ fn prompt(params: &Params) -> Result<Prompt, OAuthError> {
         ["none"] => Ok(Prompt::None),
         several if several.contains(&"none") => {
             let text = "prompt=none excludes every other prompt";
-            Err(OAuthError::invalid_request(text))
+            Err(OAuthError::InvalidRequest(text.into()))
         }
         some if some.contains(&"login") || some.contains(&"select_account") => Ok(Prompt::Login),
         _ => Ok(Prompt::Default),

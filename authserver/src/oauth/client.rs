@@ -100,6 +100,29 @@ pub enum GrantType {
     ClientCredentials,
 }
 
+impl GrantType {
+    /// All of them: what the token endpoint supports.
+    pub const ALL: [Self; 3] = [
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+        Self::ClientCredentials,
+    ];
+
+    /// The value of `grant_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
+    /// From the value of `grant_type`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
 /// Whether this can be a client id: 1–256 of `[A-Za-z0-9._~-]`.
 pub fn is_client_id(text: &str) -> bool {
     (1..=256).contains(&text.len())

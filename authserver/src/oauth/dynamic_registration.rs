@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::http::error::OAuthError;
 use crate::oauth::client::{ClientMetadata, GrantType, TokenEndpointAuthMethod};
 use crate::oauth::client_assertion;
+use crate::oauth::error::{Description, OAuthError};
 use crate::oauth::redirect_uri::{self, PrivateSchemes};
 
 const MAX_REDIRECT_URIS: usize = 32;
@@ -56,8 +56,8 @@ pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OA
     })
 }
 
-fn invalid<T>(text: impl Into<String>) -> Result<T, OAuthError> {
-    Err(OAuthError::bad("invalid_client_metadata", text.into()))
+fn invalid<T>(text: impl Into<Description>) -> Result<T, OAuthError> {
+    Err(OAuthError::InvalidClientMetadata(text.into()))
 }
 
 /// Left out, it is `client_secret_basic` (RFC 7591, section 2).
@@ -96,7 +96,7 @@ fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthErro
 /// Each must be allowed: a client that was registered with fewer than it sent would fail later, and
 /// nobody would see why.
 fn redirect_uris(uris: &[String], schemes: &[String]) -> Result<(), OAuthError> {
-    let refused = |text: String| Err(OAuthError::bad("invalid_redirect_uri", text));
+    let refused = |text: String| Err(OAuthError::InvalidRedirectUri(text.into()));
     if uris.is_empty() || uris.len() > MAX_REDIRECT_URIS {
         return refused(format!("expected 1 to {MAX_REDIRECT_URIS} redirect_uris"));
     }

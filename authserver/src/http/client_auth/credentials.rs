@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
 use crate::oauth::params::{Params, form_decode};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -72,69 +73,67 @@ impl std::fmt::Debug for Credentials {
 ///
 /// # Errors
 /// `invalid_client` when there are none or they do not parse, `invalid_request` when there are two.
-pub fn extract(headers: &HeaderMap, params: &Params) -> Result<Credentials, OAuthError> {
+pub fn extract(headers: &HeaderMap, params: &Params) -> Result<Credentials, HttpError> {
     let basic = basic(headers)?;
     let secret = params.get("client_secret");
     let assertion = assertion(params)?;
     let methods = [basic.is_some(), secret.is_some(), assertion.is_some()];
     if methods.into_iter().filter(|present| *present).count() > 1 {
-        return Err(OAuthError::invalid_request(
-            "the client authenticates in more than one way; use exactly the registered one",
-        ));
+        return Err(HttpError::from(OAuthError::InvalidRequest(
+            "the client authenticates in more than one way; use exactly the registered one".into(),
+        )));
     }
     let in_form = params.get("client_id").map(str::to_owned);
     if let Some((client_id, secret)) = basic {
         if in_form.is_some_and(|other| other != client_id) {
             let text = "client_id in the form is another than in the Authorization header";
-            return Err(OAuthError::invalid_request(text));
+            return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         return Ok(Credentials::Basic { client_id, secret });
     }
     if let Some(jwt) = assertion {
         let client_id = in_form
             .or_else(|| crate::oauth::client_assertion::claimed_client(jwt))
-            .ok_or_else(|| OAuthError::invalid_client(false))?;
+            .ok_or_else(|| HttpError::from(OAuthError::InvalidClient))?;
         let jwt = jwt.to_owned();
         return Ok(Credentials::Assertion { client_id, jwt });
     }
     match (in_form, secret.map(str::to_owned)) {
         (Some(client_id), Some(secret)) => Ok(Credentials::Post { client_id, secret }),
         (Some(client_id), None) => Ok(Credentials::Public { client_id }),
-        (None, _) => Err(OAuthError::invalid_client(false)),
+        (None, _) => Err(HttpError::from(OAuthError::InvalidClient)),
     }
 }
 
-fn assertion(params: &Params) -> Result<Option<&str>, OAuthError> {
+fn assertion(params: &Params) -> Result<Option<&str>, HttpError> {
     match (
         params.get("client_assertion_type"),
         params.get("client_assertion"),
     ) {
         (None, None) => Ok(None),
         (Some(ASSERTION_TYPE), Some(jwt)) => Ok(Some(jwt)),
-        _ => Err(OAuthError::invalid_request(
-            "client_assertion needs client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        )),
+        _ => Err(HttpError::from(OAuthError::InvalidRequest("client_assertion needs client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer".into()))),
     }
 }
 
-fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OAuthError> {
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, HttpError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(OAuthError::invalid_request(
-            "more than one Authorization header",
-        ));
+        return Err(HttpError::from(OAuthError::InvalidRequest(
+            "more than one Authorization header".into(),
+        )));
     }
     let parsed = value.to_str().ok().and_then(parse_basic);
-    let (id, secret) = parsed.ok_or_else(|| OAuthError::invalid_client(true))?;
+    let (id, secret) = parsed.ok_or_else(|| HttpError::InvalidBasicCredentials)?;
     // OAuth 2.1, section 2.4.1: both are form-encoded before they are put together.
     match (form_decode(id.as_bytes()), form_decode(secret.as_bytes())) {
         (Ok(id), Ok(secret)) if !id.contains('\0') && !secret.contains('\0') => {
             Ok(Some((id, secret)))
         }
-        _ => Err(OAuthError::invalid_client(true)),
+        _ => Err(HttpError::InvalidBasicCredentials),
     }
 }
 
@@ -162,6 +161,10 @@ mod tests {
         Params::parse(text.as_bytes()).unwrap()
     }
 
+    fn is_invalid_request(error: &HttpError) -> bool {
+        matches!(error, HttpError::OAuth(OAuthError::InvalidRequest(_)))
+    }
+
     #[test]
     fn basic_with_percent_encoded_colon_and_plus() {
         let found = extract(&headers(b"a%3Ab:x%2By+z%3A"), &Params::default()).unwrap();
@@ -176,7 +179,7 @@ mod tests {
     fn basic_with_bad_base64_bad_utf8_or_nul() {
         for bad in [&b"a:\xff"[..], b"a:%ff", b"a:%00", b"a:\0", b"no colon"] {
             let error = extract(&headers(bad), &Params::default()).unwrap_err();
-            assert_eq!(error.code(), "invalid_client");
+            assert_eq!(error, HttpError::InvalidBasicCredentials);
         }
         for bad in [
             "Basic !!!",
@@ -187,7 +190,7 @@ mod tests {
         ] {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bad.parse().unwrap())]);
             let error = extract(&headers, &form("client_id=a")).unwrap_err();
-            assert_eq!(error.code(), "invalid_client", "{bad}");
+            assert_eq!(error, HttpError::InvalidBasicCredentials, "{bad}");
         }
     }
 
@@ -197,11 +200,11 @@ mod tests {
         let assertion = format!("client_assertion=x&client_assertion_type={ASSERTION_TYPE}");
         for two in ["client_id=a&client_secret=b", &assertion, "client_id=c"] {
             let error = extract(&basic, &form(two)).unwrap_err();
-            assert_eq!(error.code(), "invalid_request", "{two}");
+            assert!(is_invalid_request(&error), "{two}: {error}");
         }
         let post = form(&format!("client_id=a&client_secret=b&{assertion}"));
         let error = extract(&HeaderMap::new(), &post).unwrap_err();
-        assert_eq!(error.code(), "invalid_request");
+        assert!(is_invalid_request(&error), "{error}");
         assert!(extract(&basic, &form("client_id=a")).unwrap().is_basic());
     }
 

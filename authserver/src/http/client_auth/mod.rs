@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::state::App;
 use crate::oauth::client::{Client, TokenEndpointAuthMethod, is_client_id};
 use crate::oauth::client_assertion;
+use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use credentials::Credentials;
@@ -28,7 +29,7 @@ pub async fn authenticate(
     headers: &HeaderMap,
     params: &Params,
     peer: IpAddr,
-) -> Result<Client, OAuthError> {
+) -> Result<Client, HttpError> {
     let presented = credentials::extract(headers, params)?;
     let client = match is_client_id(presented.client_id()) {
         true => app.store.client(presented.client_id()).await?,
@@ -36,7 +37,11 @@ pub async fn authenticate(
     };
     let verified = verify(app, &presented, client.as_ref()).await?;
     let (Some(client), true) = (client, verified) else {
-        let refusal = OAuthError::invalid_client(presented.is_basic());
+        let refusal = if presented.is_basic() {
+            HttpError::InvalidBasicCredentials
+        } else {
+            OAuthError::InvalidClient.into()
+        };
         return Err(count_failure(app, peer, refusal).await);
     };
     let limit = RateLimit::per_minute(app.rate_limit.client_requests_per_minute);
@@ -50,14 +55,14 @@ pub async fn authenticate(
         .await?
     {
         Decision::Allowed => Ok(client),
-        Decision::Refused { retry_after } => Err(OAuthError::too_many_requests(retry_after)),
+        Decision::Refused { retry_after } => Err(HttpError::TooManyRequests(retry_after)),
     }
 }
 
 /// Counts a failed request on its address; over the limit the answer becomes 429. Requests that succeed
 /// are let through all the same: behind a load balancer one broken client shares its address with
 /// everybody.
-pub async fn count_failure(app: &App, peer: IpAddr, error: OAuthError) -> OAuthError {
+pub async fn count_failure(app: &App, peer: IpAddr, error: HttpError) -> HttpError {
     let limit = RateLimit::per_minute(app.rate_limit.address_failures_per_minute);
     let now = app.clock.now();
     match app
@@ -66,7 +71,7 @@ pub async fn count_failure(app: &App, peer: IpAddr, error: OAuthError) -> OAuthE
         .await
     {
         Ok(Decision::Allowed) => error,
-        Ok(Decision::Refused { retry_after }) => OAuthError::too_many_requests(retry_after),
+        Ok(Decision::Refused { retry_after }) => HttpError::TooManyRequests(retry_after),
         Err(error) => error.into(),
     }
 }
@@ -76,7 +81,7 @@ async fn verify(
     app: &App,
     presented: &Credentials,
     client: Option<&Client>,
-) -> Result<bool, OAuthError> {
+) -> Result<bool, HttpError> {
     let registered = client.map(|client| client.metadata.token_endpoint_auth_method);
     let by_registered_method = registered == Some(presented.method());
     match presented {

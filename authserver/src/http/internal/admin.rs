@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::Principal;
 use crate::http::body;
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::state::Shared;
 use crate::oauth::client::{ClientOrigin, is_client_id};
+use crate::oauth::error::OAuthError;
 use crate::registration::{ClientDocument, Invalid, ResourceDocument};
 use crate::store::Upsert;
 
@@ -22,13 +23,9 @@ pub(super) async fn only_admins(
     Extension(Principal(principal)): Extension<Principal>,
     request: Request,
     next: Next,
-) -> Result<Response, OAuthError> {
+) -> Result<Response, HttpError> {
     if !app.callers.is_admin(&principal) {
-        return Err(OAuthError::new(
-            StatusCode::FORBIDDEN,
-            "access_denied",
-            format!("{principal} is not in internal.admins"),
-        ));
+        return Err(HttpError::NotAdmin(principal));
     }
     Ok(next.run(request).await)
 }
@@ -37,8 +34,8 @@ pub(super) async fn put_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, OAuthError> {
-    let refuse = |text: String| OAuthError::bad("invalid_resource", text);
+) -> Result<Response, HttpError> {
+    let refuse = |text: String| HttpError::InvalidResource(text);
     let document: ResourceDocument = document(request).await?.map_err(refuse)?;
     if document.id.as_ref().is_some_and(|other| *other != id) {
         return Err(refuse("id: expected none, or the one in the path".into()));
@@ -51,19 +48,19 @@ pub(super) async fn put_resource(
 pub(super) async fn get_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
-) -> Result<Json<ResourceDocument>, OAuthError> {
+) -> Result<Json<ResourceDocument>, HttpError> {
     let resource = match is_client_id(&id) {
         true => app.store.resource(&id).await?,
         false => None,
     };
-    let resource = resource.ok_or_else(|| not_found("resource"))?;
+    let resource = resource.ok_or_else(|| HttpError::NotFound("there is no such resource"))?;
     Ok(Json(resource.into()))
 }
 
 pub(super) async fn delete_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
-) -> Result<StatusCode, OAuthError> {
+) -> Result<StatusCode, HttpError> {
     if is_client_id(&id) {
         app.store.delete_resource(&id).await?;
     }
@@ -74,8 +71,8 @@ pub(super) async fn put_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, OAuthError> {
-    let refuse = |text: String| OAuthError::bad("invalid_client_metadata", text);
+) -> Result<Response, HttpError> {
+    let refuse = |text: String| HttpError::from(OAuthError::InvalidClientMetadata(text.into()));
     let document: ClientDocument = document(request).await?.map_err(refuse)?;
     if document
         .client_id
@@ -97,19 +94,19 @@ pub(super) async fn put_client(
 pub(super) async fn get_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
-) -> Result<Json<ClientDocument>, OAuthError> {
+) -> Result<Json<ClientDocument>, HttpError> {
     let client = match is_client_id(&id) {
         true => app.store.client(&id).await?,
         false => None,
     };
-    let client = client.ok_or_else(|| not_found("client"))?;
+    let client = client.ok_or_else(|| HttpError::NotFound("there is no such client"))?;
     Ok(Json(client.into()))
 }
 
 pub(super) async fn delete_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
-) -> Result<StatusCode, OAuthError> {
+) -> Result<StatusCode, HttpError> {
     if is_client_id(&id) {
         app.store.delete_client(&id).await?;
     }
@@ -117,16 +114,11 @@ pub(super) async fn delete_client(
 }
 
 /// A document, whatever the Content-Type says; the inner error names the field.
-async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, String>, OAuthError> {
+async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, String>, HttpError> {
     let body = body::read(request, &()).await?;
     Ok(body::parse_json(&body))
 }
 
 fn outcome(outcome: Upsert) -> Response {
     (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response()
-}
-
-fn not_found(what: &str) -> OAuthError {
-    let text = format!("there is no such {what}");
-    OAuthError::new(StatusCode::NOT_FOUND, "not_found", text)
 }

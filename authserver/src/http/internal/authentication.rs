@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 
 use crate::config::Internal;
 use crate::http::client_auth::credentials::parse_basic;
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
 use crate::oauth::params::form_decode;
 
 /// How long an answer of the Kubernetes API is believed.
@@ -65,8 +66,8 @@ impl Callers {
     ///
     /// # Errors
     /// 401 for anything else, 503 when the Kubernetes API does not answer.
-    pub async fn principal(&self, headers: &HeaderMap) -> Result<String, OAuthError> {
-        let refused = || OAuthError::unauthenticated("the caller is not authenticated");
+    pub async fn principal(&self, headers: &HeaderMap) -> Result<String, HttpError> {
+        let refused = || HttpError::Unauthenticated;
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let value = values.next().and_then(|value| value.to_str().ok());
         let (Some(value), None) = (value, values.next()) else {
@@ -152,17 +153,25 @@ impl TokenReviews {
         }
     }
 
-    async fn principal(&self, token: &str) -> Result<Option<String>, OAuthError> {
+    async fn principal(&self, token: &str) -> Result<Option<String>, HttpError> {
         let key = sha256(token);
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
-        let unavailable = || OAuthError::unavailable("the Kubernetes API does not answer");
+        let unavailable = || {
+            HttpError::from(OAuthError::TemporarilyUnavailable(
+                "the Kubernetes API does not answer".into(),
+            ))
+        };
         let (_place, running) = if self.known.contains_key(&key) {
             (None, &self.running)
         } else {
             let place = self.strangers.try_acquire();
-            let busy = |_| OAuthError::unavailable("too many unknown callers are waiting");
+            let busy = |_| {
+                HttpError::from(OAuthError::TemporarilyUnavailable(
+                    "too many unauthenticated callers are waiting".into(),
+                ))
+            };
             (Some(place.map_err(busy)?), &self.running_strangers)
         };
         let permit = running.acquire().await.map_err(|_| unavailable())?;

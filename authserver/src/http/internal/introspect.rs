@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::Principal;
 use crate::http::body::Form;
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::state::Shared;
+use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
 use crate::store::ActiveToken;
 
@@ -18,9 +19,9 @@ pub(super) async fn introspect(
     State(app): State<Shared>,
     Extension(Principal(caller)): Extension<Principal>,
     form: Form,
-) -> Result<Answer, OAuthError> {
+) -> Result<Answer, HttpError> {
     let Some(token) = form.params.get("token") else {
-        return Err(OAuthError::invalid_request("token is missing"));
+        return Err(OAuthError::InvalidRequest("token is missing".into()).into());
     };
     let active = match Token::parse(token).filter(|token| token.kind() == TokenKind::Access) {
         Some(token) => {

@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{post, put};
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::layers::{finish, method_not_allowed, not_found};
 use crate::http::state::Shared;
 
@@ -50,7 +50,7 @@ async fn authenticate(
     State(app): State<Shared>,
     mut request: Request,
     next: Next,
-) -> Result<Response, OAuthError> {
+) -> Result<Response, HttpError> {
     let principal = app.callers.principal(request.headers()).await?;
     request.extensions_mut().insert(Principal(principal));
     Ok(next.run(request).await)

@@ -6,10 +6,10 @@ use http::HeaderMap;
 
 use super::pages::{consent, login};
 use super::pending::Pending;
-use crate::http::error::OAuthError;
 use crate::http::state::{App, Shared};
 use crate::login::{Login, session};
 use crate::oauth::authorization::{AuthorizationRequest, Prompt};
+use crate::oauth::error::OAuthError;
 
 pub(super) async fn authorize(
     State(app): State<Shared>,
@@ -39,11 +39,8 @@ async fn decide(
     }
     let session = session::of(app, headers).await?;
     match (session, request.prompt) {
-        (None, Prompt::None) => Err(OAuthError::bad("login_required", "nobody is logged in")),
-        (Some(_), Prompt::None) => Err(OAuthError::bad(
-            "consent_required",
-            "the user has to consent",
-        )),
+        (None, Prompt::None) => Err(OAuthError::LoginRequired),
+        (Some(_), Prompt::None) => Err(OAuthError::ConsentRequired),
         (None, _) | (Some(_), Prompt::Login) => {
             login::page(app, pending, headers, &login::LoginTry::default())
         }

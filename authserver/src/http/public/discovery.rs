@@ -5,13 +5,14 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::state::Shared;
+use crate::oauth::client::GrantType;
 use crate::oauth::client_assertion;
 use crate::oauth::scope::Scopes;
 use crate::registration::OWN_SCOPES;
 
-pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, OAuthError> {
+pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, HttpError> {
     let resources = app.store.resources().await?;
     let scopes = resources.iter().flat_map(|resource| &resource.scopes);
     let scopes: Scopes = scopes
@@ -34,7 +35,7 @@ pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, O
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types_supported": GrantType::ALL,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": methods,

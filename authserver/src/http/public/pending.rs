@@ -4,12 +4,12 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::pages::templates::{self, ReturnPage};
-use crate::http::error::OAuthError;
 use crate::http::redirect::see_other;
 use crate::http::state::App;
 use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, ResponseTarget};
 use crate::oauth::client::{Client, ClientOrigin, is_client_id};
 use crate::oauth::code::NewCode;
+use crate::oauth::error::OAuthError;
 use crate::oauth::grant::NewGrant;
 use crate::oauth::params::Params;
 use crate::oauth::redirect_uri;
@@ -104,11 +104,7 @@ impl Pending {
             nonce: request.nonce.clone(),
             expires_at: stored.expires_at,
         };
-        match app.store.create_authorization(grant, &stored, now).await {
-            Ok(()) => {}
-            Err(StoreError::Conflict(text)) => return Err(OAuthError::bad("access_denied", text)),
-            Err(error) => return Err(error.into()),
-        }
+        app.store.create_authorization(grant, &stored, now).await?;
         let url = self.target.url(&app.issuer, &[("code", code.reveal())]);
         Ok(see_other(&url))
     }

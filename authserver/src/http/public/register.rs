@@ -11,12 +11,13 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::http::body;
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::state::App;
 use crate::http::state::Shared;
 use crate::oauth::client::{Client, ClientOrigin, TokenEndpointAuthMethod};
 use crate::oauth::dynamic_registration::{self, Request as Registration};
+use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::random;
 
@@ -27,16 +28,16 @@ pub(super) async fn register(
     State(app): State<Shared>,
     peer: Peer,
     request: Request,
-) -> Result<Response, OAuthError> {
+) -> Result<Response, HttpError> {
     let now = app.clock.now();
     let address = peer.network().to_string();
     let decision = app.store.hit("register", &address, LIMIT, now).await?;
     if let Decision::Refused { retry_after } = decision {
-        return Err(OAuthError::too_many_requests(retry_after));
+        return Err(HttpError::TooManyRequests(retry_after));
     }
     let body = body::read(request, &()).await?;
     let registration: Registration =
-        body::parse_json(&body).map_err(|text| OAuthError::bad("invalid_client_metadata", text))?;
+        body::parse_json(&body).map_err(|text| OAuthError::InvalidClientMetadata(text.into()))?;
     let schemes = &app.registration.allowed_redirect_schemes;
     let metadata = dynamic_registration::accept(registration, schemes)?;
     let secret = match metadata.token_endpoint_auth_method {

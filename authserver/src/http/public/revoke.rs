@@ -5,9 +5,10 @@ use http::StatusCode;
 
 use crate::http::body::Form;
 use crate::http::client_auth::authenticate;
-use crate::http::error::OAuthError;
+use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::state::Shared;
+use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
 
 /// 200 for everything but a client that is not authenticated: whose token it was, and whether there
@@ -16,10 +17,10 @@ pub(super) async fn revoke(
     State(app): State<Shared>,
     peer: Peer,
     form: Form,
-) -> Result<StatusCode, OAuthError> {
+) -> Result<StatusCode, HttpError> {
     let client = authenticate(&app, &form.headers, &form.params, peer.network()).await?;
     let Some(token) = form.params.get("token") else {
-        return Err(OAuthError::invalid_request("token is missing"));
+        return Err(OAuthError::InvalidRequest("token is missing".into()).into());
     };
     let Some(token) = Token::parse(token) else {
         return Ok(StatusCode::OK);

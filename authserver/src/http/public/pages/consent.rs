@@ -8,13 +8,13 @@ use super::super::pending::Pending;
 use super::form;
 use super::templates::{self, ConsentPage, ScopeLine};
 use crate::http::body::Form;
-use crate::http::error::OAuthError;
 use crate::http::redirect::see_other;
 use crate::http::state::{App, Shared};
 use crate::login::session::{self, Session};
 use crate::login::ticket::{Purpose, Shown, Ticket};
 use crate::oauth::authorization::AuthorizationRequest;
 use crate::oauth::client::ClientOrigin;
+use crate::oauth::error::OAuthError;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Resource;
 use crate::oauth::scope::Scopes;
@@ -51,7 +51,7 @@ pub async fn consent(State(app): State<Shared>, form: Form) -> Response {
         return again();
     };
     if params.get("decision") != Some("allow") {
-        let denied = OAuthError::bad("access_denied", "the user did not consent");
+        let denied = OAuthError::AccessDenied("the user did not consent".into());
         return pending.refuse(&app, &denied);
     }
     let approved = pending.approve(&app, request, &session.subject).await;

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, StatusCode, header};
 
 use super::templates;
-use crate::http::error::OAuthError;
 use crate::http::state::App;
+use crate::oauth::error::OAuthError;
 use crate::random;
 
 /// The page for what is no form of ours, or comes from a browser without our cookie.

@@ -10,13 +10,14 @@ use super::super::pending::Pending;
 use super::form;
 use super::templates::{self, LoginPage};
 use crate::http::body::Form;
-use crate::http::error::{self, OAuthError};
+use crate::http::error;
 use crate::http::peer::Peer;
 use crate::http::redirect::see_other;
 use crate::http::state::{App, Shared};
 use crate::login::Login;
 use crate::login::session::{LIFETIME_SECONDS, Session};
 use crate::login::ticket::{Purpose, Ticket};
+use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 
 /// Passwords for one user from one address, in a minute. Right ones count, too: guesses that come
