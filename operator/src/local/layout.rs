@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use mcpauth_api::{McpAuthServerSpec, auth_server::Login, oauth_client::GrantType};
 
 use super::manifests::{Manifests, namespace_of};
-use crate::build::{
+use crate::desired::{
     authserver_config::{AuthServerPlace, Credential, Internal, Listen, authserver_config},
     names,
     proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},

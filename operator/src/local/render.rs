@@ -9,7 +9,7 @@ use super::{
     layout::{self, Place, ServerPlace},
 };
 use crate::{
-    build::{
+    desired::{
         authserver_config::{Listen, wants_postgres},
         names::{HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
         proxy_config::ProxyListen,

@@ -29,7 +29,7 @@ use super::{
     walk::Target,
 };
 use crate::{
-    build::{authserver_config::Listen, names, proxy_config::ProxyListen},
+    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
     random,
 };
 

@@ -1,11 +1,13 @@
-//! Whether pods are up, and why not, in words for a condition. Pure.
+//! Whether pods are up, and why not, in words for a condition. Pure, but for [`health`].
+
+pub mod health;
 
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-use crate::status::shorten;
+use crate::framework::status::shorten;
 
 /// What a Deployment or StatefulSet says about its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

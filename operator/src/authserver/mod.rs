@@ -25,10 +25,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::apply::explain;
-use crate::build::names;
 use crate::clock::Clock;
-use crate::error::Problem;
+use crate::desired::names;
+use crate::framework::apply::explain;
+use crate::framework::error::Problem;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Map, Value};
 
-use crate::error::Problem;
+use crate::framework::error::Problem;
 
 /// The state of one condition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use mcpauth_api::conditions::reasons;
 
-use crate::apply::{ApplyError, explain};
+use crate::framework::apply::{ApplyError, explain};
 
 /// When an object with a problem is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

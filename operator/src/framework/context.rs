@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use kube::{Api, Client, Resource};
 
-use crate::apply::Written;
-use crate::authserver_api::{AuthServers, Endpoint};
-use crate::backoff::Backoff;
-use crate::build::Images;
+use crate::authserver::{AuthServers, Endpoint};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::events::Events;
-use crate::health::Health;
+use crate::desired::Images;
+use crate::framework::apply::Written;
+use crate::framework::backoff::Backoff;
+use crate::framework::events::Events;
+use crate::framework::references::{Key, References};
 use crate::metrics::Metrics;
-use crate::references::{Key, References};
+use crate::pods::health::Health;
 
 /// One for the whole program.
 pub struct Context {
