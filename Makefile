@@ -58,6 +58,11 @@ fmt: rust ## Format the code
 .PHONY: lint
 lint: shell fmt-check clippy deny ## Format, clippy, shellcheck, licences and sources of dependencies
 
+.PHONY: circles
+circles: ## No circle of imports between the modules of a crate
+	python3 scripts/test_import_circles.py
+	scripts/import-circles.py
+
 .PHONY: unit test-postgres
 unit: rust ## Unit tests, and the integration tests of the servers (both stores, pages in Chromium; starts its own Postgres)
 	scripts/tools.sh postgres browser

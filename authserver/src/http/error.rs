@@ -198,7 +198,7 @@ impl From<StoreError> for OAuthError {
             }
             // The client or the resource was deleted while the request was under way.
             StoreError::Conflict(text) => Self::AccessDenied(text.into()),
-            StoreError::Internal(_) => {
+            StoreError::Internal(_) | StoreError::Random(_) => {
                 tracing::error!(%error, "the store failed");
                 Self::ServerError
             }

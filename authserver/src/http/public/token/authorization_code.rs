@@ -5,7 +5,6 @@ use crate::http::state::App;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::code::CodeAttempt;
 use crate::oauth::error::OAuthError;
-use crate::oauth::token::TokenKind;
 use crate::oauth::token_request::AuthorizationCodeRequest;
 use crate::store::CodeRedemption;
 
@@ -20,8 +19,6 @@ pub(super) async fn exchange(
         .metadata
         .grant_types
         .contains(&GrantType::RefreshToken);
-    let (access, access_stored) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
-    let (refresh, refresh_stored) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
     let redemption = CodeRedemption {
         hashes: &app.pepper.token_hashes(&request.code),
         attempt: CodeAttempt {
@@ -30,11 +27,9 @@ pub(super) async fn exchange(
             resource: resource.as_deref(),
             code_verifier: request.code_verifier,
         },
-        access_token: access_stored,
-        refresh_token: may_refresh.then_some(refresh_stored),
         grant_expires_at: now.plus(app.tokens.grant()),
+        minter: app.minter(may_refresh),
     };
     let issued = app.store.redeem_code(&redemption, now).await??;
-    let refresh = may_refresh.then_some(refresh);
-    respond(app, &issued, &access, refresh.as_ref())
+    respond(app, &issued)
 }

@@ -5,10 +5,9 @@ use crate::http::state::App;
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
-use crate::oauth::grant::{Grant, NewGrant};
-use crate::oauth::token::TokenKind;
+use crate::oauth::grant::NewGrant;
 use crate::oauth::token_request::ClientCredentialsRequest;
-use crate::store::{Issued, StoreError};
+use crate::store::StoreError;
 
 pub(super) async fn exchange(
     app: &App,
@@ -32,16 +31,9 @@ pub(super) async fn exchange(
         // There is no user to know and no refresh token.
         scopes: scopes.intersection(&resource.scope_names()),
     };
-    let expires_at = now.plus(app.tokens.access());
-    let (access, stored) = app.mint(TokenKind::Access, expires_at)?;
-    let issued = Issued {
-        scopes: grant.scopes.clone(),
-        grant: Grant::new(grant.clone(), now, expires_at),
-        access_expires_at: expires_at,
-        nonce: None,
-    };
-    match app.store.issue_access_token(grant, stored, now).await {
-        Ok(()) => respond(app, &issued, &access, None),
+    let minter = app.minter(false);
+    match app.store.issue_access_token(grant, minter, now).await {
+        Ok(issued) => respond(app, &issued),
         Err(StoreError::Conflict(text)) => Err(OAuthError::InvalidTarget(text.into())),
         Err(error) => Err(error.into()),
     }

@@ -15,13 +15,11 @@ use crate::http::client_auth::{authenticate, count_failure};
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::state::{App, Shared};
-use crate::issue::id_token;
+use crate::issue::{Issued, id_token};
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
-use crate::oauth::token::Token;
 use crate::oauth::token_request::{self, TokenRequest};
-use crate::store::Issued;
 
 /// A successful answer (OAuth 2.1, section 3.2.3).
 #[derive(Serialize)]
@@ -84,12 +82,7 @@ async fn answer(app: &App, peer: &Peer, form: &Form) -> Result<TokenResponse, Ht
     Ok(answer)
 }
 
-fn respond(
-    app: &App,
-    issued: &Issued,
-    access: &Token,
-    refresh: Option<&Token>,
-) -> Result<TokenResponse, OAuthError> {
+fn respond(app: &App, issued: &Issued) -> Result<TokenResponse, OAuthError> {
     let now = app.clock.now();
     let id_token = issued.scopes.contains("openid").then(|| {
         let signed = id_token::sign(&app.signing_key, app.issuer.as_str(), issued, now);
@@ -99,11 +92,14 @@ fn respond(
         })
     });
     Ok(TokenResponse {
-        access_token: access.reveal().to_owned(),
+        access_token: issued.access.token.reveal().to_owned(),
         token_type: "Bearer",
-        expires_in: issued.access_expires_at.since(now).as_secs(),
+        expires_in: issued.access.expires_at.since(now).as_secs(),
         scope: issued.scopes.to_string(),
-        refresh_token: refresh.map(|token| token.reveal().to_owned()),
+        refresh_token: issued
+            .refresh
+            .as_ref()
+            .map(|minted| minted.token.reveal().to_owned()),
         id_token: id_token.transpose()?,
     })
 }

@@ -7,7 +7,6 @@ use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::{Grant, RefreshAttempt};
 use crate::oauth::scope::Scopes;
-use crate::oauth::token::TokenKind;
 use crate::oauth::token_request::RefreshTokenRequest;
 use crate::store::Refresh;
 
@@ -26,8 +25,6 @@ pub(super) async fn exchange(
         check_user(app, &grant).await?;
         scopes = Some(still_allowed(app, &grant, client, scopes).await?);
     }
-    let (access, access_token) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
-    let (refresh, refresh_token) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
     let request = Refresh {
         hashes: &hashes,
         attempt: RefreshAttempt {
@@ -36,11 +33,10 @@ pub(super) async fn exchange(
             scopes: scopes.as_ref(),
             grace: app.tokens.refresh_grace(),
         },
-        access_token,
-        refresh_token,
+        minter: app.minter(true),
     };
     let issued = app.store.refresh(&request, now).await??;
-    respond(app, &issued, &access, Some(&refresh))
+    respond(app, &issued)
 }
 
 /// Ends the family of a user who is gone.
