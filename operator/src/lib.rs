@@ -15,7 +15,6 @@ pub mod error;
 pub mod events;
 pub mod health;
 pub mod leader;
-pub mod local;
 pub mod metrics;
 pub mod pods;
 pub mod random;
