@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
-use crate::routes::{self, Health};
+use crate::http::health::Health;
+use crate::http::state::App;
+use crate::http::{health, internal as internal_port, public as public_port};
 use crate::server::{Limits, bind, serve};
 use crate::shutdown;
 use crate::store::{PostgresStore, Store};
@@ -40,7 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let end = CancellationToken::new();
     let health_port = tokio::spawn(serve(
         probes,
-        routes::health(health.clone()),
+        health::router(health.clone()),
         Limits::INTERNAL,
         end.clone(),
     ));
@@ -59,11 +60,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::join!(
             serve(
                 public,
-                routes::public(app.clone()),
+                public_port::router(app.clone()),
                 Limits::PUBLIC,
                 stop.clone()
             ),
-            serve(internal, routes::internal(app), Limits::INTERNAL, stop),
+            serve(internal, internal_port::router(app), Limits::INTERNAL, stop),
         );
         clearing.await?;
     }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::bail;
 
 use mcp_auth_operator::{
-    build::{
+    desired::{
         authserver_config::{Listen, wants_postgres},
         names::{HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
         proxy_config::ProxyListen,

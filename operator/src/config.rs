@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::build::{Images, names};
+use crate::desired::{Images, names};
 
 /// Flags of `mcp-auth-operator`; each can be given in the environment.
 #[derive(Args, Clone, Debug)]

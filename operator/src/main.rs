@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use mcp_auth_operator::authserver_api::Server;
+use mcp_auth_operator::authserver::Server;
 use mcp_auth_operator::config::Config;
 use mcp_auth_operator::{clock, run};
 use tokio::signal::unix::{SignalKind, signal};

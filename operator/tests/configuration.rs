@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use mcp_auth_operator::build::{
+use mcp_auth_operator::desired::{
     Images,
     auth_server::{self, AuthServerInputs},
     labels::Owner,
@@ -47,7 +47,7 @@ fn authserver_config(spec: Value) -> AuthServerConfig {
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
     let keys = auth_server::keys_secret(&owner, &[7; 32]);
-    let uri = &mcp_auth_operator::build::postgres::secret(&owner, "password")
+    let uri = &mcp_auth_operator::desired::postgres::secret(&owner, "password")
         .data
         .unwrap()["uri"]
         .0;

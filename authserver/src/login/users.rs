@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::OAuthError;
+use crate::http::error::OAuthError;
 
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;

@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{ActiveToken, CodeRedemption, Issued, NewToken, Refresh, StoreError, Upsert};
-use crate::client::{Client, ClientOrigin};
 use crate::clock::UnixTime;
-use crate::code::{Code, CodeVerdict, NewCode};
-use crate::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-use crate::pepper::KeyedHash;
-use crate::rate_limit::{Decision, RateLimit, Windows};
-use crate::resource::Resource;
-use crate::scope::Scopes;
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::{Client, ClientOrigin};
+use crate::oauth::code::{Code, CodeVerdict, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
 
 /// How many callers' rates are counted at once.
 const MAX_RATES: usize = 100_000;

@@ -6,14 +6,14 @@
 mod memory;
 mod postgres;
 
-use crate::client::Client;
 use crate::clock::UnixTime;
-use crate::code::{CodeAttempt, NewCode};
-use crate::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
-use crate::pepper::KeyedHash;
-use crate::rate_limit::{Decision, RateLimit};
-use crate::resource::Resource;
-use crate::scope::Scopes;
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::Client;
+use crate::oauth::code::{CodeAttempt, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
+use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
 
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
@@ -241,7 +241,7 @@ impl Store {
         }
     }
 
-    /// Redeems a code, once. See [`crate::code::Code::redeem`] for the rule.
+    /// Redeems a code, once. See [`crate::oauth::code::Code::redeem`] for the rule.
     pub async fn redeem_code(
         &self,
         redemption: &CodeRedemption<'_>,
@@ -253,7 +253,7 @@ impl Store {
         }
     }
 
-    /// Refreshes a family. See [`crate::grant::RefreshToken::refresh`] for the rule.
+    /// Refreshes a family. See [`crate::oauth::grant::RefreshToken::refresh`] for the rule.
     pub async fn refresh(
         &self,
         refresh: &Refresh<'_>,

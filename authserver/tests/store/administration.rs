@@ -1,9 +1,9 @@
 //! Clients and resources.
 
-use mcp_authserver::client::{GrantType, TokenEndpointAuthMethod};
-use mcp_authserver::resource::ResourceScope;
+use mcp_authserver::oauth::client::{GrantType, TokenEndpointAuthMethod};
+use mcp_authserver::oauth::resource::ResourceScope;
+use mcp_authserver::oauth::token::TokenKind;
 use mcp_authserver::store::{StoreError, Upsert};
-use mcp_authserver::token::TokenKind;
 use serde_json::json;
 
 use crate::fixture::{

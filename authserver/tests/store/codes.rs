@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use mcp_authserver::code::CodeAttempt;
-use mcp_authserver::grant::Refusal;
+use mcp_authserver::oauth::code::CodeAttempt;
+use mcp_authserver::oauth::grant::Refusal;
 
 use crate::fixture::{
     ABSOLUTE, ACCESS, Fixture, MAIL, MINUTE, NOTES, NOW, OTHER_CLIENT, RIGHT, VERIFIER, scopes,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::grant::{GrantId, Refusal};
-use mcp_authserver::token::Token;
+use mcp_authserver::oauth::grant::{GrantId, Refusal};
+use mcp_authserver::oauth::token::Token;
 
 use crate::fixture::{CLIENT, Fixture, GRACE, NOW, Tokens};
 

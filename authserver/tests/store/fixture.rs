@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcp_authserver::client::{Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::code::{CodeAttempt, NewCode};
-use mcp_authserver::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
-use mcp_authserver::pepper::Pepper;
-use mcp_authserver::resource::Resource;
-use mcp_authserver::scope::Scopes;
+use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::client::{Client, ClientMetadata, ClientOrigin};
+use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
+use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
+use mcp_authserver::oauth::resource::Resource;
+use mcp_authserver::oauth::scope::Scopes;
+use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::store::{
     ActiveToken, CodeRedemption, Issued, NewToken, PostgresStore, Refresh, Store,
 };
-use mcp_authserver::token::{Token, TokenKind};
 
 use sqlx::PgConnection;
 

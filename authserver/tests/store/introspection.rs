@@ -1,7 +1,7 @@
 //! Introspection and revocation.
 
-use mcp_authserver::pepper::Pepper;
-use mcp_authserver::token::TokenKind;
+use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::token::TokenKind;
 
 use crate::fixture::{ACCESS, CLIENT, Fixture, NOTES, NOW, OLD_PEPPER, OTHER_CLIENT, scopes};
 

@@ -2,10 +2,10 @@
 //! configuration.
 
 use futures::future::join_all;
-use mcp_authserver::grant::Refusal;
-use mcp_authserver::rate_limit::{Decision, RateLimit};
+use mcp_authserver::oauth::grant::Refusal;
+use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
+use mcp_authserver::oauth::token::TokenKind;
 use mcp_authserver::store::{PostgresStore, Refresh, Store, StoreError};
-use mcp_authserver::token::TokenKind;
 use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{Fixture, MINUTE, NOW, REFRESH, VERIFIER, database};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::rate_limit::{Decision, RateLimit};
+use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
 use mcp_authserver::store::Store;
 
 use crate::families::Lcg;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use mcp_authserver::grant::{RefreshAttempt, Refusal};
+use mcp_authserver::oauth::grant::{RefreshAttempt, Refusal};
 
 use crate::fixture::{
     ABSOLUTE, ACCESS, Fixture, GRACE, IDLE, MAIL, MINUTE, NOW, OTHER_CLIENT, REFRESH, scopes,

@@ -9,7 +9,7 @@ use base64::{
 use kube::ResourceExt;
 use mcpauth_api::{McpAuthServerSpec, auth_server::Login, oauth_client::GrantType};
 
-use mcp_auth_operator::build::{
+use mcp_auth_operator::desired::{
     authserver_config::{AuthServerPlace, Credential, Internal, Listen, authserver_config},
     names,
     proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},

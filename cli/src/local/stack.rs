@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use kube::ResourceExt;
 use mcp_auth_operator::{
-    build::{authserver_config::Listen, names, proxy_config::ProxyListen},
+    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
     random,
 };
 use mcpauth_api::{

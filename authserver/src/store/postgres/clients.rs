@@ -5,9 +5,9 @@ use sqlx::postgres::PgRow;
 
 use super::super::{StoreError, Upsert};
 use super::PostgresStore;
-use crate::client::{Client, ClientOrigin};
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::{Client, ClientOrigin};
 
 impl PostgresStore {
     pub(in super::super) async fn upsert_client(

@@ -6,10 +6,10 @@ use sqlx::{PgConnection, Row as _};
 use super::super::{CodeRedemption, Issued, NewToken, Refresh, StoreError, reference_gone};
 use super::{PostgresStore, as_slices, read_time};
 use crate::clock::UnixTime;
-use crate::code::{Code, CodeVerdict, NewCode};
-use crate::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-use crate::pepper::KeyedHash;
-use crate::scope::Scopes;
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::code::{Code, CodeVerdict, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use crate::oauth::scope::Scopes;
 
 // Never `*`: a column that a newer version adds would change the type of a prepared statement, and
 // Postgres then refuses it to the older version.

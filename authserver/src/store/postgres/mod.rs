@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::StoreError;
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
 
 /// How long a caller waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::super::{StoreError, Upsert, resource_taken};
 use super::PostgresStore;
 use super::clients::{from_json, to_json};
-use crate::resource::Resource;
+use crate::oauth::resource::Resource;
 
 impl PostgresStore {
     pub(in super::super) async fn upsert_resource(

@@ -3,7 +3,7 @@
 use super::super::{ActiveToken, StoreError};
 use super::{PostgresStore, as_slices};
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
 
 impl PostgresStore {
     pub(in super::super) async fn introspect(

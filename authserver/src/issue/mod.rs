@@ -1,0 +1,3 @@
+//! From what the store decided to the tokens that go out.
+
+pub mod id_token;
