@@ -12,7 +12,7 @@ use crate::http::state::App;
 use crate::http::{health, internal as internal_port, public as public_port};
 use crate::server::{Limits, bind, serve};
 use crate::shutdown;
-use crate::store::{PostgresStore, Store};
+use crate::store::{MemoryStore, PostgresStore, Store};
 
 /// How often a database that does not answer is tried.
 const RETRY: Duration = Duration::from_secs(2);
@@ -75,8 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
-    let store = match &config.storage {
-        Storage::Memory => Store::memory(),
+    let store: Arc<dyn Store> = match &config.storage {
+        Storage::Memory => Arc::new(MemoryStore::default()),
         Storage::Postgres {
             url,
             max_connections,
@@ -84,7 +84,7 @@ async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
             let store = PostgresStore::new(url.reveal(), max_connections.get())
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
-            Store::Postgres(store)
+            Arc::new(store)
         }
     };
     Ok(App::new(config, store, Clock::system()).await?)

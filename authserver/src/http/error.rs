@@ -120,6 +120,7 @@ impl From<StoreError> for OAuthError {
                 Self::unavailable("the authorization server's storage is away; try again")
             }
             StoreError::Conflict(text) => Self::new(StatusCode::CONFLICT, "conflict", text),
+            StoreError::Random(error) => error.into(),
             StoreError::Internal(_) => {
                 tracing::error!(%error, "the store failed");
                 Self::server_error()

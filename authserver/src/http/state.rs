@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, UnixTime};
+use crate::clock::Clock;
 use crate::config::{Config, RateLimit, Registration, Tokens};
 use crate::http::cookies::Cookies;
 use crate::http::internal::authentication::Callers;
+use crate::issue::Minter;
 use crate::keys::pepper::{KeyedHash, Pepper};
 use crate::keys::signing_key::{SigningKey, SigningKeyError};
 use crate::login::Login;
@@ -14,7 +15,7 @@ use crate::oauth::grant::GrantId;
 use crate::oauth::issuer::Issuer;
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::{self, RandomError};
-use crate::store::{NewToken, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// What handlers take as their state.
 pub type Shared = Arc<App>;
@@ -25,7 +26,7 @@ pub struct App {
     /// The issuer.
     pub issuer: Issuer,
     /// Clients, resources, grants.
-    pub store: Store,
+    pub store: Arc<dyn Store>,
     /// Keys for hashes and signatures.
     pub pepper: Pepper,
     /// The time.
@@ -72,7 +73,11 @@ impl App {
     ///
     /// # Errors
     /// When the store is away, or the signing key cannot be had.
-    pub async fn new(config: Config, store: Store, clock: Clock) -> Result<Self, StartError> {
+    pub async fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let Config {
             issuer,
             pepper,
@@ -115,18 +120,14 @@ impl App {
         })
     }
 
-    /// A fresh token with what the store keeps of it.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn mint(
-        &self,
-        kind: TokenKind,
-        expires_at: UnixTime,
-    ) -> Result<(Token, NewToken), RandomError> {
-        let token = Token::generate(kind, random::bytes()?);
-        let hash = self.pepper.hash_token(&token);
-        Ok((token, NewToken { hash, expires_at }))
+    /// Makes the tokens of a grant.
+    pub fn minter(&self, may_refresh: bool) -> Minter<'_> {
+        Minter {
+            pepper: &self.pepper,
+            random: &random::bytes,
+            access: self.tokens.access(),
+            refresh: may_refresh.then(|| self.tokens.refresh()),
+        }
     }
 
     /// A fresh grant identifier.

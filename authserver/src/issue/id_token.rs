@@ -3,9 +3,9 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
+use super::Issued;
 use crate::clock::UnixTime;
 use crate::keys::signing_key::SigningKey;
-use crate::store::Issued;
 
 /// The ID token that goes with an access token, signed with ES256. It ends with the access token.
 ///
@@ -24,7 +24,7 @@ pub fn sign(
         "sub": issued.grant.subject,
         "aud": issued.grant.client_id,
         "iat": now.as_seconds(),
-        "exp": issued.access_expires_at.as_seconds(),
+        "exp": issued.access.expires_at.as_seconds(),
     });
     if let Some(nonce) = &issued.nonce {
         claims["nonce"] = nonce.as_str().into();

@@ -19,7 +19,7 @@ use mcp_authserver::http as routes;
 use mcp_authserver::http::state::App;
 use mcp_authserver::server;
 use mcp_authserver::server::{Limits, serve};
-use mcp_authserver::store::Store;
+use mcp_authserver::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ pub struct Setup {
     /// `{PORT}` stands for the public port.
     pub issuer: &'static str,
     pub local_users: bool,
-    pub store: Store,
+    pub store: Arc<dyn Store>,
     pub connections: usize,
     pub more: &'static str,
 }
@@ -60,7 +60,7 @@ impl Default for Setup {
         Self {
             issuer: "http://localhost:{PORT}",
             local_users: false,
-            store: Store::memory(),
+            store: Arc::new(MemoryStore::default()),
             connections: Limits::PUBLIC.connections,
             more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
         }

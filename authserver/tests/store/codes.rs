@@ -23,7 +23,7 @@ pub async fn a_code_is_redeemed_for_what_was_granted(f: &Fixture) {
     assert_eq!(issued.grant.resource, NOTES);
     assert_eq!(issued.grant.expires_at, NOW.plus(ABSOLUTE));
     assert_eq!(issued.scopes, scopes("notes:read notes:write"));
-    assert_eq!(issued.access_expires_at, NOW.plus(ACCESS));
+    assert_eq!(issued.access.expires_at, NOW.plus(ACCESS));
     assert_eq!(issued.nonce.as_deref(), Some("n-1"));
     assert!(f.is_active(&tokens.access, NOW).await);
     assert!(f.refresh(&tokens.refresh, NOW).await.is_ok());

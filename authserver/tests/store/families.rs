@@ -79,7 +79,7 @@ impl Model {
             generation: usize::try_from(grant.generation).unwrap(),
             access: tokens.access,
             refresh: tokens.refresh,
-            expires_at: tokens.issued.access_expires_at,
+            expires_at: tokens.issued.access.expires_at,
         });
     }
 

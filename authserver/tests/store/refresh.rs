@@ -18,7 +18,7 @@ pub async fn rotation(f: &Fixture) {
         now = now.plus(MINUTE * 14);
         tokens = f.refresh(&tokens.refresh, now).await.unwrap();
         assert_eq!(tokens.issued.grant.generation, generation);
-        assert_eq!(tokens.issued.access_expires_at, now.plus(ACCESS));
+        assert_eq!(tokens.issued.access.expires_at, now.plus(ACCESS));
         assert!(f.is_active(&tokens.access, now).await);
     }
 }
@@ -165,7 +165,7 @@ pub async fn absolute_expiry(f: &Fixture) {
         tokens = f.refresh(&tokens.refresh, now).await.unwrap();
     }
     let end = NOW.plus(ABSOLUTE);
-    assert_eq!(tokens.issued.access_expires_at, end);
+    assert_eq!(tokens.issued.access.expires_at, end);
     assert!(f.is_active(&tokens.access, end.minus(MILLISECOND)).await);
     assert!(!f.is_active(&tokens.access, end).await);
     let refusal = f.refresh(&tokens.refresh, end).await.unwrap_err();

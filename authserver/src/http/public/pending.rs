@@ -13,7 +13,8 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::NewGrant;
 use crate::oauth::params::Params;
 use crate::oauth::redirect_uri;
-use crate::oauth::token::TokenKind;
+use crate::oauth::token::{Token, TokenKind};
+use crate::random;
 use crate::store::StoreError;
 
 /// An authorization request whose client and redirect URI are good.
@@ -89,7 +90,7 @@ impl Pending {
     ) -> Result<Response, OAuthError> {
         let now = app.clock.now();
         let lifetime = app.tokens.authorization_code();
-        let (code, stored) = app.mint(TokenKind::Code, now.plus(lifetime))?;
+        let code = Token::generate(TokenKind::Code, random::bytes()?);
         let grant = NewGrant {
             id: app.new_grant_id()?,
             subject: Some(subject.to_owned()),
@@ -98,11 +99,11 @@ impl Pending {
             scopes: request.scopes.clone(),
         };
         let stored = NewCode {
-            hash: stored.hash,
+            hash: app.pepper.hash_token(&code),
             redirect_uri: self.target.redirect_uri.clone(),
             code_challenge: request.code_challenge.clone(),
             nonce: request.nonce.clone(),
-            expires_at: stored.expires_at,
+            expires_at: now.plus(lifetime),
         };
         match app.store.create_authorization(grant, &stored, now).await {
             Ok(()) => {}

@@ -12,7 +12,7 @@ use crate::http::error::OAuthError;
 use crate::http::peer::Peer;
 use crate::http::state::App;
 use crate::http::state::Shared;
-use crate::issue::id_token;
+use crate::issue::{Issued, id_token};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::audience;
 use crate::oauth::client::{Client, GrantType};
@@ -20,7 +20,7 @@ use crate::oauth::code::CodeAttempt;
 use crate::oauth::grant::{Grant, NewGrant, RefreshAttempt, Refusal};
 use crate::oauth::scope::Scopes;
 use crate::oauth::token::{Token, TokenKind};
-use crate::store::{CodeRedemption, Issued, Refresh, StoreError};
+use crate::store::{CodeRedemption, Refresh, StoreError};
 
 /// A successful answer (OAuth 2.1, section 3.2.3).
 #[derive(Serialize)]
@@ -91,8 +91,6 @@ async fn redeem_code(app: &App, form: &Form, client: &Client) -> Result<TokenRes
         .metadata
         .grant_types
         .contains(&GrantType::RefreshToken);
-    let (access, access_stored) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
-    let (refresh, refresh_stored) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
     let redemption = CodeRedemption {
         hashes: &hashes,
         attempt: CodeAttempt {
@@ -101,20 +99,11 @@ async fn redeem_code(app: &App, form: &Form, client: &Client) -> Result<TokenRes
             resource: resource.as_deref(),
             code_verifier,
         },
-        access_token: access_stored,
-        refresh_token: may_refresh.then_some(refresh_stored),
         grant_expires_at: now.plus(app.tokens.grant()),
+        minter: app.minter(may_refresh),
     };
     let issued = app.store.redeem_code(&redemption, now).await?;
-    let issued = issued.map_err(refused)?;
-    let refresh = may_refresh.then_some(refresh);
-    respond(
-        app,
-        "authorization_code",
-        &issued,
-        &access,
-        refresh.as_ref(),
-    )
+    respond(app, "authorization_code", &issued.map_err(refused)?)
 }
 
 async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenResponse, OAuthError> {
@@ -129,8 +118,6 @@ async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenRespons
         check_user(app, &grant).await?;
         scopes = Some(still_allowed(app, &grant, client, scopes).await?);
     }
-    let (access, access_token) = app.mint(TokenKind::Access, now.plus(app.tokens.access()))?;
-    let (refresh, refresh_token) = app.mint(TokenKind::Refresh, now.plus(app.tokens.refresh()))?;
     let request = Refresh {
         hashes: &hashes,
         attempt: RefreshAttempt {
@@ -139,11 +126,10 @@ async fn refresh(app: &App, form: &Form, client: &Client) -> Result<TokenRespons
             scopes: scopes.as_ref(),
             grace: app.tokens.refresh_grace(),
         },
-        access_token,
-        refresh_token,
+        minter: app.minter(true),
     };
     let issued = app.store.refresh(&request, now).await?.map_err(refused)?;
-    respond(app, "refresh_token", &issued, &access, Some(&refresh))
+    respond(app, "refresh_token", &issued)
 }
 
 /// Ends the family of a user who is gone.
@@ -202,16 +188,9 @@ async fn client_credentials(
         // There is no user to know and no refresh token.
         scopes: scopes.intersection(&resource.scope_names()),
     };
-    let expires_at = now.plus(app.tokens.access());
-    let (access, stored) = app.mint(TokenKind::Access, expires_at)?;
-    let issued = Issued {
-        scopes: grant.scopes.clone(),
-        grant: Grant::new(grant.clone(), now, expires_at),
-        access_expires_at: expires_at,
-        nonce: None,
-    };
-    match app.store.issue_access_token(grant, stored, now).await {
-        Ok(()) => respond(app, "client_credentials", &issued, &access, None),
+    let minter = app.minter(false);
+    match app.store.issue_access_token(grant, minter, now).await {
+        Ok(issued) => respond(app, "client_credentials", &issued),
         Err(StoreError::Conflict(text)) => Err(OAuthError::bad("invalid_target", text)),
         Err(error) => Err(error.into()),
     }
@@ -221,8 +200,6 @@ fn respond(
     app: &App,
     grant_type: &'static str,
     issued: &Issued,
-    access: &Token,
-    refresh: Option<&Token>,
 ) -> Result<TokenResponse, OAuthError> {
     let now = app.clock.now();
     let id_token = issued.scopes.contains("openid").then(|| {
@@ -234,11 +211,14 @@ fn respond(
     });
     app.metrics.token_issued(grant_type);
     Ok(TokenResponse {
-        access_token: access.reveal().to_owned(),
+        access_token: issued.access.token.reveal().to_owned(),
         token_type: "Bearer",
-        expires_in: issued.access_expires_at.since(now).as_secs(),
+        expires_in: issued.access.expires_at.since(now).as_secs(),
         scope: issued.scopes.to_string(),
-        refresh_token: refresh.map(|token| token.reveal().to_owned()),
+        refresh_token: issued
+            .refresh
+            .as_ref()
+            .map(|minted| minted.token.reveal().to_owned()),
         id_token: id_token.transpose()?,
     })
 }
