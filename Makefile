@@ -33,9 +33,9 @@ BUILD := cargo build --workspace --locked --bins
 
 ##@ Try it
 .PHONY: demo
-demo: rust ## Run examples/notes.yaml as processes, without a cluster; ONCE=1 ends after the walk through the flow
+demo: rust ## Run MANIFEST (examples/notes.yaml) as processes, without a cluster; ONCE=1 ends after the walk through the flow
 	$(BUILD)
-	$(CARGO_TARGET_DIR)/debug/mcp-auth-operator local -f examples/notes.yaml $(if $(ONCE),--once)
+	$(CARGO_TARGET_DIR)/debug/kubectl-mcpauth local -f '$(or $(MANIFEST),examples/notes.yaml)' $(if $(ONCE),--once)
 
 .PHONY: compose-up
 compose-up: images ## Start compose.yaml: the servers and Postgres as containers

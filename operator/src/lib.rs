@@ -10,7 +10,6 @@ pub mod config;
 pub mod controllers;
 pub mod desired;
 pub mod framework;
-pub mod local;
 pub mod metrics;
 pub mod pods;
 pub mod random;

@@ -3,17 +3,15 @@
 use anyhow::{Context, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use mcp_auth_operator::random;
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{Target, http};
 use crate::{
-    local::{
-        layout::WALKER_REDIRECT,
-        screen::{Screen, shorten},
-    },
-    random,
+    config::layout::WALKER_REDIRECT,
+    local::screen::{Screen, shorten},
 };
 
 /// What the two metadata documents say.

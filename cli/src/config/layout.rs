@@ -9,13 +9,14 @@ use base64::{
 use kube::ResourceExt;
 use mcpauth_api::{McpAuthServerSpec, auth_server::Login, oauth_client::GrantType};
 
-use super::manifests::{Manifests, namespace_of};
-use crate::desired::{
+use mcp_auth_operator::desired::{
     authserver_config::{AuthServerPlace, Credential, Internal, Listen, authserver_config},
     names,
     proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},
     registration, yaml,
 };
+
+use crate::manifests::{Manifests, namespace_of};
 
 /// Folder of the authserver's files.
 pub const AUTHSERVER: &str = "authserver";

@@ -37,7 +37,7 @@ impl Session {
             id: None,
             requests: 0,
         };
-        let client = json!({ "name": "mcp-auth-operator", "version": env!("CARGO_PKG_VERSION") });
+        let client = json!({ "name": "kubectl-mcpauth", "version": env!("CARGO_PKG_VERSION") });
         let parameters =
             json!({ "protocolVersion": VERSION, "capabilities": {}, "clientInfo": client });
         session.request("initialize", parameters).await?;

@@ -1,4 +1,4 @@
-//! Writes files that nobody else may read, and draws the secrets in them.
+//! Writes configuration files, with their permissions.
 
 use std::{
     fs,

@@ -8,6 +8,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use kube::ResourceExt;
+use mcp_auth_operator::{
+    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
+    random,
+};
 use mcpauth_api::{
     ProtectedMcpServer,
     auth_server::Login,
@@ -20,17 +24,17 @@ use tokio::{
 };
 
 use super::{
-    files::{self, Readers},
-    layout::{self, AUTHSERVER, Place, ServerPlace, WALKER, proxy_folder},
-    manifests::{Manifests, namespace_of},
     ports,
     process::{Processes, Program, find},
     relay::{self, Record},
     walk::Target,
 };
 use crate::{
-    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
-    random,
+    config::{
+        layout::{self, AUTHSERVER, Place, ServerPlace, WALKER, proxy_folder},
+        write::{self, Readers},
+    },
+    manifests::{Manifests, namespace_of},
 };
 
 /// How long a program may take to come up.
@@ -86,7 +90,7 @@ impl Stack {
         let files = layout::files(manifests, &place, &mut |_, _, encode| {
             Ok(encode(&random::bytes()?))
         })?;
-        files::write(&root, &files, Readers::Owner)?;
+        write::write(&root, &files, Readers::Owner)?;
 
         let authserver = program(
             "mcp-authserver",

@@ -4,11 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::bail;
 
-use super::{
-    files::{self, Readers},
-    layout::{self, Place, ServerPlace},
-};
-use crate::{
+use mcp_auth_operator::{
     desired::{
         authserver_config::{Listen, wants_postgres},
         names::{HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
@@ -17,28 +13,40 @@ use crate::{
     random,
 };
 
-/// Options of `mcp-auth-operator render`.
+use crate::{
+    config::{
+        layout::{self, Place, ServerPlace},
+        write::{self, Readers},
+    },
+    manifests,
+};
+
+/// Write the configuration files of the programs, to run them some other way
+///
+/// Writes what the operator would put into ConfigMaps and Secrets: DIR/authserver/ for the authorization server,
+/// and DIR/NAME-proxy/ for the resource-proxy of each ProtectedMcpServer. compose.yaml shows how to use them.
+/// Running the command again keeps the secrets that are there.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RenderArgs {
-    /// The manifests: a YAML file with a McpAuthServer, its ProtectedMcpServers and McpOAuthClients.
+    /// YAML file with one McpAuthServer, at least one ProtectedMcpServer, and the McpOAuthClients and Secrets that
+    /// go with them
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to write: `authserver/` with the authserver's files, and for each ProtectedMcpServer
-    /// `NAME-proxy/` with its proxy's. Secrets that are there already are kept.
+    /// Directory to write to
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Where each program sees its folder.
+    /// Where each program finds its own directory
     #[arg(long, default_value = "/etc/mcpauth", value_name = "DIR")]
     pub mount: String,
-    /// Host at which the proxies reach the authserver.
+    /// Host name of the authorization server, as the proxies reach it
     #[arg(long, default_value = "authserver", value_name = "HOST")]
     pub authserver_host: String,
-    /// Host at which a proxy reaches its MCP server. The default is for a proxy that shares the
-    /// server's network, as in a pod.
+    /// Host name of the MCP server, as its proxy reaches it; the default suits a proxy that shares the server's
+    /// network namespace, as in a pod
     #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
     pub upstream_host: String,
-    /// Keep state in PostgreSQL, whatever the manifest says; the connection URL is in this file, as
-    /// the authserver sees it.
+    /// Keep state in PostgreSQL, whatever spec.storage says; FILE holds the connection URL and is read by the
+    /// authorization server when it starts
     #[arg(long, value_name = "FILE")]
     pub postgres_url_file: Option<String>,
 }
@@ -46,12 +54,12 @@ pub struct RenderArgs {
 /// Writes the configuration files, and prints their names.
 ///
 /// # Errors
-/// When the manifests are of no use or a file cannot be written.
+/// When the manifests cannot be used or a file cannot be written.
 pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
-    let manifests = super::read(&args.file)?;
+    let manifests = manifests::read(&args.file)?;
     if wants_postgres(&manifests.auth_server.spec) && args.postgres_url_file.is_none() {
         bail!(
-            "the McpAuthServer keeps its state in PostgreSQL: say where with --postgres-url-file"
+            "the McpAuthServer keeps its state in PostgreSQL; give a file with the connection URL in --postgres-url-file"
         );
     }
     let everywhere = |port: u16| format!("0.0.0.0:{port}");
@@ -91,7 +99,7 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
             Err(error) => Err(anyhow::anyhow!("cannot read {}: {error}", path.display())),
         }
     })?;
-    files::write(&args.output, &files, Readers::Everybody)?;
+    write::write(&args.output, &files, Readers::Everybody)?;
     for file in &files {
         println!(
             "{}",

@@ -1,40 +1,39 @@
-//! The same manifests without a cluster: `local` runs them as processes on loopback and walks the
-//! flow, `render` writes the configuration files for other ways of running them.
+//! `local`: runs manifests as processes on loopback, and walks through the OAuth flow as a client would.
 
-mod files;
-mod layout;
-mod manifests;
 mod ports;
 mod process;
 mod relay;
-mod render;
 mod screen;
 mod stack;
-mod unknown_fields;
 mod walk;
 
 use std::{
-    fs,
     io::IsTerminal,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
-
-pub use render::{RenderArgs, render};
-
-use manifests::Manifests;
 use process::Processes;
 use screen::Screen;
 use stack::Stack;
 
-/// Options of `mcp-auth-operator local`.
+use crate::manifests::{self, Manifests};
+
+/// Run manifests on this machine, without a cluster
+///
+/// Starts the authorization server, each MCP server and its resource-proxy as processes that listen on
+/// loopback and keep their state in memory. Then a scripted client goes through the OAuth flow and prints each
+/// request. After that everything keeps running until Ctrl-C, and the output says how to connect your own client.
+///
+/// The issuer and each spec.resource must be http URLs on localhost; they decide which ports are used. Each
+/// ProtectedMcpServer needs spec.server.template.command. That command, mcp-authserver and mcp-resource-proxy are
+/// looked for next to this program first, then in PATH.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LocalArgs {
-    /// The manifests: a YAML file with a McpAuthServer, its ProtectedMcpServers and McpOAuthClients.
+    /// YAML file with one McpAuthServer, at least one ProtectedMcpServer, and the McpOAuthClients and Secrets that
+    /// go with them
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
-    /// End after the walk through the flow, instead of staying up.
+    /// Exit after the scripted client is done, instead of running until Ctrl-C
     #[arg(long)]
     pub once: bool,
 }
@@ -45,7 +44,7 @@ pub struct LocalArgs {
 /// When the manifests are of no use, a port is taken, a process does not come up or ends by itself,
 /// or a step of the flow fails.
 pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
-    let manifests = read(&args.file)?;
+    let manifests = manifests::read(&args.file)?;
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let screen = Screen::new(color);
     let logs = tempfile::Builder::new()
@@ -102,13 +101,6 @@ fn show(stack: &Stack, logs: &Path, screen: &Screen) {
         screen.fact("Client", &format!("{}, its secret in {file}", client.id));
     }
     screen.fact("Logs", &logs.display().to_string());
-}
-
-/// Reads manifests from a file.
-fn read(file: &Path) -> anyhow::Result<Manifests> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    manifests::parse(&text).with_context(|| file.display().to_string())
 }
 
 /// Returns at SIGINT or SIGTERM. Where no handler can be installed the signal ends the process, and

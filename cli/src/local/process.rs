@@ -144,7 +144,7 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {
-            anyhow!("there is no program {name}, neither beside mcp-auth-operator nor in PATH: build it (`make build`), or install it")
+            anyhow!("there is no program {name}, neither beside kubectl-mcpauth nor in PATH: build it (`make build`), or install it")
         })
 }
 

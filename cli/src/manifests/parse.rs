@@ -1,66 +1,11 @@
-//! Reads the manifests: what a cluster's API server and the references between objects would give.
+//! Parses a file of manifests.
 
 use std::collections::{BTreeMap, HashSet};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
-use mcpauth_api::{
-    McpAuthServer, McpOAuthClient, ProtectedMcpServer, oauth_client::ResourceRef,
-    refs::AuthServerRef,
-};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::unknown_fields::first_unknown;
-
-/// What a file describes.
-#[derive(Clone, Debug)]
-pub struct Manifests {
-    /// The authorization server.
-    pub auth_server: McpAuthServer,
-    /// The servers that it protects; at least one.
-    pub servers: Vec<ProtectedMcpServer>,
-    /// The clients that are registered from the start.
-    pub clients: Vec<McpOAuthClient>,
-    /// The Secrets that the others refer to.
-    secrets: Vec<Secret>,
-}
-
-/// Why manifests are of no use here.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestError {
-    /// Not YAML.
-    #[error("this is not YAML: {0}")]
-    Yaml(String),
-    /// A document of a kind that cannot be run.
-    #[error(
-        "document {0}: {1} cannot be run here, only McpAuthServer, ProtectedMcpServer and McpOAuthClient of mcpauth.io/v1alpha1, and Secret"
-    )]
-    Kind(usize, String),
-    /// A field that its kind does not have.
-    #[error("{0}: there is no field {1}")]
-    UnknownField(String, String),
-    /// A document that does not parse.
-    #[error("{0}: {1}")]
-    Invalid(String, String),
-    /// Two objects of one kind and name: their files would be the same.
-    #[error("there are two of {0}: give each its own name, also in different namespaces")]
-    Twice(String),
-    /// Not exactly one authorization server.
-    #[error("there are {0} McpAuthServers; exactly one is needed")]
-    AuthServers(usize),
-    /// No protected server.
-    #[error("there is no ProtectedMcpServer; at least one is needed")]
-    NoServer,
-    /// A reference to something that is not in the file.
-    #[error("{from} refers to {to}, which is not in the file")]
-    Missing {
-        /// The object that refers.
-        from: String,
-        /// What it refers to.
-        to: String,
-    },
-}
+use super::{error::ManifestError, objects::Manifests, unknown_fields::first_unknown};
 
 /// Reads a YAML file of several documents.
 ///
@@ -150,95 +95,6 @@ fn schemas() -> Result<BTreeMap<String, Value>, ManifestError> {
     Ok(schemas)
 }
 
-/// The namespace of an object: `default` when it names none.
-pub fn namespace_of(object: &impl ResourceExt) -> String {
-    object.namespace().unwrap_or_else(|| "default".to_owned())
-}
-
-impl Manifests {
-    fn check_references(&self) -> Result<(), ManifestError> {
-        for server in &self.servers {
-            self.check_auth_server(server, &server.spec.auth_server_ref)?;
-        }
-        for client in &self.clients {
-            self.check_auth_server(client, &client.spec.auth_server_ref)?;
-            self.resources_of(client)?;
-        }
-        Ok(())
-    }
-
-    fn check_auth_server<K: ResourceExt + kube::Resource<DynamicType = ()>>(
-        &self,
-        from: &K,
-        to: &AuthServerRef,
-    ) -> Result<(), ManifestError> {
-        let own = namespace_of(from);
-        let namespace = to.namespace_or(&own);
-        if to.name == self.auth_server.name_any() && namespace == namespace_of(&self.auth_server) {
-            return Ok(());
-        }
-        Err(ManifestError::Missing {
-            from: format!("{} {}", K::kind(&()), from.name_any()),
-            to: format!("McpAuthServer {} in namespace {namespace}", to.name),
-        })
-    }
-
-    /// The resource identifiers of a client, names resolved.
-    ///
-    /// # Errors
-    /// When a name is not that of a server in the file and the client's namespace.
-    pub fn resources_of(&self, client: &McpOAuthClient) -> Result<Vec<String>, ManifestError> {
-        let namespace = namespace_of(client);
-        client
-            .spec
-            .resources
-            .iter()
-            .map(|resource| match resource {
-                ResourceRef::Uri(uri) => Ok(uri.clone()),
-                ResourceRef::Name(name) => self
-                    .servers
-                    .iter()
-                    .find(|s| s.name_any() == *name && namespace_of(*s) == namespace)
-                    .map(|s| s.spec.resource.clone())
-                    .ok_or_else(|| ManifestError::Missing {
-                        from: format!("McpOAuthClient {}", client.name_any()),
-                        to: format!("ProtectedMcpServer {name}"),
-                    }),
-            })
-            .collect()
-    }
-
-    /// The value of a key of a Secret that `from` refers to.
-    ///
-    /// # Errors
-    /// When the file has no such Secret, or it has no such key in UTF-8.
-    pub fn secret(
-        &self,
-        from: &str,
-        namespace: &str,
-        name: &str,
-        key: &str,
-    ) -> Result<String, ManifestError> {
-        let value = |secret: &Secret| {
-            let plain = secret
-                .string_data
-                .as_ref()
-                .and_then(|data| data.get(key))
-                .cloned();
-            let encoded = || secret.data.as_ref().and_then(|data| data.get(key)).cloned();
-            plain.or_else(|| encoded().and_then(|bytes| String::from_utf8(bytes.0).ok()))
-        };
-        self.secrets
-            .iter()
-            .find(|secret| secret.name_any() == name && namespace_of(*secret) == namespace)
-            .and_then(value)
-            .ok_or_else(|| ManifestError::Missing {
-                from: from.to_owned(),
-                to: format!("key {key} of Secret {name}"),
-            })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +122,7 @@ mod tests {
             format!("{NOTES}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n");
         let error = parse(&text).unwrap_err().to_string();
         assert!(
-            error.contains("apps/v1 Deployment cannot be run here"),
+            error.contains("apps/v1 Deployment works only in a cluster"),
             "{error}"
         );
     }
@@ -276,7 +132,7 @@ mod tests {
         let error = parse(&NOTES.replace("  issuer:", "  isuer:")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "McpAuthServer auth: there is no field spec.isuer"
+            "McpAuthServer auth: unknown field \"spec.isuer\""
         );
     }
 
