@@ -11,11 +11,11 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{Either, Full};
 
+use crate::auth::introspection::{HttpClient, chain};
+use crate::auth::verify::Identity;
 use crate::config;
-use crate::introspect::{HttpClient, chain};
-use crate::refusal::Refusal;
-use crate::stream::{Body, Stream};
-use crate::verify::Identity;
+use crate::http::refusal::Refusal;
+use crate::http::stream::{Body, Stream};
 
 /// The header that names a session.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

@@ -6,9 +6,9 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::message::Fault;
-use crate::mirror::HEADER_MISMATCH;
-use crate::stream::Body;
+use crate::http::stream::Body;
+use crate::mcp::header_match::HEADER_MISMATCH;
+use crate::mcp::message::Fault;
 
 /// After how many seconds a client should try again when the authorization server is away.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
-use crate::message::{Message, Messages};
+use crate::mcp::message::{Message, Messages};
 
 /// The JSON-RPC error code of a header that does not match.
 pub const HEADER_MISMATCH: i32 = -32020;

@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
-use crate::message::{Fault, Messages};
-use crate::mirror;
-use crate::refusal::Refusal;
-use crate::room::Place;
-use crate::settings::Settings;
-use crate::verify::Identity;
+use crate::auth::verify::Identity;
+use crate::compiled::Settings;
+use crate::http::refusal::Refusal;
+use crate::limits::capacity::Place;
+use crate::mcp::header_match;
+use crate::mcp::message::{Fault, Messages};
 
 /// How long a client may take for its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -97,7 +97,7 @@ pub fn judge<'a>(
     identity: &Identity,
 ) -> Result<Messages<'a>, Refusal> {
     let messages = Messages::read(body).map_err(Refusal::Body)?;
-    if let Err(reason) = mirror::check(headers, &messages) {
+    if let Err(reason) = header_match::check(headers, &messages) {
         let id = messages
             .iter()
             .next()

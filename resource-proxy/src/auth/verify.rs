@@ -10,9 +10,9 @@ use aws_lc_rs::digest;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
+use crate::auth::introspection::{Answer, IntrospectionError, Introspector, OneOrMany};
 use crate::clock::Clock;
 use crate::config;
-use crate::introspect::{Answer, IntrospectionError, Introspector, OneOrMany};
 use crate::metrics::{IntrospectionResult, Lookup, Metrics};
 use crate::resource::Resource;
 use lanes::{Lane, Lanes};

@@ -12,7 +12,7 @@ use http_body_util::Either;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-use crate::stream::Body;
+use crate::http::stream::Body;
 
 /// How long a client may take for the head of its first request.
 pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);

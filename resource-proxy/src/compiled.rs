@@ -5,18 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::auth::introspection::{HttpClient, Introspector};
+use crate::auth::policy::ToolPolicy;
+use crate::auth::scopes::Hierarchy;
+use crate::auth::verify::Verifier;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::forward::Upstream;
-use crate::introspect::{HttpClient, Introspector};
-use crate::metadata;
+use crate::http::metadata;
+use crate::http::refusal::Challenge;
+use crate::http::upstream::Upstream;
+use crate::limits::capacity::Room;
 use crate::metrics::Metrics;
-use crate::policy::ToolPolicy;
-use crate::refusal::Challenge;
 use crate::resource::{Resource, authorization_server_metadata_url};
-use crate::room::Room;
-use crate::scopes::Hierarchy;
-use crate::verify::Verifier;
 
 /// Everything that a version of the configuration decides.
 #[derive(Debug)]

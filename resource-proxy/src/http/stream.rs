@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use crate::room::Place;
-use crate::verify::Verifier;
+use crate::auth::verify::Verifier;
+use crate::limits::capacity::Place;
 
 /// The body of a response: one of ours, or the server's as it streams in.
 pub type Body = Either<Full<Bytes>, Stream>;

@@ -6,10 +6,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use crate::compiled::Settings;
 use crate::config::Config;
-use crate::cors;
-use crate::settings::Settings;
-use crate::stream::Body;
+use crate::http::cors;
+use crate::http::stream::Body;
 
 /// Answers a request for metadata. `None` for every other.
 pub fn answer<B>(settings: &Settings, request: &Request<B>) -> Option<Response<Body>> {

@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
-use crate::refusal::Refusal;
+use crate::http::refusal::Refusal;
 use crate::resource::Resource;
 
 /// Checks the host that a request names.
