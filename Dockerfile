@@ -15,6 +15,9 @@ ENTRYPOINT ["/usr/local/bin/mcp-authserver"]
 FROM ${BASE_IMAGE} AS mcp-resource-proxy
 ENTRYPOINT ["/usr/local/bin/mcp-resource-proxy"]
 
+FROM ${BASE_IMAGE} AS kubectl-mcpauth
+ENTRYPOINT ["/usr/local/bin/kubectl-mcpauth"]
+
 FROM ${BASE_IMAGE} AS notes-mcp-server
 ENTRYPOINT ["/usr/local/bin/notes-mcp-server"]
 

@@ -33,9 +33,9 @@ BUILD := cargo build --workspace --locked --bins
 
 ##@ Try it
 .PHONY: demo
-demo: rust ## Run examples/notes.yaml as processes, without a cluster; ONCE=1 ends after the walk through the flow
+demo: rust ## Run MANIFEST (examples/notes.yaml) as processes, without a cluster; ONCE=1 ends after the walk through the flow
 	$(BUILD)
-	$(CARGO_TARGET_DIR)/debug/mcp-auth-operator local -f examples/notes.yaml $(if $(ONCE),--once)
+	$(CARGO_TARGET_DIR)/debug/kubectl-mcpauth local -f '$(or $(MANIFEST),examples/notes.yaml)' $(if $(ONCE),--once)
 
 .PHONY: compose-up
 compose-up: images ## Start compose.yaml: the servers and Postgres as containers
@@ -57,6 +57,11 @@ fmt: rust ## Format the code
 
 .PHONY: lint
 lint: shell fmt-check clippy deny ## Format, clippy, shellcheck, licences and sources of dependencies
+
+.PHONY: circles
+circles: ## No circle of imports between the modules of a crate
+	python3 scripts/test_import_circles.py
+	scripts/import-circles.py
 
 .PHONY: unit test-postgres
 unit: rust ## Unit tests, and the integration tests of the servers (both stores, pages in Chromium; starts its own Postgres)

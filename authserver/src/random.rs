@@ -1,7 +1,7 @@
 //! Randomness: the one place that reads it. Everything else takes bytes as arguments.
 
 /// The operating system gave no randomness. Nothing may be issued then.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the operating system's random generator failed")]
 pub struct RandomError;
 

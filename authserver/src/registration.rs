@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use crate::client::{
+use crate::keys::pepper::Pepper;
+use crate::oauth::client::{
     Client, ClientMetadata, ClientOrigin, GrantType, TokenEndpointAuthMethod, is_client_id,
 };
-use crate::pepper::Pepper;
-use crate::redirect_uri::{self, PrivateSchemes};
-use crate::resource::{Resource, ResourceScope};
-use crate::scope::{Scopes, is_scope_name};
+use crate::oauth::redirect_uri::{self, PrivateSchemes};
+use crate::oauth::resource::{Resource, ResourceScope};
+use crate::oauth::scope::{Scopes, is_scope_name};
 
 /// Scopes of the authorization server itself, known at every resource.
 pub const OWN_SCOPES: [&str; 2] = ["openid", "offline_access"];
@@ -263,7 +263,7 @@ impl ClientDocument {
                 "clientSecret",
                 "expected none with this tokenEndpointAuthMethod",
             ),
-            (PrivateKeyJwt, None, Some(jwks)) => crate::client_auth::assertion::check_jwks(jwks)
+            (PrivateKeyJwt, None, Some(jwks)) => crate::oauth::client_assertion::check_jwks(jwks)
                 .or_else(|text| invalid("jwks", text)),
             (PrivateKeyJwt, None, None) => {
                 invalid("jwks", "expected a JWK set, because of private_key_jwt")

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
-use crate::routes::{self, Health};
+use crate::http::health::Health;
+use crate::http::state::App;
+use crate::http::{health, internal as internal_port, public as public_port};
 use crate::server::{Limits, bind, serve};
 use crate::shutdown;
-use crate::store::{PostgresStore, Store};
+use crate::store::{MemoryStore, PostgresStore, Store};
 
 /// How often a database that does not answer is tried.
 const RETRY: Duration = Duration::from_secs(2);
@@ -40,7 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let end = CancellationToken::new();
     let health_port = tokio::spawn(serve(
         probes,
-        routes::health(health.clone()),
+        health::router(health.clone()),
         Limits::INTERNAL,
         end.clone(),
     ));
@@ -59,11 +60,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::join!(
             serve(
                 public,
-                routes::public(app.clone()),
+                public_port::router(app.clone()),
                 Limits::PUBLIC,
                 stop.clone()
             ),
-            serve(internal, routes::internal(app), Limits::INTERNAL, stop),
+            serve(internal, internal_port::router(app), Limits::INTERNAL, stop),
         );
         clearing.await?;
     }
@@ -74,8 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
-    let store = match &config.storage {
-        Storage::Memory => Store::memory(),
+    let store: Arc<dyn Store> = match &config.storage {
+        Storage::Memory => Arc::new(MemoryStore::default()),
         Storage::Postgres {
             url,
             max_connections,
@@ -83,7 +84,7 @@ async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
             let store = PostgresStore::new(url.reveal(), max_connections.get())
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
-            Store::Postgres(store)
+            Arc::new(store)
         }
     };
     Ok(App::new(config, store, Clock::system()).await?)

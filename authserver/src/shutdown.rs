@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::routes::Health;
+use crate::http::health::Health;
 
 /// How long new requests are still served after SIGTERM.
 const LEAD: Duration = Duration::from_secs(2);

@@ -109,7 +109,7 @@ node() {
 apps() {
     local from pair program image context
     from=$(base)
-    for pair in mcp-auth-operator=operator mcp-authserver=authserver mcp-resource-proxy=resource-proxy notes-mcp-server=notes; do
+    for pair in mcp-auth-operator=operator mcp-authserver=authserver mcp-resource-proxy=resource-proxy kubectl-mcpauth=cli notes-mcp-server=notes; do
         program=${pair%=*} image=ghcr.io/mcpauth/${pair#*=}:${TAG:-dev} context=$cache/run/image-$program
         mkdir -p "$context"
         strip -o "$context/$program" "${CARGO_TARGET_DIR:-$cache/target}/${PROFILE:-debug}/$program"

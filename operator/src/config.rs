@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::build::{Images, names};
+use crate::desired::{Images, names};
 
-/// Flags of `mcp-auth-operator run`; each can be given in the environment.
+/// Flags of `mcp-auth-operator`; each can be given in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Serve the resources of this namespace only; of all when left out.

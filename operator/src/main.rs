@@ -5,41 +5,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use mcp_auth_operator::authserver_api::Server;
+use clap::Parser;
+use mcp_auth_operator::authserver::Server;
 use mcp_auth_operator::config::Config;
-use mcp_auth_operator::local::{LocalArgs, RenderArgs};
-use mcp_auth_operator::{clock, local, run};
+use mcp_auth_operator::{clock, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// OAuth 2.1 in front of MCP servers, on Kubernetes.
+/// Runs the controllers of the MCP auth operator in a Kubernetes cluster.
 #[derive(Parser)]
-#[command(version, subcommand_precedence_over_arg = true)]
+#[command(version)]
 struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the controllers in a cluster. This is the default.
-    Run(Box<Config>),
-    /// Run manifests as processes on this machine and walk the OAuth flow through them.
-    Local(LocalArgs),
-    /// Write the configuration files that manifests mean, to run the programs some other way.
-    Render(RenderArgs),
-}
-
-/// The flags of `run` when no command is named.
-#[derive(Parser)]
-struct RunOnly {
     #[command(flatten)]
     config: Config,
 }
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse().command) {
+    match start(Cli::parse().config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mcp-auth-operator: {error:#}");
@@ -48,14 +30,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Option<Command>) -> anyhow::Result<()> {
+fn start(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
-    let result = match command {
-        None => runtime.block_on(controllers(RunOnly::parse().config)),
-        Some(Command::Run(config)) => runtime.block_on(controllers(*config)),
-        Some(Command::Local(args)) => runtime.block_on(local::run(args)),
-        Some(Command::Render(args)) => local::render(&args),
-    };
+    let result = runtime.block_on(controllers(config));
     // What still runs has no say any more: a leader that lost its Lease must not write.
     runtime.shutdown_background();
     result
@@ -63,9 +40,9 @@ fn dispatch(command: Option<Command>) -> anyhow::Result<()> {
 
 async fn controllers(config: Config) -> anyhow::Result<()> {
     log();
-    let client = kube::Client::try_default().await.context(
-        "no way to the Kubernetes API: run it in a cluster, or set KUBECONFIG; `local` needs no cluster",
-    )?;
+    let client = kube::Client::try_default()
+        .await
+        .context("cannot connect to the Kubernetes API: run it in a cluster, or set KUBECONFIG")?;
     let stop = CancellationToken::new();
     let (mut term, mut int) = (
         signal(SignalKind::terminate())?,

@@ -10,13 +10,13 @@ use kube::{Api, Client};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::is_code;
-use crate::authserver_api::Endpoint;
+use crate::authserver::Endpoint;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::context::Context;
-use crate::controllers::{self, Guarded, Kind};
-use crate::leader::Elector;
+use crate::framework::apply::is_code;
+use crate::framework::context::Context;
+use crate::framework::leader::Elector;
+use crate::framework::reconciler::{self, Guarded, Kind};
 use crate::metrics::{self, Metrics};
 
 /// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
@@ -106,9 +106,9 @@ async fn lead(
 pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let all = async {
         tokio::join!(
-            controllers::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
-            controllers::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
-            controllers::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
+            reconciler::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
+            reconciler::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
+            reconciler::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
         )
     };
     let cut = async {

@@ -1,17 +1,14 @@
 //! What we write is what the programs read: their own parsers take our configuration files.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::{fs, path::Path};
+use std::fs;
 
-use mcp_auth_operator::{
-    build::{
-        Images,
-        auth_server::{self, AuthServerInputs},
-        labels::Owner,
-        names,
-        protected_server::{self, AuthServerFacts},
-    },
-    local::{self, RenderArgs},
+use mcp_auth_operator::desired::{
+    Images,
+    auth_server::{self, AuthServerInputs},
+    labels::Owner,
+    names,
+    protected_server::{self, AuthServerFacts},
 };
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use serde_json::{Value, json};
@@ -50,7 +47,7 @@ fn authserver_config(spec: Value) -> AuthServerConfig {
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
     let keys = auth_server::keys_secret(&owner, &[7; 32]);
-    let uri = &mcp_auth_operator::build::postgres::secret(&owner, "password")
+    let uri = &mcp_auth_operator::desired::postgres::secret(&owner, "password")
         .data
         .unwrap()["uri"]
         .0;
@@ -155,55 +152,4 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
         "allowedOrigins": ["https://app.example"],
         "identityHeaders": true,
     }));
-}
-
-fn render(example: &str, output: &Path, postgres_url_file: Option<String>) {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    local::render(&RenderArgs {
-        file: examples.join(example),
-        output: output.to_owned(),
-        mount: output.join("authserver").display().to_string(),
-        authserver_host: "authserver".to_owned(),
-        upstream_host: "127.0.0.1".to_owned(),
-        postgres_url_file,
-    })
-    .unwrap();
-}
-
-#[test]
-fn the_programs_take_what_render_writes() {
-    for example in ["notes.yaml", "notes-postgres.yaml"] {
-        let output = tempfile::tempdir().unwrap();
-        let url_file = output.path().join("uri");
-        fs::write(&url_file, "postgres://u:p@db:5432/d").unwrap();
-        render(example, output.path(), Some(url_file.display().to_string()));
-        let config =
-            AuthServerConfig::load(&output.path().join("authserver/authserver.yaml")).unwrap();
-        assert_eq!(
-            config.resources[0].introspectors,
-            ["credential:notes-proxy"]
-        );
-        assert_eq!(config.clients[0].0, "default_robot");
-        let text = fs::read_to_string(output.path().join("notes-proxy/proxy.yaml")).unwrap();
-        ProxyConfig::parse(&text).unwrap();
-    }
-}
-
-#[test]
-fn render_keeps_secrets_that_are_there() {
-    let output = tempfile::tempdir().unwrap();
-    let read = |path: &str| fs::read_to_string(output.path().join(path)).unwrap();
-    render("notes.yaml", output.path(), None);
-    let before = (
-        read("authserver/pepper"),
-        read("authserver/authserver.yaml"),
-        read("notes-proxy/secret"),
-    );
-    render("notes.yaml", output.path(), None);
-    let after = (
-        read("authserver/pepper"),
-        read("authserver/authserver.yaml"),
-        read("notes-proxy/secret"),
-    );
-    assert_eq!(before, after);
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::friction::FrictionConfig;
+use crate::limits::friction::FrictionConfig;
 
 /// The configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

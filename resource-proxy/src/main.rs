@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use clap::Parser;
 use mcp_resource_proxy::clock::Clock;
+use mcp_resource_proxy::compiled::Parts;
 use mcp_resource_proxy::config::Config;
 use mcp_resource_proxy::health::Health;
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
 use mcp_resource_proxy::reload::Reloader;
 use mcp_resource_proxy::server;
-use mcp_resource_proxy::settings::Parts;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 

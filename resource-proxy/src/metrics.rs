@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::friction::Decision;
+use crate::limits::friction::Decision;
 
 /// The program's metrics. Clones count together.
 #[derive(Clone, Debug)]

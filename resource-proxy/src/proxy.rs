@@ -10,20 +10,20 @@ use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use crate::bearer;
-use crate::body;
+use crate::auth::bearer;
+use crate::auth::verify::{Identity, Rejection};
+use crate::compiled::{Parts, Settings};
 use crate::config::{Config, ConfigError};
-use crate::cors::{self, Origin};
-use crate::forward::SESSION_ID;
-use crate::friction::{Caller, Friction, Slot};
-use crate::host;
-use crate::message::{Fault, Messages};
-use crate::metadata;
-use crate::refusal::Refusal;
-use crate::session::Sessions;
-use crate::settings::{Parts, Settings};
-use crate::stream::Body;
-use crate::verify::{Identity, Rejection};
+use crate::http::cors::{self, Origin};
+use crate::http::host;
+use crate::http::metadata;
+use crate::http::refusal::Refusal;
+use crate::http::stream::Body;
+use crate::http::upstream::SESSION_ID;
+use crate::limits::friction::{Caller, Friction, Slot};
+use crate::mcp::body;
+use crate::mcp::message::{Fault, Messages};
+use crate::mcp::session::Sessions;
 
 /// For so long after the check of its token a request goes upstream without another check.
 const FRESH: Duration = Duration::from_millis(50);

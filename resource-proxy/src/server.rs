@@ -17,9 +17,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::connection::{Activity, FIRST_TIMEOUT, IDLE_TIMEOUT, Tracked};
+use crate::auth::introspection::HttpClient;
 use crate::health::Health;
-use crate::introspect::HttpClient;
+use crate::http::connection::{Activity, FIRST_TIMEOUT, IDLE_TIMEOUT, Tracked};
 use crate::proxy::Proxy;
 
 /// How many clients may be connected to a port at once; further ones wait in the kernel's queue. With

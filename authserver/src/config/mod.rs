@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use crate::issuer::Issuer;
-use crate::pepper::Pepper;
+use crate::keys::pepper::Pepper;
+use crate::oauth::issuer::Issuer;
+use crate::oauth::resource::Resource;
 use crate::registration::{ClientDocument, ResourceDocument};
-use crate::resource::Resource;
 
 pub use file::{Listen, RateLimit, Registration, Tokens};
 
@@ -241,10 +241,10 @@ fn login(login: file::Login, issuer: &Issuer) -> Result<LoginMethod, ConfigError
 fn registration(registration: Registration) -> Result<Registration, ConfigError> {
     for (index, scheme) in registration.allowed_redirect_schemes.iter().enumerate() {
         let probe = format!("{scheme}://host/path");
-        let private = crate::redirect_uri::PrivateSchemes::Any;
+        let private = crate::oauth::redirect_uri::PrivateSchemes::Any;
         let usable = !matches!(scheme.as_str(), "http" | "https")
             && url::Url::parse(&probe).is_ok_and(|url| url.scheme() == scheme)
-            && crate::redirect_uri::check(&probe, private).is_ok();
+            && crate::oauth::redirect_uri::check(&probe, private).is_ok();
         if !usable {
             return Err(wrong(
                 format!("registration.allowedRedirectSchemes[{index}]"),
@@ -261,7 +261,7 @@ fn internal(internal: file::Internal) -> Result<Internal, ConfigError> {
     let mut credentials: Vec<(String, Secret)> = Vec::new();
     for (index, credential) in internal.credentials.into_iter().enumerate() {
         let key = |field: &str| format!("internal.credentials[{index}].{field}");
-        if !crate::client::is_client_id(&credential.id) {
+        if !crate::oauth::client::is_client_id(&credential.id) {
             return Err(wrong(key("id"), "expected 1–256 of A–Z a–z 0–9 . _ ~ -"));
         }
         if credentials.iter().any(|(id, _)| *id == credential.id) {

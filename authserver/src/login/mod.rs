@@ -1,6 +1,7 @@
 //! Users: who they are and whether they still exist.
 
 pub mod session;
+pub mod ticket;
 pub mod users;
 
 use crate::config::LoginMethod;

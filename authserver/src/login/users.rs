@@ -12,8 +12,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::OAuthError;
-
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
 /// Longer passwords are refused unhashed.
@@ -31,13 +29,6 @@ pub enum UsersError {
     /// The server is going down.
     #[error("password hashing was interrupted")]
     Interrupted,
-}
-
-impl From<UsersError> for OAuthError {
-    fn from(error: UsersError) -> Self {
-        tracing::error!(%error, "users cannot be looked up");
-        Self::unavailable("users cannot be looked up")
-    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -71,7 +71,7 @@ fn resources() {
 #[test]
 fn clients() {
     assert_eq!(client(&json!({})), Ok(()));
-    let key = crate::signing_key::SigningKey::generate().unwrap();
+    let key = crate::keys::signing_key::SigningKey::generate().unwrap();
     let jwks = json!({ "keys": [key.public_jwk()] });
     let with_key = json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": jwks });
     assert_eq!(client(&with_key), Ok(()));

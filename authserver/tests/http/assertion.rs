@@ -1,7 +1,7 @@
 //! `private_key_jwt` at the token endpoint. The rules alone are tested beside them.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use mcp_authserver::signing_key::SigningKey;
+use mcp_authserver::keys::signing_key::SigningKey;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, NOTES, TestServer};

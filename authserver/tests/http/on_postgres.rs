@@ -1,7 +1,9 @@
 //! The main flow on PostgreSQL, with two replicas.
 
+use std::sync::Arc;
+
 use http::Method;
-use mcp_authserver::store::{PostgresStore, Store};
+use mcp_authserver::store::PostgresStore;
 use serde_json::json;
 
 use crate::postgres::Postgres;
@@ -11,7 +13,7 @@ async fn replica(url: &str) -> TestServer {
     let store = PostgresStore::new(url, 4).unwrap();
     store.migrate().await.unwrap();
     TestServer::with(Setup {
-        store: Store::Postgres(store),
+        store: Arc::new(store),
         ..Setup::default()
     })
     .await

@@ -13,12 +13,13 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use mcp_authserver::app::App;
 use mcp_authserver::clock::{Clock, UnixTime};
 use mcp_authserver::config::Config;
+use mcp_authserver::http as routes;
+use mcp_authserver::http::state::App;
+use mcp_authserver::server;
 use mcp_authserver::server::{Limits, serve};
-use mcp_authserver::store::Store;
-use mcp_authserver::{routes, server};
+use mcp_authserver::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ pub struct Setup {
     /// `{PORT}` stands for the public port.
     pub issuer: &'static str,
     pub local_users: bool,
-    pub store: Store,
+    pub store: Arc<dyn Store>,
     pub connections: usize,
     pub more: &'static str,
 }
@@ -59,7 +60,7 @@ impl Default for Setup {
         Self {
             issuer: "http://localhost:{PORT}",
             local_users: false,
-            store: Store::memory(),
+            store: Arc::new(MemoryStore::default()),
             connections: Limits::PUBLIC.connections,
             more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
         }
@@ -105,9 +106,9 @@ impl TestServer {
             connections: setup.connections,
             ..Limits::PUBLIC
         };
-        let routes = routes::public(app.clone());
+        let routes = routes::public::router(app.clone());
         tokio::spawn(serve(public, routes, limits, stop.clone()));
-        let routes = routes::internal(app.clone());
+        let routes = routes::internal::router(app.clone());
         tokio::spawn(serve(internal, routes, limits, stop.clone()));
         Self {
             app,

@@ -1,14 +1,13 @@
 //! Clients and resources.
 
-use mcp_authserver::client::{GrantType, TokenEndpointAuthMethod};
-use mcp_authserver::resource::ResourceScope;
+use mcp_authserver::issue::Minter;
+use mcp_authserver::oauth::client::{GrantType, TokenEndpointAuthMethod};
+use mcp_authserver::oauth::resource::ResourceScope;
+use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::store::{StoreError, Upsert};
-use mcp_authserver::token::TokenKind;
 use serde_json::json;
 
-use crate::fixture::{
-    ACCESS, CLIENT, Fixture, MAIL, NOTES, NOW, OTHER_CLIENT, client, resource, scopes,
-};
+use crate::fixture::{CLIENT, Fixture, MAIL, NOTES, NOW, OTHER_CLIENT, client, resource, scopes};
 
 pub async fn a_client_is_created_updated_and_left_unchanged(f: &Fixture) {
     let store = &f.store;
@@ -124,9 +123,7 @@ pub async fn deleting_a_resource_revokes_its_grants(f: &Fixture) {
     let tokens = f.family(NOW).await;
     let mut mail = f.new_grant(OTHER_CLIENT, None);
     mail.resource = MAIL.into();
-    let bystander = f.token(TokenKind::Access);
-    let new = f.new_token(&bystander, NOW.plus(ACCESS));
-    f.store.issue_access_token(mail, new, NOW).await.unwrap();
+    let bystander = f.issue(mail, NOW).await.unwrap();
 
     f.store.delete_resource("notes").await.unwrap();
     let notes = resource("notes", NOTES);
@@ -150,13 +147,18 @@ pub async fn no_grant_for_what_is_gone(f: &Fixture) {
         );
         assert!(f.redeem(&code, NOW).await.is_err());
 
-        let token = f.token(TokenKind::Access);
-        let new = f.new_token(&token, NOW.plus(ACCESS));
-        let outcome = f.store.issue_access_token(grant, new, NOW).await;
+        // The token that it would get.
+        let known = || Ok([7; 32]);
+        let minter = Minter {
+            random: &known,
+            ..f.minter()
+        };
+        let outcome = f.store.issue_access_token(grant, minter, NOW).await;
         assert!(
             matches!(outcome, Err(StoreError::Conflict(_))),
             "{outcome:?}"
         );
+        let token = Token::generate(TokenKind::Access, [7; 32]);
         assert!(!f.is_active(&token, NOW).await);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use mcp_authserver::code::CodeAttempt;
-use mcp_authserver::grant::Refusal;
+use mcp_authserver::oauth::code::CodeAttempt;
+use mcp_authserver::oauth::grant::Refusal;
 
 use crate::fixture::{
     ABSOLUTE, ACCESS, Fixture, MAIL, MINUTE, NOTES, NOW, OTHER_CLIENT, RIGHT, VERIFIER, scopes,
@@ -23,7 +23,7 @@ pub async fn a_code_is_redeemed_for_what_was_granted(f: &Fixture) {
     assert_eq!(issued.grant.resource, NOTES);
     assert_eq!(issued.grant.expires_at, NOW.plus(ABSOLUTE));
     assert_eq!(issued.scopes, scopes("notes:read notes:write"));
-    assert_eq!(issued.access_expires_at, NOW.plus(ACCESS));
+    assert_eq!(issued.access.expires_at, NOW.plus(ACCESS));
     assert_eq!(issued.nonce.as_deref(), Some("n-1"));
     assert!(f.is_active(&tokens.access, NOW).await);
     assert!(f.refresh(&tokens.refresh, NOW).await.is_ok());

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::grant::{GrantId, Refusal};
-use mcp_authserver::token::Token;
+use mcp_authserver::oauth::grant::{GrantId, Refusal};
+use mcp_authserver::oauth::token::Token;
 
 use crate::fixture::{CLIENT, Fixture, GRACE, NOW, Tokens};
 
@@ -79,7 +79,7 @@ impl Model {
             generation: usize::try_from(grant.generation).unwrap(),
             access: tokens.access,
             refresh: tokens.refresh,
-            expires_at: tokens.issued.access_expires_at,
+            expires_at: tokens.issued.access.expires_at,
         });
     }
 

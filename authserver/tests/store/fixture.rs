@@ -3,17 +3,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcp_authserver::client::{Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::code::{CodeAttempt, NewCode};
-use mcp_authserver::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
-use mcp_authserver::pepper::Pepper;
-use mcp_authserver::resource::Resource;
-use mcp_authserver::scope::Scopes;
+use mcp_authserver::issue::{Issued, Minter};
+use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::client::{Client, ClientMetadata, ClientOrigin};
+use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
+use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
+use mcp_authserver::oauth::resource::Resource;
+use mcp_authserver::oauth::scope::Scopes;
+use mcp_authserver::oauth::token::{Token, TokenKind};
+use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{
-    ActiveToken, CodeRedemption, Issued, NewToken, PostgresStore, Refresh, Store,
+    ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError,
 };
-use mcp_authserver::token::{Token, TokenKind};
 
 use sqlx::PgConnection;
 
@@ -39,7 +41,7 @@ pub const OLD_PEPPER: &str = "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const NEW_PEPPER: &str = "2:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
 pub struct Fixture {
-    pub store: Store,
+    pub store: Box<dyn Store>,
     pub pepper: Pepper,
     /// The PostgreSQL store's database.
     pub url: Option<String>,
@@ -53,9 +55,30 @@ pub struct Tokens {
     pub issued: Issued,
 }
 
+impl Tokens {
+    fn of(issued: Issued) -> Self {
+        Self {
+            access: issued.access.token.clone(),
+            refresh: issued.refresh.as_ref().unwrap().token.clone(),
+            issued,
+        }
+    }
+}
+
+/// Bytes that this process has not handed out before; other processes use other databases.
+fn random<const N: usize>() -> [u8; N] {
+    static PROCESS_WIDE: AtomicU64 = AtomicU64::new(0);
+    let number = PROCESS_WIDE.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+    std::array::from_fn(|at| number[at % 8])
+}
+
+fn fresh() -> Result<[u8; 32], RandomError> {
+    Ok(random())
+}
+
 impl Fixture {
     pub async fn memory() -> Self {
-        Self::new(Store::memory(), None).await
+        Self::new(Box::new(MemoryStore::default()), None).await
     }
 
     pub async fn postgres() -> Self {
@@ -67,10 +90,10 @@ impl Fixture {
     pub async fn at(url: &str) -> Self {
         let store = PostgresStore::new(url, 20).unwrap();
         store.migrate().await.unwrap();
-        Self::new(Store::Postgres(store), Some(url.to_owned())).await
+        Self::new(Box::new(store), Some(url.to_owned())).await
     }
 
-    async fn new(store: Store, url: Option<String>) -> Self {
+    async fn new(store: Box<dyn Store>, url: Option<String>) -> Self {
         let fixture = Self {
             store,
             pepper: Pepper::parse(&format!("{NEW_PEPPER}\n{OLD_PEPPER}")).unwrap(),
@@ -85,21 +108,20 @@ impl Fixture {
         fixture
     }
 
-    /// Bytes that this process has not handed out before; other processes use other databases.
     pub fn random<const N: usize>(&self) -> [u8; N] {
-        static PROCESS_WIDE: AtomicU64 = AtomicU64::new(0);
-        let number = PROCESS_WIDE.fetch_add(1, Ordering::SeqCst).to_be_bytes();
-        std::array::from_fn(|at| number[at % 8])
+        random()
     }
 
     pub fn token(&self, kind: TokenKind) -> Token {
         Token::generate(kind, self.random())
     }
 
-    pub fn new_token(&self, token: &Token, expires_at: UnixTime) -> NewToken {
-        NewToken {
-            hash: self.pepper.hash_token(token),
-            expires_at,
+    pub fn minter(&self) -> Minter<'_> {
+        Minter {
+            pepper: &self.pepper,
+            random: &fresh,
+            access: ACCESS,
+            refresh: Some(IDLE),
         }
     }
 
@@ -145,21 +167,14 @@ impl Fixture {
         attempt: CodeAttempt<'_>,
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
-        let access = self.token(TokenKind::Access);
-        let refresh = self.token(TokenKind::Refresh);
         let redemption = CodeRedemption {
             hashes: &self.pepper.token_hashes(code),
             attempt,
-            access_token: self.new_token(&access, now.plus(ACCESS)),
-            refresh_token: Some(self.new_token(&refresh, now.plus(IDLE))),
             grant_expires_at: now.plus(ABSOLUTE),
+            minter: self.minter(),
         };
         let issued = self.store.redeem_code(&redemption, now).await.unwrap()?;
-        Ok(Tokens {
-            access,
-            refresh,
-            issued,
-        })
+        Ok(Tokens::of(issued))
     }
 
     /// A family of its own.
@@ -178,20 +193,22 @@ impl Fixture {
         attempt: RefreshAttempt<'_>,
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
-        let access = self.token(TokenKind::Access);
-        let refresh = self.token(TokenKind::Refresh);
         let request = Refresh {
             hashes: &self.pepper.token_hashes(token),
             attempt,
-            access_token: self.new_token(&access, now.plus(ACCESS)),
-            refresh_token: self.new_token(&refresh, now.plus(IDLE)),
+            minter: self.minter(),
         };
         let issued = self.store.refresh(&request, now).await.unwrap()?;
-        Ok(Tokens {
-            access,
-            refresh,
-            issued,
-        })
+        Ok(Tokens::of(issued))
+    }
+
+    /// A token for the client itself.
+    pub async fn issue(&self, grant: NewGrant, now: UnixTime) -> Result<Token, StoreError> {
+        let issued = self
+            .store
+            .issue_access_token(grant, self.minter(), now)
+            .await?;
+        Ok(issued.access.token)
     }
 
     pub async fn introspect(&self, token: &Token, now: UnixTime) -> Option<ActiveToken> {

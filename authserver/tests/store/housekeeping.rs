@@ -1,9 +1,10 @@
 //! Assertions seen, the signing key, and the removal of what has expired.
 
 use futures::future::join_all;
-use mcp_authserver::client::ClientOrigin;
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::grant::Refusal;
+use mcp_authserver::issue::Minter;
+use mcp_authserver::oauth::client::ClientOrigin;
+use mcp_authserver::oauth::grant::Refusal;
 
 use crate::fixture::{ACCESS, Fixture, MINUTE, NOW, client};
 
@@ -73,9 +74,11 @@ pub async fn unused_dynamic_clients_are_removed(f: &Fixture) {
     store.touch_client("touched", NOW.plus(day)).await.unwrap();
     store.touch_client("nobody", NOW.plus(day)).await.unwrap();
     let grant = f.new_grant("granted", None);
-    let token = f.token(mcp_authserver::token::TokenKind::Access);
-    let new = f.new_token(&token, later.plus(MINUTE));
-    store.issue_access_token(grant, new, NOW).await.unwrap();
+    let minter = Minter {
+        access: later.plus(MINUTE).since(NOW),
+        ..f.minter()
+    };
+    store.issue_access_token(grant, minter, NOW).await.unwrap();
 
     let present = |id| async move { store.client(id).await.unwrap().is_some() };
     store

@@ -1,7 +1,8 @@
 //! Introspection and revocation.
 
-use mcp_authserver::pepper::Pepper;
-use mcp_authserver::token::TokenKind;
+use mcp_authserver::issue::Minter;
+use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::token::TokenKind;
 
 use crate::fixture::{ACCESS, CLIENT, Fixture, NOTES, NOW, OLD_PEPPER, OTHER_CLIENT, scopes};
 
@@ -23,10 +24,7 @@ pub async fn a_live_token_is_described(f: &Fixture) {
 }
 
 pub async fn client_credentials_have_no_subject(f: &Fixture) {
-    let token = f.token(TokenKind::Access);
-    let new = f.new_token(&token, NOW.plus(ACCESS));
-    let grant = f.new_grant(CLIENT, None);
-    f.store.issue_access_token(grant, new, NOW).await.unwrap();
+    let token = f.issue(f.new_grant(CLIENT, None), NOW).await.unwrap();
     let active = f.introspect(&token, NOW).await.unwrap();
     assert_eq!(active.subject, None);
     assert_eq!(active.client_id, CLIENT);
@@ -44,7 +42,7 @@ pub async fn a_refresh_token_or_a_code_offered_as_an_access_token(f: &Fixture) {
 
 pub async fn an_expired_token_is_inactive(f: &Fixture) {
     let tokens = f.family(NOW).await;
-    let end = tokens.issued.access_expires_at;
+    let end = tokens.issued.access.expires_at;
     let last = end.minus(std::time::Duration::from_millis(1));
     assert!(f.is_active(&tokens.access, last).await);
     assert!(!f.is_active(&tokens.access, end).await);
@@ -52,12 +50,17 @@ pub async fn an_expired_token_is_inactive(f: &Fixture) {
 
 pub async fn a_token_made_under_an_older_pepper_is_known(f: &Fixture) {
     let old = Pepper::parse(OLD_PEPPER).unwrap();
-    let token = f.token(TokenKind::Access);
-    let mut new = f.new_token(&token, NOW.plus(ACCESS));
-    new.hash = old.hash_token(&token);
+    let minter = Minter {
+        pepper: &old,
+        ..f.minter()
+    };
     let grant = f.new_grant(CLIENT, None);
-    f.store.issue_access_token(grant, new, NOW).await.unwrap();
-    assert!(f.is_active(&token, NOW).await);
+    let issued = f
+        .store
+        .issue_access_token(grant, minter, NOW)
+        .await
+        .unwrap();
+    assert!(f.is_active(&issued.access.token, NOW).await);
 }
 
 pub async fn revoking_another_clients_token_does_nothing(f: &Fixture) {

@@ -2,10 +2,11 @@
 //! configuration.
 
 use futures::future::join_all;
-use mcp_authserver::grant::Refusal;
-use mcp_authserver::rate_limit::{Decision, RateLimit};
-use mcp_authserver::store::{PostgresStore, Refresh, Store, StoreError};
-use mcp_authserver::token::TokenKind;
+use mcp_authserver::issue::Minter;
+use mcp_authserver::oauth::grant::Refusal;
+use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
+use mcp_authserver::oauth::token::{Token, TokenKind};
+use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError};
 use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{Fixture, MINUTE, NOW, REFRESH, VERIFIER, database};
@@ -130,14 +131,17 @@ async fn crash_before_commit() {
     let postgres = Postgres::start();
     let f = Fixture::at(&postgres.create_database().await).await;
     let tokens = f.family(NOW).await;
-    let access = f.token(TokenKind::Access);
-    let refresh = f.token(TokenKind::Refresh);
+    let known = || Ok([7; 32]);
+    let access = Token::generate(TokenKind::Access, [7; 32]);
+    let refresh = Token::generate(TokenKind::Refresh, [7; 32]);
     let hashes = f.pepper.token_hashes(&tokens.refresh);
     let request = Refresh {
         hashes: &hashes,
         attempt: REFRESH,
-        access_token: f.new_token(&access, NOW.plus(MINUTE)),
-        refresh_token: f.new_token(&refresh, NOW.plus(MINUTE)),
+        minter: Minter {
+            random: &known,
+            ..f.minter()
+        },
     };
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
@@ -169,12 +173,15 @@ async fn a_database_that_does_not_answer_is_given_up() {
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
     let hashes = f.pepper.token_hashes(&tokens.refresh);
-    let new = f.token(TokenKind::Access);
+    let known = || Ok([7; 32]);
+    let new = Token::generate(TokenKind::Access, [7; 32]);
     let request = Refresh {
         hashes: &hashes,
         attempt: REFRESH,
-        access_token: f.new_token(&new, NOW.plus(MINUTE)),
-        refresh_token: f.new_token(&f.token(TokenKind::Refresh), NOW.plus(MINUTE)),
+        minter: Minter {
+            random: &known,
+            ..f.minter()
+        },
     };
     let outcome = f.store.refresh(&request, NOW).await;
     assert!(
@@ -194,7 +201,7 @@ async fn a_database_that_does_not_answer_is_given_up() {
 async fn two_connections(postgres: &Postgres) -> Fixture {
     let url = postgres.create_database().await;
     Fixture {
-        store: Store::Postgres(PostgresStore::new(&url, 2).unwrap()),
+        store: Box::new(PostgresStore::new(&url, 2).unwrap()),
         ..Fixture::at(&url).await
     }
 }
@@ -329,7 +336,7 @@ async fn a_mistake_in_the_configuration_says_what_to_do_and_never_the_password()
         }
     }
 
-    let unmigrated = Store::Postgres(PostgresStore::new(&url, 2).unwrap());
+    let unmigrated = PostgresStore::new(&url, 2).unwrap();
     let error = unmigrated.ping().await.unwrap_err();
     assert!(error.to_string().contains("tables are missing"), "{error}");
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mcp_authserver::clock::UnixTime;
-use mcp_authserver::rate_limit::{Decision, RateLimit};
-use mcp_authserver::store::Store;
+use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
+use mcp_authserver::store::{MemoryStore, Store as _};
 
 use crate::families::Lcg;
 use crate::fixture::{Fixture, NOW};
@@ -50,7 +50,7 @@ pub async fn a_refused_hit_does_not_count(f: &Fixture) {
 /// Random hits, the clock going forth and sometimes back, are answered as the memory store answers them,
 /// which asks the rule itself.
 pub async fn the_rule_is_the_same_everywhere(f: &Fixture) {
-    let reference = Store::memory();
+    let reference = MemoryStore::default();
     let mut random = Lcg(7);
     let mut now = NOW;
     let mut refused = 0;
@@ -72,7 +72,7 @@ pub async fn the_rule_is_the_same_everywhere(f: &Fixture) {
 
 #[tokio::test]
 async fn memory_for_rates_is_bounded_and_new_callers_wait_while_it_is_full() {
-    let store = Store::memory();
+    let store = MemoryStore::default();
     let hit = |subject: String, now| {
         let store = &store;
         async move { store.hit("test", &subject, limit(1), now).await.unwrap() }

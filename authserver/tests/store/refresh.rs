@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use mcp_authserver::grant::{RefreshAttempt, Refusal};
+use mcp_authserver::oauth::grant::{RefreshAttempt, Refusal};
 
 use crate::fixture::{
     ABSOLUTE, ACCESS, Fixture, GRACE, IDLE, MAIL, MINUTE, NOW, OTHER_CLIENT, REFRESH, scopes,
@@ -18,7 +18,7 @@ pub async fn rotation(f: &Fixture) {
         now = now.plus(MINUTE * 14);
         tokens = f.refresh(&tokens.refresh, now).await.unwrap();
         assert_eq!(tokens.issued.grant.generation, generation);
-        assert_eq!(tokens.issued.access_expires_at, now.plus(ACCESS));
+        assert_eq!(tokens.issued.access.expires_at, now.plus(ACCESS));
         assert!(f.is_active(&tokens.access, now).await);
     }
 }
@@ -165,7 +165,7 @@ pub async fn absolute_expiry(f: &Fixture) {
         tokens = f.refresh(&tokens.refresh, now).await.unwrap();
     }
     let end = NOW.plus(ABSOLUTE);
-    assert_eq!(tokens.issued.access_expires_at, end);
+    assert_eq!(tokens.issued.access.expires_at, end);
     assert!(f.is_active(&tokens.access, end.minus(MILLISECOND)).await);
     assert!(!f.is_active(&tokens.access, end).await);
     let refusal = f.refresh(&tokens.refresh, end).await.unwrap_err();

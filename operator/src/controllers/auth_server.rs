@@ -17,18 +17,18 @@ use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
 use super::workload::{self, apply_budget, available, why_not_up};
-use super::{Guarded, Kind, Work, children, watch_references};
-use crate::apply::{Child, Tie};
-use crate::authserver_api::Server;
-use crate::build::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
-use crate::build::labels::{Component, Owner};
-use crate::build::postgres::{self, PostgresObjects};
-use crate::build::{hash, names};
-use crate::context::Context;
-use crate::error::{Error, Problem};
+use crate::authserver::Server;
+use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
+use crate::desired::labels::{Component, Owner};
+use crate::desired::postgres::{self, PostgresObjects};
+use crate::desired::{hash, names};
+use crate::framework::apply::{Child, Tie};
+use crate::framework::context::Context;
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
+use crate::framework::references::{self, References};
+use crate::framework::status::Found;
 use crate::pods::Rollout;
-use crate::references::{self, References};
-use crate::status::Found;
 
 impl Kind for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";

@@ -12,11 +12,13 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::refs::AuthServerRef;
 
-use super::{Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references};
-use crate::authserver_api::Server;
-use crate::context::Context;
-use crate::error::{Error, Problem};
-use crate::references::{self, Target};
+use crate::authserver::Server;
+use crate::framework::context::Context;
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::{
+    Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references,
+};
+use crate::framework::references::{self, Target};
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {

@@ -12,15 +12,16 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 
+use super::lookup;
 use super::registration::{Entry, unregister};
-use super::{Guarded, Kind, Work, children, lookup, watch_references};
-use crate::authserver_api::{Collection, Server};
-use crate::build::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
-use crate::build::registration;
-use crate::context::Context;
-use crate::error::{Error, Problem};
-use crate::references::{self, References};
-use crate::status::Found;
+use crate::authserver::{Collection, Server};
+use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
+use crate::desired::registration;
+use crate::framework::context::Context;
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
+use crate::framework::references::{self, References};
+use crate::framework::status::Found;
 
 const COLLECTION: Collection = Collection::Clients;
 

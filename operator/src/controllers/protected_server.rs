@@ -12,18 +12,19 @@ use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
+use super::lookup;
 use super::registration::{Entry, unregister};
 use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
-use super::{Guarded, Kind, Work, children, lookup};
-use crate::authserver_api::{Collection, Server};
-use crate::build::labels::Component;
-use crate::build::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
-use crate::build::{names, registration};
-use crate::context::Context;
-use crate::error::{Error, Problem};
+use crate::authserver::{Collection, Server};
+use crate::desired::labels::Component;
+use crate::desired::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
+use crate::desired::{names, registration};
+use crate::framework::context::Context;
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::{Guarded, Kind, Work, children};
+use crate::framework::references::References;
+use crate::framework::status::Found;
 use crate::pods::Rollout;
-use crate::references::References;
-use crate::status::Found;
 
 const COLLECTION: Collection = Collection::Resources;
 

@@ -6,12 +6,13 @@ use mcpauth_api::conditions::{reasons, types};
 use mcpauth_api::refs::AuthServerRef;
 use serde::Serialize;
 
-use super::{Work, deleted_at, lookup};
-use crate::authserver_api::{CallError, Collection, Server};
-use crate::build::labels::Owner;
-use crate::build::names;
-use crate::error::{Error, Problem};
-use crate::status::{Found, State};
+use super::lookup;
+use crate::authserver::{CallError, Collection, Server};
+use crate::desired::labels::Owner;
+use crate::desired::names;
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::{Work, deleted_at};
+use crate::framework::status::{Found, State};
 
 /// How long a deletion waits for an authorization server that does not answer.
 pub const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);

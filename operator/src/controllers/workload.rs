@@ -8,13 +8,13 @@ use kube::api::{ListParams, Patch, PatchParams};
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::json;
 
-use super::Work;
-use crate::apply::{ApplyError, HASH, is_code};
-use crate::build::auth_server::CONFIG_HASH;
-use crate::build::labels::Component;
-use crate::error::{Error, Problem};
+use crate::desired::auth_server::CONFIG_HASH;
+use crate::desired::labels::Component;
+use crate::framework::apply::{ApplyError, HASH, is_code};
+use crate::framework::error::{Error, Problem};
+use crate::framework::reconciler::Work;
+use crate::framework::status::{Found, State};
 use crate::pods::{self, Rollout};
-use crate::status::{Found, State};
 
 /// The Available condition: whether some pod serves.
 pub fn available(rollout: Rollout) -> State {

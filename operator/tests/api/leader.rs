@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use mcp_auth_operator::leader::{Elector, Lost};
+use mcp_auth_operator::framework::leader::{Elector, Lost};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -38,7 +38,7 @@ async fn many_objects_take_less_than_40_mb() {
     let [health] = free_ports();
     let mut command = Command::new(program);
     command
-        .args(["run", "--watch-namespace", &world.namespace])
+        .args(["--watch-namespace", &world.namespace])
         .args(["--namespace", &world.namespace])
         .args(["--health-address", &format!("127.0.0.1:{health}")])
         .env("KUBECONFIG", world.cluster.kubeconfig());

@@ -16,10 +16,10 @@ use kube::api::{
 };
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
-use mcp_auth_operator::authserver_api::{Endpoint, Server};
+use mcp_auth_operator::authserver::{Endpoint, Server};
 use mcp_auth_operator::clock::Clock;
 use mcp_auth_operator::config::Config;
-use mcp_auth_operator::context::Context;
+use mcp_auth_operator::framework::context::Context;
 use mcp_auth_operator::metrics::Metrics;
 use mcp_auth_operator::run::run_controllers;
 use serde::Serialize;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use url::Url;
 
 use super::{Config, ConfigError, Introspection};
+use crate::auth::scopes::is_scope_token;
 use crate::resource::Resource;
-use crate::scopes::is_scope_token;
 
 impl Config {
     /// Checks every value.

@@ -4,13 +4,13 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::super::{StoreError, Upsert};
-use super::PostgresStore;
-use crate::client::{Client, ClientOrigin};
+use super::Database;
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::{Client, ClientOrigin};
 
-impl PostgresStore {
-    pub(in super::super) async fn upsert_client(
+impl Database {
+    pub(super) async fn upsert_client(
         &self,
         client: &Client,
         now: UnixTime,
@@ -41,10 +41,7 @@ impl PostgresStore {
         })
     }
 
-    pub(in super::super) async fn client(
-        &self,
-        client_id: &str,
-    ) -> Result<Option<Client>, StoreError> {
+    pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         sqlx::query(
             "SELECT client_id, origin, metadata::text, secret_hash FROM clients
              WHERE client_id = $1",
@@ -56,7 +53,7 @@ impl PostgresStore {
         .transpose()
     }
 
-    pub(in super::super) async fn touch_client(
+    pub(super) async fn touch_client(
         &self,
         client_id: &str,
         now: UnixTime,
@@ -72,7 +69,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    pub(in super::super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
+    pub(super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM clients WHERE client_id = $1")
             .bind(client_id)
             .execute(&self.pool)

@@ -3,13 +3,14 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use super::super::{CodeRedemption, Issued, NewToken, Refresh, StoreError, reference_gone};
-use super::{PostgresStore, as_slices, read_time};
+use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
+use super::{Database, as_slices, read_time};
 use crate::clock::UnixTime;
-use crate::code::{Code, CodeVerdict, NewCode};
-use crate::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-use crate::pepper::KeyedHash;
-use crate::scope::Scopes;
+use crate::issue::{Issued, Minted, Minter};
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::code::{Code, CodeVerdict, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use crate::oauth::scope::Scopes;
 
 // Never `*`: a column that a newer version adds would change the type of a prepared statement, and
 // Postgres then refuses it to the older version.
@@ -24,8 +25,8 @@ macro_rules! select_grant {
     };
 }
 
-impl PostgresStore {
-    pub(in super::super) async fn create_authorization(
+impl Database {
+    pub(super) async fn create_authorization(
         &self,
         grant: NewGrant,
         code: &NewCode,
@@ -51,7 +52,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    pub(in super::super) async fn redeem_code(
+    pub(super) async fn redeem_code(
         &self,
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
@@ -67,12 +68,8 @@ impl PostgresStore {
                 use_code(&mut transaction, &hash).await?;
                 grant.expires_at = redemption.grant_expires_at;
                 update_grant(&mut transaction, &grant).await?;
-                let issued = Issued::new(&grant, None, redemption.access_token, code.nonce);
-                insert_access_token(&mut transaction, &issued, redemption.access_token, now)
-                    .await?;
-                if let Some(token) = redemption.refresh_token {
-                    insert_refresh_token(&mut transaction, &grant, token).await?;
-                }
+                let issued = redemption.minter.issue(&grant, None, code.nonce, now)?;
+                insert_tokens(&mut transaction, &issued, now).await?;
                 Ok(issued)
             }
             CodeVerdict::Refuse(refusal) => Err(refusal),
@@ -89,7 +86,7 @@ impl PostgresStore {
         Ok(outcome)
     }
 
-    pub(in super::super) async fn refresh(
+    pub(super) async fn refresh(
         &self,
         refresh: &Refresh<'_>,
         now: UnixTime,
@@ -111,14 +108,14 @@ impl PostgresStore {
             }
         }
         update_grant(&mut transaction, &grant).await?;
-        let issued = Issued::new(&grant, refresh.attempt.scopes, refresh.access_token, None);
-        insert_access_token(&mut transaction, &issued, refresh.access_token, now).await?;
-        insert_refresh_token(&mut transaction, &grant, refresh.refresh_token).await?;
+        let scopes = refresh.attempt.scopes;
+        let issued = refresh.minter.issue(&grant, scopes, None, now)?;
+        insert_tokens(&mut transaction, &issued, now).await?;
         transaction.commit().await?;
         Ok(Ok(issued))
     }
 
-    pub(in super::super) async fn grant_of_refresh_token(
+    pub(super) async fn grant_of_refresh_token(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
@@ -135,22 +132,22 @@ impl PostgresStore {
         .transpose()
     }
 
-    pub(in super::super) async fn issue_access_token(
+    pub(super) async fn issue_access_token(
         &self,
         grant: NewGrant,
-        access_token: NewToken,
+        minter: Minter<'_>,
         now: UnixTime,
-    ) -> Result<(), StoreError> {
-        let grant = Grant::new(grant, now, access_token.expires_at);
-        let issued = Issued::new(&grant, None, access_token, None);
+    ) -> Result<Issued, StoreError> {
+        let grant = Grant::new(grant, now, now.plus(minter.access));
         let mut transaction = self.pool.begin().await?;
         insert_grant(&mut transaction, &grant).await?;
-        insert_access_token(&mut transaction, &issued, access_token, now).await?;
+        let issued = minter.issue(&grant, None, None, now)?;
+        insert_tokens(&mut transaction, &issued, now).await?;
         transaction.commit().await?;
-        Ok(())
+        Ok(issued)
     }
 
-    pub(in super::super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
+    pub(super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
         delete_grant(&self.pool, id).await
     }
 }
@@ -279,30 +276,32 @@ async fn delete_grant(executor: impl sqlx::PgExecutor<'_>, id: GrantId) -> Resul
     Ok(())
 }
 
-async fn insert_access_token(
+async fn insert_tokens(
     connection: &mut PgConnection,
     issued: &Issued,
-    token: NewToken,
     now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO access_tokens (hash, grant_id, scopes, issued_at, expires_at)
          VALUES ($1, $2, $3, $4, $5)",
     )
-    .bind(token.hash.as_bytes())
+    .bind(issued.access.hash.as_bytes())
     .bind(issued.grant.id.as_bytes())
     .bind(issued.scopes.to_string())
     .bind(now.as_millis())
-    .bind(issued.access_expires_at.as_millis())
-    .execute(connection)
+    .bind(issued.access.expires_at.as_millis())
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    match &issued.refresh {
+        Some(token) => insert_refresh_token(connection, &issued.grant, token).await,
+        None => Ok(()),
+    }
 }
 
 async fn insert_refresh_token(
     connection: &mut PgConnection,
     grant: &Grant,
-    token: NewToken,
+    token: &Minted,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO refresh_tokens (hash, grant_id, generation, expires_at)
@@ -311,7 +310,7 @@ async fn insert_refresh_token(
     .bind(token.hash.as_bytes())
     .bind(grant.id.as_bytes())
     .bind(grant.generation)
-    .bind(token.expires_at.min(grant.expires_at).as_millis())
+    .bind(token.expires_at.as_millis())
     .execute(connection)
     .await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! The signing key, assertions seen, and the removal of what has expired.
 
 use super::super::StoreError;
-use super::PostgresStore;
+use super::Database;
 use crate::clock::UnixTime;
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
@@ -33,11 +33,8 @@ const REMOVE_UNUSED_CLIENTS: &str = "DELETE FROM clients WHERE client_id = ANY(A
 
 const BATCH: u16 = 1000;
 
-impl PostgresStore {
-    pub(in super::super) async fn signing_key_or(
-        &self,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, StoreError> {
+impl Database {
+    pub(super) async fn signing_key_or(&self, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         sqlx::query(
             "INSERT INTO signing_keys (slot, sealed) VALUES ('active', $1)
              ON CONFLICT DO NOTHING",
@@ -51,7 +48,7 @@ impl PostgresStore {
         Ok(stored)
     }
 
-    pub(in super::super) async fn remember_assertion(
+    pub(super) async fn remember_assertion(
         &self,
         key: [u8; 32],
         expires_at: UnixTime,
@@ -70,7 +67,7 @@ impl PostgresStore {
         Ok(remembered.rows_affected() == 1)
     }
 
-    pub(in super::super) async fn remove_expired(
+    pub(super) async fn remove_expired(
         &self,
         unused_since: UnixTime,
         now: UnixTime,

@@ -18,7 +18,7 @@ use super::super::{ActiveToken, StoreError};
 use super::grants::{read_grant_id, read_hash, read_scopes};
 use super::{as_slices, read_time, within};
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
 
 /// How many queries are under way at once: a connection that broke delays only those who wait for it.
 const QUERIES: u32 = 2;

@@ -15,12 +15,19 @@ mod tokens;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-use super::StoreError;
+use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::issue::{Issued, Minter};
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::Client;
+use crate::oauth::code::NewCode;
+use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
+use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::resource::Resource;
 
 /// How long a caller waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,9 +44,13 @@ const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 /// restarted. One in steady use is not; that would be one more round trip.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
 
-/// See the module.
+/// In a database, for any number of replicas.
 #[derive(Debug)]
-pub struct PostgresStore {
+pub struct PostgresStore(Database);
+
+/// The connections. What it does, it does without a bound on time; the store gives it one.
+#[derive(Debug)]
+struct Database {
     pool: PgPool,
     introspection: introspection::Introspection,
 }
@@ -54,10 +65,10 @@ impl PostgresStore {
     pub fn new(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options = parse_url(url.trim())?.application_name("mcp-authserver");
         let own = pool(options.clone(), introspection::CONNECTIONS);
-        Ok(Self {
+        Ok(Self(Database {
             introspection: introspection::Introspection::new(&own),
             pool: pool(options, max_connections),
-        })
+        }))
     }
 
     /// Creates or updates the tables. Replicas that start together wait for each other (advisory lock).
@@ -69,7 +80,7 @@ impl PostgresStore {
         let mut migrator = sqlx::migrate!();
         migrator.set_ignore_missing(true);
         // A connection of its own: closing it releases the advisory lock whatever happened.
-        let options = self.pool.connect_options();
+        let options = self.0.pool.connect_options();
         let mut connection = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
             .await
             .map_err(|_| StoreError::Unavailable("connecting took too long".into()))??;
@@ -78,12 +89,158 @@ impl PostgresStore {
         let _ = connection.close().await;
         Ok(result?)
     }
+}
 
-    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+impl Database {
+    async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM clients LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        within(self.0.ping()).await
+    }
+
+    async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError> {
+        within(self.0.upsert_client(client, now)).await
+    }
+
+    async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
+        within(self.0.client(client_id)).await
+    }
+
+    async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
+        within(self.0.touch_client(client_id, now)).await
+    }
+
+    async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
+        within(self.0.delete_client(client_id)).await
+    }
+
+    async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
+        within(self.0.upsert_resource(resource)).await
+    }
+
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
+        within(self.0.resource(id)).await
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
+        within(self.0.resources()).await
+    }
+
+    async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
+        within(self.0.delete_resource(id)).await
+    }
+
+    async fn create_authorization(
+        &self,
+        grant: NewGrant,
+        code: &NewCode,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        within(self.0.create_authorization(grant, code, now)).await
+    }
+
+    async fn redeem_code(
+        &self,
+        redemption: &CodeRedemption<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        within(self.0.redeem_code(redemption, now)).await
+    }
+
+    async fn refresh(
+        &self,
+        refresh: &Refresh<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        within(self.0.refresh(refresh, now)).await
+    }
+
+    async fn grant_of_refresh_token(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<Grant>, StoreError> {
+        within(self.0.grant_of_refresh_token(hashes, now)).await
+    }
+
+    async fn issue_access_token(
+        &self,
+        grant: NewGrant,
+        minter: Minter<'_>,
+        now: UnixTime,
+    ) -> Result<Issued, StoreError> {
+        within(self.0.issue_access_token(grant, minter, now)).await
+    }
+
+    async fn introspect(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<ActiveToken>, StoreError> {
+        within(self.0.introspect(hashes, now)).await
+    }
+
+    async fn revoke_access_token(
+        &self,
+        hashes: &[KeyedHash],
+        client_id: &str,
+    ) -> Result<(), StoreError> {
+        within(self.0.revoke_access_token(hashes, client_id)).await
+    }
+
+    async fn revoke_refresh_token(
+        &self,
+        hashes: &[KeyedHash],
+        client_id: &str,
+    ) -> Result<(), StoreError> {
+        within(self.0.revoke_refresh_token(hashes, client_id)).await
+    }
+
+    async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
+        within(self.0.revoke_grant(id)).await
+    }
+
+    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        within(self.0.signing_key_or(&sealed)).await
+    }
+
+    async fn remember_assertion(
+        &self,
+        client_id: &str,
+        jti: &str,
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let key = digest(&[client_id, jti]);
+        within(self.0.remember_assertion(key, expires_at, now)).await
+    }
+
+    async fn hit(
+        &self,
+        rule: &str,
+        subject: &str,
+        limit: RateLimit,
+        now: UnixTime,
+    ) -> Result<Decision, StoreError> {
+        let key = digest(&[rule, subject]);
+        within(self.0.hit(key, limit, now)).await
+    }
+
+    async fn remove_expired(
+        &self,
+        unused_since: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        // However long it takes: given up, it would begin anew each time.
+        self.0.remove_expired(unused_since, now).await
     }
 }
 
@@ -118,7 +275,7 @@ fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
 
 /// Gives an operation up when the database does not answer: a network that swallows packets, a stopped
 /// process or a lock that somebody keeps must not use up our connections.
-pub(super) async fn within<T>(
+async fn within<T>(
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     tokio::time::timeout(OPERATION_TIMEOUT, operation)

@@ -4,9 +4,9 @@
 use sqlx::Row as _;
 
 use super::super::StoreError;
-use super::PostgresStore;
+use super::Database;
 use crate::clock::UnixTime;
-use crate::rate_limit::{Decision, RateLimit, Windows};
+use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
 
 // $1 key, $2 bucket, $3 now, $4 window in milliseconds, $5 limit, $6 when it may be forgotten.
 // A refused hit updates nothing. What is returned beside `counted` is the state before the statement.
@@ -31,8 +31,8 @@ WITH counted AS (
 SELECT EXISTS (SELECT FROM counted) AS counted, w.bucket, w.current, w.previous
 FROM (SELECT 1) AS one LEFT JOIN rate_windows w ON w.key = $1";
 
-impl PostgresStore {
-    pub(in super::super) async fn hit(
+impl Database {
+    pub(super) async fn hit(
         &self,
         key: [u8; 32],
         limit: RateLimit,

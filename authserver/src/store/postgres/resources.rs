@@ -4,15 +4,12 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::super::{StoreError, Upsert, resource_taken};
-use super::PostgresStore;
+use super::Database;
 use super::clients::{from_json, to_json};
-use crate::resource::Resource;
+use crate::oauth::resource::Resource;
 
-impl PostgresStore {
-    pub(in super::super) async fn upsert_resource(
-        &self,
-        resource: &Resource,
-    ) -> Result<Upsert, StoreError> {
+impl Database {
+    pub(super) async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
         let before = self.resource(&resource.id).await?;
         if before.as_ref() == Some(resource) {
             return Ok(Upsert::Unchanged);
@@ -50,10 +47,7 @@ impl PostgresStore {
         })
     }
 
-    pub(in super::super) async fn resource(
-        &self,
-        id: &str,
-    ) -> Result<Option<Resource>, StoreError> {
+    pub(super) async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
         sqlx::query(
             "SELECT id, resource, name, scopes::text, introspectors FROM resources
              WHERE id = $1",
@@ -65,7 +59,7 @@ impl PostgresStore {
         .transpose()
     }
 
-    pub(in super::super) async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
+    pub(super) async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
         sqlx::query(
             r#"SELECT id, resource, name, scopes::text, introspectors FROM resources
                ORDER BY id COLLATE "C""#,
@@ -77,7 +71,7 @@ impl PostgresStore {
         .collect()
     }
 
-    pub(in super::super) async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
+    pub(super) async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM resources WHERE id = $1")
             .bind(id)
             .execute(&self.pool)

@@ -1,12 +1,12 @@
 //! Introspection and revocation of single tokens.
 
 use super::super::{ActiveToken, StoreError};
-use super::{PostgresStore, as_slices};
+use super::{Database, as_slices};
 use crate::clock::UnixTime;
-use crate::pepper::KeyedHash;
+use crate::keys::pepper::KeyedHash;
 
-impl PostgresStore {
-    pub(in super::super) async fn introspect(
+impl Database {
+    pub(super) async fn introspect(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
@@ -14,7 +14,7 @@ impl PostgresStore {
         self.introspection.ask(hashes, now).await
     }
 
-    pub(in super::super) async fn revoke_access_token(
+    pub(super) async fn revoke_access_token(
         &self,
         hashes: &[KeyedHash],
         client_id: &str,
@@ -30,7 +30,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    pub(in super::super) async fn revoke_refresh_token(
+    pub(super) async fn revoke_refresh_token(
         &self,
         hashes: &[KeyedHash],
         client_id: &str,

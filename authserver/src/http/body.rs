@@ -1,0 +1,78 @@
+//! Bodies of requests: `application/x-www-form-urlencoded` as parameters, and JSON.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
+use crate::oauth::params::Params;
+
+/// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, and
+/// secrets have no place in them.
+#[derive(Debug)]
+pub struct Form {
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The form's parameters.
+    pub params: Params,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
+        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+            let text = "send parameters in the form, not in the URL";
+            return Err(OAuthError::InvalidRequest(text.into()).into());
+        }
+        if !is_form(request.headers()) {
+            let text = "the body must be application/x-www-form-urlencoded";
+            return Err(OAuthError::InvalidRequest(text.into()).into());
+        }
+        let headers = request.headers().clone();
+        let body = read(request, state).await?;
+        let params = Params::parse(&body)?;
+        Ok(Self { headers, params })
+    }
+}
+
+/// The body, unless it is larger than the route allows.
+///
+/// # Errors
+/// 413 when it is too large, 400 when it does not arrive.
+pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, HttpError> {
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => HttpError::BodyTooLarge,
+            _ => OAuthError::InvalidRequest("the body could not be read".into()).into(),
+        })
+}
+
+/// A JSON body. The error names the member that is wrong.
+///
+/// # Errors
+/// When it does not parse, or has a NUL character anywhere: databases do not take it.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    if body.windows(6).any(|window| window == b"\\u0000") {
+        return Err("expected no NUL characters".into());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let document = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(document)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| {
+        media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    })
+}

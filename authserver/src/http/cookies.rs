@@ -1,0 +1,99 @@
+//! The browser's cookies: a session after login, and a random value that binds forms to the browser.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::oauth::issuer::Issuer;
+
+/// Cookie names and attributes for one issuer.
+#[derive(Debug)]
+pub struct Cookies {
+    session: String,
+    form: String,
+    secure: bool,
+}
+
+impl Cookies {
+    /// With the `__Host-` prefix on https. On plain http, which is loopback only, there is none, because
+    /// not every browser takes a `Secure` cookie there. The issuer's suffix keeps servers on one host
+    /// apart.
+    pub fn new(issuer: &Issuer) -> Self {
+        let secure = issuer.is_https();
+        let prefix = if secure { "__Host-" } else { "" };
+        let suffix = issuer.cookie_suffix();
+        Self {
+            session: format!("{prefix}mcpauth-session-{suffix}"),
+            form: format!("{prefix}mcpauth-form-{suffix}"),
+            secure,
+        }
+    }
+
+    /// The session cookie's value.
+    pub fn session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        find(headers, &self.session)
+    }
+
+    /// The form cookie's value.
+    pub fn form<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        find(headers, &self.form)
+    }
+
+    /// `Set-Cookie` for the session.
+    pub fn set_session(&self, value: &str, seconds: u64) -> Option<HeaderValue> {
+        self.set(&self.session, value, &format!("; Max-Age={seconds}"))
+    }
+
+    /// `Set-Cookie` for the form cookie, gone with the browser.
+    pub fn set_form(&self, value: &str) -> Option<HeaderValue> {
+        self.set(&self.form, value, "")
+    }
+
+    fn set(&self, name: &str, value: &str, age: &str) -> Option<HeaderValue> {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
+        HeaderValue::from_str(&cookie).ok()
+    }
+}
+
+fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_cookies_have_the_host_prefix_and_are_secure() {
+        let cookies = Cookies::new(&Issuer::parse("https://a.example/t1").unwrap());
+        let set = cookies.set_form("x").unwrap();
+        let set = set.to_str().unwrap();
+        assert!(set.starts_with("__Host-mcpauth-form-"), "{set}");
+        assert!(
+            set.ends_with("=x; Path=/; HttpOnly; SameSite=Lax; Secure"),
+            "{set}"
+        );
+        let local = Cookies::new(&Issuer::parse("http://localhost:9000").unwrap());
+        let set = local.set_session("x", 60).unwrap();
+        let set = set.to_str().unwrap();
+        assert!(set.starts_with("mcpauth-session-"), "{set}");
+        assert!(
+            set.ends_with("=x; Path=/; HttpOnly; SameSite=Lax; Max-Age=60"),
+            "{set}"
+        );
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let cookies = Cookies::new(&Issuer::parse("http://localhost:9000").unwrap());
+        let line = format!("a=b; {}=value.x; c=d", cookies.session);
+        let headers = HeaderMap::from_iter([(header::COOKIE, line.parse().unwrap())]);
+        assert_eq!(cookies.session(&headers), Some("value.x"));
+        assert_eq!(cookies.form(&headers), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! From errors to HTTP responses: status, headers, and `{"error": CODE, "error_description": TEXT}` (RFC
+//! 6749, section 5.2).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::login::users::UsersError;
+use crate::oauth::error::OAuthError;
+use crate::oauth::params::ParamsError;
+use crate::random::RandomError;
+use crate::store::StoreError;
+
+/// How long a client should wait before it tries again after a 503.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
+
+/// Why an endpoint answers with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpError {
+    /// An error of OAuth's.
+    OAuth(OAuthError),
+    /// `invalid_client` for credentials in the `Authorization` header: the answer needs a challenge (RFC
+    /// 6749, section 5.2).
+    InvalidBasicCredentials,
+    /// Over a rate limit; after this time the next request is allowed.
+    TooManyRequests(Duration),
+    /// The form or document is larger than the endpoint accepts.
+    BodyTooLarge,
+    /// No such endpoint, resource or client: the text says which.
+    NotFound(&'static str),
+    /// The endpoint does not support this method.
+    MethodNotAllowed,
+    /// Internal port: the caller has not proven who it is.
+    Unauthenticated,
+    /// Admin API: this principal is not an administrator.
+    NotAdmin(String),
+    /// Admin API: the document is not a valid resource.
+    InvalidResource(String),
+    /// Admin API: the document contradicts what is stored.
+    Conflict(String),
+}
+
+/// What of a response depends on the error.
+struct Parts<'a> {
+    status: StatusCode,
+    code: &'static str,
+    description: Cow<'a, str>,
+    challenge: Option<&'static str>,
+    retry_after: Option<Duration>,
+}
+
+impl HttpError {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.parts().status
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        let plain = |status, code, description| Parts {
+            status,
+            code,
+            description,
+            challenge: None,
+            retry_after: None,
+        };
+        match self {
+            Self::OAuth(error) => Parts {
+                retry_after: retry(error),
+                ..plain(status(error), error.code(), error.description().into())
+            },
+            Self::InvalidBasicCredentials => {
+                let error = &OAuthError::InvalidClient;
+                let description = error.description().to_owned().into();
+                Parts {
+                    challenge: Some("Basic realm=\"token\""),
+                    ..plain(status(error), error.code(), description)
+                }
+            }
+            Self::TooManyRequests(wait) => Parts {
+                retry_after: Some(*wait),
+                ..plain(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "temporarily_unavailable",
+                    "too many requests; wait for the number of seconds in Retry-After".into(),
+                )
+            },
+            Self::BodyTooLarge => plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalid_request",
+                "the body is too large".into(),
+            ),
+            Self::NotFound(text) => plain(StatusCode::NOT_FOUND, "not_found", (*text).into()),
+            Self::MethodNotAllowed => plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request",
+                "this endpoint does not support the method; the Allow header lists those that it supports".into(),
+            ),
+            Self::Unauthenticated => Parts {
+                challenge: Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
+                ..plain(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_token",
+                    "the caller is not authenticated".into(),
+                )
+            },
+            Self::NotAdmin(principal) => plain(
+                StatusCode::FORBIDDEN,
+                "access_denied",
+                format!("{principal} is not listed in internal.admins").into(),
+            ),
+            Self::InvalidResource(text) => {
+                plain(StatusCode::BAD_REQUEST, "invalid_resource", text.into())
+            }
+            Self::Conflict(text) => plain(StatusCode::CONFLICT, "conflict", text.into()),
+        }
+    }
+}
+
+fn status(error: &OAuthError) -> StatusCode {
+    match error {
+        OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
+        OAuthError::TemporarilyUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        OAuthError::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        OAuthError::InvalidRequest(_)
+        | OAuthError::InvalidGrant(_)
+        | OAuthError::UnauthorizedClient(_)
+        | OAuthError::UnsupportedGrantType(_)
+        | OAuthError::InvalidScope(_)
+        | OAuthError::InvalidTarget(_)
+        | OAuthError::AccessDenied(_)
+        | OAuthError::UnsupportedResponseType(_)
+        | OAuthError::LoginRequired
+        | OAuthError::ConsentRequired
+        | OAuthError::RequestNotSupported
+        | OAuthError::RequestUriNotSupported
+        | OAuthError::InvalidRedirectUri(_)
+        | OAuthError::InvalidClientMetadata(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn retry(error: &OAuthError) -> Option<Duration> {
+    matches!(error, OAuthError::TemporarilyUnavailable(_)).then_some(RETRY_UNAVAILABLE)
+}
+
+impl std::fmt::Display for HttpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = self.parts();
+        write!(f, "{}: {}", parts.code, parts.description)
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+impl From<OAuthError> for HttpError {
+    fn from(error: OAuthError) -> Self {
+        Self::OAuth(error)
+    }
+}
+
+impl From<StoreError> for HttpError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(text) => Self::Conflict(text),
+            other => Self::OAuth(other.into()),
+        }
+    }
+}
+
+impl From<RandomError> for HttpError {
+    fn from(error: RandomError) -> Self {
+        Self::OAuth(error.into())
+    }
+}
+
+impl From<ParamsError> for HttpError {
+    fn from(error: ParamsError) -> Self {
+        Self::OAuth(error.into())
+    }
+}
+
+impl From<UsersError> for HttpError {
+    fn from(error: UsersError) -> Self {
+        Self::OAuth(error.into())
+    }
+}
+
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Misconfigured(_) => {
+                tracing::error!(%error, "the store is unavailable");
+                let text = "the authorization server cannot reach its storage; try again";
+                Self::TemporarilyUnavailable(text.into())
+            }
+            // The client or the resource was deleted while the request was under way.
+            StoreError::Conflict(text) => Self::AccessDenied(text.into()),
+            StoreError::Internal(_) | StoreError::Random(_) => {
+                tracing::error!(%error, "the store failed");
+                Self::ServerError
+            }
+        }
+    }
+}
+
+impl From<UsersError> for OAuthError {
+    fn from(error: UsersError) -> Self {
+        tracing::error!(%error, "users cannot be looked up");
+        Self::TemporarilyUnavailable("users cannot be looked up".into())
+    }
+}
+
+/// `Retry-After`: whole seconds, rounded up, at least one.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_millis().div_ceil(1000).clamp(1, 86_400) as u32)
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let parts = self.parts();
+        let body = json!({ "error": parts.code, "error_description": parts.description });
+        let mut response = (parts.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = parts.challenge {
+            let challenge = HeaderValue::from_static(challenge);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = parts.retry_after {
+            headers.insert(header::RETRY_AFTER, retry_after(wait));
+        }
+        response
+    }
+}

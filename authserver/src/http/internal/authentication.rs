@@ -1,0 +1,320 @@
+//! Callers of the internal port: who they are, and who of them may administer.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_lc_rs::{constant_time, digest};
+use http::{HeaderMap, header};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::Api;
+use kube::api::PostParams;
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::config::Internal;
+use crate::http::client_auth::credentials::parse_basic;
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
+use crate::oauth::params::form_decode;
+
+/// How long an answer of the Kubernetes API is believed.
+const REVIEW_LIFETIME: Duration = Duration::from_secs(60);
+/// How many answers are kept.
+const REVIEWS: u64 = 10_000;
+/// For how long a token that was good keeps its lane: as long as kubelet lets one live.
+const KNOWN: Duration = Duration::from_secs(3600);
+/// How many questions are asked at once in each lane: strangers must not flood the API server through
+/// us.
+const CONCURRENT_REVIEWS: usize = 8;
+/// How many strangers may wait, those that are asked about included; further ones are turned away.
+const MAX_STRANGERS: usize = 256;
+
+/// The configured callers.
+#[derive(Debug)]
+pub struct Callers {
+    credentials: HashMap<String, Digest>,
+    admins: Vec<String>,
+    reviews: Option<TokenReviews>,
+}
+
+type Digest = [u8; 32];
+
+impl Callers {
+    /// From the configuration; finds the Kubernetes API when ServiceAccount tokens are accepted.
+    ///
+    /// # Errors
+    /// When there is no configuration for a Kubernetes client.
+    pub async fn new(internal: Internal) -> Result<Self, kube::Error> {
+        let reviews = match internal.token_review_audience {
+            Some(audience) => {
+                let api = Api::all(kube::Client::try_default().await?);
+                Some(TokenReviews::new(audience, api))
+            }
+            None => None,
+        };
+        let credentials = internal.credentials.into_iter();
+        Ok(Self {
+            credentials: credentials
+                .map(|(id, secret)| (id, sha256(secret.reveal())))
+                .collect(),
+            admins: internal.admins,
+            reviews,
+        })
+    }
+
+    /// The principal that sends a request: `credential:ID`, or a ServiceAccount's user name.
+    ///
+    /// # Errors
+    /// 401 for anything else, 503 when the Kubernetes API does not answer.
+    pub async fn principal(&self, headers: &HeaderMap) -> Result<String, HttpError> {
+        let refused = || HttpError::Unauthenticated;
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let value = values.next().and_then(|value| value.to_str().ok());
+        let (Some(value), None) = (value, values.next()) else {
+            return Err(refused());
+        };
+        if let Some((id, secret)) = parse_basic(value) {
+            return self.basic(&id, &secret).ok_or_else(refused);
+        }
+        match (value.split_once(' '), &self.reviews) {
+            (Some((scheme, token)), Some(reviews)) if scheme.eq_ignore_ascii_case("bearer") => {
+                reviews.principal(token.trim()).await?.ok_or_else(refused)
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    /// Whether a principal may administer.
+    pub fn is_admin(&self, principal: &str) -> bool {
+        self.admins.iter().any(|admin| admin == principal)
+    }
+
+    /// The two as they are (RFC 7617), or form-encoded as OAuth clients send them (OAuth 2.1, section
+    /// 2.4.1).
+    fn basic(&self, id: &str, secret: &str) -> Option<String> {
+        let decoded = || {
+            let id = form_decode(id.as_bytes()).ok()?;
+            let secret = form_decode(secret.as_bytes()).ok()?;
+            self.credential(&id, &secret)
+        };
+        self.credential(id, secret).or_else(decoded)
+    }
+
+    fn credential(&self, id: &str, secret: &str) -> Option<String> {
+        // For an unknown id the comparison is made with a value that no secret has.
+        let expected = self.credentials.get(id).copied().unwrap_or_default();
+        let presented = sha256(secret);
+        constant_time::verify_slices_are_equal(&expected, &presented).ok()?;
+        Some(format!("credential:{id}"))
+    }
+}
+
+fn sha256(text: &str) -> Digest {
+    let mut bytes = Digest::default();
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    bytes
+}
+
+/// ServiceAccount tokens, reviewed by the Kubernetes API.
+struct TokenReviews {
+    audience: String,
+    api: Api<TokenReview>,
+    answers: Cache<Digest, String>,
+    /// Tokens that were good. They have a lane of their own, so that no flood of strangers keeps a
+    /// proxy waiting whose answer has just become too old.
+    known: Cache<Digest, ()>,
+    running: Semaphore,
+    strangers: Semaphore,
+    running_strangers: Semaphore,
+}
+
+impl std::fmt::Debug for TokenReviews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenReviews({})", self.audience)
+    }
+}
+
+impl TokenReviews {
+    fn new(audience: String, api: Api<TokenReview>) -> Self {
+        Self {
+            audience,
+            api,
+            answers: Cache::builder()
+                .max_capacity(REVIEWS)
+                .time_to_live(REVIEW_LIFETIME)
+                .build(),
+            known: Cache::builder()
+                .max_capacity(REVIEWS)
+                .time_to_live(KNOWN)
+                .build(),
+            running: Semaphore::new(CONCURRENT_REVIEWS),
+            strangers: Semaphore::new(MAX_STRANGERS),
+            running_strangers: Semaphore::new(CONCURRENT_REVIEWS),
+        }
+    }
+
+    async fn principal(&self, token: &str) -> Result<Option<String>, HttpError> {
+        let key = sha256(token);
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(Some(known));
+        }
+        let unavailable = || {
+            HttpError::from(OAuthError::TemporarilyUnavailable(
+                "the Kubernetes API does not answer".into(),
+            ))
+        };
+        let (_place, running) = if self.known.contains_key(&key) {
+            (None, &self.running)
+        } else {
+            let place = self.strangers.try_acquire();
+            let busy = |_| {
+                HttpError::from(OAuthError::TemporarilyUnavailable(
+                    "too many unauthenticated callers are waiting".into(),
+                ))
+            };
+            (Some(place.map_err(busy)?), &self.running_strangers)
+        };
+        let permit = running.acquire().await.map_err(|_| unavailable())?;
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(Some(known));
+        }
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![self.audience.clone()]),
+                token: Some(token.to_owned()),
+            },
+            ..TokenReview::default()
+        };
+        let params = PostParams::default();
+        let answer = self.api.create(&params, &review);
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        drop(permit);
+        let review = match answer {
+            Ok(Ok(review)) => review,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "TokenReview failed; the ServiceAccount needs permission to create tokenreviews");
+                return Err(unavailable());
+            }
+            Err(_) => return Err(unavailable()),
+        };
+        let principal = reviewed(review, &self.audience);
+        match &principal {
+            Some(principal) => {
+                self.answers.insert(key, principal.clone());
+                self.known.insert(key, ());
+            }
+            None => self.known.invalidate(&key),
+        }
+        Ok(principal)
+    }
+}
+
+/// Whom a review names, when the token is good and for this audience.
+fn reviewed(review: TokenReview, audience: &str) -> Option<String> {
+    let status = review.status?;
+    let for_us = status
+        .audiences
+        .is_some_and(|audiences| audiences.iter().any(|known| known == audience));
+    if status.authenticated != Some(true) || !for_us {
+        return None;
+    }
+    // Of other users the cluster's administrator chose the names, and one may look like a credential's.
+    let is_service_account = |name: &String| name.starts_with("system:serviceaccount:");
+    status.user?.username.filter(is_service_account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+
+    #[test]
+    fn a_basic_secret_is_taken_as_it_is_and_form_encoded() {
+        let callers = Callers {
+            credentials: HashMap::from([("a:b".into(), sha256("s+/="))]),
+            admins: Vec::new(),
+            reviews: None,
+        };
+        let known = Some("credential:a:b".to_owned());
+        assert_eq!(callers.basic("a:b", "s+/="), known);
+        assert_eq!(callers.basic("a%3Ab", "s%2B%2F%3D"), known);
+        for (id, secret) in [("a:b", "s /="), ("a:b", "s%252B%252F%253D"), ("a", "s+/=")] {
+            assert_eq!(callers.basic(id, secret), None, "{id} {secret}");
+        }
+    }
+
+    fn review(authenticated: bool, audience: &str) -> TokenReview {
+        TokenReview {
+            status: Some(TokenReviewStatus {
+                authenticated: Some(authenticated),
+                audiences: Some(vec![audience.into()]),
+                user: Some(UserInfo {
+                    username: Some("system:serviceaccount:default:notes".into()),
+                    ..UserInfo::default()
+                }),
+                error: None,
+            }),
+            ..TokenReview::default()
+        }
+    }
+
+    #[test]
+    fn service_account_token_with_the_wrong_audience() {
+        let name = Some("system:serviceaccount:default:notes".to_owned());
+        assert_eq!(reviewed(review(true, "http://us"), "http://us"), name);
+        assert_eq!(reviewed(review(true, "http://them"), "http://us"), None);
+        assert_eq!(reviewed(TokenReview::default(), "http://us"), None);
+    }
+
+    #[test]
+    fn a_deleted_pods_token() {
+        assert_eq!(reviewed(review(false, "http://us"), "http://us"), None);
+    }
+
+    /// The Kubernetes API knows the token `good`, and takes its time with all others.
+    fn reviews() -> TokenReviews {
+        let api = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let body = request.into_body().collect_bytes().await?;
+            let mut asked: TokenReview = serde_json::from_slice(&body)?;
+            if asked.spec.token.as_deref() != Some("good") {
+                std::future::pending::<()>().await;
+            }
+            asked.status = review(true, "http://us").status;
+            let body = kube::client::Body::from(serde_json::to_vec(&asked)?);
+            Ok::<_, tower::BoxError>(http::Response::new(body))
+        });
+        let client = kube::Client::new(api, "default");
+        TokenReviews::new("http://us".into(), Api::all(client))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_unknown_tokens_keeps_no_known_one_waiting() {
+        let reviews = std::sync::Arc::new(reviews());
+        let known = Some("system:serviceaccount:default:notes".to_owned());
+        assert_eq!(reviews.principal("good").await.unwrap(), known);
+        for flood in 0..1000 {
+            let reviews = reviews.clone();
+            tokio::spawn(async move { reviews.principal(&format!("flood-{flood}")).await });
+        }
+        while reviews.strangers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let turned_away = reviews.principal("one more").await.unwrap_err();
+        assert_eq!(turned_away.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        // A minute later.
+        reviews.answers.invalidate_all();
+        let begin = tokio::time::Instant::now();
+        assert_eq!(reviews.principal("good").await.unwrap(), known);
+        assert_eq!(begin.elapsed(), Duration::ZERO, "on a clock that stands");
+    }
+
+    #[test]
+    fn a_user_whose_name_looks_like_a_credential() {
+        for name in ["credential:operator", "system:admin", ""] {
+            let mut review = review(true, "http://us");
+            let user = review.status.as_mut().unwrap().user.as_mut().unwrap();
+            user.username = Some(name.into());
+            assert_eq!(reviewed(review, "http://us"), None, "{name}");
+        }
+    }
+}

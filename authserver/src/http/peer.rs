@@ -1,0 +1,35 @@
+//! Where a request comes from.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use http::request::Parts;
+
+use crate::http::error::HttpError;
+use crate::oauth::error::OAuthError;
+
+/// The address that the connection comes from. Forwarded headers are not believed.
+pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// What its requests are counted on: the address, or of IPv6 the network of 64 bits, because who has
+    /// one address of it has all.
+    pub fn network(&self) -> IpAddr {
+        match self.0 {
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+            }
+            address @ IpAddr::V4(_) => address,
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        peer.map(|peer| Self(peer.0.ip().to_canonical()))
+            .ok_or_else(|| OAuthError::ServerError.into())
+    }
+}

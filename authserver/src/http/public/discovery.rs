@@ -1,0 +1,55 @@
+//! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0): one document for both, which
+//! names only what is there.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::http::error::HttpError;
+use crate::http::state::Shared;
+use crate::oauth::client::GrantType;
+use crate::oauth::client_assertion;
+use crate::oauth::scope::Scopes;
+use crate::registration::OWN_SCOPES;
+
+pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, HttpError> {
+    let resources = app.store.resources().await?;
+    let scopes = resources.iter().flat_map(|resource| &resource.scopes);
+    let scopes: Scopes = scopes
+        .map(|scope| scope.name.as_str())
+        .chain(OWN_SCOPES)
+        .collect();
+    let url = |path: &str| app.issuer.url(path);
+    let methods = [
+        "none",
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+    ];
+    let mut document = json!({
+        "issuer": app.issuer.as_str(),
+        "authorization_endpoint": url("/authorize"),
+        "token_endpoint": url("/token"),
+        "revocation_endpoint": url("/revoke"),
+        "jwks_uri": url("/jwks"),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": GrantType::ALL,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": client_assertion::algorithm_names(),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": client_assertion::algorithm_names(),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce"],
+        "request_uri_parameter_supported": false,
+    });
+    if app.registration.dynamic {
+        document["registration_endpoint"] = url("/register").into();
+    }
+    Ok(Json(document))
+}

@@ -1,0 +1,125 @@
+//! `POST /consent`: the user's decision.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+
+use super::super::pending::Pending;
+use super::form;
+use super::templates::{self, ConsentPage, ScopeLine};
+use crate::http::body::Form;
+use crate::http::redirect::see_other;
+use crate::http::state::{App, Shared};
+use crate::login::session::{self, Session};
+use crate::login::ticket::{Purpose, Shown, Ticket};
+use crate::oauth::authorization::AuthorizationRequest;
+use crate::oauth::client::ClientOrigin;
+use crate::oauth::error::OAuthError;
+use crate::oauth::redirect_uri;
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
+
+pub async fn consent(State(app): State<Shared>, form: Form) -> Response {
+    let Form { headers, params } = form;
+    let ticket = Ticket::read(&app.pepper, Purpose::Consent, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
+        return form::stale();
+    };
+    // What the user saw no longer holds: the page comes again, as it is now.
+    let again = || see_other(&app.issuer.url(&format!("/authorize?{}", ticket.query)));
+    if !ticket.is_current(cookie, app.clock.now()) {
+        return again();
+    }
+    // The request is checked once more: client or resource may have changed since the page was shown.
+    let pending = match Pending::load(&app, &ticket.query).await {
+        Ok(pending) => pending,
+        Err(page) => return page,
+    };
+    let request = match &pending.request {
+        Ok(request) => request,
+        Err(error) => return pending.refuse(&app, error),
+    };
+    let session = match session::of(&app, &headers).await {
+        Ok(session) => session,
+        Err(error) => return pending.refuse(&app, &error.into()),
+    };
+    let unchanged = |session: &Session| {
+        let shown = ticket.shown.as_ref();
+        shown.is_some_and(|shown| shown.is(request, &session.id))
+    };
+    let Some(session) = session.filter(unchanged) else {
+        return again();
+    };
+    if params.get("decision") != Some("allow") {
+        let denied = OAuthError::AccessDenied("the user did not consent".into());
+        return pending.refuse(&app, &denied);
+    }
+    let approved = pending.approve(&app, request, &session.subject).await;
+    approved.unwrap_or_else(|error| pending.refuse(&app, &error))
+}
+
+pub(in super::super) fn page(
+    app: &App,
+    pending: &Pending,
+    request: &AuthorizationRequest,
+    session: &session::Session,
+    headers: &HeaderMap,
+) -> Result<Response, OAuthError> {
+    let scopes = request.effective_scopes();
+    let lines = scope_lines(&scopes, &request.resource);
+    let shown = Shown {
+        resource: request.resource.resource.clone(),
+        scopes,
+        session_id: session.id.clone(),
+    };
+    let query = pending.params.to_query();
+    let without_prompt = pending.params.clone().without("prompt").to_query();
+    let switch_user = format!("/authorize?{without_prompt}&prompt=login");
+    let redirect_uri = &pending.target.redirect_uri;
+    form::with_cookie(app, headers, |cookie| {
+        let ticket = Ticket::new(query, Some(shown), cookie, app.clock.now());
+        let page = ConsentPage {
+            client_name: pending.client_name(),
+            client_id: &pending.client.client_id,
+            self_registered: pending.client.origin == ClientOrigin::Dynamic,
+            destination: &redirect_uri::destination(redirect_uri),
+            on_this_computer: !redirect_uri.starts_with("https://"),
+            resource_name: &request.resource.name,
+            resource: &request.resource.resource,
+            scopes: &lines,
+            subject: &session.subject,
+            switch_user: &app.issuer.url(&switch_user),
+            action: &app.issuer.url("/consent"),
+            ticket: &ticket.to_field(&app.pepper, Purpose::Consent),
+        };
+        templates::render(StatusCode::OK, &page)
+    })
+}
+
+fn scope_lines(scopes: &Scopes, resource: &Resource) -> Vec<ScopeLine> {
+    let describe = |name: &str| match name {
+        "openid" => "Know who you are",
+        "offline_access" => "Stay connected while you are away",
+        name => {
+            let mut known = resource.scopes.iter();
+            let known = known.find(|scope| scope.name == name);
+            known.map_or("", |scope| scope.description.as_str())
+        }
+    };
+    let line = |name: &str| match describe(name) {
+        "" => ScopeLine {
+            description: name.to_owned(),
+            name: None,
+        },
+        text => ScopeLine {
+            description: text.to_owned(),
+            name: Some(name.to_owned()),
+        },
+    };
+    // Where there are no scopes, every token is good for everything.
+    let whole = resource.scopes.is_empty().then(|| ScopeLine {
+        description: "Use everything that it offers".to_owned(),
+        name: None,
+    });
+    whole.into_iter().chain(scopes.iter().map(line)).collect()
+}

@@ -1,0 +1,42 @@
+//! Forms are bound to the browser that they went to.
+
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, StatusCode, header};
+
+use super::templates;
+use crate::http::state::App;
+use crate::oauth::error::OAuthError;
+use crate::random;
+
+/// The page for what is no form of ours, or comes from a browser without our cookie.
+pub(super) fn stale() -> Response {
+    let message = "It was reloaded, belongs to another browser, or this browser blocks cookies. Go back to the application and connect again.";
+    templates::error(
+        StatusCode::BAD_REQUEST,
+        "This page is no longer valid",
+        message,
+    )
+}
+
+/// Renders a form bound to the browser's form cookie, which is set when there is none.
+pub(super) fn with_cookie(
+    app: &App,
+    headers: &HeaderMap,
+    render: impl FnOnce(&str) -> Response,
+) -> Result<Response, OAuthError> {
+    if let Some(cookie) = app
+        .cookies
+        .form(headers)
+        .filter(|cookie| !cookie.is_empty())
+    {
+        return Ok(render(cookie));
+    }
+    let cookie = URL_SAFE_NO_PAD.encode(random::bytes::<32>()?);
+    let mut response = render(&cookie);
+    if let Some(set) = app.cookies.set_form(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, set);
+    }
+    Ok(response)
+}

@@ -1,0 +1,95 @@
+//! `POST /register` (RFC 7591): clients that nobody declared.
+
+use std::num::NonZeroU32;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::http::body;
+use crate::http::error::HttpError;
+use crate::http::peer::Peer;
+use crate::http::state::App;
+use crate::http::state::Shared;
+use crate::oauth::client::{Client, ClientOrigin, TokenEndpointAuthMethod};
+use crate::oauth::dynamic_registration::{self, Request as Registration};
+use crate::oauth::error::OAuthError;
+use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::random;
+
+/// Registrations from one address, in a minute.
+const LIMIT: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(59));
+
+pub(super) async fn register(
+    State(app): State<Shared>,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let now = app.clock.now();
+    let address = peer.network().to_string();
+    let decision = app.store.hit("register", &address, LIMIT, now).await?;
+    if let Decision::Refused { retry_after } = decision {
+        return Err(HttpError::TooManyRequests(retry_after));
+    }
+    let body = body::read(request, &()).await?;
+    let registration: Registration =
+        body::parse_json(&body).map_err(|text| OAuthError::InvalidClientMetadata(text.into()))?;
+    let schemes = &app.registration.allowed_redirect_schemes;
+    let metadata = dynamic_registration::accept(registration, schemes)?;
+    let secret = match metadata.token_endpoint_auth_method {
+        TokenEndpointAuthMethod::None | TokenEndpointAuthMethod::PrivateKeyJwt => None,
+        TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost => {
+            Some(URL_SAFE_NO_PAD.encode(random::bytes::<32>()?))
+        }
+    };
+    let client = Client {
+        client_id: format!("dyn-{}", URL_SAFE_NO_PAD.encode(random::bytes::<16>()?)),
+        origin: ClientOrigin::Dynamic,
+        secret_hash: secret.as_deref().map(|s| app.pepper.hash_client_secret(s)),
+        metadata,
+    };
+    app.store.upsert_client(&client, now).await?;
+    Ok(created(&app, &client, secret.as_deref()))
+}
+
+/// What was registered, which may be less than what was asked for (RFC 7591, section 3.2.1).
+fn created(app: &App, client: &Client, secret: Option<&str>) -> Response {
+    let metadata = &client.metadata;
+    let mut body = json!({
+        "client_id": client.client_id,
+        "client_id_issued_at": app.clock.now().as_seconds(),
+        "redirect_uris": metadata.redirect_uris,
+        "grant_types": metadata.grant_types,
+        "response_types": ["code"],
+        "token_endpoint_auth_method": metadata.token_endpoint_auth_method,
+    });
+    let optional = [
+        (
+            "client_name",
+            Some(metadata.client_name.as_str()).filter(|name| !name.is_empty()),
+        ),
+        ("client_uri", metadata.client_uri.as_deref()),
+        ("logo_uri", metadata.logo_uri.as_deref()),
+        ("client_secret", secret),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            body[name] = value.into();
+        }
+    }
+    if secret.is_some() {
+        body["client_secret_expires_at"] = 0.into();
+    }
+    if !metadata.scopes.is_empty() {
+        body["scope"] = metadata.scopes.to_string().into();
+    }
+    if let Some(jwks) = &metadata.jwks {
+        body["jwks"] = jwks.clone();
+    }
+    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (StatusCode::CREATED, no_store, Json(body)).into_response()
+}

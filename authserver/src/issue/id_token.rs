@@ -1,0 +1,33 @@
+//! ID tokens (OpenID Connect Core, section 2), for clients that asked for the scope `openid`.
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
+
+use super::Issued;
+use crate::clock::UnixTime;
+use crate::keys::signing_key::SigningKey;
+
+/// The ID token that goes with an access token, signed with ES256. It ends with the access token.
+///
+/// # Errors
+/// When signing fails.
+pub fn sign(
+    key: &SigningKey,
+    issuer: &str,
+    issued: &Issued,
+    now: UnixTime,
+) -> Result<String, jsonwebtoken::errors::Error> {
+    let mut header = Header::new(Algorithm::ES256);
+    header.kid = Some(key.key_id().to_owned());
+    let mut claims = json!({
+        "iss": issuer,
+        "sub": issued.grant.subject,
+        "aud": issued.grant.client_id,
+        "iat": now.as_seconds(),
+        "exp": issued.access.expires_at.as_seconds(),
+    });
+    if let Some(nonce) = &issued.nonce {
+        claims["nonce"] = nonce.as_str().into();
+    }
+    encode(&header, &claims, &EncodingKey::from_ec_der(key.pkcs8_der()))
+}

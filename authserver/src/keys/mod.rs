@@ -1,0 +1,5 @@
+//! Keys, and what is hashed, sealed or signed with them.
+
+pub mod pepper;
+pub mod signed;
+pub mod signing_key;

@@ -1,0 +1,124 @@
+//! For which resource and with which scopes a token is issued (RFC 8707; RFC 6749, section 3.3).
+
+use url::Url;
+
+use crate::oauth::client::Client;
+use crate::oauth::error::OAuthError;
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
+use crate::registration::OWN_SCOPES;
+
+/// The resource that a request is for: the one that it names, or else the only one that its client may
+/// have.
+///
+/// # Errors
+/// `invalid_target` when the resource is unknown or not for this client, or is left out and there is
+/// not exactly one.
+pub fn resource<'a>(
+    requested: Option<&str>,
+    client: &Client,
+    resources: &'a [Resource],
+) -> Result<&'a Resource, OAuthError> {
+    let allowed = &client.metadata.resources;
+    let mut reachable = resources.iter().filter(|resource| {
+        allowed.is_empty() || allowed.iter().any(|uri| same(uri, &resource.resource))
+    });
+    let Some(requested) = requested else {
+        return match (reachable.next(), reachable.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => invalid_target("no resource is registered for this client"),
+            (Some(_), Some(_)) => {
+                invalid_target("resource is missing, and the client may use several")
+            }
+        };
+    };
+    if requested.contains('#') || Url::parse(requested).is_err() {
+        return invalid_target("resource must be an absolute URI without fragment");
+    }
+    let found = reachable.find(|resource| same(requested, &resource.resource));
+    found.map_or_else(
+        || invalid_target("the resource is not registered here, or not for this client"),
+        Ok,
+    )
+}
+
+fn invalid_target<T>(description: &'static str) -> Result<T, OAuthError> {
+    Err(OAuthError::InvalidTarget(description.into()))
+}
+
+/// Whether two strings name the same resource: byte for byte, but for the slash after a bare host,
+/// which clients add and leave out at will.
+fn same(one: &str, other: &str) -> bool {
+    one == other || bare_host(one).is_some_and(|bare| Some(bare) == bare_host(other))
+}
+
+fn bare_host(uri: &str) -> Option<&str> {
+    let uri = uri.strip_suffix('/').unwrap_or(uri);
+    let (_, authority) = uri.split_once("://")?;
+    (!authority.contains(['/', '?'])).then_some(uri)
+}
+
+/// The scopes that a request gets: those that it asks for, as far as the resource has them and the
+/// client may have them; all of these when it asks for none.
+///
+/// Many clients ask for everything that the metadata names, for all resources together. So what another
+/// resource has is left out and not refused; the answer's `scope` says what was given.
+///
+/// # Errors
+/// `invalid_scope` when a scope is unknown everywhere, or when nothing is left.
+pub fn scopes(
+    requested: Option<&str>,
+    client: &Client,
+    resource: &Resource,
+    resources: &[Resource],
+) -> Result<Scopes, OAuthError> {
+    let requested = Scopes::parse(requested.unwrap_or_default())
+        .map_err(|error| OAuthError::InvalidScope(error.to_string().into()))?;
+    if requested.is_empty() {
+        return Ok(of_client(client, resource));
+    }
+    let unknown = requested.iter().find(|name| {
+        let known = |resource: &Resource| resource.scopes.iter().any(|scope| scope.name == *name);
+        !OWN_SCOPES.contains(name) && !resources.iter().any(known)
+    });
+    if let Some(name) = unknown {
+        let text = format!(
+            "the scope {} is unknown",
+            crate::oauth::params::printable(name)
+        );
+        return Err(OAuthError::InvalidScope(text.into()));
+    }
+    allowed(&requested, client, resource)
+}
+
+/// What of these scopes the client may have at the resource.
+///
+/// # Errors
+/// `invalid_scope` when nothing is left.
+pub fn allowed(
+    requested: &Scopes,
+    client: &Client,
+    resource: &Resource,
+) -> Result<Scopes, OAuthError> {
+    let own: Scopes = OWN_SCOPES.into_iter().collect();
+    let of_resource = requested.intersection(&of_client(client, resource));
+    if of_resource.is_empty() && !resource.scopes.is_empty() && !requested.is_subset(&own) {
+        let text = "the client may have none of these scopes at this resource";
+        return Err(OAuthError::InvalidScope(text.into()));
+    }
+    let of_server = requested.intersection(&own);
+    Ok(of_resource.iter().chain(of_server.iter()).collect())
+}
+
+/// The resource's scopes that the client may have.
+fn of_client(client: &Client, resource: &Resource) -> Scopes {
+    match &client.metadata.scopes {
+        any if any.is_empty() => resource.scope_names(),
+        some => resource
+            .with_implied(some)
+            .intersection(&resource.scope_names()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Authorization requests (OAuth 2.1, section 4.1.1): what is valid, and who is told what is not.
+//!
+//! Until client and redirect URI are known to be good, a fault is shown to the user and goes nowhere
+//! else. After that, the client is told by redirect.
+
+use crate::oauth::audience;
+use crate::oauth::client::{Client, GrantType};
+use crate::oauth::error::OAuthError;
+use crate::oauth::issuer::Issuer;
+use crate::oauth::params::{Params, ParamsError};
+use crate::oauth::pkce;
+use crate::oauth::redirect_uri;
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
+
+/// A longer query is refused.
+const MAX_QUERY: usize = 8 * 1024;
+/// A longer `nonce` is refused: it is stored.
+const MAX_NONCE: usize = 512;
+
+/// A fault that is shown to the user: nobody else can be trusted with it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocalFault {
+    /// The query does not parse.
+    #[error("The request is malformed: {0}.")]
+    Params(#[from] ParamsError),
+    /// The query is too long.
+    #[error("The request is too long.")]
+    TooLong,
+    /// There is no `client_id`.
+    #[error("The request is malformed: client_id is missing.")]
+    NoClient,
+    /// Nobody registered it, or it has been removed.
+    #[error(
+        "The application is not registered here, or not any more. Remove the connection in the application, and connect again."
+    )]
+    UnknownClient,
+    /// Not one of the registered ones.
+    #[error(
+        "The application wants its answer sent to an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
+    )]
+    RedirectUri,
+    /// Left out though there are several.
+    #[error(
+        "The application does not say where its answer goes (redirect_uri), and has registered several addresses. Remove the connection in the application, and connect again."
+    )]
+    NoRedirectUri,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseTarget {
+    /// The validated redirect URI.
+    pub redirect_uri: String,
+    /// The client's `state`.
+    pub state: Option<String>,
+}
+
+impl ResponseTarget {
+    /// The URL of an answer with these parameters, and with `state` and `iss` (RFC 9207).
+    pub fn url(&self, issuer: &Issuer, params: &[(&str, &str)]) -> String {
+        let mut all = params.to_vec();
+        all.extend(self.state.as_deref().map(|state| ("state", state)));
+        all.push(("iss", issuer.as_str()));
+        redirect_uri::with_params(&self.redirect_uri, &all)
+    }
+
+    /// The URL that tells the client of an error.
+    pub fn error_url(&self, issuer: &Issuer, error: &OAuthError) -> String {
+        let description = error.description();
+        let params = [("error", error.code()), ("error_description", description)];
+        self.url(issuer, &params)
+    }
+}
+
+/// A valid authorization request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationRequest {
+    /// The resource that it is for.
+    pub resource: Resource,
+    /// The scopes that it gets.
+    pub scopes: Scopes,
+    /// The S256 challenge.
+    pub code_challenge: String,
+    /// For the ID token.
+    pub nonce: Option<String>,
+    /// How much the user may be asked.
+    pub prompt: Prompt,
+}
+
+impl AuthorizationRequest {
+    /// The scopes with all that they imply: what the user consents to.
+    pub fn effective_scopes(&self) -> Scopes {
+        self.resource.with_implied(&self.scopes)
+    }
+}
+
+/// `prompt` of OpenID Connect Core, section 3.1.2.1. Consent is asked for in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// Login when there is no session, then consent.
+    Default,
+    /// Nothing.
+    None,
+    /// Login even when there is a session.
+    Login,
+}
+
+/// Reads the query of an authorization request.
+///
+/// # Errors
+/// When it is too long, not UTF-8, or names a parameter twice.
+pub fn parse(query: &str) -> Result<Params, LocalFault> {
+    let params = Params::parse(query.as_bytes())?;
+    // The length in our spelling: in that it comes again after the login.
+    if params.to_query().len() > MAX_QUERY {
+        return Err(LocalFault::TooLong);
+    }
+    Ok(params)
+}
+
+/// Where answers to this request may go.
+///
+/// # Errors
+/// When the redirect URI is not the client's.
+pub fn target(params: &Params, client: &Client) -> Result<ResponseTarget, LocalFault> {
+    let registered = &client.metadata.redirect_uris;
+    let redirect_uri = match (params.get("redirect_uri"), registered.as_slice()) {
+        (Some(requested), _) if requested.contains('#') => return Err(LocalFault::RedirectUri),
+        (Some(requested), uris) => uris
+            .iter()
+            .any(|uri| redirect_uri::matches(uri, requested))
+            .then_some(requested)
+            .ok_or(LocalFault::RedirectUri)?,
+        (None, [only]) => only,
+        (None, []) => return Err(LocalFault::RedirectUri),
+        (None, _) => return Err(LocalFault::NoRedirectUri),
+    };
+    Ok(ResponseTarget {
+        redirect_uri: redirect_uri.to_owned(),
+        state: params.get("state").map(str::to_owned),
+    })
+}
+
+/// Checks everything else.
+///
+/// # Errors
+/// What the client is told by redirect.
+pub fn check(
+    params: &Params,
+    client: &Client,
+    resources: &[Resource],
+) -> Result<AuthorizationRequest, OAuthError> {
+    if !client
+        .metadata
+        .grant_types
+        .contains(&GrantType::AuthorizationCode)
+    {
+        let text = "the client is not registered for authorization_code";
+        return Err(OAuthError::UnauthorizedClient(text.into()));
+    }
+    check_unsupported(params)?;
+    let code_challenge = pkce::challenge(
+        params.get("code_challenge"),
+        params.get("code_challenge_method"),
+    )
+    .map_err(|error| OAuthError::InvalidRequest(error.to_string().into()))?;
+    let nonce = params.get("nonce");
+    if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE || nonce.contains('\0')) {
+        let text = "nonce must be at most 512 bytes, without NUL";
+        return Err(OAuthError::InvalidRequest(text.into()));
+    }
+    let resource = audience::resource(params.get("resource"), client, resources)?;
+    let scopes = audience::scopes(params.get("scope"), client, resource, resources)?;
+    Ok(AuthorizationRequest {
+        scopes,
+        resource: resource.clone(),
+        code_challenge: code_challenge.to_owned(),
+        nonce: nonce.map(str::to_owned),
+        prompt: prompt(params)?,
+    })
+}
+
+fn check_unsupported(params: &Params) -> Result<(), OAuthError> {
+    let invalid = |text: &'static str| Err(OAuthError::InvalidRequest(text.into()));
+    if params.get("request").is_some() {
+        return Err(OAuthError::RequestNotSupported);
+    }
+    if params.get("request_uri").is_some() {
+        return Err(OAuthError::RequestUriNotSupported);
+    }
+    match params.get("response_type") {
+        Some("code") => {}
+        Some(_) => {
+            let text = "response_type must be code";
+            return Err(OAuthError::UnsupportedResponseType(text.into()));
+        }
+        None => return invalid("response_type is missing; it must be code"),
+    }
+    match params.get("response_mode") {
+        None | Some("query") => Ok(()),
+        Some(_) => invalid("response_mode must be query"),
+    }
+}
+
+fn prompt(params: &Params) -> Result<Prompt, OAuthError> {
+    let values: Vec<&str> = params
+        .get("prompt")
+        .unwrap_or_default()
+        .split(' ')
+        .collect();
+    match values.as_slice() {
+        ["none"] => Ok(Prompt::None),
+        several if several.contains(&"none") => {
+            let text = "prompt=none excludes every other prompt";
+            Err(OAuthError::InvalidRequest(text.into()))
+        }
+        some if some.contains(&"login") || some.contains(&"select_account") => Ok(Prompt::Login),
+        _ => Ok(Prompt::Default),
+    }
+}

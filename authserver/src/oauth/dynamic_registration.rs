@@ -1,0 +1,140 @@
+//! What a client that registers itself may have (RFC 7591, sections 2 and 3.2.2).
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::oauth::client::{ClientMetadata, GrantType, TokenEndpointAuthMethod};
+use crate::oauth::client_assertion;
+use crate::oauth::error::{Description, OAuthError};
+use crate::oauth::redirect_uri::{self, PrivateSchemes};
+
+const MAX_REDIRECT_URIS: usize = 32;
+const MAX_NAME: usize = 256;
+
+/// A registration request. Members that we do not know are ignored (RFC 7591, section 2).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    redirect_uris: Vec<String>,
+    token_endpoint_auth_method: Option<String>,
+    grant_types: Option<Vec<String>>,
+    response_types: Option<Vec<String>>,
+    client_name: Option<String>,
+    client_uri: Option<String>,
+    logo_uri: Option<String>,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
+}
+
+/// The metadata to register. The requested `scope` is not kept: what a client may have is decided with
+/// every authorization, by the user, and clients ask for more later.
+///
+/// # Errors
+/// `invalid_redirect_uri` or `invalid_client_metadata`, with what is wrong.
+pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OAuthError> {
+    let method = method(request.token_endpoint_auth_method.as_deref())?;
+    let grant_types = grant_types(request.grant_types.as_deref())?;
+    if let Some(types) = &request.response_types
+        && !types.iter().any(|known| known == "code")
+    {
+        return invalid("response_types must contain code");
+    }
+    redirect_uris(&request.redirect_uris, schemes)?;
+    let name = request.client_name.unwrap_or_default();
+    if name.len() > MAX_NAME {
+        return invalid("client_name is longer than 256 bytes");
+    }
+    Ok(ClientMetadata {
+        client_name: name,
+        client_uri: web(request.client_uri),
+        logo_uri: web(request.logo_uri),
+        token_endpoint_auth_method: method,
+        jwks: jwks(method, request.jwks, request.jwks_uri.as_deref())?,
+        redirect_uris: request.redirect_uris,
+        grant_types,
+        ..ClientMetadata::default()
+    })
+}
+
+fn invalid<T>(text: impl Into<Description>) -> Result<T, OAuthError> {
+    Err(OAuthError::InvalidClientMetadata(text.into()))
+}
+
+/// Left out, it is `client_secret_basic` (RFC 7591, section 2).
+fn method(requested: Option<&str>) -> Result<TokenEndpointAuthMethod, OAuthError> {
+    match requested {
+        None | Some("client_secret_basic") => Ok(TokenEndpointAuthMethod::ClientSecretBasic),
+        Some("none") => Ok(TokenEndpointAuthMethod::None),
+        Some("client_secret_post") => Ok(TokenEndpointAuthMethod::ClientSecretPost),
+        Some("private_key_jwt") => Ok(TokenEndpointAuthMethod::PrivateKeyJwt),
+        Some(_) => invalid(
+            "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post or private_key_jwt",
+        ),
+    }
+}
+
+/// Unknown grant types are dropped, the answer says what is left. `client_credentials` is refused: a
+/// token without a user is not for somebody whom nobody knows.
+fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthError> {
+    let Some(requested) = requested else {
+        return Ok(vec![GrantType::AuthorizationCode]);
+    };
+    let has = |name: &str| requested.iter().any(|known| known == name);
+    if has("client_credentials") {
+        return invalid(
+            "client_credentials is not for dynamically registered clients; an administrator can declare the client",
+        );
+    }
+    if !has("authorization_code") {
+        return invalid("grant_types must contain authorization_code");
+    }
+    let mut grants = vec![GrantType::AuthorizationCode];
+    grants.extend(has("refresh_token").then_some(GrantType::RefreshToken));
+    Ok(grants)
+}
+
+/// Each must be allowed: a client that was registered with fewer than it sent would fail later, and
+/// nobody would see why.
+fn redirect_uris(uris: &[String], schemes: &[String]) -> Result<(), OAuthError> {
+    let refused = |text: String| Err(OAuthError::InvalidRedirectUri(text.into()));
+    if uris.is_empty() || uris.len() > MAX_REDIRECT_URIS {
+        return refused(format!("expected 1 to {MAX_REDIRECT_URIS} redirect_uris"));
+    }
+    let errors = uris
+        .iter()
+        .filter_map(|uri| redirect_uri::check(uri, PrivateSchemes::Listed(schemes)).err());
+    match errors.map(|error| error.to_string()).next() {
+        Some(text) => refused(text),
+        None => Ok(()),
+    }
+}
+
+fn jwks(
+    method: TokenEndpointAuthMethod,
+    jwks: Option<Value>,
+    jwks_uri: Option<&str>,
+) -> Result<Option<Value>, OAuthError> {
+    match (method, jwks) {
+        (TokenEndpointAuthMethod::PrivateKeyJwt, Some(jwks)) => {
+            let checked = client_assertion::check_jwks(&jwks);
+            checked.or_else(|text| invalid(format!("jwks: {text}")))?;
+            Ok(Some(jwks))
+        }
+        (TokenEndpointAuthMethod::PrivateKeyJwt, None) if jwks_uri.is_some() => {
+            invalid("jwks_uri is not fetched here; send the keys as jwks")
+        }
+        (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt needs jwks"),
+        _ => Ok(None),
+    }
+}
+
+/// A link that is shown to nobody and fetched by nobody; one that is no link is dropped.
+fn web(uri: Option<String>) -> Option<String> {
+    uri.filter(|uri| {
+        uri.len() <= 2048
+            && url::Url::parse(uri).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! The rules of OAuth, without HTTP and without a store.
+
+pub mod audience;
+pub mod authorization;
+pub mod client;
+pub mod client_assertion;
+pub mod code;
+pub mod dynamic_registration;
+pub mod error;
+pub mod grant;
+pub mod issuer;
+pub mod params;
+pub mod pkce;
+pub mod rate_limit;
+pub mod redirect_uri;
+pub mod resource;
+pub mod scope;
+pub mod token;
+pub mod token_request;

@@ -1,0 +1,167 @@
+//! Families of tokens: what begins, refreshes and ends them.
+
+use std::collections::HashMap;
+
+use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
+use super::{AccessToken, Member, State};
+use crate::clock::UnixTime;
+use crate::issue::{Issued, Minter};
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::code::{Code, CodeVerdict, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+
+impl State {
+    pub(super) fn create_authorization(
+        &mut self,
+        grant: NewGrant,
+        code: &NewCode,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.check_references(&grant)?;
+        let member = Member {
+            grant_id: grant.id,
+            it: Code {
+                redirect_uri: code.redirect_uri.clone(),
+                code_challenge: code.code_challenge.clone(),
+                nonce: code.nonce.clone(),
+                expires_at: code.expires_at,
+                attempts: 0,
+                used: false,
+            },
+        };
+        self.codes.insert(code.hash, member);
+        let grant = Grant::new(grant, now, code.expires_at);
+        self.grants.insert(grant.id, grant);
+        Ok(())
+    }
+
+    pub(super) fn redeem_code(
+        &mut self,
+        redemption: &CodeRedemption<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        let Some(member) = find(&mut self.codes, redemption.hashes) else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        let Some(grant) = self.grants.get(&member.grant_id) else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        match member.it.redeem(grant, &redemption.attempt, now) {
+            CodeVerdict::Accept => {}
+            CodeVerdict::Refuse(refusal) => return Ok(Err(refusal)),
+            CodeVerdict::Count => {
+                member.it.attempts += 1;
+                return Ok(Err(Refusal::CodeVerifier));
+            }
+            CodeVerdict::Revoke => {
+                self.grants.remove(&member.grant_id);
+                return Ok(Err(Refusal::Reused));
+            }
+        }
+        let mut grant = grant.clone();
+        grant.expires_at = redemption.grant_expires_at;
+        let nonce = member.it.nonce.clone();
+        let issued = redemption.minter.issue(&grant, None, nonce, now)?;
+        member.it.used = true;
+        self.store_issued(&issued, now);
+        Ok(Ok(issued))
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        refresh: &Refresh<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        let Some(member) = find(&mut self.refresh_tokens, refresh.hashes) else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        let Some(grant) = self.grants.get(&member.grant_id) else {
+            return Ok(Err(Refusal::Unknown));
+        };
+        let mut grant = grant.clone();
+        match member.it.refresh(&grant, &refresh.attempt, now) {
+            RefreshVerdict::Rotate => grant.rotate(now),
+            RefreshVerdict::Sibling => grant.siblings += 1,
+            RefreshVerdict::Refuse(refusal) => return Ok(Err(refusal)),
+            RefreshVerdict::Revoke => {
+                self.grants.remove(&grant.id);
+                return Ok(Err(Refusal::Reused));
+            }
+        }
+        let scopes = refresh.attempt.scopes;
+        let issued = refresh.minter.issue(&grant, scopes, None, now)?;
+        self.store_issued(&issued, now);
+        Ok(Ok(issued))
+    }
+
+    pub(super) fn grant_of_refresh_token(
+        &mut self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Option<Grant> {
+        let member = find(&mut self.refresh_tokens, hashes)?;
+        let grant = self.grants.get(&member.grant_id)?;
+        (now < member.it.expires_at && now < grant.expires_at).then(|| grant.clone())
+    }
+
+    pub(super) fn issue_access_token(
+        &mut self,
+        grant: NewGrant,
+        minter: Minter<'_>,
+        now: UnixTime,
+    ) -> Result<Issued, StoreError> {
+        self.check_references(&grant)?;
+        let grant = Grant::new(grant, now, now.plus(minter.access));
+        let issued = minter.issue(&grant, None, None, now)?;
+        self.store_issued(&issued, now);
+        Ok(issued)
+    }
+
+    pub(super) fn revoke_grant(&mut self, id: GrantId) {
+        self.grants.remove(&id);
+    }
+
+    fn check_references(&self, grant: &NewGrant) -> Result<(), StoreError> {
+        let resource_known = self
+            .resources
+            .values()
+            .any(|resource| resource.resource == grant.resource);
+        if self.clients.contains_key(&grant.client_id) && resource_known {
+            Ok(())
+        } else {
+            Err(reference_gone())
+        }
+    }
+
+    /// Writes the grant and its new tokens.
+    fn store_issued(&mut self, issued: &Issued, now: UnixTime) {
+        let grant = issued.grant.clone();
+        let grant_id = grant.id;
+        let access_token = Member {
+            grant_id,
+            it: AccessToken {
+                scopes: issued.scopes.clone(),
+                issued_at: now,
+                expires_at: issued.access.expires_at,
+            },
+        };
+        self.access_tokens.insert(issued.access.hash, access_token);
+        if let Some(token) = &issued.refresh {
+            let it = RefreshToken {
+                generation: grant.generation,
+                expires_at: token.expires_at,
+            };
+            self.refresh_tokens
+                .insert(token.hash, Member { grant_id, it });
+        }
+        self.grants.insert(grant_id, grant);
+    }
+}
+
+fn find<'a, T>(
+    map: &'a mut HashMap<KeyedHash, Member<T>>,
+    hashes: &[KeyedHash],
+) -> Option<&'a mut Member<T>> {
+    let hash = hashes.iter().find(|hash| map.contains_key(hash))?;
+    map.get_mut(hash)
+}

@@ -1,0 +1,59 @@
+//! What is made or presented once, and what removes all that has expired.
+
+use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+
+use super::State;
+use crate::clock::UnixTime;
+use crate::oauth::client::ClientOrigin;
+
+impl State {
+    pub(super) fn signing_key_or(&mut self, sealed: Vec<u8>) -> Vec<u8> {
+        self.signing_key.get_or_insert(sealed).clone()
+    }
+
+    pub(super) fn remember_assertion(
+        &mut self,
+        key: [u8; 32],
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> bool {
+        match self.assertions.entry(key) {
+            Entry::Occupied(known) if now < *known.get() => false,
+            entry => {
+                entry.insert_entry(expires_at);
+                true
+            }
+        }
+    }
+
+    pub(super) fn remove_expired(&mut self, unused_since: UnixTime, now: UnixTime) {
+        let State {
+            clients,
+            grants,
+            codes,
+            refresh_tokens,
+            access_tokens,
+            assertions,
+            rates,
+            ..
+        } = self;
+        grants.retain(|_, grant| now < grant.expires_at);
+        codes.retain(|_, code| grants.contains_key(&code.grant_id));
+        refresh_tokens
+            .retain(|_, token| now < token.it.expires_at && grants.contains_key(&token.grant_id));
+        access_tokens
+            .retain(|_, token| now < token.it.expires_at && grants.contains_key(&token.grant_id));
+        assertions.retain(|_, expires_at| now < *expires_at);
+        rates.retain(|_, rate| !rate.has_expired(now));
+        let granted: HashSet<&str> = grants
+            .values()
+            .map(|grant| grant.client_id.as_str())
+            .collect();
+        clients.retain(|id, known| {
+            known.client.origin != ClientOrigin::Dynamic
+                || known.last_used_at >= unused_since
+                || granted.contains(id.as_str())
+        });
+    }
+}

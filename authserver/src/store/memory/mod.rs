@@ -1,0 +1,222 @@
+//! The store in memory: maps under one lock. A revoked grant is taken out of its map; what hangs on it
+//! is looked up through the grant, and the next clearing removes it.
+
+mod grants;
+mod housekeeping;
+mod rates;
+mod registry;
+mod tokens;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::rates::Rate;
+use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
+use crate::clock::UnixTime;
+use crate::issue::{Issued, Minter};
+use crate::keys::pepper::KeyedHash;
+use crate::oauth::client::Client;
+use crate::oauth::code::{Code, NewCode};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
+use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::resource::Resource;
+use crate::oauth::scope::Scopes;
+
+/// In this process; everything is lost with it, and there is only one replica.
+#[derive(Default)]
+pub struct MemoryStore(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    clients: BTreeMap<String, Registered>,
+    resources: BTreeMap<String, Resource>,
+    grants: HashMap<GrantId, Grant>,
+    codes: HashMap<KeyedHash, Member<Code>>,
+    refresh_tokens: HashMap<KeyedHash, Member<RefreshToken>>,
+    access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
+    assertions: HashMap<[u8; 32], UnixTime>,
+    rates: HashMap<[u8; 32], Rate>,
+    signing_key: Option<Vec<u8>>,
+}
+
+struct Registered {
+    client: Client,
+    last_used_at: UnixTime,
+}
+
+/// A token or code with the grant that it belongs to.
+struct Member<T> {
+    grant_id: GrantId,
+    it: T,
+}
+
+struct AccessToken {
+    scopes: Scopes,
+    issued_at: UnixTime,
+    expires_at: UnixTime,
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl MemoryStore {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError> {
+        Ok(self.state().upsert_client(client, now))
+    }
+
+    async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
+        Ok(self.state().client(client_id))
+    }
+
+    async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
+        self.state().touch_client(client_id, now);
+        Ok(())
+    }
+
+    async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
+        self.state().delete_client(client_id);
+        Ok(())
+    }
+
+    async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
+        self.state().upsert_resource(resource)
+    }
+
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
+        Ok(self.state().resource(id))
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
+        Ok(self.state().resources())
+    }
+
+    async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
+        self.state().delete_resource(id);
+        Ok(())
+    }
+
+    async fn create_authorization(
+        &self,
+        grant: NewGrant,
+        code: &NewCode,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.state().create_authorization(grant, code, now)
+    }
+
+    async fn redeem_code(
+        &self,
+        redemption: &CodeRedemption<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        self.state().redeem_code(redemption, now)
+    }
+
+    async fn refresh(
+        &self,
+        refresh: &Refresh<'_>,
+        now: UnixTime,
+    ) -> Result<Result<Issued, Refusal>, StoreError> {
+        self.state().refresh(refresh, now)
+    }
+
+    async fn grant_of_refresh_token(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<Grant>, StoreError> {
+        Ok(self.state().grant_of_refresh_token(hashes, now))
+    }
+
+    async fn issue_access_token(
+        &self,
+        grant: NewGrant,
+        minter: Minter<'_>,
+        now: UnixTime,
+    ) -> Result<Issued, StoreError> {
+        self.state().issue_access_token(grant, minter, now)
+    }
+
+    async fn introspect(
+        &self,
+        hashes: &[KeyedHash],
+        now: UnixTime,
+    ) -> Result<Option<ActiveToken>, StoreError> {
+        Ok(self.state().introspect(hashes, now))
+    }
+
+    async fn revoke_access_token(
+        &self,
+        hashes: &[KeyedHash],
+        client_id: &str,
+    ) -> Result<(), StoreError> {
+        self.state().revoke_access_token(hashes, client_id);
+        Ok(())
+    }
+
+    async fn revoke_refresh_token(
+        &self,
+        hashes: &[KeyedHash],
+        client_id: &str,
+    ) -> Result<(), StoreError> {
+        self.state().revoke_refresh_token(hashes, client_id);
+        Ok(())
+    }
+
+    async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
+        self.state().revoke_grant(id);
+        Ok(())
+    }
+
+    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        Ok(self.state().signing_key_or(sealed))
+    }
+
+    async fn remember_assertion(
+        &self,
+        client_id: &str,
+        jti: &str,
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let key = digest(&[client_id, jti]);
+        Ok(self.state().remember_assertion(key, expires_at, now))
+    }
+
+    async fn hit(
+        &self,
+        rule: &str,
+        subject: &str,
+        limit: RateLimit,
+        now: UnixTime,
+    ) -> Result<Decision, StoreError> {
+        let key = digest(&[rule, subject]);
+        Ok(self.state().hit(key, limit, now))
+    }
+
+    async fn remove_expired(
+        &self,
+        unused_since: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        self.state().remove_expired(unused_since, now);
+        Ok(false)
+    }
+}

@@ -1,0 +1,84 @@
+//! Clients and resources.
+
+use super::super::{StoreError, Upsert, resource_taken};
+use super::{Registered, State};
+use crate::clock::UnixTime;
+use crate::oauth::client::Client;
+use crate::oauth::resource::Resource;
+
+impl State {
+    pub(super) fn upsert_client(&mut self, client: &Client, now: UnixTime) -> Upsert {
+        match self.clients.get_mut(&client.client_id) {
+            Some(known) if known.client == *client => Upsert::Unchanged,
+            Some(known) => {
+                known.client = client.clone();
+                Upsert::Updated
+            }
+            None => {
+                let registered = Registered {
+                    client: client.clone(),
+                    last_used_at: now,
+                };
+                self.clients.insert(client.client_id.clone(), registered);
+                Upsert::Created
+            }
+        }
+    }
+
+    pub(super) fn client(&self, client_id: &str) -> Option<Client> {
+        self.clients
+            .get(client_id)
+            .map(|known| known.client.clone())
+    }
+
+    pub(super) fn touch_client(&mut self, client_id: &str, now: UnixTime) {
+        if let Some(known) = self.clients.get_mut(client_id) {
+            known.last_used_at = known.last_used_at.max(now);
+        }
+    }
+
+    pub(super) fn delete_client(&mut self, client_id: &str) {
+        self.clients.remove(client_id);
+        self.grants.retain(|_, grant| grant.client_id != client_id);
+    }
+
+    pub(super) fn upsert_resource(&mut self, resource: &Resource) -> Result<Upsert, StoreError> {
+        let taken = self
+            .resources
+            .values()
+            .any(|other| other.resource == resource.resource && other.id != resource.id);
+        if taken {
+            return Err(resource_taken(resource));
+        }
+        let before = self.resources.get(&resource.id);
+        if before == Some(resource) {
+            return Ok(Upsert::Unchanged);
+        }
+        let before = self.resources.insert(resource.id.clone(), resource.clone());
+        let Some(before) = before else {
+            return Ok(Upsert::Created);
+        };
+        if before.resource != resource.resource {
+            self.revoke_resource(&before.resource);
+        }
+        Ok(Upsert::Updated)
+    }
+
+    pub(super) fn resource(&self, id: &str) -> Option<Resource> {
+        self.resources.get(id).cloned()
+    }
+
+    pub(super) fn resources(&self) -> Vec<Resource> {
+        self.resources.values().cloned().collect()
+    }
+
+    pub(super) fn delete_resource(&mut self, id: &str) {
+        if let Some(resource) = self.resources.remove(id) {
+            self.revoke_resource(&resource.resource);
+        }
+    }
+
+    fn revoke_resource(&mut self, resource: &str) {
+        self.grants.retain(|_, grant| grant.resource != resource);
+    }
+}

@@ -1,0 +1,230 @@
+//! Which configuration and secret files the programs need outside a cluster. Pure, but for the
+//! secrets, which the caller draws.
+
+use anyhow::Context;
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use kube::ResourceExt;
+use mcpauth_api::{McpAuthServerSpec, auth_server::Login, oauth_client::GrantType};
+
+use mcp_auth_operator::desired::{
+    authserver_config::{AuthServerPlace, Credential, Internal, Listen, authserver_config},
+    names,
+    proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},
+    registration, yaml,
+};
+
+use crate::manifests::{Manifests, namespace_of};
+
+/// Folder of the authserver's files.
+pub const AUTHSERVER: &str = "authserver";
+/// The public client that walks the flow where clients cannot register themselves.
+pub const WALKER: &str = "local-walk";
+/// Where that client is sent back.
+pub const WALKER_REDIRECT: &str = "http://127.0.0.1/callback";
+
+/// Folder of the files of a server's proxy.
+pub fn proxy_folder(server: &str) -> String {
+    format!("{server}-proxy")
+}
+
+/// A file to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its folder: [`AUTHSERVER`], or a server's [`proxy_folder`].
+    pub folder: String,
+    /// Its name in the folder.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Where everything is.
+pub struct Place {
+    /// The authserver's addresses.
+    pub authserver: Listen,
+    /// The Postgres URL's file as the authserver sees it; memory when there is none.
+    pub postgres_url_file: Option<String>,
+    /// Where proxies introspect.
+    pub introspection_endpoint: String,
+    /// What differs between servers, in their order.
+    pub servers: Vec<ServerPlace>,
+    /// Where a program sees its folder, by the folder's name.
+    pub seen_at: Box<dyn Fn(&str) -> String>,
+    /// Whether [`WALKER`] is registered when clients cannot register themselves.
+    pub walker: bool,
+}
+
+/// Where one protected server is.
+#[derive(Clone, Debug)]
+pub struct ServerPlace {
+    /// The proxy's addresses.
+    pub listen: ProxyListen,
+    /// Host of the MCP server, as the proxy sees it.
+    pub upstream_host: String,
+}
+
+/// Draws a secret: the text of the file in a folder, made of random bytes by the function.
+pub type Draw<'a> = dyn FnMut(&str, &str, fn(&[u8; 32]) -> String) -> anyhow::Result<String> + 'a;
+
+/// Every file that the programs need.
+///
+/// # Errors
+/// When a reference leads nowhere, or no secret can be drawn.
+pub fn files(
+    manifests: &Manifests,
+    place: &Place,
+    draw: &mut Draw<'_>,
+) -> anyhow::Result<Vec<File>> {
+    let mut files = Vec::new();
+    let mut credentials = Vec::new();
+    let mut resources = Vec::new();
+    for (server, at) in manifests.servers.iter().zip(&place.servers) {
+        let name = server.name_any();
+        // The credential has the folder's name.
+        let id = proxy_folder(&name);
+        let secret = draw(&id, "secret", password)?;
+        credentials.push(Credential {
+            id: id.clone(),
+            secret_file: seen(place, AUTHSERVER, &id),
+        });
+        let introspectors = vec![format!("credential:{id}")];
+        resources.push((
+            names::resource_id(&namespace_of(server), &name),
+            registration::resource(&name, &server.spec, introspectors),
+        ));
+        let mcpauth_api::protected_server::Server::Template(template) = &server.spec.server;
+        let config = proxy_config(
+            &server.spec,
+            ProxyPlace {
+                listen: at.listen.clone(),
+                resource_name: name.clone(),
+                issuer: manifests.auth_server.spec.issuer.clone(),
+                upstream_url: format!(
+                    "http://{}:{}{}",
+                    at.upstream_host, template.port, template.path
+                ),
+                introspection_endpoint: place.introspection_endpoint.clone(),
+                credential: ProxyCredential::Basic {
+                    id: id.clone(),
+                    secret_file: seen(place, &id, "secret"),
+                },
+            },
+        );
+        files.push(file(&id, "proxy.yaml", yaml(&config)?));
+        files.push(file(&id, "secret", secret.clone()));
+        files.push(file(AUTHSERVER, &id, secret));
+    }
+    let mut clients = clients(manifests, draw, &mut files)?;
+    if place.walker && !manifests.auth_server.spec.registration.dynamic {
+        clients.push((WALKER.to_owned(), walker()));
+    }
+    files.push(file(
+        AUTHSERVER,
+        "pepper",
+        draw(AUTHSERVER, "pepper", pepper)?,
+    ));
+    let spec = &manifests.auth_server.spec;
+    if let Some(users) = users(manifests, spec)? {
+        files.push(file(AUTHSERVER, "users.yaml", users));
+    }
+    let config = authserver_config(
+        spec,
+        AuthServerPlace {
+            listen: place.authserver.clone(),
+            keys_file: seen(place, AUTHSERVER, "pepper"),
+            postgres_url_file: place.postgres_url_file.clone(),
+            users_file: seen(place, AUTHSERVER, "users.yaml"),
+            internal: Internal {
+                token_review: None,
+                credentials,
+                admins: Vec::new(),
+            },
+            resources,
+            clients,
+        },
+    );
+    files.push(file(AUTHSERVER, "authserver.yaml", yaml(&config)?));
+    Ok(files)
+}
+
+/// The clients of the file, with their secrets beside.
+fn clients(
+    manifests: &Manifests,
+    draw: &mut Draw<'_>,
+    files: &mut Vec<File>,
+) -> anyhow::Result<Vec<(String, registration::Client)>> {
+    let mut clients = Vec::new();
+    for client in &manifests.clients {
+        let name = client.name_any();
+        let mut secret = None;
+        if client.spec.token_endpoint_auth_method.has_secret() {
+            let file_name = names::client_secret(&name);
+            let text = draw(AUTHSERVER, &file_name, password)?;
+            files.push(file(AUTHSERVER, &file_name, text.clone()));
+            secret = Some(text);
+        }
+        let resources = manifests.resources_of(client)?;
+        clients.push((
+            names::client_id(&namespace_of(client), &name),
+            registration::client(&client.spec, resources, secret.as_deref()),
+        ));
+    }
+    Ok(clients)
+}
+
+fn walker() -> registration::Client {
+    registration::Client {
+        client_name: "The walk through the flow".to_owned(),
+        client_uri: None,
+        logo_uri: None,
+        token_endpoint_auth_method: mcpauth_api::oauth_client::TokenEndpointAuthMethod::None,
+        client_secret: None,
+        jwks: None,
+        redirect_uris: vec![WALKER_REDIRECT.to_owned()],
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+        scopes: Vec::new(),
+        resources: Vec::new(),
+    }
+}
+
+fn users(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {
+    let Login::LocalUsers(users) = &spec.login else {
+        return Ok(None);
+    };
+    let from = format!("McpAuthServer {}", manifests.auth_server.name_any());
+    let namespace = namespace_of(&manifests.auth_server);
+    manifests
+        .secret(
+            &from,
+            &namespace,
+            &users.secret_ref.name,
+            &users.secret_ref.key,
+        )
+        .map(Some)
+        .context("login.localUsers")
+}
+
+fn seen(place: &Place, folder: &str, name: &str) -> String {
+    format!("{}/{name}", (place.seen_at)(folder))
+}
+
+fn file(folder: &str, name: &str, text: String) -> File {
+    File {
+        folder: folder.to_owned(),
+        name: name.to_owned(),
+        text,
+    }
+}
+
+/// Random bytes as a password.
+fn password(bytes: &[u8; 32]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Random bytes as the first version of the pepper.
+fn pepper(bytes: &[u8; 32]) -> String {
+    format!("1:{}\n", BASE64_STANDARD.encode(bytes))
+}

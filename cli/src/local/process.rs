@@ -1,0 +1,222 @@
+//! Child processes that end when we do, however we end.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use tokio::{
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+/// Runs its arguments, and ends them when its standard input closes: the system closes it when this
+/// process goes, even by SIGKILL. SIGTERM first, SIGKILL five seconds later.
+const SUPERVISE: &str = r#"
+trap '' INT
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+{ read -r line <&3; kill "$child"; sleep 5; kill -9 "$child"; } >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait "$child"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"#;
+/// A bit longer than the supervisor needs.
+const STOP: Duration = Duration::from_secs(7);
+const LOG_LINES: usize = 12;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name, for messages and its log file.
+    pub name: String,
+    /// Its executable.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables besides our own.
+    pub env: Vec<(String, String)>,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+struct Process {
+    name: String,
+    log: PathBuf,
+    child: Child,
+    /// Closing it ends the program.
+    stdin: Option<ChildStdin>,
+}
+
+/// The programs that run. Dropping it ends them all.
+#[derive(Debug, Default)]
+pub struct Processes {
+    running: Vec<Process>,
+}
+
+impl Processes {
+    /// Starts a program; what it prints goes to a file in `logs`.
+    pub fn start(&mut self, program: &Program, logs: &Path) -> anyhow::Result<()> {
+        let log = logs.join(format!("{}.log", program.name));
+        let output =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", SUPERVISE, "supervise"])
+            .arg(&program.path)
+            .args(&program.args)
+            .envs(program.env.iter().cloned())
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.path.display()))?;
+        let stdin = child.stdin.take();
+        self.running.push(Process {
+            name: program.name.clone(),
+            log,
+            child,
+            stdin,
+        });
+        Ok(())
+    }
+
+    /// Waits until one of the programs ends by itself, and says which, with the end of its log.
+    pub async fn any_end(&mut self) -> anyhow::Error {
+        if self.running.is_empty() {
+            return std::future::pending().await;
+        }
+        let ends = self
+            .running
+            .iter_mut()
+            .map(|process| Box::pin(process.child.wait()));
+        let (status, index, _) = futures::future::select_all(ends).await;
+        self.running
+            .get(index)
+            .map_or_else(|| anyhow!("a program ended"), |p| p.ended(status))
+    }
+
+    /// Ends all programs and waits for them.
+    pub async fn stop(&mut self) {
+        // The last one started first: the proxy drains before what it needs goes.
+        while let Some(mut process) = self.running.pop() {
+            drop(process.stdin.take());
+            let _ = timeout(STOP, process.child.wait()).await;
+        }
+    }
+}
+
+impl Process {
+    fn ended(&self, status: std::io::Result<ExitStatus>) -> anyhow::Error {
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
+        anyhow!(
+            "{} ended ({status}); {} ends with:\n  {end}",
+            self.name,
+            self.log.display()
+        )
+    }
+}
+
+/// Finds an executable: beside our own, then in PATH.
+///
+/// # Errors
+/// When it is in neither.
+pub fn find(name: &str) -> anyhow::Result<PathBuf> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let own = env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_owned));
+    let path = env::var_os("PATH").unwrap_or_default();
+    own.into_iter()
+        .chain(env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            anyhow!("there is no program {name}, neither beside kubectl-mcpauth nor in PATH: build it (`make build`), or install it")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn shell(name: &str, script: &str) -> Program {
+        Program {
+            name: name.to_owned(),
+            path: PathBuf::from("/bin/sh"),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![("GREETING".to_owned(), "hello".to_owned())],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_is_named_with_its_log() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut processes = Processes::default();
+        processes
+            .start(&shell("quiet", "exec sleep 600"), logs.path())
+            .unwrap();
+        processes
+            .start(&shell("broken", "echo $GREETING; exit 3"), logs.path())
+            .unwrap();
+        let error = processes.any_end().await.to_string();
+        assert!(
+            error.starts_with("broken ended (exit status: 3)"),
+            "{error}"
+        );
+        assert!(error.ends_with("hello"), "{error}");
+        processes.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_program_ends_when_its_parent_lets_go() {
+        let logs = tempfile::tempdir().unwrap();
+        let fifo = logs.path().join("open-while-it-runs");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
+        let mut processes = Processes::default();
+        let script = format!("exec 9>{}; exec sleep 600", fifo.display());
+        processes
+            .start(&shell("child", &script), logs.path())
+            .unwrap();
+        // Opens once the program has it open, and ends once the program has gone.
+        let mut opened = tokio::task::spawn_blocking(move || File::open(fifo))
+            .await
+            .unwrap()
+            .unwrap();
+        drop(processes);
+        let read = tokio::task::spawn_blocking(move || opened.read(&mut [0]))
+            .await
+            .unwrap();
+        assert_eq!(read.unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error = find("no-such-program-anywhere").unwrap_err().to_string();
+        assert!(
+            error.contains("no program no-such-program-anywhere"),
+            "{error}"
+        );
+    }
+}

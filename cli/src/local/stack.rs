@@ -1,0 +1,298 @@
+//! The programs of a set of manifests, on loopback.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use kube::ResourceExt;
+use mcp_auth_operator::{
+    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
+    random,
+};
+use mcpauth_api::{
+    ProtectedMcpServer,
+    auth_server::Login,
+    protected_server::{EnvVarSource, Server, ServerTemplate},
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::{
+    ports,
+    process::{Processes, Program, find},
+    relay::{self, Record},
+    walk::Target,
+};
+use crate::{
+    config::{
+        layout::{self, AUTHSERVER, Place, ServerPlace, WALKER, proxy_folder},
+        write::{self, Readers},
+    },
+    manifests::{Manifests, namespace_of},
+};
+
+/// How long a program may take to come up.
+const START: Duration = Duration::from_secs(30);
+
+/// What is known of the programs that run.
+pub struct Stack {
+    /// What the walk walks through.
+    pub target: Target,
+    /// The last introspection of any proxy.
+    pub record: Record,
+    /// The clients of the manifests that have a secret.
+    pub clients: Vec<Client>,
+    /// Configuration and secrets; removed when this goes.
+    _folder: TempDir,
+}
+
+/// A client that has a secret.
+pub struct Client {
+    /// Its client id.
+    pub id: String,
+    /// The file with its secret.
+    pub secret_file: PathBuf,
+}
+
+/// Where the programs listen; of a proxy, its own port and its health port.
+struct Addresses {
+    public: SocketAddr,
+    internal: SocketAddr,
+    health: SocketAddr,
+    proxies: Vec<(SocketAddr, SocketAddr)>,
+}
+
+impl Stack {
+    /// Starts the programs in `processes` and waits until each is ready.
+    ///
+    /// # Errors
+    /// When a port is taken, a program is missing, or one does not come up.
+    pub async fn start(
+        manifests: &Manifests,
+        logs: &Path,
+        processes: &mut Processes,
+    ) -> anyhow::Result<Self> {
+        let addresses = addresses(manifests)?;
+        let folder = tempfile::Builder::new()
+            .prefix("mcp-auth-local-")
+            .tempdir()?;
+        let root = folder.path().to_owned();
+        let record = Record::default();
+        let endpoint = format!("http://{}/introspect", addresses.internal);
+        let relay = relay::start(endpoint, record.clone()).await?;
+        let place = place(&addresses, relay, root.clone());
+        let files = layout::files(manifests, &place, &mut |_, _, encode| {
+            Ok(encode(&random::bytes()?))
+        })?;
+        write::write(&root, &files, Readers::Owner)?;
+
+        let authserver = program(
+            "mcp-authserver",
+            &root.join(AUTHSERVER).join("authserver.yaml"),
+        )?;
+        processes.start(&authserver, logs)?;
+        until_ready(processes, &authserver.name, addresses.health).await?;
+        for (server, (_, health)) in manifests.servers.iter().zip(&addresses.proxies) {
+            start_server(processes, manifests, server, logs).await?;
+            let name = proxy_folder(&server.name_any());
+            let config = root.join(&name).join("proxy.yaml");
+            let proxy = Program {
+                name,
+                ..program("mcp-resource-proxy", &config)?
+            };
+            processes.start(&proxy, logs)?;
+            until_ready(processes, &proxy.name, *health).await?;
+        }
+        Ok(Self {
+            target: target(manifests)?,
+            record,
+            clients: clients(manifests, &root),
+            _folder: folder,
+        })
+    }
+}
+
+fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
+    let mut fields = vec![("spec.issuer", manifests.auth_server.spec.issuer.as_str())];
+    fields.extend(
+        manifests
+            .servers
+            .iter()
+            .map(|s| ("spec.resource", s.spec.resource.as_str())),
+    );
+    let mut public = Vec::new();
+    for (field, url) in fields {
+        let address = ports::address_of(field, url)?;
+        if public.contains(&address) {
+            bail!("{field}: {url} has the same port as another URL of the file; give it its own");
+        }
+        ports::check_free(field, address)?;
+        public.push(address);
+    }
+    for server in &manifests.servers {
+        let Server::Template(template) = &server.spec.server;
+        let address = SocketAddr::from(([127, 0, 0, 1], template.port));
+        ports::check_free("spec.server.template.port", address)?;
+    }
+    let mut public = public.into_iter();
+    Ok(Addresses {
+        public: public.next().context("no issuer")?,
+        internal: ports::free()?,
+        health: ports::free()?,
+        proxies: public
+            .map(|proxy| Ok((proxy, ports::free()?)))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -> Place {
+    Place {
+        authserver: Listen {
+            public: addresses.public.to_string(),
+            internal: addresses.internal.to_string(),
+            health: addresses.health.to_string(),
+        },
+        postgres_url_file: None,
+        introspection_endpoint,
+        servers: addresses
+            .proxies
+            .iter()
+            .map(|(proxy, health)| ServerPlace {
+                listen: ProxyListen {
+                    proxy: proxy.to_string(),
+                    health: health.to_string(),
+                },
+                upstream_host: "127.0.0.1".to_owned(),
+            })
+            .collect(),
+        seen_at: Box::new(move |folder| root.join(folder).display().to_string()),
+        walker: true,
+    }
+}
+
+fn target(manifests: &Manifests) -> anyhow::Result<Target> {
+    let server = manifests.servers.first().context("no ProtectedMcpServer")?;
+    let spec = &manifests.auth_server.spec;
+    Ok(Target {
+        name: server.name_any(),
+        resource: server.spec.resource.clone(),
+        approves: matches!(spec.login, Login::DevelopmentAutoApprove(_)),
+        client_id: (!spec.registration.dynamic).then(|| WALKER.to_owned()),
+        friction: server.spec.friction.is_some(),
+    })
+}
+
+fn clients(manifests: &Manifests, root: &Path) -> Vec<Client> {
+    let with_secret =
+        |client: &&mcpauth_api::McpOAuthClient| client.spec.token_endpoint_auth_method.has_secret();
+    manifests
+        .clients
+        .iter()
+        .filter(with_secret)
+        .map(|client| Client {
+            id: names::client_id(&namespace_of(client), &client.name_any()),
+            secret_file: root
+                .join(AUTHSERVER)
+                .join(names::client_secret(&client.name_any())),
+        })
+        .collect()
+}
+
+fn program(name: &str, config: &Path) -> anyhow::Result<Program> {
+    Ok(Program {
+        name: name.to_owned(),
+        path: find(name)?,
+        args: vec!["--config".to_owned(), config.display().to_string()],
+        env: Vec::new(),
+    })
+}
+
+async fn start_server(
+    processes: &mut Processes,
+    manifests: &Manifests,
+    server: &ProtectedMcpServer,
+    logs: &Path,
+) -> anyhow::Result<()> {
+    let Server::Template(template) = &server.spec.server;
+    let name = server.name_any();
+    let mut command = template.command.iter().chain(&template.args).cloned();
+    let Some(program) = command.next().filter(|_| !template.command.is_empty()) else {
+        bail!(
+            "ProtectedMcpServer {name}: spec.server.template.command is needed to run it without its image"
+        );
+    };
+    let program = Program {
+        name: format!("{name}-server"),
+        path: find(&program)?,
+        args: command.collect(),
+        env: environment(manifests, server, template)?,
+    };
+    processes.start(&program, logs)?;
+    let address = SocketAddr::from(([127, 0, 0, 1], template.port));
+    wait(processes, &program.name, async || {
+        TcpStream::connect(address).await.is_ok()
+    })
+    .await
+}
+
+fn environment(
+    manifests: &Manifests,
+    server: &ProtectedMcpServer,
+    template: &ServerTemplate,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let from = format!("ProtectedMcpServer {}", server.name_any());
+    let namespace = namespace_of(server);
+    template
+        .env
+        .iter()
+        .map(|variable| {
+            let value = match &variable.value_from {
+                Some(EnvVarSource::SecretKeyRef(secret)) => {
+                    manifests.secret(&from, &namespace, &secret.name, &secret.key)?
+                }
+                None => variable.value.clone().unwrap_or_default(),
+            };
+            Ok((variable.name.clone(), value))
+        })
+        .collect()
+}
+
+async fn until_ready(
+    processes: &mut Processes,
+    name: &str,
+    health: SocketAddr,
+) -> anyhow::Result<()> {
+    let url = format!("http://{health}/readyz");
+    let client = reqwest::Client::new();
+    wait(processes, name, async || {
+        client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|response| response.status().is_success())
+    })
+    .await
+}
+
+/// Asks until it is so, or a program ends, or it takes too long.
+async fn wait(
+    processes: &mut Processes,
+    name: &str,
+    is_up: impl AsyncFn() -> bool,
+) -> anyhow::Result<()> {
+    let poll = async {
+        while !is_up().await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        up = timeout(START, poll) => up.with_context(|| format!("{name} is not ready after {START:?}")),
+        error = processes.any_end() => Err(error),
+    }
+}

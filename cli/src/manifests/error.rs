@@ -1,0 +1,37 @@
+//! Why a file of manifests cannot be used.
+
+/// Why a file of manifests cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The file does not parse as YAML.
+    #[error("the file is not valid YAML: {0}")]
+    Yaml(String),
+    /// A document (counted from 1) of a kind that only a cluster can have.
+    #[error(
+        "document {0}: {1} works only in a cluster; this command reads McpAuthServer, ProtectedMcpServer and McpOAuthClient of mcpauth.io/v1alpha1, and Secret"
+    )]
+    Kind(usize, String),
+    /// A field that the kind does not have.
+    #[error("{0}: unknown field \"{1}\"")]
+    UnknownField(String, String),
+    /// A document that does not parse as its kind.
+    #[error("{0}: {1}")]
+    Invalid(String, String),
+    /// Two objects of one kind and name: their files would have the same names.
+    #[error("{0} is defined twice; names must be unique in the file, even across namespaces")]
+    Twice(String),
+    /// Not exactly one authorization server.
+    #[error("the file has {0} McpAuthServers; it must have exactly one")]
+    AuthServers(usize),
+    /// No protected server.
+    #[error("the file has no ProtectedMcpServer; it must have at least one")]
+    NoServer,
+    /// A reference to something that is not in the file.
+    #[error("{from} refers to {to}, which the file does not contain")]
+    Missing {
+        /// The object that refers.
+        from: String,
+        /// What it refers to.
+        to: String,
+    },
+}

@@ -1,0 +1,116 @@
+//! The objects of a file, and the references between them.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use mcpauth_api::{
+    McpAuthServer, McpOAuthClient, ProtectedMcpServer, oauth_client::ResourceRef,
+    refs::AuthServerRef,
+};
+
+use super::error::ManifestError;
+
+/// What a file describes.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    /// The authorization server.
+    pub auth_server: McpAuthServer,
+    /// The servers that it protects; at least one.
+    pub servers: Vec<ProtectedMcpServer>,
+    /// The clients that are registered from the start.
+    pub clients: Vec<McpOAuthClient>,
+    /// The Secrets that the others refer to.
+    pub(super) secrets: Vec<Secret>,
+}
+
+/// The namespace of an object: `default` when it names none.
+pub fn namespace_of(object: &impl ResourceExt) -> String {
+    object.namespace().unwrap_or_else(|| "default".to_owned())
+}
+
+impl Manifests {
+    /// Checks that every reference leads to an object of the file.
+    ///
+    /// # Errors
+    /// [`ManifestError::Missing`] for the first that does not.
+    pub(super) fn check_references(&self) -> Result<(), ManifestError> {
+        for server in &self.servers {
+            self.check_auth_server(server, &server.spec.auth_server_ref)?;
+        }
+        for client in &self.clients {
+            self.check_auth_server(client, &client.spec.auth_server_ref)?;
+            self.resources_of(client)?;
+        }
+        Ok(())
+    }
+
+    fn check_auth_server<K: ResourceExt + kube::Resource<DynamicType = ()>>(
+        &self,
+        from: &K,
+        to: &AuthServerRef,
+    ) -> Result<(), ManifestError> {
+        let own = namespace_of(from);
+        let namespace = to.namespace_or(&own);
+        if to.name == self.auth_server.name_any() && namespace == namespace_of(&self.auth_server) {
+            return Ok(());
+        }
+        Err(ManifestError::Missing {
+            from: format!("{} {}", K::kind(&()), from.name_any()),
+            to: format!("McpAuthServer {} in namespace {namespace}", to.name),
+        })
+    }
+
+    /// The resource identifiers of a client, names resolved.
+    ///
+    /// # Errors
+    /// When a name is not that of a server in the file and the client's namespace.
+    pub fn resources_of(&self, client: &McpOAuthClient) -> Result<Vec<String>, ManifestError> {
+        let namespace = namespace_of(client);
+        client
+            .spec
+            .resources
+            .iter()
+            .map(|resource| match resource {
+                ResourceRef::Uri(uri) => Ok(uri.clone()),
+                ResourceRef::Name(name) => self
+                    .servers
+                    .iter()
+                    .find(|s| s.name_any() == *name && namespace_of(*s) == namespace)
+                    .map(|s| s.spec.resource.clone())
+                    .ok_or_else(|| ManifestError::Missing {
+                        from: format!("McpOAuthClient {}", client.name_any()),
+                        to: format!("ProtectedMcpServer {name}"),
+                    }),
+            })
+            .collect()
+    }
+
+    /// The value of a key of a Secret that `from` refers to.
+    ///
+    /// # Errors
+    /// When the file has no such Secret, or it has no such key in UTF-8.
+    pub fn secret(
+        &self,
+        from: &str,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<String, ManifestError> {
+        let value = |secret: &Secret| {
+            let plain = secret
+                .string_data
+                .as_ref()
+                .and_then(|data| data.get(key))
+                .cloned();
+            let encoded = || secret.data.as_ref().and_then(|data| data.get(key)).cloned();
+            plain.or_else(|| encoded().and_then(|bytes| String::from_utf8(bytes.0).ok()))
+        };
+        self.secrets
+            .iter()
+            .find(|secret| secret.name_any() == name && namespace_of(*secret) == namespace)
+            .and_then(value)
+            .ok_or_else(|| ManifestError::Missing {
+                from: from.to_owned(),
+                to: format!("key {key} of Secret {name}"),
+            })
+    }
+}

@@ -1,0 +1,96 @@
+//! What every reconcile works with.
+
+use std::sync::Arc;
+
+use kube::{Api, Client, Resource};
+
+use crate::authserver::{AuthServers, Endpoint};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desired::Images;
+use crate::framework::apply::Written;
+use crate::framework::backoff::Backoff;
+use crate::framework::events::Events;
+use crate::framework::references::{Key, References};
+use crate::metrics::Metrics;
+use crate::pods::health::Health;
+
+/// One for the whole program.
+pub struct Context {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// Flags.
+    pub config: Config,
+    /// Images for objects that name none.
+    pub images: Images,
+    /// Publishes events.
+    pub events: Events,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// Failures in a row, by kind and object.
+    pub backoff: Backoff<(&'static str, Key)>,
+    /// How children looked after they were written.
+    pub written: Written,
+    /// The admin API of authorization servers.
+    pub auth_servers: AuthServers,
+    /// Asks pods why they are not ready.
+    pub health: Health,
+    /// Who refers to what.
+    pub references: Referrers,
+}
+
+/// References, by the kind of the referrer.
+#[derive(Debug, Default)]
+pub struct Referrers {
+    /// Of McpAuthServers.
+    pub auth_servers: References,
+    /// Of ProtectedMcpServers.
+    pub protected_servers: References,
+    /// Of McpOAuthClients.
+    pub oauth_clients: References,
+}
+
+impl Context {
+    /// `endpoint` says where authorization servers are reached.
+    pub fn new(
+        client: Client,
+        config: Config,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        endpoint: Endpoint,
+    ) -> Self {
+        Self {
+            events: Events::new(client.clone(), &config.identity),
+            images: config.images(),
+            backoff: Backoff::default(),
+            written: Written::default(),
+            auth_servers: AuthServers::new(
+                client.clone(),
+                &config.namespace,
+                &config.service_account,
+                endpoint,
+                clock.clone(),
+            ),
+            health: Health::default(),
+            references: Referrers::default(),
+            client,
+            config,
+            metrics,
+            clock,
+        }
+    }
+
+    /// The objects that are watched: those of one namespace, or of all.
+    pub fn watched<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.config.watch_namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the three controllers share.
+
+pub mod apply;
+pub mod backoff;
+pub mod context;
+pub mod error;
+pub mod events;
+pub mod leader;
+pub mod reconciler;
+pub mod references;
+pub mod status;

@@ -1,0 +1,267 @@
+//! The status of our kinds: how it follows from what was found (pure), and how it is written.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use mcpauth_api::conditions::{reasons, types};
+use serde_json::{Map, Value};
+
+use crate::framework::error::Problem;
+
+/// The state of one condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// One of [`mcpauth_api::conditions::types`].
+    pub type_: &'static str,
+    /// `True` or `False`.
+    pub holds: bool,
+    /// One of [`mcpauth_api::conditions::reasons`].
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl State {
+    /// A condition that holds.
+    pub fn yes(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            type_,
+            holds: true,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A condition that does not hold, and why.
+    pub fn no(type_: &'static str, problem: &Problem) -> Self {
+        Self {
+            type_,
+            holds: false,
+            reason: problem.reason,
+            message: problem.message.clone(),
+        }
+    }
+}
+
+/// What a reconcile found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The message of Ready when nothing is wrong.
+    pub ready: String,
+    /// What is wrong, the most important first; the first is the reason of Ready.
+    pub problems: Vec<Problem>,
+    /// Conditions besides Ready and Degraded. What is not named keeps its state.
+    pub states: Vec<State>,
+    /// Whether what was registered is lost when an authorization server restarts.
+    pub forgotten: bool,
+    /// Fields of the status besides `conditions` and `observedGeneration`, by their JSON names.
+    pub fields: Map<String, Value>,
+}
+
+impl Found {
+    /// Only a problem.
+    pub fn problem(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+            ..Self::default()
+        }
+    }
+
+    /// The summary first, then the rest.
+    fn all_states(&self) -> Vec<State> {
+        let ready = match self.problems.first() {
+            None => State::yes(types::READY, reasons::READY, &self.ready),
+            Some(problem) => State::no(types::READY, problem),
+        };
+        let degraded = match self.problems.iter().find(|p| p.degraded) {
+            Some(p) => State::yes(types::DEGRADED, p.reason, &p.message),
+            None => State {
+                type_: types::DEGRADED,
+                holds: false,
+                reason: reasons::READY,
+                message: "nothing needs a person".to_owned(),
+            },
+        };
+        [ready, degraded]
+            .into_iter()
+            .chain(self.states.iter().cloned())
+            .collect()
+    }
+}
+
+/// The longest message of a condition, in bytes; the API allows 32 KiB.
+const MESSAGE: usize = 2048;
+
+/// The conditions after `states` were observed at `now` on `generation`. Conditions that `states` does not
+/// name stay as they were, and `lastTransitionTime` moves only when a status changes.
+fn merge(
+    previous: &[Condition],
+    states: &[State],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut conditions: Vec<Condition> = previous.to_vec();
+    for state in states {
+        let status = if state.holds { "True" } else { "False" };
+        let before = conditions.iter_mut().find(|c| c.type_ == state.type_);
+        let since = match &before {
+            Some(c) if c.status == status => c.last_transition_time.clone(),
+            _ => whole_seconds(now),
+        };
+        let next = Condition {
+            type_: state.type_.to_owned(),
+            status: status.to_owned(),
+            reason: state.reason.to_owned(),
+            message: shorten(&state.message, MESSAGE).to_owned(),
+            observed_generation: generation,
+            last_transition_time: since,
+        };
+        match before {
+            Some(condition) => *condition = next,
+            None => conditions.push(next),
+        }
+    }
+    conditions
+}
+
+/// The time as the API keeps it.
+fn whole_seconds(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+/// At most `bytes` of `text`, not cut inside a character.
+pub fn shorten(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// The conditions in a status as JSON; none when there are none or they do not parse.
+pub fn conditions(status: &Value) -> Vec<Condition> {
+    serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
+}
+
+/// The status after `found`, given the one before; `None` when it is the same.
+pub fn next(
+    previous: &Value,
+    found: &Found,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<Value> {
+    let merged = merge(&conditions(previous), &found.all_states(), generation, now);
+    let mut status = previous.as_object().cloned().unwrap_or_default();
+    for (field, value) in &found.fields {
+        status.insert(field.clone(), value.clone());
+    }
+    status.retain(|_, value| !value.is_null());
+    status.insert(
+        "conditions".to_owned(),
+        serde_json::to_value(merged).unwrap_or_default(),
+    );
+    if let Some(generation) = generation {
+        status.insert("observedGeneration".to_owned(), generation.into());
+    }
+    let status = Value::Object(status);
+    (status != *previous).then_some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn waiting() -> Found {
+        Found::problem(Problem::stage(
+            reasons::PODS_NOT_READY,
+            "0 of 1 pods are ready",
+        ))
+    }
+
+    fn condition(status: &Value, type_: &str) -> Condition {
+        conditions(status)
+            .into_iter()
+            .find(|c| c.type_ == type_)
+            .unwrap()
+    }
+
+    #[test]
+    fn last_transition_time_moves_only_with_the_status() {
+        let first = next(&Value::Null, &waiting(), Some(1), at(10)).unwrap();
+        let mut other = waiting();
+        other.problems[0].message = "1 of 2 pods are ready".into();
+        let second = next(&first, &other, Some(2), at(20)).unwrap();
+        let ready = condition(&second, types::READY);
+        assert_eq!(ready.last_transition_time, Time(at(10)));
+        assert_eq!(ready.observed_generation, Some(2));
+        assert_eq!(ready.message, "1 of 2 pods are ready");
+
+        let third = next(&second, &Found::default(), Some(2), at(30)).unwrap();
+        assert_eq!(
+            condition(&third, types::READY).last_transition_time,
+            Time(at(30))
+        );
+        assert_eq!(third["observedGeneration"], 2);
+    }
+
+    #[test]
+    fn the_same_state_is_not_written_again() {
+        let first = next(&Value::Null, &waiting(), Some(1), at(10)).unwrap();
+        assert_eq!(next(&first, &waiting(), Some(1), at(99)), None);
+    }
+
+    #[test]
+    fn the_first_problem_is_the_reason_and_any_that_needs_a_person_degrades() {
+        let mut found = waiting();
+        found.problems.push(Problem::person(
+            reasons::RESOURCE_CONFLICT,
+            "choose another URL",
+        ));
+        let status = next(&Value::Null, &found, Some(1), at(1)).unwrap();
+        assert_eq!(
+            condition(&status, types::READY).reason,
+            reasons::PODS_NOT_READY
+        );
+        let degraded = condition(&status, types::DEGRADED);
+        assert_eq!(
+            (degraded.status.as_str(), degraded.reason.as_str()),
+            ("True", "ResourceConflict")
+        );
+
+        let well = next(&status, &Found::default(), Some(1), at(2)).unwrap();
+        assert_eq!(condition(&well, types::DEGRADED).status, "False");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_keeps_its_state() {
+        let mut found = Found::default();
+        found
+            .states
+            .push(State::yes("Registered", reasons::READY, "at http://a"));
+        found.fields.insert("url".into(), json!("http://a"));
+        let before = next(&Value::Null, &found, Some(1), at(1)).unwrap();
+        let after = next(&before, &waiting(), Some(1), at(2)).unwrap();
+        assert_eq!(
+            condition(&after, "Registered"),
+            condition(&before, "Registered")
+        );
+        assert_eq!(after["url"], "http://a");
+    }
+
+    #[test]
+    fn a_status_that_does_not_parse_is_replaced() {
+        let odd = json!({ "conditions": "none" });
+        let status = next(&odd, &waiting(), None, at(1)).unwrap();
+        assert_eq!(condition(&status, types::READY).status, "False");
+    }
+
+    #[test]
+    fn messages_are_bounded_and_cut_between_characters() {
+        let mut found = waiting();
+        found.problems[0].message = "é".repeat(5000);
+        let status = next(&Value::Null, &found, None, at(1)).unwrap();
+        assert_eq!(condition(&status, types::READY).message.len(), MESSAGE);
+        assert_eq!(shorten("aé", 2), "a");
+    }
+}

@@ -1,0 +1,268 @@
+//! Whether pods are up, and why not, in words for a condition. Pure, but for [`health`].
+
+pub mod health;
+
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use crate::framework::status::shorten;
+
+/// What a Deployment or StatefulSet says about its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    wanted: i32,
+    updated: i32,
+    available: i32,
+    /// Whether the numbers are about the current spec.
+    current: bool,
+}
+
+impl Rollout {
+    /// What a Deployment says.
+    pub fn of_deployment(deployment: &Deployment) -> Self {
+        let status = deployment.status.clone().unwrap_or_default();
+        let old = status.replicas.unwrap_or(0) - status.updated_replicas.unwrap_or(0);
+        Self {
+            wanted: deployment
+                .spec
+                .as_ref()
+                .and_then(|s| s.replicas)
+                .unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            // Pods of the version before are up as well, and are not meant.
+            available: status.available_replicas.unwrap_or(0),
+            current: status.observed_generation >= deployment.metadata.generation && old <= 0,
+        }
+    }
+
+    /// What a StatefulSet says.
+    pub fn of_stateful_set(set: &StatefulSet) -> Self {
+        let status = set.status.clone().unwrap_or_default();
+        Self {
+            wanted: set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            available: status.ready_replicas.unwrap_or(0),
+            current: status.observed_generation >= set.metadata.generation,
+        }
+    }
+
+    /// Whether every pod that is wanted is up, and of the current version.
+    pub fn is_complete(self) -> bool {
+        self.current && self.updated >= self.wanted && self.available >= self.wanted
+    }
+
+    /// Whether some pod serves.
+    pub fn is_available(self) -> bool {
+        self.available > 0
+    }
+
+    /// The numbers in words.
+    pub fn describe(self) -> String {
+        if self.current && self.updated >= self.wanted {
+            format!("{} of {} pods are ready", self.available, self.wanted)
+        } else if self.available > 0 {
+            format!(
+                "a new version is being rolled out; {} pods serve",
+                self.available
+            )
+        } else {
+            "pods are being started".to_owned()
+        }
+    }
+}
+
+/// Why a pod does not come up, if Kubernetes knows.
+pub fn trouble(pod: &Pod) -> Option<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    trouble_of(pod).map(|trouble| format!("pod {name}: {trouble}"))
+}
+
+/// Where a pod that runs can be asked why it is not ready: its port `health`. Not on the network of a node,
+/// where its port could be somebody else's.
+pub fn health_address(pod: &Pod) -> Option<SocketAddr> {
+    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "Ready" && c.status == "True");
+    if ready || spec.host_network == Some(true) || status.phase.as_deref() != Some("Running") {
+        return None;
+    }
+    let containers = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
+    let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
+    let port = ports
+        .find(|p| p.name.as_deref() == Some("health"))?
+        .container_port;
+    let address: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    Some(SocketAddr::new(address, u16::try_from(port).ok()?))
+}
+
+/// Waiting reasons of a pod that is merely being started.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// Why a pod does not come up, if it says so.
+fn trouble_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten())
+        .find_map(trouble_of_container)
+        .or_else(|| {
+            let unscheduled = status.conditions.iter().flatten().find(|c| {
+                c.type_ == "PodScheduled"
+                    && c.status == "False"
+                    && c.reason.as_deref() == Some("Unschedulable")
+            })?;
+            Some(format!(
+                "cannot be scheduled: {}",
+                unscheduled.message.as_deref().unwrap_or_default()
+            ))
+        })
+}
+
+fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?;
+    let said = container
+        .last_state
+        .as_ref()
+        .and_then(|s| s.terminated.as_ref())
+        .or(state.terminated.as_ref())
+        .filter(|t| t.exit_code != 0);
+    let (reason, message) = match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => {
+            let reason = waiting
+                .reason
+                .as_deref()
+                .filter(|r| !STARTING.contains(r))?;
+            // The kubelet's own text for a crash counts seconds, which would change all the time.
+            let message = if reason == "CrashLoopBackOff" {
+                None
+            } else {
+                waiting.message.as_deref()
+            };
+            (reason, message)
+        }
+        (None, Some(ended)) if ended.exit_code != 0 => {
+            (ended.reason.as_deref().unwrap_or("Error"), None)
+        }
+        _ => return None,
+    };
+    let message = message.map(str::to_owned).or_else(|| {
+        let ended = said?;
+        let last = ended
+            .message
+            .as_deref()
+            .and_then(|m| m.trim().lines().last())
+            .unwrap_or_default();
+        Some(
+            format!("exit status {} {}", ended.exit_code, shorten(last, 300))
+                .trim_end()
+                .to_owned(),
+        )
+    });
+    let message = message.map(|m| format!(" ({m})")).unwrap_or_default();
+    Some(format!(
+        "container {} is in {reason}{message}",
+        container.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(generation: i64, status: &serde_json::Value) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": { "name": "d", "generation": generation },
+            "spec": { "replicas": 2, "selector": {}, "template": {} },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn pod(status: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn complete_only_when_all_are_updated_and_available_for_this_generation() {
+        let all = json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
+        assert!(Rollout::of_deployment(&deployment(3, &all)).is_complete());
+        assert!(!Rollout::of_deployment(&deployment(4, &all)).is_complete());
+        for status in [
+            json!({}),
+            json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1 }),
+            json!({ "observedGeneration": 3, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3 }),
+            json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2 }),
+        ] {
+            assert!(!Rollout::of_deployment(&deployment(3, &status)).is_complete());
+        }
+    }
+
+    #[test]
+    fn the_image_that_cannot_be_pulled_is_named() {
+        let pod = pod(&json!({ "containerStatuses": [{
+            "name": "authserver", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x:1\"" } }
+        }]}));
+        assert_eq!(
+            trouble(&pod).unwrap(),
+            "pod p: container authserver is in ImagePullBackOff (Back-off pulling image \"x:1\")"
+        );
+    }
+
+    #[test]
+    fn only_a_running_pod_of_its_own_network_that_is_not_ready_is_asked() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "spec": { "containers": [{ "name": "a", "ports": [
+                { "name": "public", "containerPort": 8080 }, { "name": "health", "containerPort": 9090 },
+            ]}]},
+            "status": { "phase": "Running", "podIP": "10.0.0.7" },
+        }))
+        .unwrap();
+        assert_eq!(health_address(&pod).unwrap().to_string(), "10.0.0.7:9090");
+        pod.spec.as_mut().unwrap().host_network = Some(true);
+        assert_eq!(health_address(&pod), None);
+        pod.spec.as_mut().unwrap().host_network = None;
+        pod.status.as_mut().unwrap().phase = Some("Pending".into());
+        assert_eq!(health_address(&pod), None);
+    }
+
+    #[test]
+    fn a_crash_tells_the_programs_last_words_and_not_the_kubelets_countdown() {
+        let pod = pod(&json!({ "initContainerStatuses": [{
+            "name": "proxy", "image": "", "imageID": "", "ready": false, "restartCount": 4,
+            "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
+            "lastState": { "terminated": { "exitCode": 2, "message": "starting\nmcp-authserver: FILE: issuer: bad\n" } }
+        }]}));
+        assert_eq!(
+            trouble_of(&pod).unwrap(),
+            "container proxy is in CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_finds_no_node_says_so_and_one_that_starts_says_nothing() {
+        let stuck = pod(&json!({ "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"
+        }]}));
+        assert_eq!(
+            trouble_of(&stuck).unwrap(),
+            "cannot be scheduled: 0/1 nodes"
+        );
+        let starting = pod(&json!({ "containerStatuses": [{
+            "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ContainerCreating" } }
+        }]}));
+        assert_eq!(trouble_of(&starting), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! Who calls, and what it may do.
+
+pub mod bearer;
+pub mod introspection;
+pub mod policy;
+pub mod scopes;
+pub mod verify;

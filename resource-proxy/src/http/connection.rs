@@ -1,0 +1,101 @@
+//! Connections that lie idle, and are closed.
+//!
+//! hyper bounds the time for the head of a request on HTTP/1, but waits without an end for the first
+//! bytes, which decide between HTTP/1 and HTTP/2, and between the requests of HTTP/2.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::watch;
+
+use crate::http::stream::Body;
+
+/// How long a client may take for the head of its first request.
+pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may lie idle after a request, and the next head take. Longer than load balancers
+/// keep theirs (mostly 60 s): else one of them sends a request into a connection that is just closing.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The requests under way on a connection. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(watch::Sender<usize>);
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub struct UnderWay(Activity);
+
+impl Activity {
+    /// A request begins.
+    pub fn begin(&self) -> UnderWay {
+        self.0.send_modify(|requests| *requests += 1);
+        UnderWay(self.clone())
+    }
+
+    /// Ends when there was no request for too long.
+    pub async fn idle(&self) {
+        let mut requests = self.0.subscribe();
+        let mut most = FIRST_TIMEOUT;
+        loop {
+            let is_idle = *requests.borrow_and_update() == 0;
+            // Also woken by a request that has come and gone meanwhile.
+            let changed = requests.changed();
+            let changed = if is_idle {
+                tokio::time::timeout(most, changed).await
+            } else {
+                Ok(changed.await)
+            };
+            if changed.is_err() {
+                return;
+            }
+            most = IDLE_TIMEOUT;
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|requests| *requests -= 1);
+    }
+}
+
+/// A response's body. While it streams in from the server, its request is under way.
+#[derive(Debug)]
+pub struct Tracked {
+    body: Body,
+    _request: Option<UnderWay>,
+}
+
+impl Tracked {
+    /// A body of ours is there already, and whoever does not fetch it has no request under way.
+    pub fn new(body: Body, request: UnderWay) -> Self {
+        let streams = matches!(body, Either::Right(_));
+        Self {
+            body,
+            _request: streams.then_some(request),
+        }
+    }
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = Bytes;
+    type Error = <Body as hyper::body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

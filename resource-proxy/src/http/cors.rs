@@ -1,0 +1,134 @@
+//! Cross-origin requests of browsers (the Fetch standard).
+//!
+//! Credentials in its sense, cookies, are never allowed: a token is sent by hand.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
+    ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::http::stream::Body;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retry-After");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+
+/// Where a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Not from a browser's page of another origin.
+    Absent,
+    /// From one that may call.
+    Allowed(HeaderValue),
+    /// From any other.
+    Refused,
+}
+
+impl Origin {
+    /// Judges the `Origin` header.
+    pub fn of(headers: &HeaderMap, allowed: &[String]) -> Self {
+        let mut values = headers.get_all(ORIGIN).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(origin), None)
+                if allowed
+                    .iter()
+                    .any(|one| one.as_bytes() == origin.as_bytes()) =>
+            {
+                Self::Allowed(origin.clone())
+            }
+            _ => Self::Refused,
+        }
+    }
+
+    /// Lets the page read the response.
+    pub fn expose<B>(&self, response: &mut Response<B>) {
+        if let Self::Allowed(origin) = self {
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers.append(VARY, HeaderValue::from_static("Origin"));
+        }
+    }
+}
+
+/// The answer to OPTIONS at the MCP endpoint. Which headers a page may send is up to the server,
+/// which has its own (`Mcp-Param-*`), so that the page gets those that it asks for.
+pub fn preflight(request: &HeaderMap) -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.insert(
+        VARY,
+        HeaderValue::from_static("Access-Control-Request-Headers"),
+    );
+    if let Some(wanted) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
+
+/// The answer to OPTIONS at the metadata.
+pub fn public_preflight() -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    make_public(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, OPTIONS"),
+    );
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+/// Lets every page read the response.
+pub fn make_public<B>(response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+}
+
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Left(Full::default()));
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(values: &[&'static str]) -> Origin {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(ORIGIN, HeaderValue::from_static(value));
+        }
+        Origin::of(&headers, &["https://app.example".into()])
+    }
+
+    #[test]
+    fn only_a_listed_origin_may_call() {
+        assert_eq!(origin(&[]), Origin::Absent);
+        assert!(matches!(
+            origin(&["https://app.example"]),
+            Origin::Allowed(_)
+        ));
+        for other in [
+            vec!["https://app.example:8443"],
+            vec!["http://app.example"],
+            vec!["https://app.example.evil.example"],
+            vec!["null"],
+            vec![""],
+            vec!["https://app.example", "https://evil.example"],
+        ] {
+            assert_eq!(origin(&other), Origin::Refused, "{other:?}");
+        }
+    }
+}

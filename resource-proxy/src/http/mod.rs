@@ -1,0 +1,9 @@
+//! HTTP on both sides of the proxy: what is answered here, and what goes on to the MCP server.
+
+pub mod connection;
+pub mod cors;
+pub mod host;
+pub mod metadata;
+pub mod refusal;
+pub mod stream;
+pub mod upstream;

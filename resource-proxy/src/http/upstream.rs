@@ -1,0 +1,313 @@
+//! The request to the server, and its response to the client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http_body_util::{Either, Full};
+
+use crate::auth::introspection::{HttpClient, chain};
+use crate::auth::verify::Identity;
+use crate::config;
+use crate::http::refusal::Refusal;
+use crate::http::stream::{Body, Stream};
+
+/// The header that names a session.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Headers that say who calls. Only we may set them.
+const IDENTITY: [HeaderName; 3] = [
+    HeaderName::from_static("x-mcp-subject"),
+    HeaderName::from_static("x-mcp-client-id"),
+    HeaderName::from_static("x-mcp-scopes"),
+];
+
+/// Headers that are about one connection (RFC 9110 section 7.6.1), and the length, which is written
+/// anew.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// The MCP server.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    scheme: Scheme,
+    authority: Authority,
+    path: String,
+    host: HeaderValue,
+    timeout: Duration,
+}
+
+impl Upstream {
+    /// From a checked configuration.
+    ///
+    /// # Errors
+    /// The URL is none that can be called.
+    pub fn new(config: &config::Upstream) -> Result<Self, String> {
+        let failed = |problem: &dyn std::fmt::Display| format!("upstream.url: {problem}");
+        let uri: Uri = config.url.parse().map_err(|error| failed(&error))?;
+        let path = uri.path().to_owned();
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(failed(&"is not an absolute URL"));
+        };
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|error| failed(&error))?;
+        Ok(Self {
+            scheme,
+            authority,
+            path,
+            host,
+            timeout: Duration::from_secs(config.response_header_seconds.into()),
+        })
+    }
+
+    /// Where a request with this query goes. The path is the configured one, whatever the client's.
+    fn uri(&self, query: Option<&str>) -> Result<Uri, http::Error> {
+        let path = match query {
+            Some(query) => PathAndQuery::try_from(format!("{}?{query}", self.path))?,
+            None => PathAndQuery::try_from(self.path.as_str())?,
+        };
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        Ok(Uri::from_parts(parts)?)
+    }
+
+    /// The request as the server gets it: the client's, less what is not the server's business.
+    ///
+    /// # Errors
+    /// The query cannot be part of a URL.
+    pub fn request(
+        &self,
+        client: http::request::Parts,
+        body: Bytes,
+        identity: Option<&Identity>,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
+        let mut headers = client.headers;
+        remove_hop_by_hop(&mut headers);
+        headers.remove(AUTHORIZATION);
+        remove_identity(&mut headers);
+        headers.insert(HOST, self.host.clone());
+        if let Some(identity) = identity {
+            let values = [
+                &identity.subject,
+                &identity.client_id,
+                &identity.scopes.join(" "),
+            ];
+            for (name, value) in IDENTITY.into_iter().zip(values) {
+                // What no header can carry is left out: the server sees nobody, not somebody else.
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = client.method;
+        *request.uri_mut() = self.uri(client.uri.query())?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Sends a request and waits until the response begins. Dropping the future, and later the
+    /// body, closes the connection to the server: that is how it learns that the client went away.
+    ///
+    /// # Errors
+    /// The server is away or too slow.
+    pub async fn send(
+        &self,
+        client: &HttpClient,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let response = tokio::time::timeout(self.timeout, client.request(request)).await;
+        let response = response.map_err(|_| {
+            tracing::warn!(upstream = %self.authority, "no response in time");
+            Refusal::UpstreamTimeout
+        })?;
+        let mut response = response.map_err(|error| {
+            tracing::warn!(error = chain(&error), upstream = %self.authority, "no response");
+            Refusal::UpstreamUnavailable
+        })?;
+        let headers = response.headers_mut();
+        let length = headers.get(CONTENT_LENGTH).cloned();
+        remove_hop_by_hop(headers);
+        remove_cors(headers);
+        if let Some(length) = length {
+            // The answer to HEAD has a length and no body; else hyper would write the same.
+            headers.insert(CONTENT_LENGTH, length);
+        }
+        if is_event_stream(headers) {
+            let name = HeaderName::from_static("x-accel-buffering");
+            headers.insert(name, HeaderValue::from_static("no"));
+        }
+        Ok(response.map(|body| Either::Right(Stream::new(body))))
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Removes the identity headers, also as `X_MCP_Subject`: many servers take `_` and `-` for the
+/// same.
+fn remove_identity(headers: &mut HeaderMap) {
+    let sent: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str().replace('_', "-");
+            IDENTITY.iter().any(|identity| identity.as_str() == name)
+        })
+        .cloned()
+        .collect();
+    for name in sent {
+        headers.remove(name);
+    }
+}
+
+/// Which pages may read a response is ours to say.
+fn remove_cors(headers: &mut HeaderMap) {
+    let sent: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    for name in sent {
+        headers.remove(name);
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next();
+        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(
+        headers: &[(&'static str, &str)],
+        identity: Option<&Identity>,
+    ) -> Request<Full<Bytes>> {
+        let upstream = Upstream::new(&config::Upstream {
+            url: "http://127.0.0.1:8000/inner".into(),
+            response_header_seconds: 1,
+        });
+        let mut request = Request::post("http://public.example/mcp?a=b");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        upstream
+            .unwrap()
+            .request(parts, Bytes::new(), identity)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_clients_authorization_never_reaches_the_mcp_server() {
+        let request = forwarded(
+            &[
+                ("authorization", "Bearer a"),
+                ("authorization", "Bearer b"),
+                ("proxy-authorization", "Basic c"),
+                ("accept", "application/json"),
+            ],
+            None,
+        );
+        let names: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["accept", "host"]);
+        assert_eq!(request.uri(), "http://127.0.0.1:8000/inner?a=b");
+        assert_eq!(request.headers()[HOST], "127.0.0.1:8000");
+    }
+
+    #[test]
+    fn identity_headers_sent_by_the_client_are_stripped() {
+        let sent = [
+            ("x-mcp-subject", "root"),
+            ("X-Mcp-Client-Id", "root"),
+            ("x_mcp_scopes", "all"),
+            ("x-mcp_subject", "root"),
+            ("x-mcp-toolsets", "repos"),
+        ];
+        let request = forwarded(&sent, None);
+        assert_eq!(request.headers().len(), 2, "{:?}", request.headers());
+        assert_eq!(request.headers()["x-mcp-toolsets"], "repos");
+
+        let identity = Identity {
+            client_id: "client".into(),
+            subject: "alice".into(),
+            scopes: vec!["a".into(), "b".into()],
+        };
+        let request = forwarded(&sent, Some(&identity));
+        assert_eq!(request.headers()["x-mcp-subject"], "alice");
+        assert_eq!(request.headers()["x-mcp-client-id"], "client");
+        assert_eq!(request.headers()["x-mcp-scopes"], "a b");
+        let odd = Identity {
+            subject: "al\nice".into(),
+            ..identity
+        };
+        assert!(
+            !forwarded(&sent, Some(&odd))
+                .headers()
+                .contains_key("x-mcp-subject")
+        );
+    }
+
+    #[test]
+    fn what_concerns_one_connection_stays_there() {
+        let request = forwarded(
+            &[
+                ("connection", "keep-alive, X-Private"),
+                ("x-private", "1"),
+                ("transfer-encoding", "chunked"),
+                ("te", "trailers"),
+                ("upgrade", "websocket"),
+                ("content-length", "9"),
+                ("mcp-protocol-version", "2025-06-18"),
+            ],
+            None,
+        );
+        let names: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["mcp-protocol-version", "host"]);
+    }
+
+    #[test]
+    fn event_streams_are_known_by_their_type() {
+        for (kind, is) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("text/event-streams", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_event_stream(&headers), is, "{kind}");
+        }
+    }
+}

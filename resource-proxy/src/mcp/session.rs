@@ -1,0 +1,107 @@
+//! Sessions of the MCP server, bound to who opened them.
+//!
+//! The id that a client gets is the server's own with a MAC behind it, over client, subject and id:
+//! `ID.base64url(HMAC-SHA-256)`. So nothing is remembered, no flood of sessions pushes another's
+//! out, and a session is never up for grabs, as it would be when the first who names it got it.
+//!
+//! The key lives as long as the process. After a restart of the proxy alone, and at another
+//! replica, the MAC is wrong: the client gets 404, which tells it to open a new session. The
+//! server's sessions live in its memory and go with the same pod, so that there is next to nothing
+//! to lose by it.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::auth::verify::Identity;
+
+/// Binds session ids.
+#[derive(Debug)]
+pub struct Sessions {
+    key: hmac::Key,
+}
+
+impl Sessions {
+    /// With this key.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+        }
+    }
+
+    /// What the client gets for the server's `id`.
+    pub fn bind(&self, id: &str, owner: &Identity) -> String {
+        let tag = hmac::sign(&self.key, &bound(id, owner));
+        format!("{id}.{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// The server's id in what the client sent, if it is this client's and this subject's.
+    pub fn unbind<'a>(&self, sent: &'a str, owner: &Identity) -> Option<&'a str> {
+        let (id, tag) = sent.rsplit_once('.')?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        hmac::verify(&self.key, &bound(id, owner), &tag).ok()?;
+        Some(id)
+    }
+}
+
+/// What the MAC covers. Lengths keep the parts apart.
+fn bound(id: &str, owner: &Identity) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in [&owner.client_id, &owner.subject, id] {
+        bytes.extend((part.len() as u64).to_be_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(client_id: &str, subject: &str) -> Identity {
+        Identity {
+            client_id: client_id.into(),
+            subject: subject.into(),
+            scopes: vec![],
+        }
+    }
+
+    #[test]
+    fn only_its_owner_can_use_a_session() {
+        let sessions = Sessions::new(&[7; 32]);
+        let owner = identity("client", "alice");
+        for id in ["abc", "a.b.c", "", "="] {
+            let bound = sessions.bind(id, &owner);
+            assert_eq!(sessions.unbind(&bound, &owner), Some(id));
+            for other in [
+                identity("client", "bob"),
+                identity("other", "alice"),
+                identity("clien", "talice"),
+                identity("clientalice", ""),
+            ] {
+                assert_eq!(sessions.unbind(&bound, &other), None);
+            }
+            let other_process = Sessions::new(&[8; 32]);
+            assert_eq!(other_process.unbind(&bound, &owner), None);
+        }
+    }
+
+    #[test]
+    fn an_id_that_was_made_up_is_not_taken() {
+        let sessions = Sessions::new(&[7; 32]);
+        let owner = identity("client", "alice");
+        let bound = sessions.bind("abc", &owner);
+        let cut = &bound[..bound.len() - 1];
+        for made_up in [
+            "",
+            "abc",
+            "abc.",
+            ".",
+            "abc.AAAA",
+            cut,
+            &format!("x{bound}"),
+        ] {
+            assert_eq!(sessions.unbind(made_up, &owner), None, "{made_up}");
+        }
+    }
+}

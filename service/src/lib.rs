@@ -1,0 +1,13 @@
+//! What every server of this workspace has: time, signals, ports and their limits, the health port, metrics,
+//! the log, and how a program ends.
+//!
+//! It knows nothing of OAuth, MCP or Kubernetes.
+
+pub mod admission;
+pub mod clock;
+pub mod health;
+pub mod listener;
+pub mod log;
+pub mod metrics;
+pub mod program;
+pub mod shutdown;

@@ -1,0 +1,204 @@
+//! Ports: how many may be connected, how long, and how the last of them end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::Display;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::shutdown::Shutdown;
+
+/// The buffer of a connection, in bytes; also the longest head of a request. What each client may make us hold
+/// before anybody knows who it is.
+pub const MAX_HEAD: usize = 16 * 1024;
+
+/// What clients of a port may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many may be connected at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a request's head may take, and a connection lie idle.
+    pub idle: Duration,
+    /// How long requests under way may take once the port is closed. Less than the grace period that Kubernetes
+    /// gives.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// For ports that only programs of this project call. With the largest heads and forms 2048 connections hold
+    /// 190 MB, less than the memory limit that the operator sets.
+    pub const INTERNAL: Self = Self {
+        connections: 2048,
+        idle: Duration::from_secs(30),
+        drain: Duration::from_secs(20),
+    };
+    /// Longer than load balancers keep idle connections (mostly 60 s): else one of them sends a request into a
+    /// connection that is just closing.
+    pub const PUBLIC: Self = Self {
+        idle: Duration::from_secs(75),
+        ..Self::INTERNAL
+    };
+}
+
+/// An address that cannot be listened on. On one line: the key that configures it, the address, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot listen on {address}: {}", advice(.reason))]
+pub struct ListenError {
+    /// The key in the configuration, or the option.
+    pub key: &'static str,
+    /// The address.
+    pub address: String,
+    /// What the system says.
+    pub reason: io::Error,
+}
+
+fn advice(reason: &io::Error) -> String {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is taken; stop the program that listens there, or choose another port".into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this process may not; choose a port from 1024 up".into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "it is not an address of this machine; choose one that is, or 0.0.0.0 for all".into()
+        }
+        _ => format!("{reason}; choose another address"),
+    }
+}
+
+/// An open port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `address`, which `key` configures.
+    ///
+    /// # Errors
+    /// The port is taken, or not ours to take.
+    pub async fn bind(
+        key: &'static str,
+        address: impl ToSocketAddrs + Display,
+    ) -> Result<Self, ListenError> {
+        let text = address.to_string();
+        let bound = async {
+            let socket = TcpListener::bind(address).await?;
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        };
+        bound.await.map_err(|reason| ListenError {
+            key,
+            address: text,
+            reason,
+        })
+    }
+
+    /// Where it listens: for port 0, the port that the system chose.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts connections until `shutdown` closes, then lets what is under way on them end, for at most
+    /// [`Limits::drain`]. When this returns every connection has ended.
+    ///
+    /// `handle` serves one connection. It is to end soon after its [`Watcher`] says so; what watches the hyper
+    /// connection with it does.
+    pub async fn serve<F, E>(
+        self,
+        limits: Limits,
+        shutdown: Shutdown,
+        mut handle: impl FnMut(TcpStream, SocketAddr, Watcher) -> F,
+    ) where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
+    {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        let accepting = async {
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+                let (stream, peer) = accept(&self.socket).await;
+                let connection = handle(stream, peer, graceful.watcher());
+                connections.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, %peer, "a connection ended early");
+                    }
+                    drop(place);
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = shutdown.closing().cancelled() => {}
+        }
+        drop(self.socket);
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(limits.drain, graceful.shutdown()) => ended.is_ok(),
+            () = shutdown.is_cut().cancelled() => false,
+        };
+        if !ended {
+            tracing::warn!(address = %self.address, "requests still under way are cut off");
+        }
+        connections.shutdown().await;
+    }
+
+    /// As [`Self::serve`], for HTTP/1.1 and a function that answers requests.
+    ///
+    /// Browsers and OAuth clients speak HTTP/2 over TLS, with whoever ends TLS before us; in the clear it would
+    /// only add what one connection can make us hold.
+    pub async fn serve_http1<F, B>(
+        self,
+        limits: Limits,
+        shutdown: Shutdown,
+        answer: impl Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    ) where
+        F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle)
+            .max_buf_size(MAX_HEAD);
+        self.serve(limits, shutdown, move |stream, peer, watcher| {
+            let answer = answer.clone();
+            let service = service_fn(move |request| answer(request, peer));
+            watcher.watch(builder.serve_connection(TokioIo::new(stream), service))
+        })
+        .await;
+    }
+}
+
+async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                // Without it small answers can wait for an acknowledgement; where it fails, they do.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                // Mostly out of file descriptors: they come back when other connections end.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests of all crates share. No part of it runs in production.
+
+pub mod logs;
