@@ -26,9 +26,9 @@ const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// # Errors
 /// When a port is taken or the server cannot start with what is in the store.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let public = bind("listen.public", &config.listen.public).await?;
-    let internal = bind("listen.internal", &config.listen.internal).await?;
-    let probes = bind("listen.health", &config.listen.health).await?;
+    let public = bind("listen.public", &config.listen.public.to_string()).await?;
+    let internal = bind("listen.internal", &config.listen.internal.to_string()).await?;
+    let probes = bind("listen.health", &config.listen.health.to_string()).await?;
     let [public_at, internal_at, health_at] = [
         public.local_addr()?,
         internal.local_addr()?,
@@ -81,7 +81,7 @@ async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
             url,
             max_connections,
         } => {
-            let store = PostgresStore::new(url.reveal(), max_connections.get())
+            let store = PostgresStore::new(url.reveal(), *max_connections)
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
             Arc::new(store)

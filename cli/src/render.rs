@@ -6,12 +6,13 @@ use anyhow::bail;
 
 use mcp_auth_operator::{
     desired::{
-        authserver_config::{Listen, wants_postgres},
+        authserver_config::wants_postgres,
+        everywhere,
         names::{HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
-        proxy_config::ProxyListen,
     },
     random,
 };
+use mcpauth_wire::{authserver_config::Listen, proxy_config};
 
 use crate::{
     config::{
@@ -62,7 +63,6 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
             "the McpAuthServer keeps its state in PostgreSQL; give a file with the connection URL in --postgres-url-file"
         );
     }
-    let everywhere = |port: u16| format!("0.0.0.0:{port}");
     let mount = args.mount.clone();
     let place = Place {
         authserver: Listen {
@@ -79,7 +79,7 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
             .servers
             .iter()
             .map(|_| ServerPlace {
-                listen: ProxyListen {
+                listen: proxy_config::Listen {
                     proxy: everywhere(PUBLIC_PORT),
                     health: everywhere(HEALTH_PORT),
                 },

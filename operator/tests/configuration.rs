@@ -103,9 +103,9 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         },
         "rateLimit": { "clientRequestsPerMinute": 5, "addressFailuresPerMinute": 6 },
     }));
-    assert_eq!(config.tokens.access_token_seconds.get(), 1);
+    assert_eq!(config.tokens.access_token_seconds, 1);
     assert_eq!(config.tokens.refresh_grace_seconds, 0);
-    assert_eq!(config.rate_limit.address_failures_per_minute.get(), 6);
+    assert_eq!(config.rate_limit.address_failures_per_minute, 6);
     assert_eq!(config.registration.allowed_redirect_schemes, ["cursor"]);
     assert_eq!(
         config.internal.token_review_audience.as_deref(),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use mcpauth_wire::scope::Hierarchy;
 
 use crate::auth::introspection::{HttpClient, Introspector};
 use crate::auth::policy::ToolPolicy;
-use crate::auth::scopes::Hierarchy;
 use crate::auth::verify::Verifier;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -65,12 +65,11 @@ impl Settings {
         parts: &Parts,
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
-        let resource = Resource::parse(&config.resource).map_err(|problem| ConfigError::Value {
-            key: "resource".into(),
-            problem,
-        })?;
+        let resource = Resource::parse(&config.resource)
+            .map_err(|problem| ConfigError::new("resource", problem))?;
         let kept = previous.filter(|previous| {
-            previous.resource == resource && previous.config.introspection == config.introspection
+            previous.config.resource == config.resource
+                && previous.config.introspection == config.introspection
         });
         let verifier = match kept {
             Some(previous) => Arc::clone(&previous.verifier),
@@ -87,17 +86,16 @@ impl Settings {
         let location = location.and_then(|url| HeaderValue::try_from(url).ok());
         Ok(Self {
             metadata: metadata::document(&config),
-            authorization_server_metadata: location.ok_or_else(|| ConfigError::Value {
-                key: "authorizationServers[0]".into(),
-                problem: "is not a URL".into(),
-            })?,
+            authorization_server_metadata: location
+                .ok_or_else(|| ConfigError::new("authorizationServers[0]", "is not a URL"))?,
             challenge: Challenge {
                 resource_metadata: resource.metadata_url().to_owned(),
                 scope,
             },
-            hierarchy: Hierarchy::new(&config.scopes),
+            hierarchy: config.scopes.iter().collect(),
             policy: ToolPolicy::new(&config),
-            upstream: Upstream::new(&config.upstream).map_err(ConfigError::Shape)?,
+            upstream: Upstream::new(&config.upstream)
+                .map_err(|problem| ConfigError::new("", problem))?,
             verifier,
             room,
             resource,
@@ -113,7 +111,7 @@ fn verifier(
 ) -> Result<Arc<Verifier>, ConfigError> {
     let introspector = Introspector::new(parts.client.clone(), &config.introspection);
     Ok(Arc::new(Verifier::new(
-        introspector.map_err(ConfigError::Shape)?,
+        introspector.map_err(|problem| ConfigError::new("", problem))?,
         &config.introspection,
         resource.clone(),
         parts.clock.clone(),

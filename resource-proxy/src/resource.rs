@@ -1,14 +1,16 @@
 //! The protected resource: its identifier and the URLs that follow from it.
 
+use mcpauth_wire::ResourceUri;
+use mcpauth_wire::resource_uri::ResourceUriError;
 use url::Url;
 
 /// Where RFC 9728 puts the metadata of the resource.
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The resource identifier (RFC 8707) and what derives from it. Nothing derives from a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Resource {
-    identifier: String,
+    uri: ResourceUri,
     host: String,
     path: String,
     metadata_url: String,
@@ -19,32 +21,29 @@ impl Resource {
     ///
     /// # Errors
     /// What is wrong with it, and what would be right.
-    pub fn parse(identifier: &str) -> Result<Self, String> {
-        let url = Url::parse(identifier)
-            .map_err(|error| format!("{error}; give the public URL, as https://host/mcp"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("is neither http nor https".into());
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("carries a query or a fragment; leave it out".into());
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("carries a user or a password; leave it out".into());
-        }
-        let path = url.path().to_owned();
-        let suffix = if path == "/" { "" } else { &path };
-        let origin = url.origin().ascii_serialization();
+    pub fn parse(identifier: &str) -> Result<Self, ResourceUriError> {
+        let uri = ResourceUri::parse(identifier)?;
+        // Without the path there is an origin, with scheme and host in lower case.
+        let declared = uri.path();
+        let origin = uri
+            .canonical()
+            .strip_suffix(without_slash(declared))
+            .unwrap_or_default();
+        let suffix = if declared == "/" { "" } else { declared };
+        let metadata_url = format!("{origin}{WELL_KNOWN}{suffix}");
+        let host = host(origin).to_owned();
+        let path = if declared.is_empty() { "/" } else { declared };
         Ok(Self {
-            identifier: identifier.to_owned(),
-            host: url.host_str().unwrap_or_default().to_owned(),
-            metadata_url: format!("{origin}{WELL_KNOWN}{suffix}"),
-            path,
+            path: path.to_owned(),
+            host,
+            metadata_url,
+            uri,
         })
     }
 
     /// The identifier, as configured, byte for byte.
     pub fn identifier(&self) -> &str {
-        &self.identifier
+        self.uri.as_str()
     }
 
     /// The host that clients address.
@@ -62,9 +61,9 @@ impl Resource {
         &self.metadata_url
     }
 
-    /// Whether the MCP endpoint is at `path`: exactly, or with one slash behind it.
+    /// Whether the MCP endpoint is at `path`, one trailing slash more or less.
     pub fn serves(&self, path: &str) -> bool {
-        path == self.path || path.strip_suffix('/') == Some(&self.path)
+        without_slash(path) == without_slash(&self.path)
     }
 
     /// Whether `path` is one of the two places where clients look for the metadata.
@@ -78,13 +77,24 @@ impl Resource {
         is_well_known(path, "/.well-known/oauth-authorization-server", &self.path)
     }
 
-    /// Whether an `aud` names this resource. A slash behind the bare host does not count, because
-    /// clients and libraries add it and take it away as they please.
+    /// Whether an `aud` names this resource, in whatever spelling.
     pub fn is_audience(&self, audience: &str) -> bool {
-        audience == self.identifier
-            || (self.path == "/"
-                && audience.trim_end_matches('/') == self.identifier.trim_end_matches('/'))
+        self.uri.is_named_by(audience)
     }
+}
+
+/// The host of an origin, an IPv6 address in brackets.
+fn host(origin: &str) -> &str {
+    let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
+
+/// A path without one trailing slash.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 fn is_well_known(path: &str, prefix: &str, suffix: &str) -> bool {
@@ -147,20 +157,46 @@ mod tests {
         }
     }
 
+    /// A24.
     #[test]
-    fn only_the_slash_behind_a_bare_host_is_ignored_in_an_audience() {
+    fn every_spelling_of_the_resource_is_its_audience() {
         for (identifier, audience, matches) in [
             ("https://h", "https://h/", true),
             ("https://h/", "https://h", true),
             ("https://h/mcp", "https://h/mcp", true),
-            ("https://h/mcp", "https://h/mcp/", false),
+            ("https://h/mcp", "https://h/mcp/", true),
+            ("https://h/mcp", "HTTPS://H:443/mcp", true),
+            ("HTTPS://H:443/mcp/", "https://h/mcp", true),
+            ("https://h/mcp", "https://h/mcp//", false),
+            ("https://h/mcp", "https://h/MCP", false),
             ("https://h/mcp", "https://h/mcp-x", false),
             ("https://h/mcp", "https://h", false),
-            ("https://h/mcp", "https://H/mcp", false),
+            ("https://h/mcp", "https://h/./mcp", false),
+            ("https://h/mcp", "https://u@h/mcp", false),
         ] {
             let resource = Resource::parse(identifier).unwrap();
             assert_eq!(resource.is_audience(audience), matches, "{audience}");
         }
+    }
+
+    #[test]
+    fn what_is_served_follows_from_the_declared_spelling() {
+        for identifier in [
+            "https://h:8443/mcp",
+            "HTTPS://H:8443/mcp",
+            "https://h:8443/mcp/",
+        ] {
+            let resource = Resource::parse(identifier).unwrap();
+            assert_eq!(resource.host(), "h");
+            assert_eq!(resource.identifier(), identifier);
+            assert!(resource.serves("/mcp") && resource.serves("/mcp/"));
+            assert!(!resource.serves("/mcp//") && !resource.serves("/"));
+            let metadata = "https://h:8443/.well-known/oauth-protected-resource/mcp";
+            assert_eq!(resource.metadata_url().trim_end_matches('/'), metadata);
+        }
+        let bare = Resource::parse("http://[::1]:9001").unwrap();
+        assert_eq!((bare.host(), bare.path()), ("[::1]", "/"));
+        assert!(bare.serves("/") && !bare.serves("//"));
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Resource {
             ResourceUri::parse(&self.resource).map_err(|error| Invalid::new("resource", error))?;
         RESOURCE_NAME_LENGTH.text("name", &self.name)?;
         scope::check_all(&self.scopes)?;
+        scope::check_not_own(&self.scopes)?;
         principal::check_all("introspectors", &self.introspectors)?;
         Ok(uri)
     }

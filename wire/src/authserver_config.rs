@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -166,6 +167,36 @@ impl Default for Tokens {
 }
 
 impl Tokens {
+    /// The lifetime of an access token.
+    #[must_use]
+    pub fn access(&self) -> Duration {
+        seconds(self.access_token_seconds)
+    }
+
+    /// The lifetime of a refresh token that is not used.
+    #[must_use]
+    pub fn refresh(&self) -> Duration {
+        seconds(self.refresh_token_seconds)
+    }
+
+    /// The lifetime of a family.
+    #[must_use]
+    pub fn grant(&self) -> Duration {
+        seconds(self.grant_seconds)
+    }
+
+    /// The lifetime of an authorization code.
+    #[must_use]
+    pub fn authorization_code(&self) -> Duration {
+        seconds(self.authorization_code_seconds)
+    }
+
+    /// How long a used refresh token still gets a sibling.
+    #[must_use]
+    pub fn refresh_grace(&self) -> Duration {
+        seconds(self.refresh_grace_seconds)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         ACCESS_TOKEN_SECONDS.number("tokens.accessTokenSeconds", self.access_token_seconds)?;
         REFRESH_TOKEN_SECONDS.number("tokens.refreshTokenSeconds", self.refresh_token_seconds)?;
@@ -176,6 +207,10 @@ impl Tokens {
         )?;
         REFRESH_GRACE_SECONDS.number("tokens.refreshGraceSeconds", self.refresh_grace_seconds)
     }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
 }
 
 /// Limits of the token endpoint and its neighbours.

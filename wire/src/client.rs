@@ -13,7 +13,7 @@ use crate::{Invalid, scope, web_url};
 /// The length of a client's id, in characters.
 pub const ID_LENGTH: Bounds = Bounds::new(1, 256);
 /// The length of a client's name, in characters. Without a name people see the id.
-pub const NAME_LENGTH: Bounds = Bounds::new(0, 128);
+pub const NAME_LENGTH: Bounds = Bounds::new(0, 256);
 /// The length of the URL of a web page, in characters.
 pub const WEB_LENGTH: Bounds = Bounds::new(1, 2048);
 /// The URL of a web page about the client, as a pattern for schemas.
@@ -74,6 +74,31 @@ pub enum GrantType {
     ClientCredentials,
 }
 
+impl GrantType {
+    /// All of them: what the token endpoint supports.
+    pub const ALL: [Self; 3] = [
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+        Self::ClientCredentials,
+    ];
+
+    /// The value of `grant_type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
+    /// From the value of `grant_type`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
 /// A declared client: in the admin API, and in `clients` of `authserver.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -85,10 +110,10 @@ pub struct Client {
     #[serde(default)]
     pub client_name: String,
     /// A web page about the client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub client_uri: Option<String>,
     /// The client's logo.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub logo_uri: Option<String>,
     /// How it authenticates.
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
@@ -96,7 +121,7 @@ pub struct Client {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
     /// Its public keys (RFC 7517).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub jwks: Option<Value>,
     /// Where users may be sent back.
     #[serde(default)]
@@ -293,7 +318,7 @@ mod tests {
         let with_key = json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": jwks });
         assert_eq!(client(&with_key), Ok(()));
         for (changes, key) in [
-            (json!({ "clientName": "a".repeat(129) }), "clientName"),
+            (json!({ "clientName": "a".repeat(257) }), "clientName"),
             (json!({ "clientSecret": "x" }), "clientSecret"),
             (
                 json!({ "tokenEndpointAuthMethod": "client_secret_post" }),

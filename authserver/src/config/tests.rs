@@ -21,8 +21,8 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(seconds(config.tokens.grant()), 7_776_000);
     assert_eq!(seconds(config.tokens.authorization_code()), 60);
     assert_eq!(seconds(config.tokens.refresh_grace()), 60);
-    assert_eq!(config.rate_limit.client_requests_per_minute.get(), 600);
-    assert_eq!(config.rate_limit.address_failures_per_minute.get(), 60);
+    assert_eq!(config.rate_limit.client_requests_per_minute, 600);
+    assert_eq!(config.rate_limit.address_failures_per_minute, 60);
     assert!(!config.registration.dynamic);
     assert!(config.internal.token_review_audience.is_none());
 }
@@ -31,5 +31,4 @@ fn defaults_are_those_of_the_reference() {
 fn the_text_of_an_error_is_one_line() {
     let error = Config::parse("issuer: [\n").unwrap_err().to_string();
     assert!(!error.contains('\n'), "{error}");
-    assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(…)");
 }

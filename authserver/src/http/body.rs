@@ -3,7 +3,6 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
 
 use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
@@ -49,21 +48,6 @@ pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
             StatusCode::PAYLOAD_TOO_LARGE => HttpError::BodyTooLarge,
             _ => OAuthError::InvalidRequest("the body could not be read".into()).into(),
         })
-}
-
-/// A JSON body. The error names the member that is wrong.
-///
-/// # Errors
-/// When it does not parse, or has a NUL character anywhere: databases do not take it.
-pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    if body.windows(6).any(|window| window == b"\\u0000") {
-        return Err("expected no NUL characters".into());
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let document = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(document)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -1,8 +1,8 @@
 //! The browser's cookies: a session after login, and a random value that binds forms to the browser.
 
+use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue, header};
-
-use crate::oauth::issuer::Issuer;
+use mcpauth_wire::Issuer;
 
 /// Cookie names and attributes for one issuer.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Cookies {
     pub fn new(issuer: &Issuer) -> Self {
         let secure = issuer.is_https();
         let prefix = if secure { "__Host-" } else { "" };
-        let suffix = issuer.cookie_suffix();
+        let suffix = suffix(issuer);
         Self {
             session: format!("{prefix}mcpauth-session-{suffix}"),
             form: format!("{prefix}mcpauth-form-{suffix}"),
@@ -52,6 +52,13 @@ impl Cookies {
         let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
         HeaderValue::from_str(&cookie).ok()
     }
+}
+
+/// Eight hex digits that tell this issuer's cookies from those of another on the same host.
+fn suffix(issuer: &Issuer) -> String {
+    let hash = digest::digest(&digest::SHA256, issuer.as_str().as_bytes());
+    let bytes = hash.as_ref().iter().take(4);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

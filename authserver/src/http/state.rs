@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mcpauth_wire::Issuer;
+
 use crate::clock::Clock;
 use crate::config::{Config, RateLimit, Registration, Tokens};
 use crate::http::cookies::Cookies;
@@ -12,9 +14,9 @@ use crate::keys::signing_key::{SigningKey, SigningKeyError};
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::oauth::grant::GrantId;
-use crate::oauth::issuer::Issuer;
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::{self, RandomError};
+use crate::registration as documents;
 use crate::store::{Store, StoreError};
 
 /// What handlers take as their state.
@@ -95,7 +97,7 @@ impl App {
         }
         for (client_id, document) in clients {
             let origin = crate::oauth::client::ClientOrigin::Config;
-            let client = document.into_client(client_id, origin, &pepper);
+            let client = documents::client(document, client_id, origin, &pepper);
             store.upsert_client(&client, clock.now()).await?;
         }
         let sealed = SigningKey::generate()?.seal(&pepper, random::bytes()?)?;

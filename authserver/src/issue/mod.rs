@@ -4,10 +4,11 @@ pub mod id_token;
 
 use std::time::Duration;
 
+use mcpauth_wire::Scopes;
+
 use crate::clock::UnixTime;
 use crate::keys::pepper::{KeyedHash, Pepper};
 use crate::oauth::grant::Grant;
-use crate::oauth::scope::Scopes;
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::RandomError;
 

@@ -1,12 +1,11 @@
 //! For which resource and with which scopes a token is issued (RFC 8707; RFC 6749, section 3.3).
 
-use url::Url;
+use mcpauth_wire::scope::OWN as OWN_SCOPES;
+use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
 use crate::oauth::resource::Resource;
-use crate::oauth::scope::Scopes;
-use crate::registration::OWN_SCOPES;
 
 /// The resource that a request is for: the one that it names, or else the only one that its client may
 /// have.
@@ -20,8 +19,12 @@ pub fn resource<'a>(
     resources: &'a [Resource],
 ) -> Result<&'a Resource, OAuthError> {
     let allowed = &client.metadata.resources;
+    let allowed: Vec<ResourceUri> = allowed
+        .iter()
+        .filter_map(|uri| ResourceUri::parse(uri).ok())
+        .collect();
     let mut reachable = resources.iter().filter(|resource| {
-        allowed.is_empty() || allowed.iter().any(|uri| same(uri, &resource.resource))
+        client.metadata.resources.is_empty() || allowed.iter().any(|uri| resource.is_named_by(uri))
     });
     let Some(requested) = requested else {
         return match (reachable.next(), reachable.next()) {
@@ -32,10 +35,12 @@ pub fn resource<'a>(
             }
         };
     };
-    if requested.contains('#') || Url::parse(requested).is_err() {
-        return invalid_target("resource must be an absolute URI without fragment");
-    }
-    let found = reachable.find(|resource| same(requested, &resource.resource));
+    let Ok(requested) = ResourceUri::parse(requested) else {
+        return invalid_target(
+            "resource must be an absolute http or https URL without user name, query, fragment and dot segments",
+        );
+    };
+    let found = reachable.find(|resource| resource.is_named_by(&requested));
     found.map_or_else(
         || invalid_target("the resource is not registered here, or not for this client"),
         Ok,
@@ -44,18 +49,6 @@ pub fn resource<'a>(
 
 fn invalid_target<T>(description: &'static str) -> Result<T, OAuthError> {
     Err(OAuthError::InvalidTarget(description.into()))
-}
-
-/// Whether two strings name the same resource: byte for byte, but for the slash after a bare host,
-/// which clients add and leave out at will.
-fn same(one: &str, other: &str) -> bool {
-    one == other || bare_host(one).is_some_and(|bare| Some(bare) == bare_host(other))
-}
-
-fn bare_host(uri: &str) -> Option<&str> {
-    let uri = uri.strip_suffix('/').unwrap_or(uri);
-    let (_, authority) = uri.split_once("://")?;
-    (!authority.contains(['/', '?'])).then_some(uri)
 }
 
 /// The scopes that a request gets: those that it asks for, as far as the resource has them and the
@@ -84,7 +77,7 @@ pub fn scopes(
     if let Some(name) = unknown {
         let text = format!(
             "the scope {} is unknown",
-            crate::oauth::params::printable(name)
+            mcpauth_wire::invalid::printable(name)
         );
         return Err(OAuthError::InvalidScope(text.into()));
     }
@@ -119,6 +112,3 @@ fn of_client(client: &Client, resource: &Resource) -> Scopes {
             .intersection(&resource.scope_names()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,15 +3,17 @@
 //! Until client and redirect URI are known to be good, a fault is shown to the user and goes nowhere
 //! else. After that, the client is told by redirect.
 
+use mcpauth_wire::Issuer;
+use mcpauth_wire::Scopes;
+use mcpauth_wire::client::GrantType;
+
 use crate::oauth::audience;
-use crate::oauth::client::{Client, GrantType};
+use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
-use crate::oauth::issuer::Issuer;
 use crate::oauth::params::{Params, ParamsError};
 use crate::oauth::pkce;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Resource;
-use crate::oauth::scope::Scopes;
 
 /// A longer query is refused.
 const MAX_QUERY: usize = 8 * 1024;

@@ -1,14 +1,15 @@
 //! OAuth clients: what is kept about one (RFC 7591, section 2).
 
+use mcpauth_wire::Scopes;
+use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::pepper::KeyedHash;
-use crate::oauth::scope::Scopes;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// 1–256 of `[A-Za-z0-9._~-]`, see [`is_client_id`].
+    /// 1–256 of `[A-Za-z0-9._~-]`, see [`mcpauth_wire::client::is_id`].
     pub client_id: String,
     /// Who registered it.
     pub origin: ClientOrigin,
@@ -73,76 +74,9 @@ pub struct ClientMetadata {
     pub resources: Vec<String>,
 }
 
-/// `token_endpoint_auth_method` of RFC 7591 and OpenID Connect Core, section 9.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenEndpointAuthMethod {
-    /// A public client.
-    #[default]
-    None,
-    /// HTTP Basic.
-    ClientSecretBasic,
-    /// In the form.
-    ClientSecretPost,
-    /// A JWT signed with the client's key (RFC 7523).
-    PrivateKeyJwt,
-}
-
-/// `grant_type` values that the token endpoint knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantType {
-    /// OAuth 2.1, section 4.1.
-    AuthorizationCode,
-    /// OAuth 2.1, section 4.3.
-    RefreshToken,
-    /// OAuth 2.1, section 4.2.
-    ClientCredentials,
-}
-
-impl GrantType {
-    /// All of them: what the token endpoint supports.
-    pub const ALL: [Self; 3] = [
-        Self::AuthorizationCode,
-        Self::RefreshToken,
-        Self::ClientCredentials,
-    ];
-
-    /// The value of `grant_type`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationCode => "authorization_code",
-            Self::RefreshToken => "refresh_token",
-            Self::ClientCredentials => "client_credentials",
-        }
-    }
-
-    /// From the value of `grant_type`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
-}
-
-/// Whether this can be a client id: 1–256 of `[A-Za-z0-9._~-]`.
-pub fn is_client_id(text: &str) -> bool {
-    (1..=256).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn client_ids_are_short_and_plain() {
-        assert!(is_client_id("default_ci-robot.1~"));
-        assert!(is_client_id(&"a".repeat(256)));
-        for wrong in ["", "a b", "a:b", "ä", "a/b", "a\n", &"a".repeat(257)] {
-            assert!(!is_client_id(wrong), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn metadata_of_another_version_is_read() {

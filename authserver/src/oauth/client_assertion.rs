@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use mcpauth_wire::client;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use crate::clock::UnixTime;
 pub const MAX_LIFETIME: i64 = 300;
 /// How far the clocks of client and server may differ, in seconds.
 const SKEW: i64 = 30;
-const MAX_KEYS: usize = 16;
 /// Signatures by a private key; never `none`, never HMAC.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -120,7 +120,7 @@ fn keys(jwks: Option<&Value>) -> impl Iterator<Item = Jwk> {
     let keys = jwks.and_then(|jwks| jwks.get("keys")?.as_array());
     keys.into_iter()
         .flatten()
-        .take(MAX_KEYS)
+        .take(client::KEY_COUNT.most as usize)
         .filter_map(|key| serde_json::from_value(key.clone()).ok())
 }
 
@@ -149,26 +149,17 @@ pub fn claimed_client(jwt: &str) -> Option<String> {
     claims.get("sub")?.as_str().map(str::to_owned)
 }
 
-/// Whether a JWK set can be registered: public keys of accepted types.
+/// Whether a JWK set can be registered: public keys of accepted types that can verify a signature.
 ///
 /// # Errors
 /// What would be right.
 pub fn check_jwks(jwks: &Value) -> Result<(), String> {
-    let expected = "expected {\"keys\": […]} with 1–16 public RSA, EC or OKP keys";
-    let keys = jwks.get("keys").and_then(Value::as_array);
-    let Some(keys) = keys.filter(|keys| (1..=MAX_KEYS).contains(&keys.len())) else {
-        return Err(expected.into());
-    };
-    for (index, key) in keys.iter().enumerate() {
-        let has = |member: &str| key.get(member).is_some();
-        if ["d", "p", "q", "dp", "dq", "qi", "k"].into_iter().any(has) {
-            return Err(format!(
-                "keys[{index}] holds a private or symmetric key; register public keys only, and replace that one"
-            ));
-        }
+    client::check_jwks(jwks)?;
+    let keys = jwks["keys"].as_array().into_iter().flatten();
+    for (index, key) in keys.enumerate() {
         let parsed: Result<Jwk, _> = serde_json::from_value(key.clone());
         if !parsed.is_ok_and(|key| DecodingKey::from_jwk(&key).is_ok()) {
-            return Err(format!("keys[{index}]: {expected}"));
+            return Err(format!("keys[{index}]: {}", client::EXPECTED_KEYS));
         }
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! What a client that registers itself may have (RFC 7591, sections 2 and 3.2.2).
 
+use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::oauth::client::{ClientMetadata, GrantType, TokenEndpointAuthMethod};
+use crate::oauth::client::ClientMetadata;
 use crate::oauth::client_assertion;
 use crate::oauth::error::{Description, OAuthError};
-use crate::oauth::redirect_uri::{self, PrivateSchemes};
 
 const MAX_REDIRECT_URIS: usize = 32;
 const MAX_NAME: usize = 256;

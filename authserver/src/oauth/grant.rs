@@ -12,8 +12,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use mcpauth_wire::Scopes;
+
 use crate::clock::UnixTime;
-use crate::oauth::scope::Scopes;
 
 /// How many refresh tokens one generation may have besides its first.
 pub const MAX_SIBLINGS: i32 = 10;

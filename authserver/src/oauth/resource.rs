@@ -1,15 +1,16 @@
 //! Protected resources: MCP servers that access tokens are for (RFC 8707).
 
+use mcpauth_wire::scope::Hierarchy;
+use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
-
-use crate::oauth::scope::Scopes;
 
 /// A protected resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// The name under which it is administered.
     pub id: String,
-    /// Its URI: the audience of its tokens. Unique.
+    /// Its URI as it was declared: the audience of its tokens. No other resource has an equal one, see
+    /// [`ResourceUri`].
     pub resource: String,
     /// Shown on the consent page.
     pub name: String,
@@ -32,6 +33,11 @@ pub struct ResourceScope {
 }
 
 impl Resource {
+    /// Whether this URI names the resource, in whatever spelling.
+    pub fn is_named_by(&self, uri: &ResourceUri) -> bool {
+        uri.is_named_by(&self.resource)
+    }
+
     /// The names of all its scopes.
     pub fn scope_names(&self) -> Scopes {
         self.scopes.iter().map(|scope| scope.name.clone()).collect()
@@ -39,22 +45,9 @@ impl Resource {
 
     /// These scopes with all that they imply, however deep.
     pub fn with_implied(&self, scopes: &Scopes) -> Scopes {
-        let mut names: Vec<&str> = scopes.iter().collect();
-        let mut at = 0;
-        while let Some(name) = names.get(at).copied() {
-            let implied = self
-                .scopes
-                .iter()
-                .filter(|scope| scope.name == name)
-                .flat_map(|scope| &scope.implies);
-            for implied in implied {
-                if !names.contains(&implied.as_str()) {
-                    names.push(implied);
-                }
-            }
-            at += 1;
-        }
-        names.into_iter().collect()
+        let implied = self.scopes.iter();
+        let implied = implied.map(|scope| (scope.name.as_str(), scope.implies.as_slice()));
+        Hierarchy::new(implied).with_implied(scopes)
     }
 }
 

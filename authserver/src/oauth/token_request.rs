@@ -1,10 +1,11 @@
 //! Requests to the token endpoint (OAuth 2.1, section 3.2.2), read from the form in one place.
 
-use crate::oauth::client::GrantType;
+use mcpauth_wire::Scopes;
+use mcpauth_wire::client::GrantType;
+
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::Refusal;
 use crate::oauth::params::Params;
-use crate::oauth::scope::Scopes;
 use crate::oauth::token::{Token, TokenKind};
 
 /// A token request, a variant for each grant type.

@@ -7,6 +7,7 @@ mod memory;
 mod postgres;
 
 use async_trait::async_trait;
+use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::clock::UnixTime;
 use crate::issue::{Issued, Minter};
@@ -16,8 +17,8 @@ use crate::oauth::code::{CodeAttempt, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
-use crate::oauth::scope::Scopes;
 use crate::random::RandomError;
+pub use mcpauth_wire::admin::Outcome as Upsert;
 
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
@@ -42,18 +43,6 @@ pub enum StoreError {
     /// No token could be made; nothing was written.
     #[error(transparent)]
     Random(#[from] RandomError),
-}
-
-/// What a create-or-update did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Upsert {
-    /// It was not there.
-    Created,
-    /// It was there and different.
-    Updated,
-    /// It was there and the same; nothing was written.
-    Unchanged,
 }
 
 /// A code presented at the token endpoint, with what to issue for it.
@@ -246,6 +235,17 @@ fn digest(parts: &[&str]) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
     key
+}
+
+/// The key under which equal resources conflict.
+fn canonical(resource: &str) -> String {
+    // What is stored was checked; a resource of an older version that no longer passes is equal to itself alone.
+    ResourceUri::parse(resource)
+        .map_or_else(|_| resource.to_owned(), |uri| uri.canonical().to_owned())
+}
+
+fn same_resource(one: &str, other: &str) -> bool {
+    canonical(one) == canonical(other)
 }
 
 fn resource_taken(resource: &Resource) -> StoreError {

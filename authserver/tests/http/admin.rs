@@ -50,10 +50,45 @@ async fn a_put_says_what_it_did() {
 async fn a_resource_that_another_id_has_is_a_conflict() {
     let server = TestServer::start().await;
     let mut taken = files();
-    taken["resource"] = NOTES.into();
-    let answer = server.admin(Method::PUT, RESOURCE, &taken).await;
+    for spelling in [
+        NOTES.to_owned(),
+        format!("{NOTES}/"),
+        NOTES.replace("http://localhost", "HTTP://LOCALHOST"),
+    ] {
+        taken["resource"] = spelling.as_str().into();
+        let answer = server.admin(Method::PUT, RESOURCE, &taken).await;
+        answer.is_error(409, "conflict");
+        assert!(answer.body.contains(&spelling), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_keeps_the_spelling_in_which_it_is_declared() {
+    let server = TestServer::start().await;
+    let mut resource = files();
+    for (spelling, outcome) in [
+        ("HTTP://Localhost:9003/mcp", "created"),
+        ("HTTP://Localhost:9003/mcp", "unchanged"),
+        ("http://localhost:9003/mcp/", "updated"),
+    ] {
+        resource["resource"] = spelling.into();
+        let answer = server.admin(Method::PUT, RESOURCE, &resource).await.ok();
+        assert_eq!(answer, json!({ "outcome": outcome }), "{spelling}");
+        let found = server.admin(Method::GET, RESOURCE, &Value::Null).await.ok();
+        assert_eq!(found["resource"], spelling);
+    }
+}
+
+#[tokio::test]
+async fn no_resource_is_the_authorization_server_itself() {
+    let server = TestServer::start().await;
+    let mut resource = files();
+    let other_spelling = server
+        .issuer()
+        .replace("http://localhost", "HTTP://LOCALHOST");
+    resource["resource"] = format!("{other_spelling}/").into();
+    let answer = server.admin(Method::PUT, RESOURCE, &resource).await;
     answer.is_error(409, "conflict");
-    assert!(answer.body.contains(NOTES), "{answer:?}");
 }
 
 #[tokio::test]

@@ -291,7 +291,7 @@ async fn bidi_or_look_alike_names_are_escaped() {
 #[tokio::test]
 async fn a_phone_shows_everything_without_scrolling_sideways() {
     let scene = Scene::new().await;
-    let name = json!({ "clientName": "W".repeat(300) });
+    let name = json!({ "clientName": "W".repeat(256) });
     scene.server.put_client("long", name).await;
     let size = json!({ "width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true });
     scene

@@ -98,7 +98,7 @@ fn configuration_errors_name_the_key() {
     );
     refused("isuer: x", "isuer: unknown field");
     refused(
-        "listen: { public: 8080, internal: 'a:1', health: 'a:2' }",
+        "listen: { public: 8080, internal: '127.0.0.1:1', health: '127.0.0.1:2' }",
         "listen.public: ",
     );
     refused(
@@ -144,7 +144,7 @@ fn configuration_errors_name_the_key() {
         "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
         "clients[0].grantTypes: ",
     );
-    refused("issuer: [", "(file): is not YAML");
+    refused("issuer: [", "is not YAML");
 }
 
 #[test]

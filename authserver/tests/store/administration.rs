@@ -1,10 +1,10 @@
 //! Clients and resources.
 
 use mcp_authserver::issue::Minter;
-use mcp_authserver::oauth::client::{GrantType, TokenEndpointAuthMethod};
 use mcp_authserver::oauth::resource::ResourceScope;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::store::{StoreError, Upsert};
+use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use serde_json::json;
 
 use crate::fixture::{CLIENT, Fixture, MAIL, NOTES, NOW, OTHER_CLIENT, client, resource, scopes};
@@ -79,13 +79,16 @@ pub async fn a_resource_is_created_updated_and_left_unchanged(f: &Fixture) {
 }
 
 pub async fn a_resource_uri_belongs_to_one_id(f: &Fixture) {
-    let taken = [resource("other", NOTES), resource("mail", NOTES)];
-    for resource in taken {
-        let error = f.store.upsert_resource(&resource).await.unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Conflict(text) if text.contains(NOTES)),
-            "{error}"
-        );
+    let slash = format!("{NOTES}/");
+    let upper = NOTES.replacen("http", "HTTP", 1);
+    for uri in [NOTES, &slash, &upper] {
+        for resource in [resource("other", uri), resource("mail", uri)] {
+            let error = f.store.upsert_resource(&resource).await.unwrap_err();
+            assert!(
+                matches!(&error, StoreError::Conflict(text) if text.contains(uri)),
+                "{error}"
+            );
+        }
     }
     assert_eq!(f.store.resource("other").await.unwrap(), None);
     let mail = f.store.resource("mail").await.unwrap().unwrap();

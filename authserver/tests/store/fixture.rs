@@ -10,12 +10,12 @@ use mcp_authserver::oauth::client::{Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
 use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
 use mcp_authserver::oauth::resource::Resource;
-use mcp_authserver::oauth::scope::Scopes;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{
     ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError,
 };
+use mcpauth_wire::Scopes;
 
 use sqlx::PgConnection;
 

@@ -7,14 +7,18 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use kube::ResourceExt;
-use mcpauth_api::{McpAuthServerSpec, auth_server::Login, oauth_client::GrantType};
+use mcpauth_api::{McpAuthServerSpec, auth_server::Login};
 
 use mcp_auth_operator::desired::{
-    authserver_config::{AuthServerPlace, Credential, Internal, Listen, authserver_config},
+    authserver_config::{AuthServerPlace, authserver_config},
     names,
-    proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},
+    proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     registration, yaml,
 };
+use mcpauth_wire::authserver_config::{Credential, Internal, Listen};
+use mcpauth_wire::client::{Client, GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::principal;
+use mcpauth_wire::proxy_config::{self as wire_proxy, BasicCredential};
 
 use crate::manifests::{Manifests, namespace_of};
 
@@ -61,7 +65,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct ServerPlace {
     /// The proxy's addresses.
-    pub listen: ProxyListen,
+    pub listen: wire_proxy::Listen,
     /// Host of the MCP server, as the proxy sees it.
     pub upstream_host: String,
 }
@@ -88,9 +92,9 @@ pub fn files(
         let secret = draw(&id, "secret", password)?;
         credentials.push(Credential {
             id: id.clone(),
-            secret_file: seen(place, AUTHSERVER, &id),
+            secret_file: seen(place, AUTHSERVER, &id).into(),
         });
-        let introspectors = vec![format!("credential:{id}")];
+        let introspectors = vec![principal::credential(&id)];
         resources.push((
             names::resource_id(&namespace_of(server), &name),
             registration::resource(&name, &server.spec, introspectors),
@@ -99,7 +103,7 @@ pub fn files(
         let config = proxy_config(
             &server.spec,
             ProxyPlace {
-                listen: at.listen.clone(),
+                listen: at.listen,
                 resource_name: name.clone(),
                 issuer: manifests.auth_server.spec.issuer.clone(),
                 upstream_url: format!(
@@ -107,10 +111,10 @@ pub fn files(
                     at.upstream_host, template.port, template.path
                 ),
                 introspection_endpoint: place.introspection_endpoint.clone(),
-                credential: ProxyCredential::Basic {
+                credential: ProxyCredential::Basic(BasicCredential {
                     id: id.clone(),
-                    secret_file: seen(place, &id, "secret"),
-                },
+                    secret_file: seen(place, &id, "secret").into(),
+                }),
             },
         );
         files.push(file(&id, "proxy.yaml", yaml(&config)?));
@@ -133,7 +137,7 @@ pub fn files(
     let config = authserver_config(
         spec,
         AuthServerPlace {
-            listen: place.authserver.clone(),
+            listen: place.authserver,
             keys_file: seen(place, AUTHSERVER, "pepper"),
             postgres_url_file: place.postgres_url_file.clone(),
             users_file: seen(place, AUTHSERVER, "users.yaml"),
@@ -155,7 +159,7 @@ fn clients(
     manifests: &Manifests,
     draw: &mut Draw<'_>,
     files: &mut Vec<File>,
-) -> anyhow::Result<Vec<(String, registration::Client)>> {
+) -> anyhow::Result<Vec<(String, Client)>> {
     let mut clients = Vec::new();
     for client in &manifests.clients {
         let name = client.name_any();
@@ -175,12 +179,13 @@ fn clients(
     Ok(clients)
 }
 
-fn walker() -> registration::Client {
-    registration::Client {
+fn walker() -> Client {
+    Client {
+        client_id: None,
         client_name: "The walk through the flow".to_owned(),
         client_uri: None,
         logo_uri: None,
-        token_endpoint_auth_method: mcpauth_api::oauth_client::TokenEndpointAuthMethod::None,
+        token_endpoint_auth_method: TokenEndpointAuthMethod::None,
         client_secret: None,
         jwks: None,
         redirect_uris: vec![WALKER_REDIRECT.to_owned()],

@@ -8,15 +8,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use kube::ResourceExt;
-use mcp_auth_operator::{
-    desired::{authserver_config::Listen, names, proxy_config::ProxyListen},
-    random,
-};
+use mcp_auth_operator::{desired::names, random};
 use mcpauth_api::{
     ProtectedMcpServer,
     auth_server::Login,
     protected_server::{EnvVarSource, Server, ServerTemplate},
 };
+use mcpauth_wire::{authserver_config::Listen, proxy_config};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
@@ -154,9 +152,9 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
 fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -> Place {
     Place {
         authserver: Listen {
-            public: addresses.public.to_string(),
-            internal: addresses.internal.to_string(),
-            health: addresses.health.to_string(),
+            public: addresses.public,
+            internal: addresses.internal,
+            health: addresses.health,
         },
         postgres_url_file: None,
         introspection_endpoint,
@@ -164,9 +162,9 @@ fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -
             .proxies
             .iter()
             .map(|(proxy, health)| ServerPlace {
-                listen: ProxyListen {
-                    proxy: proxy.to_string(),
-                    health: health.to_string(),
+                listen: proxy_config::Listen {
+                    proxy: *proxy,
+                    health: *health,
                 },
                 upstream_host: "127.0.0.1".to_owned(),
             })

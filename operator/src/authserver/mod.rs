@@ -21,8 +21,10 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
 use mcpauth_api::conditions::reasons;
+pub use mcpauth_wire::admin::{Collection, Outcome};
+use mcpauth_wire::admin::{ErrorAnswer, PutAnswer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -72,24 +74,6 @@ impl fmt::Display for Server {
 /// Where a server's internal port is reached: its [`Server::audience`] in a cluster.
 pub type Endpoint = Arc<dyn Fn(&Server) -> String + Send + Sync>;
 
-/// What the admin API keeps, and the path segment that it has there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Collection {
-    /// Protected resources.
-    Resources,
-    /// OAuth clients.
-    Clients,
-}
-
-impl Collection {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Resources => "resources",
-            Self::Clients => "clients",
-        }
-    }
-}
-
 /// Why a call failed. No variant carries what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -116,31 +100,6 @@ impl From<CallError> for Problem {
             CallError::Refused(why) => Self::person(reasons::AUTH_SERVER_REFUSED, why),
         }
     }
-}
-
-/// What a PUT did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It was not there.
-    Created,
-    /// It was there and differed.
-    Updated,
-    /// It was there already.
-    Unchanged,
-}
-
-#[derive(Deserialize)]
-struct PutAnswer {
-    outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-struct ErrorAnswer {
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    error_description: String,
 }
 
 #[derive(Clone)]
@@ -272,12 +231,8 @@ impl AuthServers {
         id: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let id = utf8_percent_encode(id, SEGMENT);
-        let uri = format!(
-            "{}/admin/v1/{}/{id}",
-            (self.endpoint)(server),
-            collection.path()
-        );
+        let id = utf8_percent_encode(id, SEGMENT).to_string();
+        let uri = format!("{}{}", (self.endpoint)(server), collection.path(&id));
         for fresh in [false, true] {
             let token = self.token(server, fresh).await?;
             let request = Request::builder()

@@ -19,13 +19,12 @@ use mcpauth_api::{
     auth_server::{Login, PostgresStorage, Storage},
     pod as api,
 };
+use mcpauth_wire::authserver_config::{Internal, Listen, TokenReview};
 
 use super::{
     BuildError, Images,
-    authserver_config::{
-        AuthServerPlace, Internal, Listen, TokenReview, authserver_config, wants_postgres,
-    },
-    hash,
+    authserver_config::{AuthServerPlace, authserver_config, wants_postgres},
+    everywhere, hash,
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     pod,
@@ -149,7 +148,6 @@ fn config_yaml(
     spec: &McpAuthServerSpec,
     admins: Vec<String>,
 ) -> Result<String, BuildError> {
-    let everywhere = |port| format!("0.0.0.0:{port}");
     let place = AuthServerPlace {
         listen: Listen {
             public: everywhere(PUBLIC_PORT),

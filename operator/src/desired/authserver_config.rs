@@ -1,31 +1,13 @@
-//! `authserver.yaml`, the authserver's configuration file.
+//! From a McpAuthServer to `authserver.yaml`.
 
-use mcpauth_api::{
-    McpAuthServerSpec,
-    auth_server::{Login, RateLimit, Registration, Storage, Tokens},
+use mcpauth_api::McpAuthServerSpec;
+use mcpauth_api::auth_server as api;
+use mcpauth_wire::admin::Resource;
+use mcpauth_wire::authserver_config::{
+    AuthServerConfig, Internal, Listen, Login, RateLimit, Registration, Storage, Tokens,
+    max_connections,
 };
-use serde::Serialize;
-
-use super::registration::{Client, Resource};
-
-/// The file's content.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuthServerConfig {
-    issuer: String,
-    listen: Listen,
-    keys_file: String,
-    storage: StorageConfig,
-    login: LoginConfig,
-    registration: Registration,
-    tokens: Tokens,
-    rate_limit: RateLimit,
-    internal: Internal,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    resources: Vec<WithId<Resource>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    clients: Vec<WithClientId<Client>>,
-}
+use mcpauth_wire::client::Client;
 
 /// What the file says besides the spec: where the authserver runs and what it finds there.
 #[derive(Clone, Debug)]
@@ -46,115 +28,68 @@ pub struct AuthServerPlace {
     pub clients: Vec<(String, Client)>,
 }
 
-/// Addresses of the three listeners, `HOST:PORT`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Listen {
-    /// OAuth, for everybody.
-    pub public: String,
-    /// Introspection and administration.
-    pub internal: String,
-    /// Health and metrics.
-    pub health: String,
-}
-
-/// Who may call the internal port.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Internal {
-    /// In Kubernetes: ServiceAccount tokens, proved by TokenReview.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_review: Option<TokenReview>,
-    /// Elsewhere: HTTP Basic.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub credentials: Vec<Credential>,
-    /// Principals that may use the admin API.
-    pub admins: Vec<String>,
-}
-
-/// How ServiceAccount tokens are checked.
-#[derive(Clone, Debug, Serialize)]
-pub struct TokenReview {
-    /// The audience that they must have.
-    pub audience: String,
-}
-
-/// A caller outside Kubernetes.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Credential {
-    /// Its user name; `credential:ID` is its principal.
-    pub id: String,
-    /// The file with its password.
-    pub secret_file: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum StorageConfig {
-    Memory {},
-    #[serde(rename_all = "camelCase")]
-    Postgres {
-        url_file: String,
-    },
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum LoginConfig {
-    DevelopmentAutoApprove { subject: String },
-    LocalUsers { file: String },
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct WithId<T> {
-    id: String,
-    #[serde(flatten)]
-    value: T,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WithClientId<T> {
-    client_id: String,
-    #[serde(flatten)]
-    value: T,
-}
-
 /// The configuration of the authserver that `spec` asks for, at `place`.
 #[must_use]
 pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> AuthServerConfig {
-    let storage = match place.postgres_url_file {
-        Some(url_file) => StorageConfig::Postgres { url_file },
-        None => StorageConfig::Memory {},
-    };
-    let login = match &spec.login {
-        Login::DevelopmentAutoApprove(login) => LoginConfig::DevelopmentAutoApprove {
-            subject: login.subject.clone(),
-        },
-        Login::LocalUsers(_) => LoginConfig::LocalUsers {
-            file: place.users_file,
-        },
-    };
     AuthServerConfig {
         issuer: spec.issuer.clone(),
         listen: place.listen,
-        keys_file: place.keys_file,
-        storage,
-        login,
-        registration: spec.registration.clone(),
-        tokens: spec.tokens.clone(),
-        rate_limit: spec.rate_limit.clone(),
+        keys_file: place.keys_file.into(),
+        storage: match place.postgres_url_file {
+            Some(url_file) => Storage::Postgres {
+                url_file: url_file.into(),
+                max_connections: max_connections(),
+            },
+            None => Storage::Memory {},
+        },
+        login: match &spec.login {
+            api::Login::DevelopmentAutoApprove(login) => Login::DevelopmentAutoApprove {
+                subject: login.subject.clone(),
+            },
+            api::Login::LocalUsers(_) => Login::LocalUsers {
+                file: place.users_file.into(),
+            },
+        },
+        registration: registration(&spec.registration),
+        tokens: tokens(&spec.tokens),
+        rate_limit: RateLimit {
+            client_requests_per_minute: spec.rate_limit.client_requests_per_minute,
+            address_failures_per_minute: spec.rate_limit.address_failures_per_minute,
+        },
         internal: place.internal,
         resources: place
             .resources
             .into_iter()
-            .map(|(id, value)| WithId { id, value })
+            .map(|(id, resource)| Resource {
+                id: Some(id),
+                ..resource
+            })
             .collect(),
         clients: place
             .clients
             .into_iter()
-            .map(|(client_id, value)| WithClientId { client_id, value })
+            .map(|(client_id, client)| Client {
+                client_id: Some(client_id),
+                ..client
+            })
             .collect(),
+    }
+}
+
+fn registration(registration: &api::Registration) -> Registration {
+    Registration {
+        dynamic: registration.dynamic,
+        allowed_redirect_schemes: registration.allowed_redirect_schemes.clone(),
+    }
+}
+
+fn tokens(tokens: &api::Tokens) -> Tokens {
+    Tokens {
+        access_token_seconds: tokens.access_token_seconds,
+        refresh_token_seconds: tokens.refresh_token_seconds,
+        grant_seconds: tokens.grant_seconds,
+        authorization_code_seconds: tokens.authorization_code_seconds,
+        refresh_grace_seconds: tokens.refresh_grace_seconds,
     }
 }
 
@@ -162,7 +97,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
 #[must_use]
 pub fn wants_postgres(spec: &McpAuthServerSpec) -> bool {
     match &spec.storage {
-        Storage::Memory(_) => false,
-        Storage::Postgres(_) => true,
+        api::Storage::Memory(_) => false,
+        api::Storage::Postgres(_) => true,
     }
 }

@@ -16,6 +16,8 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 /// Images for what a spec leaves open.
@@ -35,6 +37,12 @@ pub enum BuildError {
     /// A configuration file cannot be written.
     #[error("the configuration file cannot be written as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),
+}
+
+/// A port on every address of the host.
+#[must_use]
+pub fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 /// A configuration file's text.

@@ -1,39 +1,20 @@
-//! `proxy.yaml`, the resource-proxy's configuration file.
+//! From a ProtectedMcpServer to `proxy.yaml`.
 
-use mcpauth_api::{
-    ProtectedMcpServerSpec,
-    protected_server::{Friction, Limits},
+use mcpauth_api::ProtectedMcpServerSpec;
+use mcpauth_api::protected_server as api;
+use mcpauth_wire::friction::{Friction, Group, Rate};
+use mcpauth_wire::proxy_config::{
+    self, BasicCredential, Introspection, Limits, Listen, ProxyConfig, Tool, UnlistedTools,
+    Upstream,
 };
-use serde::Serialize;
 
-use super::registration::{self, Scope};
-
-/// The file's content.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProxyConfig {
-    listen: ProxyListen,
-    resource: String,
-    resource_name: String,
-    authorization_servers: Vec<String>,
-    upstream: Upstream,
-    introspection: Introspection,
-    scopes: Vec<Scope>,
-    tools: Vec<ToolScopes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unlisted_tools: Option<NeededScopes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    friction: Option<Friction>,
-    limits: Limits,
-    allowed_origins: Vec<String>,
-    identity_headers: bool,
-}
+use super::registration;
 
 /// What the file says besides the spec: where the proxy runs and whom it talks to.
 #[derive(Clone, Debug)]
 pub struct ProxyPlace {
     /// Where it listens.
-    pub listen: ProxyListen,
+    pub listen: Listen,
     /// Name of the resource, for people.
     pub resource_name: String,
     /// Issuer of the authorization server.
@@ -46,88 +27,83 @@ pub struct ProxyPlace {
     pub credential: ProxyCredential,
 }
 
-/// Addresses of the listeners, `HOST:PORT`.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProxyListen {
-    /// MCP, for everybody.
-    pub proxy: String,
-    /// Health and metrics.
-    pub health: String,
-}
-
 /// How the proxy proves who it is to the authserver.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub enum ProxyCredential {
     /// By the ServiceAccount token in this file.
     TokenFile(String),
     /// By HTTP Basic.
-    #[serde(rename_all = "camelCase")]
-    Basic {
-        /// User name.
-        id: String,
-        /// The file with the password.
-        secret_file: String,
-    },
-}
-
-/// Unlike the spec's, it writes an empty list out: the proxy wants it said.
-#[derive(Clone, Debug, Serialize)]
-struct NeededScopes {
-    scopes: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct ToolScopes {
-    name: String,
-    #[serde(flatten)]
-    needed: NeededScopes,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Upstream {
-    url: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Introspection {
-    endpoint: String,
-    #[serde(flatten)]
-    credential: ProxyCredential,
+    Basic(BasicCredential),
 }
 
 /// The configuration of the proxy that `spec` asks for, at `place`.
 #[must_use]
 pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyConfig {
+    let (token_file, basic) = match place.credential {
+        ProxyCredential::TokenFile(file) => (Some(file.into()), None),
+        ProxyCredential::Basic(basic) => (None, Some(basic)),
+    };
     ProxyConfig {
         listen: place.listen,
         resource: spec.resource.clone(),
-        resource_name: place.resource_name,
+        resource_name: Some(place.resource_name),
         authorization_servers: vec![place.issuer],
         upstream: Upstream {
             url: place.upstream_url,
+            response_header_seconds: proxy_config::response_header_seconds(),
         },
         introspection: Introspection {
             endpoint: place.introspection_endpoint,
-            credential: place.credential,
+            token_file,
+            basic,
+            cache_milliseconds: proxy_config::cache_milliseconds(),
+            cache_entries: proxy_config::cache_entries(),
+            timeout_milliseconds: proxy_config::timeout_milliseconds(),
         },
         scopes: registration::scopes(spec),
         tools: spec
             .tools
             .iter()
-            .map(|tool| ToolScopes {
+            .map(|tool| Tool {
                 name: tool.name.clone(),
-                needed: NeededScopes {
-                    scopes: tool.scopes.clone(),
-                },
+                scopes: tool.scopes.clone(),
             })
             .collect(),
-        unlisted_tools: spec.unlisted_tools.as_ref().map(|unlisted| NeededScopes {
+        unlisted_tools: spec.unlisted_tools.as_ref().map(|unlisted| UnlistedTools {
             scopes: unlisted.scopes.clone(),
         }),
-        friction: spec.friction.clone(),
-        limits: spec.limits.clone(),
+        friction: spec.friction.as_ref().map(friction),
+        limits: Limits {
+            body_bytes: spec.limits.body_bytes,
+        },
         allowed_origins: spec.allowed_origins.clone(),
         identity_headers: spec.identity_headers,
+    }
+}
+
+fn friction(friction: &api::Friction) -> Friction {
+    Friction {
+        rate: rate(&friction.rate),
+        groups: friction
+            .groups
+            .iter()
+            .map(|group| Group {
+                name: group.name.clone(),
+                tools: group.tools.clone(),
+                rate: rate(&group.rate),
+            })
+            .collect(),
+        subject_rate: friction.subject_rate.as_ref().map(rate),
+        resource_rate: friction.resource_rate.as_ref().map(rate),
+        half_life_seconds: friction.half_life_seconds,
+        max_delay_milliseconds: friction.max_delay_milliseconds,
+        warmup_calls: friction.warmup_calls,
+    }
+}
+
+fn rate(rate: &api::Rate) -> Rate {
+    Rate {
+        calls: rate.calls,
+        period_seconds: rate.period_seconds,
     }
 }

@@ -4,13 +4,14 @@ use k8s_openapi::api::core::v1::{
     Container, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Server};
+use mcpauth_wire::proxy_config::Listen;
 
 use super::{
-    BuildError, Images,
+    BuildError, Images, everywhere,
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     pod,
     protected_server::AuthServerFacts,
-    proxy_config::{ProxyCredential, ProxyListen, ProxyPlace, proxy_config},
+    proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     yaml,
 };
 
@@ -37,9 +38,9 @@ pub fn config_yaml(
 ) -> Result<String, BuildError> {
     let Server::Template(template) = &spec.server;
     let place = ProxyPlace {
-        listen: ProxyListen {
-            proxy: format!("0.0.0.0:{PUBLIC_PORT}"),
-            health: format!("0.0.0.0:{HEALTH_PORT}"),
+        listen: Listen {
+            proxy: everywhere(PUBLIC_PORT),
+            health: everywhere(HEALTH_PORT),
         },
         resource_name: name.to_owned(),
         issuer: auth_server.issuer.clone(),

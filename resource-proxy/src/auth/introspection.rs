@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde::Deserialize;
+use mcpauth_wire::introspection::Answer;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::config;
@@ -35,54 +35,6 @@ pub struct Introspector {
 enum Credential {
     TokenFile(PathBuf),
     Basic { id: String, secret_file: PathBuf },
-}
-
-/// What the endpoint says (RFC 7662 section 2.2), as far as it is judged.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Answer {
-    /// Whether the token is good.
-    pub active: bool,
-    /// Its scopes: a string with spaces, or a list.
-    #[serde(default)]
-    pub scope: Option<OneOrMany>,
-    /// Whom it was issued to.
-    #[serde(default)]
-    pub client_id: Option<String>,
-    /// On whose behalf.
-    #[serde(default)]
-    pub sub: Option<String>,
-    /// For which resources.
-    #[serde(default)]
-    pub aud: Option<OneOrMany>,
-    /// Until when, in seconds since the epoch.
-    #[serde(default)]
-    pub exp: Option<f64>,
-    /// `Bearer`, or a kind that needs more than being shown.
-    #[serde(default)]
-    pub token_type: Option<String>,
-    /// The key that its bearer has to prove (RFC 7800, RFC 8705).
-    #[serde(default)]
-    pub cnf: Option<serde::de::IgnoredAny>,
-}
-
-/// A string or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// A list.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// All of them.
-    pub fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
 }
 
 /// Why there is no answer. No token is in it.

@@ -3,5 +3,4 @@
 pub mod bearer;
 pub mod introspection;
 pub mod policy;
-pub mod scopes;
 pub mod verify;

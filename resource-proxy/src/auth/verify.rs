@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use mcpauth_wire::introspection::{Answer, OneOrMany};
 use moka::sync::Cache;
 use tokio::sync::watch;
 
-use crate::auth::introspection::{Answer, IntrospectionError, Introspector, OneOrMany};
+use crate::auth::introspection::{IntrospectionError, Introspector};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::{IntrospectionResult, Lookup, Metrics};

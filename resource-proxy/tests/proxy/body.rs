@@ -19,7 +19,7 @@ async fn post(world: &World, body: impl Into<bytes::Bytes>) -> Answer {
 }
 
 async fn world() -> World {
-    let world = World::with("limits: { bodyBytes: 1000 }").await;
+    let world = World::with("limits: { bodyBytes: 1024 }").await;
     world.introspection.grant("good", "notes:read");
     world
 }
@@ -40,7 +40,7 @@ async fn a_body_over_the_limit() {
         call["params"]["arguments"]["x"] = Value::String("x".repeat(padding));
         call.to_string()
     };
-    let fits = 1000 - call(0).len();
+    let fits = 1024 - call(0).len();
     let answer = post(&world, call(fits + 1)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(world.mcp.received().is_empty());

@@ -3,12 +3,14 @@
 pub mod credentials;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use http::HeaderMap;
+use mcpauth_wire::client::{TokenEndpointAuthMethod, is_id};
 
 use crate::http::error::HttpError;
 use crate::http::state::App;
-use crate::oauth::client::{Client, TokenEndpointAuthMethod, is_client_id};
+use crate::oauth::client::Client;
 use crate::oauth::client_assertion;
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
@@ -31,7 +33,7 @@ pub async fn authenticate(
     peer: IpAddr,
 ) -> Result<Client, HttpError> {
     let presented = credentials::extract(headers, params)?;
-    let client = match is_client_id(presented.client_id()) {
+    let client = match is_id(presented.client_id()) {
         true => app.store.client(presented.client_id()).await?,
         false => None,
     };
@@ -44,7 +46,7 @@ pub async fn authenticate(
         };
         return Err(count_failure(app, peer, refusal).await);
     };
-    let limit = RateLimit::per_minute(app.rate_limit.client_requests_per_minute);
+    let limit = per_minute(app.rate_limit.client_requests_per_minute);
     let subject = match presented {
         Credentials::Public { client_id } => format!("{client_id} {peer}"),
         _ => client.client_id.clone(),
@@ -63,7 +65,7 @@ pub async fn authenticate(
 /// are let through all the same: behind a load balancer one broken client shares its address with
 /// everybody.
 pub async fn count_failure(app: &App, peer: IpAddr, error: HttpError) -> HttpError {
-    let limit = RateLimit::per_minute(app.rate_limit.address_failures_per_minute);
+    let limit = per_minute(app.rate_limit.address_failures_per_minute);
     let now = app.clock.now();
     match app
         .store
@@ -126,4 +128,9 @@ impl Credentials {
             Self::Assertion { .. } => TokenEndpointAuthMethod::PrivateKeyJwt,
         }
     }
+}
+
+/// A limit of the configuration, which is at least one.
+fn per_minute(count: u32) -> RateLimit {
+    RateLimit::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
 }

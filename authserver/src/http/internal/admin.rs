@@ -5,17 +5,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
+use mcpauth_wire::admin::{Outcome, PutAnswer, Resource as ResourceDocument};
+use mcpauth_wire::client::{Client as ClientDocument, is_id};
+use mcpauth_wire::{Invalid, read};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::Principal;
 use crate::http::body;
 use crate::http::error::HttpError;
 use crate::http::state::Shared;
-use crate::oauth::client::{ClientOrigin, is_client_id};
+use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
-use crate::registration::{ClientDocument, Invalid, ResourceDocument};
-use crate::store::Upsert;
+use crate::registration::{self, ResourceError};
 
 /// Lets only administrators through.
 pub(super) async fn only_admins(
@@ -36,12 +37,17 @@ pub(super) async fn put_resource(
     request: Request,
 ) -> Result<Response, HttpError> {
     let refuse = |text: String| HttpError::InvalidResource(text);
-    let document: ResourceDocument = document(request).await?.map_err(refuse)?;
+    let document: ResourceDocument = document(request)
+        .await?
+        .map_err(|invalid| refuse(invalid.to_string()))?;
     if document.id.as_ref().is_some_and(|other| *other != id) {
         return Err(refuse("id: expected none, or the one in the path".into()));
     }
-    let resource = document.into_resource(id);
-    let resource = resource.map_err(|invalid: Invalid| refuse(invalid.to_string()))?;
+    let resource = registration::resource(document, id, &app.issuer);
+    let resource = resource.map_err(|error| match error {
+        ResourceError::Invalid(invalid) => refuse(invalid.to_string()),
+        ResourceError::IsIssuer(_) => HttpError::Conflict(error.to_string()),
+    })?;
     Ok(outcome(app.store.upsert_resource(&resource).await?))
 }
 
@@ -49,19 +55,19 @@ pub(super) async fn get_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<ResourceDocument>, HttpError> {
-    let resource = match is_client_id(&id) {
+    let resource = match is_id(&id) {
         true => app.store.resource(&id).await?,
         false => None,
     };
     let resource = resource.ok_or_else(|| HttpError::NotFound("there is no such resource"))?;
-    Ok(Json(resource.into()))
+    Ok(Json(registration::resource_document(resource)))
 }
 
 pub(super) async fn delete_resource(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HttpError> {
-    if is_client_id(&id) {
+    if is_id(&id) {
         app.store.delete_resource(&id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
@@ -73,7 +79,9 @@ pub(super) async fn put_client(
     request: Request,
 ) -> Result<Response, HttpError> {
     let refuse = |text: String| HttpError::from(OAuthError::InvalidClientMetadata(text.into()));
-    let document: ClientDocument = document(request).await?.map_err(refuse)?;
+    let document: ClientDocument = document(request)
+        .await?
+        .map_err(|invalid| refuse(invalid.to_string()))?;
     if document
         .client_id
         .as_ref()
@@ -83,10 +91,8 @@ pub(super) async fn put_client(
             "clientId: expected none, or the one in the path".into(),
         ));
     }
-    document
-        .check(&id)
-        .map_err(|invalid| refuse(invalid.to_string()))?;
-    let client = document.into_client(id, ClientOrigin::Declared, &app.pepper);
+    registration::check_client(&document, &id).map_err(|invalid| refuse(invalid.to_string()))?;
+    let client = registration::client(document, id, ClientOrigin::Declared, &app.pepper);
     let now = app.clock.now();
     Ok(outcome(app.store.upsert_client(&client, now).await?))
 }
@@ -95,30 +101,30 @@ pub(super) async fn get_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<ClientDocument>, HttpError> {
-    let client = match is_client_id(&id) {
+    let client = match is_id(&id) {
         true => app.store.client(&id).await?,
         false => None,
     };
     let client = client.ok_or_else(|| HttpError::NotFound("there is no such client"))?;
-    Ok(Json(client.into()))
+    Ok(Json(registration::client_document(client)))
 }
 
 pub(super) async fn delete_client(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HttpError> {
-    if is_client_id(&id) {
+    if is_id(&id) {
         app.store.delete_client(&id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A document, whatever the Content-Type says; the inner error names the field.
-async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, String>, HttpError> {
+async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, Invalid>, HttpError> {
     let body = body::read(request, &()).await?;
-    Ok(body::parse_json(&body))
+    Ok(read::json(&body))
 }
 
-fn outcome(outcome: Upsert) -> Response {
-    (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response()
+fn outcome(outcome: Outcome) -> Response {
+    (StatusCode::OK, Json(PutAnswer { outcome })).into_response()
 }

@@ -3,14 +3,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use mcpauth_wire::Scopes;
+use mcpauth_wire::client::GrantType;
+use mcpauth_wire::scope::OWN as OWN_SCOPES;
 use serde_json::{Value, json};
 
 use crate::http::error::HttpError;
 use crate::http::state::Shared;
-use crate::oauth::client::GrantType;
 use crate::oauth::client_assertion;
-use crate::oauth::scope::Scopes;
-use crate::registration::OWN_SCOPES;
 
 pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, HttpError> {
     let resources = app.store.resources().await?;

@@ -2,12 +2,13 @@
 
 use axum::response::Response;
 use http::StatusCode;
+use mcpauth_wire::client::is_id;
 
 use super::pages::templates::{self, ReturnPage};
 use crate::http::redirect::see_other;
 use crate::http::state::App;
 use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, ResponseTarget};
-use crate::oauth::client::{Client, ClientOrigin, is_client_id};
+use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::code::NewCode;
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::NewGrant;
@@ -32,7 +33,7 @@ impl Pending {
         let client_id = params
             .get("client_id")
             .ok_or_else(|| local(&LocalFault::NoClient))?;
-        if !is_client_id(client_id) {
+        if !is_id(client_id) {
             return Err(local(&LocalFault::UnknownClient));
         }
         let client = app.store.client(client_id).await.map_err(|e| away(&e))?;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, StatusCode, header};
+use mcpauth_wire::client::TokenEndpointAuthMethod;
 use serde_json::json;
 
 use crate::http::body;
@@ -15,7 +16,7 @@ use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::state::App;
 use crate::http::state::Shared;
-use crate::oauth::client::{Client, ClientOrigin, TokenEndpointAuthMethod};
+use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::dynamic_registration::{self, Request as Registration};
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
@@ -36,8 +37,8 @@ pub(super) async fn register(
         return Err(HttpError::TooManyRequests(retry_after));
     }
     let body = body::read(request, &()).await?;
-    let registration: Registration =
-        body::parse_json(&body).map_err(|text| OAuthError::InvalidClientMetadata(text.into()))?;
+    let registration: Registration = mcpauth_wire::read::json(&body)
+        .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
     let schemes = &app.registration.allowed_redirect_schemes;
     let metadata = dynamic_registration::accept(registration, schemes)?;
     let secret = match metadata.token_endpoint_auth_method {

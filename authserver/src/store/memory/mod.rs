@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use mcpauth_wire::Scopes;
 
 use self::rates::Rate;
 use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
@@ -23,7 +24,6 @@ use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
-use crate::oauth::scope::Scopes;
 
 /// In this process; everything is lost with it, and there is only one replica.
 #[derive(Default)]

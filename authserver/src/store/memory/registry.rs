@@ -1,6 +1,6 @@
 //! Clients and resources.
 
-use super::super::{StoreError, Upsert, resource_taken};
+use super::super::{StoreError, Upsert, resource_taken, same_resource};
 use super::{Registered, State};
 use crate::clock::UnixTime;
 use crate::oauth::client::Client;
@@ -43,10 +43,9 @@ impl State {
     }
 
     pub(super) fn upsert_resource(&mut self, resource: &Resource) -> Result<Upsert, StoreError> {
-        let taken = self
-            .resources
-            .values()
-            .any(|other| other.resource == resource.resource && other.id != resource.id);
+        let taken = self.resources.values().any(|other| {
+            other.id != resource.id && same_resource(&other.resource, &resource.resource)
+        });
         if taken {
             return Err(resource_taken(resource));
         }

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::super::{StoreError, Upsert, resource_taken};
+use super::super::{StoreError, Upsert, canonical, resource_taken};
 use super::Database;
 use super::clients::{from_json, to_json};
 use crate::oauth::resource::Resource;
@@ -22,9 +22,10 @@ impl Database {
             .execute(&mut *transaction)
             .await?;
         sqlx::query(
-            "INSERT INTO resources (id, resource, name, scopes, introspectors)
-             VALUES ($1, $2, $3, $4::jsonb, $5)
+            "INSERT INTO resources (id, resource, name, scopes, introspectors, canonical)
+             VALUES ($1, $2, $3, $4::jsonb, $5, $6)
              ON CONFLICT (id) DO UPDATE SET
+                 canonical = EXCLUDED.canonical,
                  name = EXCLUDED.name,
                  scopes = EXCLUDED.scopes,
                  introspectors = EXCLUDED.introspectors",
@@ -34,6 +35,7 @@ impl Database {
         .bind(&resource.name)
         .bind(to_json(&resource.scopes)?)
         .bind(&resource.introspectors)
+        .bind(canonical(&resource.resource))
         .execute(&mut *transaction)
         .await
         .map_err(|error| match StoreError::from(error) {

@@ -40,7 +40,6 @@
 //! Memory is about half a megabyte and never grows (`table.rs`); [`Friction::admit`] allocates nothing
 //! and takes well under a microsecond. Keys are hashed with random keys: names are not kept.
 
-mod config;
 mod law;
 mod table;
 
@@ -49,8 +48,8 @@ mod simulation;
 
 use std::{hash::RandomState, time::Duration};
 
-pub use config::{FrictionConfig, FrictionConfigError, Group, Rate};
 use law::{Law, State, Verdict};
+pub use mcpauth_wire::friction::{Friction as FrictionConfig, Group, Rate};
 use table::Table;
 
 use crate::glob;

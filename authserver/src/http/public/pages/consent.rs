@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use mcpauth_wire::Scopes;
 
 use super::super::pending::Pending;
 use super::form;
@@ -17,7 +18,6 @@ use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Resource;
-use crate::oauth::scope::Scopes;
 
 pub async fn consent(State(app): State<Shared>, form: Form) -> Response {
     let Form { headers, params } = form;

@@ -1,8 +1,10 @@
 //! `grant_type=authorization_code` (OAuth 2.1, section 4.1.3).
 
+use mcpauth_wire::client::GrantType;
+
 use super::{TokenResponse, registered_resource, respond};
 use crate::http::state::App;
-use crate::oauth::client::{Client, GrantType};
+use crate::oauth::client::Client;
 use crate::oauth::code::CodeAttempt;
 use crate::oauth::error::OAuthError;
 use crate::oauth::token_request::AuthorizationCodeRequest;

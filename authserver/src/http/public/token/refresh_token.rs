@@ -1,12 +1,13 @@
 //! `grant_type=refresh_token` (OAuth 2.1, section 4.3).
 
+use mcpauth_wire::Scopes;
+
 use super::{TokenResponse, registered_resource, respond};
 use crate::http::state::App;
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::{Grant, RefreshAttempt};
-use crate::oauth::scope::Scopes;
 use crate::oauth::token_request::RefreshTokenRequest;
 use crate::store::Refresh;
 
