@@ -108,7 +108,7 @@ pub fn check(uri: &str, private: PrivateSchemes<'_>) -> Result<(), RedirectUriEr
     match url.scheme() {
         "https" => check_web(uri).map(|_| ()),
         "http" => match check_web(uri)? {
-            host if matches!(host, "localhost" | "127.0.0.1" | "[::1]") => Ok(()),
+            "localhost" | "127.0.0.1" | "[::1]" => Ok(()),
             _ => Err(RedirectUriError::NotLoopback(shown())),
         },
         _ if !is_private_authority(uri) => Err(RedirectUriError::Malformed(shown())),
