@@ -136,7 +136,7 @@ mod tests {
             ("https://a.example/mcp", "https://a.example/mcp//"),
             ("https://a.example/mcp/", "https://a.example/mcp//"),
             ("https://a.example", "https://a.example//"),
-            ("https://a.example", "http://a.example"),
+            ("https://localhost:1", "http://localhost:1"),
             ("https://a.example", "https://a.example:8443"),
             ("https://a.example:80", "https://a.example"),
             ("https://a.example/~x", "https://a.example/%7Ex"),
@@ -155,6 +155,21 @@ mod tests {
             "https://a.example/x/..",
         ] {
             assert!(!same("https://a.example", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in ["http://localhost:1", "HTTP://127.0.0.1", "http://[::1]/mcp"] {
+            assert!(ResourceUri::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://a.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.2",
+        ] {
+            let refused = ResourceUri::parse(bad).unwrap_err();
+            assert_eq!(refused, ResourceUriError::NotHttps, "{bad}");
         }
     }
 
