@@ -441,8 +441,8 @@ async fn protected_servers() {
         ),
         strings(
             "/server/template/path",
-            &["/", "/mcp", "/a b".trim_end_matches(" b"), "/%7Ex", "/{x}"],
-            &["", "mcp", "/mcp?x", "/mcp#x"],
+            &["/", "/mcp", "/%7Ex", "/{x}"],
+            &["mcp", "/mcp?x", "/mcp#x"],
         ),
         bounds("/friction/rate/calls", friction::CALLS),
         bounds("/friction/rate/periodSeconds", friction::PERIOD_SECONDS),
