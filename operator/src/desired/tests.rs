@@ -444,7 +444,10 @@ fn a_public_client_has_no_secret() {
     let confidential = client("client_secret_basic");
     let registered = registration::client(&confidential.spec, Vec::new(), Some("s3cr3t"));
     assert_eq!(
-        registered.client_secret.as_ref().map(|s| s.reveal()),
+        registered
+            .client_secret
+            .as_ref()
+            .map(mcpauth_wire::Secret::reveal),
         Some("s3cr3t")
     );
     assert!(!format!("{registered:?}").contains("s3cr3t"));
