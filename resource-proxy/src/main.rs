@@ -85,7 +85,7 @@ async fn serve(path: PathBuf, text: String, config: Config) -> anyhow::Result<()
     SystemRandom::new()
         .fill(&mut session_key)
         .context("the system gives no random numbers")?;
-    let listen = config.listen.clone();
+    let listen = config.listen;
     let parts = Parts {
         clock: Clock::system(),
         client: server::http_client(),

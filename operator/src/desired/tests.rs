@@ -19,7 +19,7 @@ fn images() -> Images {
     Images {
         authserver: "authserver:1".to_owned(),
         resource_proxy: "resource-proxy:1".to_owned(),
-        postgres: "postgres:17".to_owned(),
+        postgres: "docker.io/library/postgres:15".to_owned(),
     }
 }
 
@@ -444,7 +444,10 @@ fn a_public_client_has_no_secret() {
     let confidential = client("client_secret_basic");
     let registered = registration::client(&confidential.spec, Vec::new(), Some("s3cr3t"));
     assert_eq!(
-        registered.client_secret.as_ref().map(|s| s.reveal()),
+        registered
+            .client_secret
+            .as_ref()
+            .map(mcpauth_wire::Secret::reveal),
         Some("s3cr3t")
     );
     assert!(!format!("{registered:?}").contains("s3cr3t"));

@@ -127,7 +127,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, HttpError> {
         )));
     }
     let parsed = value.to_str().ok().and_then(parse_basic);
-    let (id, secret) = parsed.ok_or_else(|| HttpError::InvalidBasicCredentials)?;
+    let (id, secret) = parsed.ok_or(HttpError::InvalidBasicCredentials)?;
     // OAuth 2.1, section 2.4.1: both are form-encoded before they are put together.
     match (form_decode(id.as_bytes()), form_decode(secret.as_bytes())) {
         (Ok(id), Ok(secret)) if !id.contains('\0') && !secret.contains('\0') => {

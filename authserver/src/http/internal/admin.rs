@@ -59,7 +59,7 @@ pub(super) async fn get_resource(
         true => app.store.resource(&id).await?,
         false => None,
     };
-    let resource = resource.ok_or_else(|| HttpError::NotFound("there is no such resource"))?;
+    let resource = resource.ok_or(HttpError::NotFound("there is no such resource"))?;
     Ok(Json(registration::resource_document(resource)))
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn get_client(
         true => app.store.client(&id).await?,
         false => None,
     };
-    let client = client.ok_or_else(|| HttpError::NotFound("there is no such client"))?;
+    let client = client.ok_or(HttpError::NotFound("there is no such client"))?;
     Ok(Json(registration::client_document(client)))
 }
 
