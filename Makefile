@@ -63,11 +63,10 @@ circles: ## No circle of imports between the modules of a crate
 	python3 scripts/test_import_circles.py
 	scripts/import-circles.py
 
-.PHONY: unit test-postgres
+.PHONY: unit
 unit: rust ## Unit tests, and the integration tests of the servers (both stores, pages in Chromium; starts its own Postgres)
 	scripts/tools.sh postgres browser
 	$(call tests,mcp-authserver|mcp-resource-proxy|notes-mcp-server|mcpauth-api); $(CARGO_TEST) --lib --bins $$names
-test-postgres: unit
 
 .PHONY: test-api
 test-api: rust ## The operator on a real API server: etcd and kube-apiserver as processes
@@ -75,12 +74,10 @@ test-api: rust ## The operator on a real API server: etcd and kube-apiserver as 
 	$(BUILD)
 	$(call tests,mcp-auth-operator); $(CARGO_TEST) $$names
 
-.PHONY: chart-test test-chart
-chart-test: rust ## helm lint, and tests of what the chart renders
+.PHONY: test-chart
+test-chart: rust ## What the chart renders, and helm lint
 	$(CLUSTER)/programs.sh node
-	helm lint --strict charts/mcp-auth-operator
 	$(CARGO_TEST) --test chart
-test-chart: chart-test
 
 .PHONY: e2e
 e2e: rust ## The end-to-end suite on the cluster that KUBECONFIG names, by default the one of cluster-up
@@ -116,6 +113,10 @@ install: ## Install or upgrade the operator in the cluster that KUBECONFIG names
 		--set images.operator.tag=dev,images.authserver.tag=dev,images.resourceProxy.tag=dev --wait --timeout 180s
 
 ##@ Build
+.PHONY: build
+build: rust ## Build the programs, into $(CARGO_TARGET_DIR)/debug
+	$(BUILD)
+
 .PHONY: generate
 generate: rust ## Write the generated files (crds/, the chart's CRDs)
 	$(BUILD)

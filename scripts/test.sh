@@ -28,7 +28,7 @@ stage() {
     printf '\n==> %s\n' "$name"
     failed="$name (interrupted)"
     if "$@"; then ok=1; fi
-    table+=$(printf '%-14s %6d s%s' "$name" $((SECONDS - begin)) "${ok:+}")$'\n'
+    table+=$(printf '%-14s %6d s' "$name" $((SECONDS - begin)))$'\n'
     failed=$name
     [ -n "$ok" ] || exit 1
     failed=
@@ -56,7 +56,7 @@ stage unit make -s unit
 stage parts wait_for_parts
 stage deny make -s deny
 stage api make -s test-api
-stage chart make -s chart-test
+stage chart make -s test-chart
 stage images make -s images
 stage compose make -s test-compose
 stage cluster make -s cluster-up

@@ -28,7 +28,11 @@ pub struct Config {
     )]
     pub resource_proxy_image: String,
     /// Image of the managed PostgreSQL, for objects that name none.
-    #[arg(long, env = "POSTGRES_IMAGE", default_value = "postgres:17")]
+    #[arg(
+        long,
+        env = "POSTGRES_IMAGE",
+        default_value = "docker.io/library/postgres:15"
+    )]
     pub postgres_image: String,
     /// How many objects of each kind are worked on at once.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -19,7 +19,7 @@ fn images() -> Images {
     Images {
         authserver: "authserver:1".to_owned(),
         resource_proxy: "resource-proxy:1".to_owned(),
-        postgres: "postgres:17".to_owned(),
+        postgres: "docker.io/library/postgres:15".to_owned(),
     }
 }
 

@@ -3,8 +3,8 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 
-/// Longer tokens are not worth a question to the authorization server: ours have 52 characters, and
-/// what others call long, a JWT with many claims, has some thousand.
+/// Longer tokens are not worth a question to the authorization server: its own have 53 characters, and a
+/// JWT with many claims has a few thousand.
 const MAX_TOKEN: usize = 8192;
 
 /// Why a request has no token that could be checked.
