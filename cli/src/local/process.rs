@@ -14,19 +14,24 @@ use tokio::{
     time::timeout,
 };
 
-/// Runs its arguments, and ends them when its standard input closes: the system closes it when this
-/// process goes, even by SIGKILL. SIGTERM first, SIGKILL five seconds later.
+/// Runs its arguments as a process group of their own, and ends the whole group when the program ends or
+/// when standard input closes: the system closes it when this process goes, even by SIGKILL. SIGTERM
+/// first, SIGKILL five seconds later. POSIX sh: it runs on Linux and macOS.
 const SUPERVISE: &str = r#"
 trap '' INT
 exec 3<&0
+# With job control each background command gets a process group, named by its first process.
+set -m
 "$@" </dev/null 3<&- &
 child=$!
-{ read -r line <&3; kill "$child"; sleep 5; kill -9 "$child"; } >/dev/null 2>&1 &
+{ read -r line <&3; kill -- "-$child"; sleep 5; kill -9 -- "-$child"; } >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
 wait "$child"
 status=$?
-kill "$watcher" 2>/dev/null
+# A command such as npx or uv starts the server as its child; it must not outlive its parent.
+kill -9 -- "-$child" 2>/dev/null
+kill -- "-$watcher" 2>/dev/null
 exit "$status"
 "#;
 /// A bit longer than the supervisor needs.
@@ -182,33 +187,61 @@ mod tests {
         processes.stop().await;
     }
 
+    /// Starts a script that opens `$1` for writing, and waits until it is open. Reading it ends once all
+    /// processes that have it open are gone.
+    async fn start_with_fifo(processes: &mut Processes, logs: &Path, script: &str) -> File {
+        let fifo = logs.join("open-while-it-runs");
+        let made = Command::new("mkfifo").arg(&fifo).status().await;
+        assert!(made.unwrap().success());
+        let mut program = shell("child", script);
+        program
+            .args
+            .extend(["sh".to_owned(), fifo.display().to_string()]);
+        processes.start(&program, logs).unwrap();
+        tokio::task::spawn_blocking(move || File::open(fifo))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn is_closed(mut fifo: File) {
+        let read = tokio::task::spawn_blocking(move || fifo.read(&mut [0]));
+        let read = timeout(Duration::from_secs(120), read).await;
+        assert_eq!(
+            read.expect("a process still has it open").unwrap().unwrap(),
+            0
+        );
+    }
+
     #[tokio::test]
     async fn a_program_ends_when_its_parent_lets_go() {
         let logs = tempfile::tempdir().unwrap();
-        let fifo = logs.path().join("open-while-it-runs");
-        assert!(
-            Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
         let mut processes = Processes::default();
-        let script = format!("exec 9>{}; exec sleep 600", fifo.display());
-        processes
-            .start(&shell("child", &script), logs.path())
-            .unwrap();
-        // Opens once the program has it open, and ends once the program has gone.
-        let mut opened = tokio::task::spawn_blocking(move || File::open(fifo))
-            .await
-            .unwrap()
-            .unwrap();
+        let script = "exec 9>\"$1\"; exec sleep 600";
+        let fifo = start_with_fifo(&mut processes, logs.path(), script).await;
         drop(processes);
-        let read = tokio::task::spawn_blocking(move || opened.read(&mut [0]))
-            .await
-            .unwrap();
-        assert_eq!(read.unwrap(), 0);
+        is_closed(fifo).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_it() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut processes = Processes::default();
+        let script = "exec 9>\"$1\"; sleep 600 & wait";
+        let fifo = start_with_fifo(&mut processes, logs.path(), script).await;
+        processes.stop().await;
+        is_closed(fifo).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_ends_with_it() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut processes = Processes::default();
+        let script = "exec 9>\"$1\"; sleep 600 & exit 3";
+        let fifo = start_with_fifo(&mut processes, logs.path(), script).await;
+        let ended = processes.any_end().await.to_string();
+        assert!(ended.starts_with("child ended (exit status: 3)"), "{ended}");
+        is_closed(fifo).await;
     }
 
     #[test]
