@@ -467,7 +467,7 @@ async fn tabs_opened_at_once_both_get_there() {
     let again = browser.log_in(&server, &page, "alice", PASSWORD).await;
     assert_eq!(again.status, 400);
     is_guarded(&again);
-    for shown in ["once more", r#"value="alice""#] {
+    for shown in ["Sign in again", r#"value="alice""#] {
         assert!(again.body.contains(shown), "{again:?}");
     }
     assert!(browser.cookie("session").is_empty());
