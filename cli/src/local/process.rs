@@ -14,24 +14,26 @@ use tokio::{
     time::timeout,
 };
 
-/// Runs its arguments as a process group of their own, and ends the whole group when the program ends or
-/// when standard input closes: the system closes it when this process goes, even by SIGKILL. SIGTERM
-/// first, SIGKILL five seconds later. POSIX sh: it runs on Linux and macOS.
+/// Runs its arguments, and ends its whole process group when they end or when standard input closes: the
+/// system closes it when this process goes, even by SIGKILL. A command such as npx or uv starts the server
+/// as its child, which must not outlive it. SIGTERM first, SIGKILL five seconds later.
+///
+/// It is the leader of that group, so that a signal to the group reaches it too; hence the traps. Job
+/// control would give each command a group of its own, but not every sh has it without a terminal.
 const SUPERVISE: &str = r#"
-trap '' INT
+end_group() { trap '' TERM; kill 0; sleep 5; kill -9 0; }
+trap : TERM
 exec 3<&0
-# With job control each background command gets a process group, named by its first process.
-set -m
 "$@" </dev/null 3<&- &
 child=$!
-{ read -r line <&3; kill -- "-$child"; sleep 5; kill -9 -- "-$child"; } >/dev/null 2>&1 &
-watcher=$!
+{ read -r line <&3; end_group; } >/dev/null 2>&1 &
 exec 3<&-
-wait "$child"
-status=$?
-# A command such as npx or uv starts the server as its child; it must not outlive its parent.
-kill -9 -- "-$child" 2>/dev/null
-kill -- "-$watcher" 2>/dev/null
+# A signal ends `wait` before the child has ended.
+while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    status=$?
+done
+end_group >/dev/null 2>&1 &
 exit "$status"
 "#;
 /// A bit longer than the supervisor needs.
@@ -78,6 +80,7 @@ impl Processes {
             .arg(&program.path)
             .args(&program.args)
             .envs(program.env.iter().cloned())
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
