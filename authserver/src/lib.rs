@@ -1,6 +1,5 @@
 //! The authorization server: OAuth 2.1 for MCP clients, introspection for MCP servers.
 
-pub mod clock;
 pub mod config;
 pub mod http;
 pub mod issue;
@@ -11,6 +10,4 @@ pub mod oauth;
 pub mod random;
 pub mod registration;
 pub mod run;
-pub mod server;
-pub mod shutdown;
 pub mod store;

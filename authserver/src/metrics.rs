@@ -1,12 +1,12 @@
-//! Metrics in the Prometheus text format. Every label's values are few and known beforehand.
+//! What the server counts: `mcpauth_authserver_…` on the health port.
 
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use mcpauth_service::metrics::Registry;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
 
 type Durations = Family<Route, Histogram, fn() -> Histogram>;
 
@@ -49,7 +49,7 @@ impl Default for Metrics {
         // 0.5 ms to 16 s.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let mut metrics = Self {
-            registry: Registry::with_prefix("mcp_authserver"),
+            registry: Registry::new("authserver"),
             requests: Family::default(),
             durations: Family::new_with_constructor(histogram),
             tokens_issued: Family::default(),
@@ -128,13 +128,8 @@ impl Metrics {
         self.logins.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// All metrics as text.
+    /// All metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
-        let mut text = String::new();
-        if text::encode(&mut text, &self.registry).is_err() {
-            // Writing to a string does not fail; an empty answer would say so if it did.
-            text.clear();
-        }
-        text
+        self.registry.encode()
     }
 }

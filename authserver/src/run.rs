@@ -1,23 +1,28 @@
-//! The server's life: bind, open the store, serve, stop.
+//! The server's life: open the ports and the store, serve, drain.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use mcpauth_service::clock::Clock;
+use mcpauth_service::health::Health;
+use mcpauth_service::listener::{Limits, Listener};
+use mcpauth_service::shutdown::Shutdown;
 
-use crate::clock::Clock;
 use crate::config::{Config, Storage};
-use crate::http::health::Health;
+use crate::http::serve::serve;
 use crate::http::state::App;
-use crate::http::{health, internal as internal_port, public as public_port};
-use crate::server::{Limits, bind, serve};
-use crate::shutdown;
+use crate::http::{internal as internal_port, public as public_port};
+use crate::metrics::Metrics;
 use crate::store::{MemoryStore, PostgresStore, Store};
 
+/// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
+const LEAD: Duration = Duration::from_secs(2);
 /// How often a database that does not answer is tried.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often what has expired is cleared away.
-const CLEARING: Duration = Duration::from_secs(10);
+/// How long the store may take to answer a readiness probe.
+const PING: Duration = Duration::from_secs(2);
+/// How often expired tokens and unused clients are removed.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Dynamically registered clients without a grant are removed after so long without use.
 const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -26,55 +31,44 @@ const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// # Errors
 /// When a port is taken or the server cannot start with what is in the store.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let public = bind("listen.public", &config.listen.public.to_string()).await?;
-    let internal = bind("listen.internal", &config.listen.internal.to_string()).await?;
-    let probes = bind("listen.health", &config.listen.health.to_string()).await?;
-    let [public_at, internal_at, health_at] = [
-        public.local_addr()?,
-        internal.local_addr()?,
-        probes.local_addr()?,
-    ];
-    let health = Health::default();
-    let stop = CancellationToken::new();
-    let signals = tokio::spawn(shutdown::on_signal(health.clone(), stop.clone()));
-    // Probes are answered to the end, also while the others drain.
-    let end = CancellationToken::new();
-    let health_port = tokio::spawn(serve(
-        probes,
-        health::router(health.clone()),
-        Limits::INTERNAL,
-        end.clone(),
-    ));
+    let shutdown = Shutdown::on_signal(LEAD)?;
+    let listen = &config.listen;
+    let public = Listener::bind("listen.public", listen.public).await?;
+    let internal = Listener::bind("listen.internal", listen.internal).await?;
+    let probes = Listener::bind("listen.health", listen.health).await?;
+    let addresses = [&public, &internal, &probes].map(Listener::address);
+
+    let metrics = Arc::new(Metrics::default());
+    let encoded = Arc::clone(&metrics);
+    let health = Health::new(shutdown.clone(), move || encoded.encode());
+    let health_port = health.serve(probes);
+    // While it starts nobody is served, so that nobody needs a lead time.
     let started = tokio::select! {
-        started = start(config, &health) => Some(started?),
-        () = stop.cancelled() => None,
+        started = start(config, metrics, &health) => Some(started?),
+        () = shutdown.draining().cancelled() => None,
     };
     if let Some(app) = started {
         let app = Arc::new(app);
+        let store = Arc::clone(&app.store);
+        health.ready_if(move || ping(Arc::clone(&store)));
+        let [public_at, internal_at, health_at] = addresses;
         tracing::info!(
             issuer = %app.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
-        health.started(app.clone());
-        let clearing = tokio::spawn(clear(app.clone(), stop.clone()));
-        tokio::join!(
-            serve(
-                public,
-                public_port::router(app.clone()),
-                Limits::PUBLIC,
-                stop.clone()
-            ),
-            serve(internal, internal_port::router(app), Limits::INTERNAL, stop),
-        );
-        clearing.await?;
+        let housekeeping = tokio::spawn(housekeeping(app.clone(), shutdown.clone()));
+        let routes = public_port::router(app.clone());
+        let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
+        let routes = internal_port::router(app);
+        let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
+        tokio::join!(serving_public, serving_internal);
+        housekeeping.await?;
     }
-    end.cancel();
-    health_port.await?;
-    signals.abort();
+    health_port.stop().await;
     Ok(())
 }
 
-async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
+async fn start(config: Config, metrics: Arc<Metrics>, health: &Health) -> anyhow::Result<App> {
     let store: Arc<dyn Store> = match &config.storage {
         Storage::Memory => Arc::new(MemoryStore::default()),
         Storage::Postgres {
@@ -87,24 +81,34 @@ async fn start(config: Config, health: &Health) -> anyhow::Result<App> {
             Arc::new(store)
         }
     };
-    Ok(App::new(config, store, Clock::system()).await?)
+    Ok(App::new(config, store, Clock::system(), metrics).await?)
 }
 
 /// Brings the database's schema up to date, and tries until it answers: it may be starting beside us.
 async fn migrate(store: &PostgresStore, health: &Health) {
     while let Err(error) = store.migrate().await {
         tracing::warn!(%error, "waiting for the database");
-        health.waiting_for(error.to_string());
+        health.not_ready(error.to_string());
         tokio::time::sleep(RETRY).await;
     }
 }
 
+/// Readiness: whether the store answers.
+async fn ping(store: Arc<dyn Store>) -> Result<(), String> {
+    match tokio::time::timeout(PING, store.ping()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the store does not answer within two seconds".to_owned()),
+    }
+}
+
 /// Removes what has expired, until the server stops.
-async fn clear(app: Arc<App>, stop: CancellationToken) {
+async fn housekeeping(app: Arc<App>, shutdown: Shutdown) {
+    let closing = shutdown.closing();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(CLEARING) => {}
-            () = stop.cancelled() => return,
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            () = closing.cancelled() => return,
         }
         let now = app.clock.now();
         loop {
@@ -113,10 +117,10 @@ async fn clear(app: Arc<App>, stop: CancellationToken) {
                 .remove_expired(now.minus(UNUSED_CLIENT), now)
                 .await
             {
-                Ok(true) if !stop.is_cancelled() => {}
+                Ok(true) if !closing.is_cancelled() => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "what has expired could not be removed; trying again");
+                    tracing::warn!(%error, "expired tokens cannot be removed; trying again");
                     break;
                 }
             }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use mcpauth_wire::Issuer;
 
-use crate::clock::Clock;
 use crate::config::{Config, RateLimit, Registration, Tokens};
 use crate::http::cookies::Cookies;
 use crate::http::internal::authentication::Callers;
@@ -18,6 +17,7 @@ use crate::oauth::token::{Token, TokenKind};
 use crate::random::{self, RandomError};
 use crate::registration as documents;
 use crate::store::{Store, StoreError};
+use mcpauth_service::clock::Clock;
 
 /// What handlers take as their state.
 pub type Shared = Arc<App>;
@@ -50,7 +50,7 @@ pub struct App {
     /// Who may use the internal port.
     pub callers: Callers,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why the server does not start.
@@ -79,6 +79,7 @@ impl App {
         config: Config,
         store: Arc<dyn Store>,
         clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let Config {
             issuer,
@@ -111,7 +112,7 @@ impl App {
             callers: Callers::new(internal)
                 .await
                 .map_err(|error| StartError::Kubernetes(Box::new(error)))?,
-            metrics: Metrics::default(),
+            metrics,
             issuer,
             store,
             pepper,

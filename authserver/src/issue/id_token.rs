@@ -4,8 +4,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
 use super::Issued;
-use crate::clock::UnixTime;
 use crate::keys::signing_key::SigningKey;
+use mcpauth_service::clock::UnixTime;
 
 /// The ID token that goes with an access token, signed with ES256. It ends with the access token.
 ///

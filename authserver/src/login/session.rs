@@ -5,11 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixTime;
 use crate::http::state::App;
 use crate::keys::signed;
 use crate::login::users::UsersError;
 use crate::random::{self, RandomError};
+use mcpauth_service::clock::UnixTime;
 
 /// How long a login lasts, in seconds.
 pub const LIFETIME_SECONDS: u32 = 8 * 3600;

@@ -6,10 +6,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcpauth_wire::Scopes;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixTime;
 use crate::keys::pepper::Pepper;
 use crate::keys::signed;
 use crate::oauth::authorization::AuthorizationRequest;
+use mcpauth_service::clock::UnixTime;
 
 /// How long a page can lie open, in seconds.
 const LIFETIME: i64 = 600;

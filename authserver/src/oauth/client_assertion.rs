@@ -8,7 +8,7 @@ use mcpauth_wire::client;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::clock::UnixTime;
+use mcpauth_service::clock::UnixTime;
 
 /// How far ahead `exp` may lie, in seconds: for so long a `jti` must be remembered.
 pub const MAX_LIFETIME: i64 = 300;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mcpauth_wire::Scopes;
 
-use crate::clock::UnixTime;
+use mcpauth_service::clock::UnixTime;
 
 /// How many refresh tokens one generation may have besides its first.
 pub const MAX_SIBLINGS: i32 = 10;

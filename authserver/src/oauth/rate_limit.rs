@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::clock::UnixTime;
+use mcpauth_service::clock::UnixTime;
 
 /// At most `count` hits in any `window`, to within what two fixed windows can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

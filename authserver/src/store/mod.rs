@@ -9,7 +9,6 @@ mod postgres;
 use async_trait::async_trait;
 use mcpauth_wire::{ResourceUri, Scopes};
 
-use crate::clock::UnixTime;
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -18,6 +17,7 @@ use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
 use crate::random::RandomError;
+use mcpauth_service::clock::UnixTime;
 pub use mcpauth_wire::admin::Outcome as Upsert;
 
 pub use memory::MemoryStore;

@@ -322,9 +322,9 @@ fn no_token_in_logs_or_metrics() {
     assert_eq!(status, 200);
     let (_, metrics) = running.ask(2, "GET", "/metrics", "", "").unwrap();
     for expected in [
-        r#"mcp_authserver_tokens_issued_total{grant_type="authorization_code"} 1"#,
-        r#"mcp_authserver_introspections_total{outcome="active"} 1"#,
-        r#"mcp_authserver_requests_total{port="public",route="/token",status="200"} 1"#,
+        r#"mcpauth_authserver_tokens_issued_total{grant_type="authorization_code"} 1"#,
+        r#"mcpauth_authserver_introspections_total{outcome="active"} 1"#,
+        r#"mcpauth_authserver_requests_total{port="public",route="/token",status="200"} 1"#,
     ] {
         assert!(metrics.contains(expected), "{expected}\n{metrics}");
     }

@@ -13,16 +13,17 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use mcp_authserver::clock::{Clock, UnixTime};
 use mcp_authserver::config::Config;
 use mcp_authserver::http as routes;
+use mcp_authserver::http::serve::serve;
 use mcp_authserver::http::state::App;
-use mcp_authserver::server;
-use mcp_authserver::server::{Limits, serve};
+use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store};
+use mcpauth_service::clock::{Clock, UnixTime};
+use mcpauth_service::listener::{Limits, Listener};
+use mcpauth_service::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 pub const NOTES: &str = "http://localhost:9001/mcp";
 pub const MAIL: &str = "https://mail.example";
@@ -41,7 +42,7 @@ pub struct TestServer {
     pub public: SocketAddr,
     pub internal: SocketAddr,
     http: Client<HttpConnector, Full<Bytes>>,
-    stop: CancellationToken,
+    shutdown: Shutdown,
     files: TempDir,
 }
 
@@ -69,7 +70,7 @@ impl Default for Setup {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.shutdown.cut();
     }
 }
 
@@ -89,34 +90,35 @@ impl TestServer {
     }
 
     pub async fn with(setup: Setup) -> Self {
-        let public = server::bind("test", "127.0.0.1:0").await.unwrap();
-        let internal = server::bind("test", "127.0.0.1:0").await.unwrap();
-        let (public_at, internal_at) =
-            (public.local_addr().unwrap(), internal.local_addr().unwrap());
+        let public = Listener::bind("test", "127.0.0.1:0").await.unwrap();
+        let internal = Listener::bind("test", "127.0.0.1:0").await.unwrap();
+        let (public_at, internal_at) = (public.address(), internal.address());
         let port = public_at.port().to_string();
         let issuer = setup.issuer.replace("{PORT}", &port);
         let files = tempfile::tempdir().unwrap();
         let text = configuration(&files, &issuer, setup.local_users, setup.more);
         let config = Config::parse(&text).unwrap();
         let clock = Clock::manual(UnixTime::from_seconds(1_800_000_000));
-        let app = App::new(config, setup.store, clock.clone()).await.unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let app = App::new(config, setup.store, clock.clone(), metrics);
+        let app = app.await.unwrap();
         let app = Arc::new(app);
-        let stop = CancellationToken::new();
+        let shutdown = Shutdown::default();
         let limits = Limits {
             connections: setup.connections,
             ..Limits::PUBLIC
         };
         let routes = routes::public::router(app.clone());
-        tokio::spawn(serve(public, routes, limits, stop.clone()));
+        tokio::spawn(serve(public, routes, limits, shutdown.clone()));
         let routes = routes::internal::router(app.clone());
-        tokio::spawn(serve(internal, routes, limits, stop.clone()));
+        tokio::spawn(serve(internal, routes, limits, shutdown.clone()));
         Self {
             app,
             clock,
             public: public_at,
             internal: internal_at,
             http: Client::builder(TokioExecutor::new()).build_http(),
-            stop,
+            shutdown,
             files,
         }
     }

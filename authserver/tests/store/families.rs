@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mcp_authserver::clock::UnixTime;
 use mcp_authserver::oauth::grant::{GrantId, Refusal};
 use mcp_authserver::oauth::token::Token;
+use mcpauth_service::clock::UnixTime;
 
 use crate::fixture::{CLIENT, Fixture, GRACE, NOW, Tokens};
 

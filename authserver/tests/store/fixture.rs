@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcp_authserver::clock::UnixTime;
 use mcp_authserver::issue::{Issued, Minter};
 use mcp_authserver::keys::pepper::Pepper;
 use mcp_authserver::oauth::client::{Client, ClientMetadata, ClientOrigin};
@@ -15,6 +14,7 @@ use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{
     ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError,
 };
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
 use sqlx::PgConnection;

@@ -1,10 +1,10 @@
 //! Assertions seen, the signing key, and the removal of what has expired.
 
 use futures::future::join_all;
-use mcp_authserver::clock::UnixTime;
 use mcp_authserver::issue::Minter;
 use mcp_authserver::oauth::client::ClientOrigin;
 use mcp_authserver::oauth::grant::Refusal;
+use mcpauth_service::clock::UnixTime;
 
 use crate::fixture::{ACCESS, Fixture, MINUTE, NOW, client};
 

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mcp_authserver::clock::UnixTime;
 use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
 use mcp_authserver::store::{MemoryStore, Store as _};
+use mcpauth_service::clock::UnixTime;
 
 use crate::families::Lcg;
 use crate::fixture::{Fixture, NOW};

@@ -109,7 +109,7 @@ async fn verify(
                         return Ok(false);
                     }
                 };
-            let until = crate::clock::UnixTime::from_seconds(claims.exp);
+            let until = mcpauth_service::clock::UnixTime::from_seconds(claims.exp);
             Ok(app
                 .store
                 .remember_assertion(client_id, &claims.jti, until, now)

@@ -8,8 +8,9 @@ use http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
+use mcpauth_service::admission::{Admission, Bounds, Caller};
+use mcpauth_service::listener::Limits;
 use moka::sync::Cache;
-use tokio::sync::Semaphore;
 
 use crate::config::Internal;
 use crate::http::client_auth::credentials::parse_basic;
@@ -19,15 +20,22 @@ use crate::oauth::params::form_decode;
 
 /// How long an answer of the Kubernetes API is believed.
 const REVIEW_LIFETIME: Duration = Duration::from_secs(60);
+/// How long the Kubernetes API may take for one.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many answers are kept.
 const REVIEWS: u64 = 10_000;
-/// For how long a token that was good keeps its lane: as long as kubelet lets one live.
+/// For how long a token that was good counts as known: as long as kubelet lets one live.
 const KNOWN: Duration = Duration::from_secs(3600);
-/// How many questions are asked at once in each lane: strangers must not flood the API server through
-/// us.
-const CONCURRENT_REVIEWS: usize = 8;
-/// How many strangers may wait, those that are asked about included; further ones are turned away.
-const MAX_STRANGERS: usize = 256;
+/// Known tokens wait for as long as it takes: the port has no more connections than this.
+const KNOWN_BOUNDS: Bounds = Bounds {
+    waiting: Limits::INTERNAL.connections,
+    concurrent: 8,
+};
+/// Unknown ones must not flood the API server through us.
+const UNKNOWN_BOUNDS: Bounds = Bounds {
+    waiting: 256,
+    concurrent: 8,
+};
 
 /// The configured callers.
 #[derive(Debug)]
@@ -120,12 +128,9 @@ struct TokenReviews {
     audience: String,
     api: Api<TokenReview>,
     answers: Cache<Digest, String>,
-    /// Tokens that were good. They have a lane of their own, so that no flood of strangers keeps a
-    /// proxy waiting whose answer has just become too old.
+    /// Tokens that were good: no flood of unknown ones keeps a proxy waiting whose review has just expired.
     known: Cache<Digest, ()>,
-    running: Semaphore,
-    strangers: Semaphore,
-    running_strangers: Semaphore,
+    admission: Admission,
 }
 
 impl std::fmt::Debug for TokenReviews {
@@ -147,9 +152,7 @@ impl TokenReviews {
                 .max_capacity(REVIEWS)
                 .time_to_live(KNOWN)
                 .build(),
-            running: Semaphore::new(CONCURRENT_REVIEWS),
-            strangers: Semaphore::new(MAX_STRANGERS),
-            running_strangers: Semaphore::new(CONCURRENT_REVIEWS),
+            admission: Admission::new(KNOWN_BOUNDS, UNKNOWN_BOUNDS),
         }
     }
 
@@ -158,45 +161,20 @@ impl TokenReviews {
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
-        let unavailable = || {
-            HttpError::from(OAuthError::TemporarilyUnavailable(
-                "the Kubernetes API does not answer".into(),
-            ))
+        let caller = match self.known.contains_key(&key) {
+            true => Caller::Known,
+            false => Caller::Unknown,
         };
-        let (_place, running) = if self.known.contains_key(&key) {
-            (None, &self.running)
-        } else {
-            let place = self.strangers.try_acquire();
-            let busy = |_| {
-                HttpError::from(OAuthError::TemporarilyUnavailable(
-                    "too many unauthenticated callers are waiting".into(),
-                ))
-            };
-            (Some(place.map_err(busy)?), &self.running_strangers)
-        };
-        let permit = running.acquire().await.map_err(|_| unavailable())?;
+        let place = self.admission.enter(caller);
+        let place = place.ok_or_else(|| {
+            unavailable("too many ServiceAccount tokens are waiting for review; try again")
+        })?;
+        let turn = place.turn().await;
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                audiences: Some(vec![self.audience.clone()]),
-                token: Some(token.to_owned()),
-            },
-            ..TokenReview::default()
-        };
-        let params = PostParams::default();
-        let answer = self.api.create(&params, &review);
-        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
-        drop(permit);
-        let review = match answer {
-            Ok(Ok(review)) => review,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "TokenReview failed; the ServiceAccount needs permission to create tokenreviews");
-                return Err(unavailable());
-            }
-            Err(_) => return Err(unavailable()),
-        };
+        let review = self.review(token).await?;
+        drop(turn);
         let principal = reviewed(review, &self.audience);
         match &principal {
             Some(principal) => {
@@ -207,6 +185,33 @@ impl TokenReviews {
         }
         Ok(principal)
     }
+
+    /// Asks the API server.
+    async fn review(&self, token: &str) -> Result<TokenReview, HttpError> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![self.audience.clone()]),
+                token: Some(token.to_owned()),
+            },
+            ..TokenReview::default()
+        };
+        let params = PostParams::default();
+        let answer = self.api.create(&params, &review);
+        match tokio::time::timeout(REVIEW_TIMEOUT, answer).await {
+            Ok(Ok(review)) => Ok(review),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "TokenReview failed; the ServiceAccount needs permission to create tokenreviews");
+                Err(unavailable(
+                    "the Kubernetes API refuses to review ServiceAccount tokens; see the authorization server's log",
+                ))
+            }
+            Err(_) => Err(unavailable("the Kubernetes API does not answer; try again")),
+        }
+    }
+}
+
+fn unavailable(text: &'static str) -> HttpError {
+    OAuthError::TemporarilyUnavailable(text.into()).into()
 }
 
 /// Whom a review names, when the token is good and for this audience.
@@ -296,7 +301,7 @@ mod tests {
             let reviews = reviews.clone();
             tokio::spawn(async move { reviews.principal(&format!("flood-{flood}")).await });
         }
-        while reviews.strangers.available_permits() > 0 {
+        while reviews.admission.enter(Caller::Unknown).is_some() {
             tokio::task::yield_now().await;
         }
         let turned_away = reviews.principal("one more").await.unwrap_err();

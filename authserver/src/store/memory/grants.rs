@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
 use super::{AccessToken, Member, State};
-use crate::clock::UnixTime;
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn create_authorization(

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::collections::hash_map::Entry;
 
 use super::State;
-use crate::clock::UnixTime;
 use crate::oauth::client::ClientOrigin;
+use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn signing_key_or(&mut self, sealed: Vec<u8>) -> Vec<u8> {

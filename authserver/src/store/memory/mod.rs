@@ -16,7 +16,6 @@ use mcpauth_wire::Scopes;
 
 use self::rates::Rate;
 use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
-use crate::clock::UnixTime;
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -24,6 +23,7 @@ use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
+use mcpauth_service::clock::UnixTime;
 
 /// In this process; everything is lost with it, and there is only one replica.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::State;
-use crate::clock::UnixTime;
 use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
+use mcpauth_service::clock::UnixTime;
 
 /// How many callers' rates are counted at once.
 const MAX_RATES: usize = 100_000;

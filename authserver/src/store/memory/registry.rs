@@ -2,9 +2,9 @@
 
 use super::super::{StoreError, Upsert, resource_taken, same_resource};
 use super::{Registered, State};
-use crate::clock::UnixTime;
 use crate::oauth::client::Client;
 use crate::oauth::resource::Resource;
+use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn upsert_client(&mut self, client: &Client, now: UnixTime) -> Upsert {

@@ -2,9 +2,9 @@
 
 use super::super::ActiveToken;
 use super::State;
-use crate::clock::UnixTime;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::GrantId;
+use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn introspect(&self, hashes: &[KeyedHash], now: UnixTime) -> Option<ActiveToken> {

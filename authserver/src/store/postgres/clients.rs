@@ -5,9 +5,9 @@ use sqlx::postgres::PgRow;
 
 use super::super::{StoreError, Upsert};
 use super::Database;
-use crate::clock::UnixTime;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::{Client, ClientOrigin};
+use mcpauth_service::clock::UnixTime;
 
 impl Database {
     pub(super) async fn upsert_client(

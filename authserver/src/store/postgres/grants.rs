@@ -6,11 +6,11 @@ use sqlx::{PgConnection, Row as _};
 
 use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
 use super::{Database, as_slices, read_time};
-use crate::clock::UnixTime;
 use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use mcpauth_service::clock::UnixTime;
 
 // Never `*`: a column that a newer version adds would change the type of a prepared statement, and
 // Postgres then refuses it to the older version.

@@ -2,7 +2,7 @@
 
 use super::super::StoreError;
 use super::Database;
-use crate::clock::UnixTime;
+use mcpauth_service::clock::UnixTime;
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
 /// $1 now, $2 the batch. Members before grants, which take along what is left of them.

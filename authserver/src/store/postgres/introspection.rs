@@ -17,8 +17,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::super::{ActiveToken, StoreError};
 use super::grants::{read_grant_id, read_hash, read_scopes};
 use super::{as_slices, read_time, within};
-use crate::clock::UnixTime;
 use crate::keys::pepper::KeyedHash;
+use mcpauth_service::clock::UnixTime;
 
 /// How many queries are under way at once: a connection that broke delays only those who wait for it.
 const QUERIES: u32 = 2;
@@ -59,7 +59,7 @@ impl Introspection {
     ) -> Result<Option<ActiveToken>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let hashes = hashes.to_vec();
-        let gone = || StoreError::Unavailable("the server is stopping".into());
+        let gone = || StoreError::Unavailable("the server is draining".into());
         let call = Call { hashes, answer };
         self.queue.send(call).await.map_err(|_| gone())?;
         let token = answered.await.map_err(|_| gone())??;

@@ -20,7 +20,6 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
-use crate::clock::UnixTime;
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -28,6 +27,7 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
+use mcpauth_service::clock::UnixTime;
 
 /// How long a caller waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 
 use super::super::{ActiveToken, StoreError};
 use super::{Database, as_slices};
-use crate::clock::UnixTime;
 use crate::keys::pepper::KeyedHash;
+use mcpauth_service::clock::UnixTime;
 
 impl Database {
     pub(super) async fn introspect(
