@@ -6,8 +6,11 @@ use crate::web_url::{self, WebUrlError};
 pub const MAX_LENGTH: u32 = 512;
 /// The rule as a pattern for schemas, but for dot segments and unusual IPv6 addresses.
 pub const PATTERN: &str = concat!(
-    "^[Hh][Tt][Tt][Pp][Ss]?://",
+    "^((?i:https)://",
     crate::host_pattern!(),
+    "|(?i:http://",
+    crate::loopback_pattern!(),
+    "))",
     crate::port_pattern!(),
     crate::path_pattern!(),
     "$"
@@ -31,6 +34,11 @@ pub enum ResourceUriError {
     /// It is no URL that we take.
     #[error(transparent)]
     Url(#[from] WebUrlError),
+    /// Plain http to another machine.
+    #[error(
+        "expected https:// (http:// is only for localhost, 127.0.0.1 and [::1]), because tokens travel over it"
+    )]
+    NotHttps,
     /// It is too long.
     #[error("expected at most {MAX_LENGTH} characters")]
     Length,
@@ -46,6 +54,9 @@ impl ResourceUri {
             return Err(ResourceUriError::Length);
         }
         let url = web_url::parse(text)?;
+        if !url.https && !url.is_loopback() {
+            return Err(ResourceUriError::NotHttps);
+        }
         let canonical = url.canonical();
         Ok(Self {
             declared: text.to_owned(),
@@ -125,7 +136,7 @@ mod tests {
             ("https://a.example/mcp", "https://a.example/mcp//"),
             ("https://a.example/mcp/", "https://a.example/mcp//"),
             ("https://a.example", "https://a.example//"),
-            ("https://a.example", "http://a.example"),
+            ("https://localhost:1", "http://localhost:1"),
             ("https://a.example", "https://a.example:8443"),
             ("https://a.example:80", "https://a.example"),
             ("https://a.example/~x", "https://a.example/%7Ex"),
@@ -144,6 +155,21 @@ mod tests {
             "https://a.example/x/..",
         ] {
             assert!(!same("https://a.example", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in ["http://localhost:1", "HTTP://127.0.0.1", "http://[::1]/mcp"] {
+            assert!(ResourceUri::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://a.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.2",
+        ] {
+            let refused = ResourceUri::parse(bad).unwrap_err();
+            assert_eq!(refused, ResourceUriError::NotHttps, "{bad}");
         }
     }
 

@@ -36,6 +36,13 @@ macro_rules! loopback_pattern {
     };
 }
 
+/// What begins as an https URL or as one on this machine, as a pattern.
+pub const SECURE_PATTERN: &str = concat!(
+    "^(?i:https://|http://",
+    crate::loopback_pattern!(),
+    "([:/?#]|$))"
+);
+
 /// A dot segment, which [`parse`] refuses: parsers remove it.
 pub const DOT_SEGMENT_PATTERN: &str = r"/(\.|%2[Ee]){1,2}(/|$)";
 

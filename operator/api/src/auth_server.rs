@@ -2,12 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use mcpauth_wire::authserver_config::{
+    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, GRANT_SECONDS, PER_MINUTE,
+    REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH,
+};
+use mcpauth_wire::issuer;
+use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{Quantity, Resources, Service},
     refs::{AllowedNamespaces, UriSecretRef, UsersSecretRef},
+    rules,
 };
 
 /// What an authorization server is to be.
@@ -36,9 +43,12 @@ use crate::{
 pub struct McpAuthServerSpec {
     /// The issuer identifier (RFC 8414): the URL at which clients reach the server, exactly as they
     /// compare it. https, or http on a loopback host; no trailing slash, query or fragment.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)'))").message("issuer must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1]"))]
+    #[schemars(length(min = 1, max = issuer::MAX_LENGTH))]
+    #[x_kube(validation = rules::secure("issuer"))]
     #[x_kube(validation = Rule::new("!self.endsWith('/') && !self.contains('?') && !self.contains('#')").message("issuer must not have a trailing slash, a query or a fragment"))]
+    #[x_kube(validation = rules::issuer_in_normal_form())]
+    #[x_kube(validation = rules::issuer_without_default_port())]
+    #[x_kube(validation = rules::no_dot_segments("issuer"))]
     pub issuer: String,
     /// How many pods serve.
     #[serde(default = "one")]
@@ -145,7 +155,7 @@ pub enum Login {
 pub struct DevelopmentAutoApprove {
     /// The subject of the tokens.
     #[serde(default = "developer")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = SUBJECT_LENGTH.least, max = SUBJECT_LENGTH.most))]
     pub subject: String,
 }
 
@@ -162,7 +172,7 @@ pub struct LocalUsers {
 }
 
 /// Which clients may register themselves (RFC 7591).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
     /// Whether any client may register itself at `/register`.
@@ -172,9 +182,13 @@ pub struct Registration {
     /// http on loopback.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 16),
-        inner(length(min = 1, max = 64), regex(pattern = r"^[a-z][a-z0-9+.-]*$"))
+        length(max = SCHEME_COUNT.most),
+        inner(
+            length(min = SCHEME_LENGTH.least, max = SCHEME_LENGTH.most),
+            regex(pattern = SCHEME_PATTERN)
+        )
     )]
+    #[x_kube(validation = rules::private_schemes())]
     pub allowed_redirect_schemes: Vec<String>,
 }
 
@@ -184,24 +198,24 @@ pub struct Registration {
 pub struct Tokens {
     /// An access token.
     #[serde(default = "access_token_seconds")]
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = ACCESS_TOKEN_SECONDS.least, max = ACCESS_TOKEN_SECONDS.most))]
     pub access_token_seconds: u32,
     /// A refresh token that is not used.
     #[serde(default = "refresh_token_seconds")]
-    #[schemars(range(min = 1, max = 31_536_000))]
+    #[schemars(range(min = REFRESH_TOKEN_SECONDS.least, max = REFRESH_TOKEN_SECONDS.most))]
     pub refresh_token_seconds: u32,
     /// A grant with all its tokens, however often it is refreshed.
     #[serde(default = "grant_seconds")]
-    #[schemars(range(min = 1, max = 63_072_000))]
+    #[schemars(range(min = GRANT_SECONDS.least, max = GRANT_SECONDS.most))]
     pub grant_seconds: u32,
     /// An authorization code.
     #[serde(default = "authorization_code_seconds")]
-    #[schemars(range(min = 1, max = 600))]
+    #[schemars(range(min = AUTHORIZATION_CODE_SECONDS.least, max = AUTHORIZATION_CODE_SECONDS.most))]
     pub authorization_code_seconds: u32,
     /// How long a refresh token that was used may be used again, by a client that refreshes in
     /// parallel or lost the answer.
     #[serde(default = "refresh_grace_seconds")]
-    #[schemars(range(min = 0, max = 600))]
+    #[schemars(range(min = REFRESH_GRACE_SECONDS.least, max = REFRESH_GRACE_SECONDS.most))]
     pub refresh_grace_seconds: u32,
 }
 
@@ -243,11 +257,11 @@ fn refresh_grace_seconds() -> u32 {
 pub struct RateLimit {
     /// Requests per minute of one client.
     #[serde(default = "client_requests_per_minute")]
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub client_requests_per_minute: u32,
     /// Failed requests per minute from one address.
     #[serde(default = "address_failures_per_minute")]
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub address_failures_per_minute: u32,
 }
 

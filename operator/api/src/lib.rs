@@ -7,6 +7,7 @@ pub mod oauth_client;
 pub mod pod;
 pub mod protected_server;
 pub mod refs;
+mod rules;
 
 pub use auth_server::{McpAuthServer, McpAuthServerSpec, McpAuthServerStatus};
 pub use crd::crds;

@@ -2,10 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use mcpauth_wire::client::{
+    KEY_COUNT, LOGO_PATTERN, NAME_LENGTH, RESOURCE_COUNT, SCOPE_COUNT, WEB_LENGTH, WEB_PATTERN,
+};
+use mcpauth_wire::{redirect_uri, resource_uri, scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::refs::{AuthServerRef, LABEL, SUBDOMAIN};
+use crate::rules;
 
 /// What an OAuth client is to be.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,15 +41,15 @@ pub struct McpOAuthClientSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef cannot change: delete the object and create it anew"))]
     pub auth_server_ref: AuthServerRef,
     /// The name that people see when they are asked to consent.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = NAME_LENGTH.most))]
     pub client_name: String,
     /// A web page about the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(max = WEB_LENGTH.most), regex(pattern = WEB_PATTERN))]
     pub client_uri: Option<String>,
     /// The client's logo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
+    #[schemars(length(max = WEB_LENGTH.most), regex(pattern = LOGO_PATTERN))]
     pub logo_uri: Option<String>,
     /// How the client proves who it is at the token endpoint (RFC 7591 section 2).
     #[serde(default)]
@@ -55,14 +60,16 @@ pub struct McpOAuthClientSpec {
     /// Where users may be sent back, compared as strings (the port of loopback hosts aside).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 16),
+        length(max = redirect_uri::COUNT.most),
         inner(
-            length(min = 1, max = 512),
-            regex(pattern = r"^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+$")
+            length(min = redirect_uri::LENGTH.least, max = redirect_uri::LENGTH.most),
+            regex(pattern = redirect_uri::PATTERN)
         )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[x_kube(validation = Rule::new("self.all(u, !u.lowerAscii().startsWith('http:') || u.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|[?]|$)'))").message("redirectUris: http only on localhost, 127.0.0.1 or [::1]; use https elsewhere"))]
+    #[x_kube(validation = rules::redirect_uris())]
+    #[x_kube(validation = rules::redirect_uri_schemes())]
+    #[x_kube(validation = rules::redirect_uris_without_user_info())]
     pub redirect_uris: Vec<String>,
     /// How the client may get tokens.
     #[serde(default = "grant_types")]
@@ -72,18 +79,20 @@ pub struct McpOAuthClientSpec {
     /// The scopes that the client may ask for; any when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 32),
+        length(max = SCOPE_COUNT.most),
         inner(
-            length(min = 1, max = 128),
-            regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
+            length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most),
+            regex(pattern = scope::NAME_PATTERN)
         )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub scopes: Vec<String>,
     /// The resources for which the client may ask for tokens; any when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = RESOURCE_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(validation = rules::resource_references())]
+    #[x_kube(validation = rules::resource_references_without_dot_segments())]
     pub resources: Vec<ResourceRef>,
     /// The Secret into which the client's id and secret are written; `NAME-oauth-client` when left
     /// out.
@@ -137,7 +146,7 @@ pub enum GrantType {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JsonWebKeySet {
     /// The keys.
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(length(min = KEY_COUNT.least, max = KEY_COUNT.most))]
     pub keys: Vec<JsonWebKey>,
 }
 
@@ -188,10 +197,7 @@ pub enum ResourceRef {
     /// The name of a ProtectedMcpServer in the same namespace.
     Name(#[schemars(length(min = 1, max = 63), regex(pattern = LABEL))] String),
     /// A resource identifier (RFC 8707).
-    Uri(
-        #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^#\s]+$"))]
-        String,
-    ),
+    Uri(#[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))] String),
 }
 
 /// The Secret into which a client's credentials are written.

@@ -2,12 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use mcpauth_wire::friction::{
+    CALLS, GROUP_COUNT, GROUP_NAME_LENGTH, GROUP_TOOL_COUNT, HALF_LIFE_SECONDS,
+    MAX_DELAY_MILLISECONDS, PERIOD_SECONDS, WARMUP_CALLS,
+};
+use mcpauth_wire::proxy_config::BODY_BYTES;
+use mcpauth_wire::{origin, resource_uri, scope, tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{Resources, Service},
     refs::{AuthServerRef, SecretKeyRef},
+    rules,
 };
 
 /// What a protected MCP server is to be.
@@ -39,9 +46,11 @@ pub struct ProtectedMcpServerSpec {
     pub auth_server_ref: AuthServerRef,
     /// The resource identifier (RFC 8707): the URL at which clients reach the MCP endpoint, and the
     /// audience of their tokens. https, or http on a loopback host; no query or fragment.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)'))").message("resource must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1]"))]
+    #[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))]
+    #[x_kube(validation = rules::secure("resource"))]
     #[x_kube(validation = Rule::new("!self.contains('?') && !self.contains('#')").message("resource must not have a query or a fragment"))]
+    #[x_kube(validation = rules::resource())]
+    #[x_kube(validation = rules::no_dot_segments("resource"))]
     pub resource: String,
     /// The MCP server itself. Exactly one of its members.
     pub server: Server,
@@ -50,13 +59,14 @@ pub struct ProtectedMcpServerSpec {
     pub proxy: Proxy,
     /// The scopes that clients can ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = scope::COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = rules::scopes_not_reserved())]
     #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies must name scopes of the same list"))]
     pub scopes: Vec<Scope>,
     /// The scopes that tools need. The first entry whose name matches decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = tool::COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tools: Vec<Tool>,
     /// What tools need that no entry of `tools` matches; every scope when left out.
@@ -72,10 +82,14 @@ pub struct ProtectedMcpServerSpec {
     /// not concerned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 32),
-        inner(length(max = 256), regex(pattern = r"^https?://[^/?#\s]+$"))
+        length(max = origin::COUNT.most),
+        inner(
+            length(min = origin::LENGTH.least, max = origin::LENGTH.most),
+            regex(pattern = origin::PATTERN)
+        )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = rules::origins_without_default_port())]
     pub allowed_origins: Vec<String>,
     /// Whether the server is told who calls, in the headers X-MCP-Subject, X-MCP-Client-Id and
     /// X-MCP-Scopes.
@@ -188,17 +202,20 @@ pub struct Proxy {
 pub struct Scope {
     /// The scope as it stands in requests and tokens.
     #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
+        length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most),
+        regex(pattern = scope::NAME_PATTERN)
     )]
     pub name: String,
     /// What it allows, for the person who is asked to consent.
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = scope::DESCRIPTION_LENGTH.most))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Scopes that a holder of this one has as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(max = scope::REFERENCES.most),
+        inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
+    )]
     pub implies: Vec<String>,
 }
 
@@ -207,11 +224,14 @@ pub struct Scope {
 #[serde(rename_all = "camelCase")]
 pub struct Tool {
     /// Name of a tool, in which `*` matches any run of characters.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = tool::LENGTH.least, max = tool::LENGTH.most))]
     pub name: String,
     /// The scopes that a caller must have, all of them. None: any valid token will do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(max = scope::REFERENCES.most),
+        inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
+    )]
     pub scopes: Vec<String>,
 }
 
@@ -221,7 +241,10 @@ pub struct Tool {
 pub struct UnlistedTools {
     /// The scopes that a caller must have, all of them. None: any valid token will do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(max = scope::REFERENCES.most),
+        inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
+    )]
     pub scopes: Vec<String>,
 }
 
@@ -233,7 +256,7 @@ pub struct Friction {
     pub rate: Rate,
     /// Tools that share a target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = GROUP_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub groups: Vec<FrictionGroup>,
     /// The target of each subject, over all clients and tools.
@@ -244,15 +267,15 @@ pub struct Friction {
     pub resource_rate: Option<Rate>,
     /// After how many seconds a call counts half.
     #[serde(default = "half_life_seconds")]
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = HALF_LIFE_SECONDS.least, max = HALF_LIFE_SECONDS.most))]
     pub half_life_seconds: u32,
     /// The longest delay, in milliseconds.
     #[serde(default = "max_delay_milliseconds")]
-    #[schemars(range(min = 1, max = 300_000))]
+    #[schemars(range(min = MAX_DELAY_MILLISECONDS.least, max = MAX_DELAY_MILLISECONDS.most))]
     pub max_delay_milliseconds: u32,
     /// How many calls are free at first.
     #[serde(default = "warmup_calls")]
-    #[schemars(range(min = 0, max = 100_000))]
+    #[schemars(range(min = WARMUP_CALLS.least, max = WARMUP_CALLS.most))]
     pub warmup_calls: u32,
 }
 
@@ -273,10 +296,13 @@ fn warmup_calls() -> u32 {
 #[serde(rename_all = "camelCase")]
 pub struct FrictionGroup {
     /// Name of the group, for metrics.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = GROUP_NAME_LENGTH.least, max = GROUP_NAME_LENGTH.most))]
     pub name: String,
     /// Names of tools, in which `*` matches any run of characters.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(min = GROUP_TOOL_COUNT.least, max = GROUP_TOOL_COUNT.most),
+        inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
+    )]
     pub tools: Vec<String>,
     /// The target of each client and subject over these tools.
     pub rate: Rate,
@@ -287,10 +313,10 @@ pub struct FrictionGroup {
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
     /// How many calls.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = CALLS.least, max = CALLS.most))]
     pub calls: u32,
     /// In how many seconds.
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = PERIOD_SECONDS.least, max = PERIOD_SECONDS.most))]
     pub period_seconds: u32,
 }
 
@@ -300,7 +326,7 @@ pub struct Rate {
 pub struct Limits {
     /// The largest request body, in bytes.
     #[serde(default = "body_bytes")]
-    #[schemars(range(min = 1024, max = 67_108_864))]
+    #[schemars(range(min = BODY_BYTES.least, max = BODY_BYTES.most))]
     pub body_bytes: u32,
 }
 

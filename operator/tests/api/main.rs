@@ -10,8 +10,10 @@
 mod support;
 
 mod auth_server;
+mod configuration;
 mod crds;
 mod leader;
 mod oauth_client;
 mod protected_server;
 mod trouble;
+mod values;

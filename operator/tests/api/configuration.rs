@@ -1,5 +1,4 @@
 //! What we write is what the programs read: their own parsers take our configuration files.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
 
@@ -7,16 +6,14 @@ use mcp_auth_operator::desired::{
     Images,
     auth_server::{self, AuthServerInputs},
     labels::Owner,
-    names,
+    names, postgres,
     protected_server::{self, AuthServerFacts},
 };
-use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, ProtectedMcpServerSpec};
 use serde_json::{Value, json};
 
 type AuthServerConfig = mcp_authserver::config::Config;
 type ProxyConfig = mcp_resource_proxy::config::Config;
-
-const USERS: &str = "users: []\n";
 
 fn images() -> Images {
     Images {
@@ -33,12 +30,9 @@ fn in_a_cluster<K: kube::Resource<DynamicType = ()>>(mut object: K) -> (K, Owner
     (object, owner)
 }
 
-/// The authserver's configuration for `spec`, its files in a folder instead of `/etc/mcpauth`.
-fn authserver_config(spec: Value) -> AuthServerConfig {
-    let (object, owner) = in_a_cluster(McpAuthServer::new(
-        "auth",
-        serde_json::from_value(spec).unwrap(),
-    ));
+/// The `authserver.yaml` that the operator makes of a spec.
+pub fn authserver_yaml(spec: &McpAuthServerSpec) -> String {
+    let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
     let images = images();
     let inputs = AuthServerInputs {
         images: &images,
@@ -46,12 +40,15 @@ fn authserver_config(spec: Value) -> AuthServerConfig {
         secrets_hash: "",
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
-    let keys = auth_server::keys_secret(&owner, &[7; 32]);
-    let uri = &mcp_auth_operator::desired::postgres::secret(&owner, "password")
-        .data
-        .unwrap()["uri"]
-        .0;
+    objects.config_map.data.unwrap()["authserver.yaml"].clone()
+}
 
+/// The authserver's reading of an `authserver.yaml`, the files that it names in a folder instead of
+/// `/etc/mcpauth`.
+pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
+    let (_, owner) = in_a_cluster(McpAuthServer::new("auth", least_auth_server()));
+    let keys = auth_server::keys_secret(&owner, &[7; 32]);
+    let uri = &postgres::secret(&owner, "password").data.unwrap()["uri"].0;
     let etc = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &[u8]| {
         let path = etc.path().join(path);
@@ -60,33 +57,49 @@ fn authserver_config(spec: Value) -> AuthServerConfig {
     };
     put("keys/pepper", &keys.data.unwrap()["pepper"].0);
     put("postgres/uri", uri);
-    put("users/users.yaml", USERS.as_bytes());
-    let text = objects.config_map.data.unwrap()["authserver.yaml"]
-        .replace("/etc/mcpauth", &etc.path().display().to_string());
-    AuthServerConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    put("users/users.yaml", b"users: []\n");
+    let text = yaml.replace("/etc/mcpauth", &etc.path().display().to_string());
+    AuthServerConfig::parse(&text).map_err(|error| error.to_string())
 }
 
-fn proxy_config(spec: Value) -> ProxyConfig {
-    let (object, owner) = in_a_cluster(ProtectedMcpServer::new(
-        "notes",
-        serde_json::from_value(spec).unwrap(),
-    ));
+/// The `proxy.yaml` that the operator makes of a spec.
+pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> String {
+    let (object, owner) = in_a_cluster(ProtectedMcpServer::new("notes", spec.clone()));
     let facts = AuthServerFacts {
         issuer: "https://auth.example".to_owned(),
         internal_url: names::internal_url("team", "auth"),
     };
     let objects = protected_server::build(&owner, &object.spec, &facts, &images()).unwrap();
-    let text = objects.config_map.data.unwrap()["proxy.yaml"].clone();
-    ProxyConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    objects.config_map.data.unwrap()["proxy.yaml"].clone()
+}
+
+/// The proxy's reading of a `proxy.yaml`.
+pub fn read_by_proxy(yaml: &str) -> Result<ProxyConfig, String> {
+    ProxyConfig::parse(yaml).map_err(|error| error.to_string())
+}
+
+fn authserver_config(spec: Value) -> AuthServerConfig {
+    let yaml = authserver_yaml(&serde_json::from_value(spec).unwrap());
+    read_by_authserver(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+fn proxy_config(spec: Value) -> ProxyConfig {
+    let yaml = proxy_yaml(&serde_json::from_value(spec).unwrap());
+    read_by_proxy(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+fn least_auth_server() -> McpAuthServerSpec {
+    let spec = json!({
+        "issuer": "http://localhost:9000",
+        "storage": { "memory": {} },
+        "login": { "developmentAutoApprove": {} },
+    });
+    serde_json::from_value(spec).unwrap()
 }
 
 #[test]
 fn the_authserver_takes_the_least_that_a_spec_can_say() {
-    authserver_config(json!({
-        "issuer": "http://localhost:9000",
-        "storage": { "memory": {} },
-        "login": { "developmentAutoApprove": {} },
-    }));
+    authserver_config(serde_json::to_value(least_auth_server()).unwrap());
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! CEL rules made of the patterns of `mcpauth-wire`, so that the API server refuses what the reader of
+//! the value would refuse, and nothing else.
+
+use kube::core::Rule;
+use mcpauth_wire::{issuer, origin, redirect_uri, resource_uri, scope, web_url};
+
+/// What is said of each entry of a list, or of the value itself.
+fn matches(value: &str, pattern: &str) -> String {
+    // A raw string of three quotes: patterns have quotes and backslashes in them.
+    format!("{value}.matches(r\"\"\"{pattern}\"\"\")")
+}
+
+fn each(rule: &str) -> String {
+    format!("self.all(x, {rule})")
+}
+
+/// An `https` URL, or an `http` one on this machine.
+pub(crate) fn secure(field: &str) -> Rule {
+    let message =
+        format!("{field} must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1]");
+    Rule::new(matches("self", web_url::SECURE_PATTERN)).message(message.as_str())
+}
+
+/// No `.` or `..` in the path.
+pub(crate) fn no_dot_segments(field: &str) -> Rule {
+    let message = format!("{field} must not have . or .. as a segment of its path");
+    let rule = format!("!{}", matches("self", web_url::DOT_SEGMENT_PATTERN));
+    Rule::new(rule).message(message.as_str())
+}
+
+/// An issuer in the one spelling that clients compare.
+pub(crate) fn issuer_in_normal_form() -> Rule {
+    Rule::new(matches("self", issuer::PATTERN)).message(
+        "issuer must be in normal form: scheme and host in lower case, no user name, a port from 1 to 65535 or none, no trailing slash, a path of the characters of RFC 3986 without * and braces",
+    )
+}
+
+/// An issuer without the port that clients leave out.
+pub(crate) fn issuer_without_default_port() -> Rule {
+    let rule = format!("!{}", matches("self", issuer::DEFAULT_PORT_PATTERN));
+    Rule::new(rule).message("issuer must not name the default port (443 for https, 80 for http)")
+}
+
+/// A resource identifier.
+pub(crate) fn resource() -> Rule {
+    Rule::new(matches("self", resource_uri::PATTERN)).message(
+        "resource must be a URL without user name, query and fragment, with a port from 1 to 65535 or none, and a path of the characters of RFC 3986",
+    )
+}
+
+/// The resource identifiers among references.
+pub(crate) fn resource_references() -> Rule {
+    let uri = matches("x.uri", resource_uri::PATTERN);
+    Rule::new(each(&format!("!has(x.uri) || {uri}"))).message(
+        "resources: uri must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1], without user name, query and fragment",
+    )
+}
+
+/// No `.` or `..` in the paths of resource identifiers among references.
+pub(crate) fn resource_references_without_dot_segments() -> Rule {
+    let dots = matches("x.uri", web_url::DOT_SEGMENT_PATTERN);
+    Rule::new(each(&format!("!has(x.uri) || !{dots}")))
+        .message("resources: uri must not have . or .. as a segment of its path")
+}
+
+/// No scope of the authorization server's own.
+pub(crate) fn scopes_not_reserved() -> Rule {
+    let own = scope::OWN.map(|name| format!("'{name}'")).join(", ");
+    let rule = each(&format!("!(x.name in [{own}])"));
+    let message = format!(
+        "scopes: {} belong to the authorization server; choose other names",
+        scope::OWN.join(" and ")
+    );
+    Rule::new(rule).message(message.as_str())
+}
+
+/// Origins as browsers send them.
+pub(crate) fn origins_without_default_port() -> Rule {
+    let rule = each(&format!("!{}", matches("x", origin::DEFAULT_PORT_PATTERN)));
+    Rule::new(rule).message(
+        "allowedOrigins: leave out the default port (443 for https, 80 for http), as browsers do",
+    )
+}
+
+/// Schemes that can be allowed.
+pub(crate) fn private_schemes() -> Rule {
+    let never = matches("x", redirect_uri::NOT_PRIVATE_PATTERN);
+    Rule::new(each(&format!("!{never}"))).message(
+        "allowedRedirectSchemes: http and https are governed by other rules, and schemes that run code or read files are never allowed",
+    )
+}
+
+/// Where redirect URIs may lead.
+pub(crate) fn redirect_uris() -> Rule {
+    Rule::new(each(&matches("x", redirect_uri::WHERE_PATTERN))).message(
+        "redirectUris: expected an https URL, an http URL on localhost, 127.0.0.1 or [::1], or a URI with an application's own scheme",
+    )
+}
+
+/// Redirect URIs whose schemes do not run code.
+pub(crate) fn redirect_uri_schemes() -> Rule {
+    let never = matches("x", redirect_uri::NEVER_PATTERN);
+    Rule::new(each(&format!("!{never}")))
+        .message("redirectUris: schemes that run code or read files are never allowed")
+}
+
+/// Redirect URIs without user name.
+pub(crate) fn redirect_uris_without_user_info() -> Rule {
+    let user_info = matches("x", redirect_uri::USER_INFO_PATTERN);
+    Rule::new(each(&format!("!{user_info}")))
+        .message("redirectUris: expected no user name or password")
+}

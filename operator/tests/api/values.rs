@@ -1,0 +1,616 @@
+//! One table of values, good and bad. The API server, the operator and the program that reads what the
+//! operator wrote agree on each line.
+
+use kube::api::PostParams;
+use mcp_auth_operator::desired::registration;
+use mcp_authserver::registration as authserver;
+use mcpauth_api::oauth_client::ResourceRef;
+use mcpauth_api::{
+    McpAuthServer, McpAuthServerSpec, McpOAuthClient, McpOAuthClientSpec, ProtectedMcpServer,
+    ProtectedMcpServerSpec,
+};
+use mcpauth_wire::client::Client;
+use mcpauth_wire::{AuthServerConfig, Issuer, ProxyConfig, admin};
+use serde_json::{Value, json};
+
+use super::configuration::{authserver_yaml, proxy_yaml, read_by_authserver, read_by_proxy};
+use crate::support::world::{Object, World, specs};
+
+/// What one of the three says of a value.
+type Verdict = Result<(), String>;
+
+/// Values for one place of a spec.
+struct Lines {
+    /// Pointer into the spec.
+    at: &'static str,
+    good: Vec<Value>,
+    bad: Vec<Value>,
+}
+
+fn strings(at: &'static str, good: &[&str], bad: &[&str]) -> Lines {
+    let values = |list: &[&str]| list.iter().map(|text| json!(text)).collect();
+    let (good, bad) = (values(good), values(bad));
+    Lines { at, good, bad }
+}
+
+/// Each entry alone in a list.
+fn lists(at: &'static str, good: &[&str], bad: &[&str]) -> Lines {
+    let values = |list: &[&str]| list.iter().map(|text| json!([text])).collect();
+    let (good, bad) = (values(good), values(bad));
+    Lines { at, good, bad }
+}
+
+fn values(at: &'static str, good: Vec<Value>, bad: Vec<Value>) -> Lines {
+    Lines { at, good, bad }
+}
+
+/// Least and most of a number are good, what lies next to them is bad.
+fn bounds(at: &'static str, bounds: mcpauth_wire::invalid::Bounds) -> Lines {
+    let below = i64::from(bounds.least) - 1;
+    let above = i64::from(bounds.most) + 1;
+    let good = vec![json!(bounds.least), json!(bounds.most)];
+    values(at, good, vec![json!(below), json!(above)])
+}
+
+/// Runs a table through the three. `read` is what operator and reader say.
+async fn agree<K: Object>(
+    name: &str,
+    spec: &Value,
+    table: Vec<Lines>,
+    read: impl Fn(&Value) -> [(&'static str, Verdict); 2],
+) {
+    let world = World::new(name).await;
+    let mut wrong = Vec::new();
+    for lines in table {
+        let good = lines.good.into_iter().map(|value| (value, true));
+        let bad = lines.bad.into_iter().map(|value| (value, false));
+        for (value, is_good) in good.chain(bad) {
+            let spec = specs::with(spec.clone(), lines.at, value.clone());
+            let api_server = ("API server", world.judges::<K>(&spec).await);
+            for (who, verdict) in [api_server].into_iter().chain(read(&spec)) {
+                if verdict.is_ok() != is_good {
+                    let expected = if is_good { "good" } else { "bad" };
+                    wrong.push(format!(
+                        "{} {value} is {expected}, {who}: {verdict:?}",
+                        lines.at
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+impl World {
+    /// What the API server says of a spec. Nothing is stored.
+    async fn judges<K: Object>(&self, spec: &Value) -> Verdict {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()),
+            "metadata": { "name": "value" }, "spec": spec,
+        });
+        let object = serde_json::from_value(object).unwrap();
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        match self.raw::<K>().create(&dry_run, &object).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 422 => Err(status.message.clone()),
+            Err(other) => panic!("{spec}: {other}"),
+        }
+    }
+}
+
+/// `spec` as the operator's type, with the defaults that the API server fills in.
+fn typed<S: serde::de::DeserializeOwned>(spec: &Value) -> Result<S, String> {
+    serde_json::from_value(spec.clone()).map_err(|error| error.to_string())
+}
+
+fn text<T, E: std::fmt::Display>(result: Result<T, E>) -> Verdict {
+    result.map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn auth_server(spec: &Value) -> [(&'static str, Verdict); 2] {
+    let yaml = typed::<McpAuthServerSpec>(spec).map(|spec| authserver_yaml(&spec));
+    let operator = yaml
+        .clone()
+        .and_then(|yaml| text(AuthServerConfig::parse(&yaml)));
+    let reader = yaml.and_then(|yaml| text(read_by_authserver(&yaml)));
+    [("operator", operator), ("authserver", reader)]
+}
+
+/// A protected server is read by two: as `proxy.yaml`, and through the admin API.
+fn protected_server(spec: &Value) -> [(&'static str, Verdict); 2] {
+    let issuer = Issuer::parse("https://auth.example").unwrap();
+    let operator = |spec: &ProtectedMcpServerSpec| {
+        text(registration::resource("notes", spec, vec![]).check("team.notes"))?;
+        text(ProxyConfig::parse(&proxy_yaml(spec)))
+    };
+    let reader = |spec: &ProtectedMcpServerSpec| {
+        let sent = serde_json::to_string(&registration::resource("notes", spec, vec![])).unwrap();
+        let received: admin::Resource = text_of(&sent)?;
+        text(authserver::resource(received, "team.notes".into(), &issuer))?;
+        text(read_by_proxy(&proxy_yaml(spec)))
+    };
+    let spec = typed::<ProtectedMcpServerSpec>(spec);
+    [
+        (
+            "operator",
+            spec.as_ref().map_err(Clone::clone).and_then(operator),
+        ),
+        (
+            "proxy and authserver",
+            spec.as_ref().map_err(Clone::clone).and_then(reader),
+        ),
+    ]
+}
+
+fn oauth_client(spec: &Value) -> [(&'static str, Verdict); 2] {
+    let document = |spec: &McpOAuthClientSpec| {
+        let uris = spec.resources.iter().map(|reference| match reference {
+            ResourceRef::Uri(uri) | ResourceRef::Name(uri) => uri.clone(),
+        });
+        registration::client(spec, uris.collect(), Some("a secret"))
+    };
+    let reader = |spec: &McpOAuthClientSpec| {
+        let sent = serde_json::to_string(&document(spec)).unwrap();
+        let received: Client = text_of(&sent)?;
+        text(authserver::check_client(&received, "team.value"))
+    };
+    let spec = typed::<McpOAuthClientSpec>(spec);
+    let operator = |spec: &McpOAuthClientSpec| text(document(spec).check("team.value"));
+    [
+        (
+            "operator",
+            spec.as_ref().map_err(Clone::clone).and_then(operator),
+        ),
+        (
+            "authserver",
+            spec.as_ref().map_err(Clone::clone).and_then(reader),
+        ),
+    ]
+}
+
+fn text_of<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// URLs that neither an issuer nor a resource can be.
+const BAD_URLS: &[&str] = &[
+    "",
+    "auth.example",
+    "/mcp",
+    "ftp://a.example",
+    "http://a.example",
+    "http://localhost.evil.example",
+    "http://127.0.0.1.evil.example/mcp",
+    "http://127.0.0.2",
+    "https://",
+    "https:///a.example",
+    "https://u@a.example",
+    "https://u:p@a.example/mcp",
+    "https://a.example@evil.example",
+    "https://a.example?x=1",
+    "https://a.example/mcp#x",
+    "https://a.example:0",
+    "https://a.example:65536",
+    "https://a.example:",
+    "https://a.example/x/../y",
+    "https://a.example/.",
+    "https://a.example/%2e%2E/y",
+    "https://a.example/{tenant}",
+    "https://a.example/a b",
+    "https://a.example/%zz",
+    "https://a.example/ä",
+    "https://ä.example",
+    "https://*.example.com",
+    "https://a.example\\x",
+    "https://0x7f.1",
+    "https://1.2.3",
+    " https://a.example",
+    "https://a.example\n",
+];
+
+#[tokio::test]
+async fn auth_servers() {
+    use mcpauth_wire::authserver_config as limits;
+    let base = json!({
+        "issuer": "https://auth.example",
+        "storage": { "memory": {} },
+        "login": { "localUsers": { "secretRef": { "name": "people" } } },
+        "registration": { "dynamic": true },
+        "tokens": {}, "rateLimit": {},
+    });
+    let issuers = [
+        "https://auth.example",
+        "https://auth.example/tenant",
+        "https://auth.example:8443/a/b",
+        "https://192.0.2.1",
+        "https://[2001:db8::1]:9443",
+        "http://localhost:9000",
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000",
+    ];
+    let not_normal = [
+        "https://Auth.example",
+        "HTTPS://auth.example",
+        "https://auth.example/",
+        "https://auth.example:443",
+        "http://localhost:80",
+        "https://auth.example/*",
+    ];
+    let longest = format!("https://auth.example/{}", "a".repeat(491));
+    let table = vec![
+        strings("/issuer", &issuers, BAD_URLS),
+        strings("/issuer", &[&longest], &not_normal),
+        strings("/issuer", &[], &[&format!("{longest}a")]),
+        lists(
+            "/registration/allowedRedirectSchemes",
+            &["cursor", "vscode-insiders", "com.example.app"],
+            &[
+                "",
+                "Cursor",
+                "1a",
+                "a b",
+                "a:",
+                "http",
+                "https",
+                "javascript",
+                "data",
+                "file",
+                "view-source",
+            ],
+        ),
+        values(
+            "/registration/allowedRedirectSchemes",
+            vec![json!([]), json!(vec!["a"; 16])],
+            vec![json!(vec!["a"; 17])],
+        ),
+        bounds("/tokens/accessTokenSeconds", limits::ACCESS_TOKEN_SECONDS),
+        bounds("/tokens/refreshTokenSeconds", limits::REFRESH_TOKEN_SECONDS),
+        bounds("/tokens/grantSeconds", limits::GRANT_SECONDS),
+        bounds(
+            "/tokens/authorizationCodeSeconds",
+            limits::AUTHORIZATION_CODE_SECONDS,
+        ),
+        bounds("/tokens/refreshGraceSeconds", limits::REFRESH_GRACE_SECONDS),
+        bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
+        bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
+    ];
+    agree::<McpAuthServer>("values-mas", &base, table, auth_server).await;
+
+    let developer = json!({ "developmentAutoApprove": { "subject": "developer" } });
+    let base = specs::with(base, "/login", developer);
+    let base = specs::with(base, "/issuer", json!("http://localhost:9000"));
+    let table = vec![
+        strings(
+            "/issuer",
+            &[
+                "http://localhost",
+                "http://127.0.0.1:1",
+                "https://localhost/x",
+                "http://[::1]",
+            ],
+            &[
+                "https://auth.example",
+                "https://localhost.evil.example",
+                "https://127.0.0.2",
+            ],
+        ),
+        strings(
+            "/login/developmentAutoApprove/subject",
+            &["a", "ä: # 'x' \"y\"", &"ä".repeat(128)],
+            &["", &"a".repeat(129)],
+        ),
+    ];
+    agree::<McpAuthServer>("values-dev", &base, table, auth_server).await;
+}
+
+#[tokio::test]
+async fn protected_servers() {
+    use mcpauth_wire::{friction, proxy_config, scope, tool};
+    let rate = json!({ "calls": 60, "periodSeconds": 60 });
+    let base = json!({
+        "authServerRef": { "name": "auth" },
+        "resource": "https://notes.example/mcp",
+        "server": { "template": { "image": "notes", "port": 8000, "path": "/mcp" } },
+        "scopes": [{ "name": "read" }, { "name": "write", "description": "Write", "implies": ["read"] }],
+        "tools": [{ "name": "create_*", "scopes": ["write"] }],
+        "unlistedTools": { "scopes": [] },
+        "friction": {
+            "rate": rate, "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate }],
+            "subjectRate": rate, "resourceRate": rate,
+        },
+        "limits": {},
+    });
+    let resources = [
+        "https://notes.example",
+        "https://notes.example/",
+        "HTTPS://Notes.Example:443/MCP/",
+        "https://notes.example./mcp",
+        "https://192.0.2.1:8443/~x/%7Ey",
+        "https://[2001:db8::1]/mcp",
+        "http://localhost:9001/mcp",
+        "http://127.0.0.1/mcp",
+        "HTTP://LOCALHOST:80/",
+    ];
+    let longest = format!("https://notes.example/{}", "a".repeat(490));
+    let many = |count: usize| -> Vec<Value> {
+        (0..count)
+            .map(|n| json!({ "name": format!("s{n}") }))
+            .collect()
+    };
+    let tools = |count: u32| vec![json!({ "name": "x", "scopes": ["read"] }); count as usize];
+    let named = |name: &str| json!([{ "name": name }, { "name": "read" }, { "name": "write" }]);
+    let table = vec![
+        strings("/resource", &resources, BAD_URLS),
+        strings("/resource", &[&longest], &[&format!("{longest}a")]),
+        lists(
+            "/allowedOrigins",
+            &[
+                "https://app.example",
+                "https://app.example:8443",
+                "http://localhost:6274",
+                "http://[::1]:3000",
+                "vscode-webview://0fn3k2m",
+                "moz-extension://a1b2-c3",
+            ],
+            &[
+                "",
+                "*",
+                "null",
+                "app.example",
+                "https://",
+                "https://*.example.com",
+                "https://app.example/",
+                "https://app.example/path",
+                "https://app.example?x",
+                "https://u@app.example",
+                "https://App.example",
+                "https://app.example:443",
+                "http://localhost:80",
+                "https://app.example:0",
+                "https://app.example:65536",
+                "https://a b",
+                "vscode-webview://",
+                "vscode-webview://a/b",
+            ],
+        ),
+        values(
+            "/scopes",
+            vec![
+                named("notes:read"),
+                named("!"),
+                named("~"),
+                named(&"a".repeat(128)),
+                json!([{ "name": "read", "implies": ["write"] }, { "name": "write", "implies": ["read"] }]),
+                json!([{ "name": "read", "description": "a: b # 'c'\n\"d\" {}" }, { "name": "write" }]),
+            ],
+            vec![
+                named(""),
+                named("a b"),
+                named("a\"b"),
+                named("a\\b"),
+                named("ä"),
+                named("openid"),
+                named("offline_access"),
+                named(&"a".repeat(129)),
+                named("read"),
+                json!([{ "name": "read" }, { "name": "write", "implies": ["other"] }]),
+                json!([{ "name": "read", "description": "a".repeat(257) }, { "name": "write" }]),
+            ],
+        ),
+        values(
+            "/scopes",
+            vec![json!(
+                [
+                    [json!({ "name": "read" }), json!({ "name": "write" })].as_slice(),
+                    &many(30)
+                ]
+                .concat()
+            )],
+            vec![json!(
+                [
+                    [json!({ "name": "read" }), json!({ "name": "write" })].as_slice(),
+                    &many(31)
+                ]
+                .concat()
+            )],
+        ),
+        values(
+            "/tools",
+            vec![
+                json!([]),
+                json!([{ "name": "*" }]),
+                json!([{ "name": "ä b", "scopes": ["read", "write"] }]),
+                json!(tools(tool::COUNT.most)),
+            ],
+            vec![
+                json!([{ "name": "" }]),
+                json!([{ "name": "a".repeat(129) }]),
+                json!([{ "name": "x", "scopes": ["other"] }]),
+                json!([{ "name": "x", "scopes": [""] }]),
+                json!([{ "name": "x", "scopes": vec!["read"; scope::REFERENCES.most as usize + 1] }]),
+                json!(tools(tool::COUNT.most + 1)),
+            ],
+        ),
+        values(
+            "/unlistedTools",
+            vec![json!({}), json!({ "scopes": ["read"] })],
+            vec![json!({ "scopes": ["other"] })],
+        ),
+        strings(
+            "/server/template/path",
+            &["/", "/mcp", "/%7Ex", "/{x}"],
+            &["mcp", "/mcp?x", "/mcp#x"],
+        ),
+        bounds("/friction/rate/calls", friction::CALLS),
+        bounds("/friction/rate/periodSeconds", friction::PERIOD_SECONDS),
+        bounds("/friction/subjectRate/calls", friction::CALLS),
+        bounds("/friction/halfLifeSeconds", friction::HALF_LIFE_SECONDS),
+        bounds(
+            "/friction/maxDelayMilliseconds",
+            friction::MAX_DELAY_MILLISECONDS,
+        ),
+        bounds("/friction/warmupCalls", friction::WARMUP_CALLS),
+        values(
+            "/friction/groups",
+            vec![
+                json!([]),
+                json!([{ "name": "ä".repeat(63), "tools": vec!["x"; 64], "rate": rate }]),
+            ],
+            vec![
+                json!([{ "name": "", "tools": ["x"], "rate": rate }]),
+                json!([{ "name": "a".repeat(64), "tools": ["x"], "rate": rate }]),
+                json!([{ "name": "a", "tools": [], "rate": rate }]),
+                json!([{ "name": "a", "tools": [""], "rate": rate }]),
+                json!([{ "name": "a", "tools": vec!["x"; 65], "rate": rate }]),
+                json!([
+                    { "name": "a", "tools": ["x"], "rate": rate }, { "name": "a", "tools": ["y"], "rate": rate },
+                ]),
+            ],
+        ),
+        bounds("/limits/bodyBytes", proxy_config::BODY_BYTES),
+    ];
+    agree::<ProtectedMcpServer>("values-pms", &base, table, protected_server).await;
+}
+
+#[tokio::test]
+async fn oauth_clients() {
+    let base = json!({
+        "authServerRef": { "name": "auth" },
+        "clientName": "App",
+        "tokenEndpointAuthMethod": "client_secret_basic",
+        "grantTypes": ["authorization_code"],
+        "redirectUris": ["https://app.example/callback"],
+        "jwks": null,
+    });
+    let base = specs::with(base, "/jwks", Value::Null);
+    let key = json!({ "kty": "EC", "crv": "P-256",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" });
+    let uris = |list: &[&str]| {
+        list.iter()
+            .map(|uri| json!([{ "uri": uri }]))
+            .collect::<Vec<_>>()
+    };
+    let pages = [
+        "http://a.example",
+        "https://a.example/x?y#z",
+        "https://a.example:8443/",
+    ];
+    let no_pages = [
+        "javascript:alert(1)",
+        "a.example",
+        "https://",
+        "https://u@a.example/",
+        "https://a b",
+        "ftp://a.example",
+        "https://a.example:0",
+    ];
+    let table = vec![
+        strings(
+            "/clientName",
+            &["App", "Ä: # 'x'", &"ä".repeat(256)],
+            &[&"a".repeat(257)],
+        ),
+        strings("/clientUri", &pages, &no_pages),
+        strings("/logoUri", &pages[1..], &no_pages),
+        strings("/logoUri", &[], &pages[..1]),
+        lists(
+            "/redirectUris",
+            &[
+                "https://claude.ai/api/mcp/auth_callback",
+                "https://app.example?x=1",
+                "http://localhost:54321/callback",
+                "http://127.0.0.1/",
+                "http://[::1]:1/cb",
+                "cursor://anysphere.cursor-mcp/oauth/callback",
+                "com.example.app:/oauth",
+                &format!("https://a.example/{}", "a".repeat(2030)),
+            ],
+            &[
+                "",
+                "/callback",
+                "no-uri",
+                "https:x.example",
+                "HTTPS://x.example",
+                "https:///x.example",
+                "http://app.example/cb",
+                "HTTP://app.example/cb",
+                "http://localhost.evil.example/",
+                "http://LOCALHOST/",
+                "https://app.example/#x",
+                "https://u@app.example/",
+                "https://good.example@evil.example/",
+                "https://*.example/cb",
+                "https://a.example/{x}",
+                "https://a b/",
+                "https://a\\@b/",
+                "https://ä.example/",
+                "https://a.example:0/cb",
+                "javascript:alert(1)",
+                "JavaScript://x/%0aalert(1)",
+                "data:text/html,x",
+                "file:///etc/passwd",
+                "vbscript:x",
+                "cursor://u@x/y",
+                "cursor://a:x/cb",
+                &format!("https://a.example/{}", "a".repeat(2031)),
+            ],
+        ),
+        values("/redirectUris", vec![], vec![json!([]), Value::Null]),
+        values(
+            "/resources",
+            uris(&[
+                "https://a.example",
+                "HTTPS://A.example:443/mcp/",
+                "http://localhost:9001/mcp",
+            ]),
+            uris(BAD_URLS),
+        ),
+        lists(
+            "/scopes",
+            &["notes:read", "openid", &"a".repeat(128)],
+            &["", "a b", "a\"b", "ä", &"a".repeat(129)],
+        ),
+        values(
+            "/scopes",
+            vec![json!((0..32).map(|n| n.to_string()).collect::<Vec<_>>())],
+            vec![json!((0..33).map(|n| n.to_string()).collect::<Vec<_>>())],
+        ),
+        values(
+            "/grantTypes",
+            vec![
+                json!(["authorization_code", "refresh_token"]),
+                json!(["client_credentials"]),
+                json!(["authorization_code", "refresh_token", "client_credentials"]),
+            ],
+            vec![
+                json!([]),
+                json!(["refresh_token"]),
+                json!(["password"]),
+                json!(["client_credentials", "refresh_token"]),
+            ],
+        ),
+        strings(
+            "/tokenEndpointAuthMethod",
+            &["none", "client_secret_post"],
+            &["private_key_jwt", "client_secret_jwt", ""],
+        ),
+        values("/jwks", vec![], vec![json!({ "keys": [key] })]),
+    ];
+    agree::<McpOAuthClient>("values-moc", &base, table, oauth_client).await;
+
+    let base = specs::with(base, "/tokenEndpointAuthMethod", json!("private_key_jwt"));
+    let base = specs::with(base, "/jwks", json!({ "keys": [key] }));
+    let table = vec![values(
+        "/jwks",
+        vec![json!({ "keys": [key] }), json!({ "keys": vec![&key; 16] })],
+        vec![
+            json!({ "keys": [] }),
+            json!({ "keys": vec![&key; 17] }),
+            Value::Null,
+        ],
+    )];
+    agree::<McpOAuthClient>("values-jwt", &base, table, oauth_client).await;
+}
