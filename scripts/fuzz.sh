@@ -12,6 +12,9 @@ shift
 options=(--sanitizer none)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}/fuzz
 
+# The versions that the programs have.
+cp Cargo.lock fuzz/
+
 for target in "$@"; do
     target=$(basename "$target" .rs)
     say "fuzzing $target for $seconds s"

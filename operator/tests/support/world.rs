@@ -72,7 +72,8 @@ impl World {
         let cluster = Cluster::get().await;
         let client = cluster.client();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("{name}-{count}");
+        // Tests may be processes of their own.
+        let namespace = format!("{name}-{}-{count}", std::process::id());
         for name in [&namespace, OWN] {
             let object: Namespace =
                 serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
