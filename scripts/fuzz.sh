@@ -8,7 +8,7 @@ cd "$top"
 seconds=$1
 shift
 [ $# -gt 0 ] || set -- fuzz/fuzz_targets/*.rs
-# Our code is safe Rust: a sanitizer would find nothing in it, and needs an unstable compiler.
+# The code is safe Rust: a sanitizer would find nothing in it, and needs an unstable compiler.
 options=(--sanitizer none)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}/fuzz
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${MCP_AUTH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-auth-operator}
-reports=${CARGO_TARGET_DIR:-$cache/target}/nextest
+reports=target/nextest # where nextest puts them, whatever cargo's target folder is
 mkdir -p "$cache/log"
 log=$cache/log/parts.log
 table='' failed='' parts=''

@@ -52,18 +52,30 @@ impl Run {
     /// # Errors
     /// The folder for temporary files cannot be written.
     pub fn turn(&self) -> std::io::Result<Turn<'_>> {
-        let lock = File::create(self.folder.with_extension("lock"))?;
+        std::fs::create_dir_all(&self.folder)?;
+        let lock = File::create(self.folder.join("lock"))?;
         lock.lock()?;
         let turn = Turn {
             run: self,
             _lock: lock,
         };
         if !turn.is_made() {
-            // Half-made by a test that failed.
-            let _ = std::fs::remove_dir_all(&self.folder);
-            std::fs::create_dir(&self.folder)?;
+            turn.run.remove_what_is_half_made()?;
         }
         Ok(turn)
+    }
+
+    /// By a test that failed while it started the service.
+    fn remove_what_is_half_made(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path)?;
+            } else if !path.ends_with("lock") {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -93,12 +105,6 @@ impl Turn<'_> {
 pub fn wait_for_end(run: Option<&Run>) -> String {
     run.map_or_else(
         || PROGRAM_ENDS.to_owned(),
-        |run| {
-            let Run { folder, runner } = run;
-            format!(
-                "while ps -p {runner} >/dev/null; do sleep 0.5; done; rm -f '{}'",
-                folder.with_extension("lock").display()
-            )
-        },
+        |run| format!("while ps -p {} >/dev/null; do sleep 0.5; done", run.runner),
     )
 }
