@@ -1,6 +1,7 @@
 //! The authorization server: OAuth 2.1 for MCP clients, introspection for MCP servers.
 
 pub mod config;
+pub mod documents;
 pub mod http;
 pub mod issue;
 pub mod keys;
@@ -8,6 +9,6 @@ pub mod login;
 pub mod metrics;
 pub mod oauth;
 pub mod random;
-pub mod registration;
+
 pub mod run;
 pub mod store;

@@ -9,8 +9,9 @@ use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
 
 use crate::config::{Config, Storage};
+use crate::http::app::App;
+use crate::http::core::Core;
 use crate::http::serve::serve;
-use crate::http::state::App;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
 use crate::store::{MemoryStore, PostgresStore, Store};
@@ -48,18 +49,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = shutdown.draining().cancelled() => None,
     };
     if let Some(app) = started {
-        let app = Arc::new(app);
-        let store = Arc::clone(&app.store);
+        let store = Arc::clone(&app.core.store);
         health.ready_if(move || ping(Arc::clone(&store)));
         let [public_at, internal_at, health_at] = addresses;
         tracing::info!(
-            issuer = %app.issuer, public = %public_at, internal = %internal_at, health = %health_at,
+            issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
-        let housekeeping = tokio::spawn(housekeeping(app.clone(), shutdown.clone()));
-        let routes = public_port::router(app.clone());
+        let housekeeping = tokio::spawn(housekeeping(app.core, shutdown.clone()));
+        let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
-        let routes = internal_port::router(app);
+        let routes = internal_port::router(app.internal);
         let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
@@ -103,16 +103,16 @@ async fn ping(store: Arc<dyn Store>) -> Result<(), String> {
 }
 
 /// Removes what has expired, until the server stops.
-async fn housekeeping(app: Arc<App>, shutdown: Shutdown) {
+async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) {
     let closing = shutdown.closing();
     loop {
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             () = closing.cancelled() => return,
         }
-        let now = app.clock.now();
+        let now = core.clock.now();
         loop {
-            match app
+            match core
                 .store
                 .remove_expired(now.minus(UNUSED_CLIENT), now)
                 .await

@@ -11,3 +11,4 @@ pub mod log;
 pub mod metrics;
 pub mod program;
 pub mod shutdown;
+pub mod trace;

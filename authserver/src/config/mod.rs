@@ -1,16 +1,17 @@
 //! The configuration file: read, checked, and turned into what the server works with. Its shape and the
 //! rules that need no other file are in [`mcpauth_wire::authserver_config`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mcpauth_wire::admin::Resource as ResourceDocument;
 use mcpauth_wire::authserver_config::{self, AuthServerConfig};
 use mcpauth_wire::client::Client as ClientDocument;
 use mcpauth_wire::{Invalid, Issuer, Secret};
 
+use crate::documents::{self, ResourceError};
 use crate::keys::pepper::Pepper;
+use crate::login::LoginMethod;
 use crate::oauth::resource::Resource;
-use crate::registration::{self, ResourceError};
 
 pub use mcpauth_wire::authserver_config::{Listen, RateLimit, Registration, Tokens};
 
@@ -55,27 +56,12 @@ pub enum Storage {
     },
 }
 
-/// How users log in.
-#[derive(Clone, Debug)]
-pub enum LoginMethod {
-    /// Everybody is this user, and consents to everything; only on loopback.
-    DevelopmentAutoApprove {
-        /// `sub` of all tokens.
-        subject: String,
-    },
-    /// Names and password hashes from a file.
-    LocalUsers {
-        /// The file, read again when it changes.
-        file: PathBuf,
-    },
-}
-
 /// Who may use the internal port.
 #[derive(Clone, Debug, Default)]
 pub struct Internal {
     /// The audience of ServiceAccount tokens; none: they are not accepted.
     pub token_review_audience: Option<String>,
-    /// Ids and secrets of HTTP Basic callers.
+    /// Ids and secrets for HTTP Basic.
     pub credentials: Vec<(String, Secret)>,
     /// Principals that may administer.
     pub admins: Vec<String>,
@@ -187,7 +173,7 @@ fn resources(documents: Vec<ResourceDocument>, issuer: &Issuer) -> Result<Vec<Re
     let resources = documents.map(|(index, mut document)| {
         let key = format!("resources[{index}]");
         let id = document.id.take().unwrap_or_default();
-        registration::resource(document, id, issuer).map_err(|error| match error {
+        documents::resource(document, id, issuer).map_err(|error| match error {
             ResourceError::Invalid(invalid) => invalid.below(&key),
             ResourceError::IsIssuer(_) => Invalid::new(key, error),
         })
@@ -199,7 +185,7 @@ fn clients(documents: Vec<ClientDocument>) -> Result<Vec<(String, ClientDocument
     let documents = documents.into_iter().enumerate();
     let clients = documents.map(|(index, mut document)| {
         let id = document.client_id.take().unwrap_or_default();
-        registration::check_client(&document, &id)
+        documents::check_client(&document, &id)
             .map_err(|error| error.below(&format!("clients[{index}]")))?;
         Ok((id, document))
     });

@@ -8,8 +8,8 @@ use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 
-/// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, and
-/// secrets have no place in them.
+/// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, so nobody should
+/// put a secret into one.
 #[derive(Debug)]
 pub struct Form {
     /// The request's headers.
@@ -23,11 +23,11 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
         if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            let text = "send parameters in the form, not in the URL";
+            let text = "parameters in the URL are not accepted; send them in the form";
             return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         if !is_form(request.headers()) {
-            let text = "the body must be application/x-www-form-urlencoded";
+            let text = "the Content-Type must be application/x-www-form-urlencoded";
             return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         let headers = request.headers().clone();
@@ -46,7 +46,7 @@ pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => HttpError::BodyTooLarge,
-            _ => OAuthError::InvalidRequest("the body could not be read".into()).into(),
+            _ => OAuthError::InvalidRequest("the request body could not be read".into()).into(),
         })
 }
 

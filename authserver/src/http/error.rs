@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::login::users::UsersError;
+use crate::login::LoginError;
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::ParamsError;
 use crate::random::RandomError;
@@ -34,14 +34,32 @@ pub enum HttpError {
     NotFound(&'static str),
     /// The endpoint does not support this method.
     MethodNotAllowed,
-    /// Internal port: the caller has not proven who it is.
-    Unauthenticated,
+    /// Internal port: the request is not authenticated; the text says what is wrong.
+    Unauthenticated(&'static str),
     /// Admin API: this principal is not an administrator.
     NotAdmin(String),
     /// Admin API: the document is not a valid resource.
     InvalidResource(String),
     /// Admin API: the document contradicts what is stored.
     Conflict(String),
+}
+
+/// Why a request was refused, for the log: an extension of the response.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The error code.
+    pub error: &'static str,
+    /// The text beside it.
+    pub reason: String,
+}
+
+impl From<&OAuthError> for Refused {
+    fn from(error: &OAuthError) -> Self {
+        Self {
+            error: error.code(),
+            reason: error.description().to_owned(),
+        }
+    }
 }
 
 /// What of a response depends on the error.
@@ -91,7 +109,7 @@ impl HttpError {
             Self::BodyTooLarge => plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request",
-                "the body is too large".into(),
+                "the request body is too large".into(),
             ),
             Self::NotFound(text) => plain(StatusCode::NOT_FOUND, "not_found", (*text).into()),
             Self::MethodNotAllowed => plain(
@@ -99,18 +117,18 @@ impl HttpError {
                 "invalid_request",
                 "this endpoint does not support the method; the Allow header lists those that it supports".into(),
             ),
-            Self::Unauthenticated => Parts {
+            Self::Unauthenticated(text) => Parts {
                 challenge: Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
                 ..plain(
                     StatusCode::UNAUTHORIZED,
                     "invalid_token",
-                    "the caller is not authenticated".into(),
+                    (*text).into(),
                 )
             },
             Self::NotAdmin(principal) => plain(
                 StatusCode::FORBIDDEN,
                 "access_denied",
-                format!("{principal} is not listed in internal.admins").into(),
+                format!("{principal} is not an administrator; add it to internal.admins").into(),
             ),
             Self::InvalidResource(text) => {
                 plain(StatusCode::BAD_REQUEST, "invalid_resource", text.into())
@@ -182,8 +200,8 @@ impl From<ParamsError> for HttpError {
     }
 }
 
-impl From<UsersError> for HttpError {
-    fn from(error: UsersError) -> Self {
+impl From<LoginError> for HttpError {
+    fn from(error: LoginError) -> Self {
         Self::OAuth(error.into())
     }
 }
@@ -206,10 +224,11 @@ impl From<StoreError> for OAuthError {
     }
 }
 
-impl From<UsersError> for OAuthError {
-    fn from(error: UsersError) -> Self {
-        tracing::error!(%error, "users cannot be looked up");
-        Self::TemporarilyUnavailable("users cannot be looked up".into())
+impl From<LoginError> for OAuthError {
+    fn from(error: LoginError) -> Self {
+        tracing::error!(%error, "a user cannot be looked up");
+        let text = "the authorization server cannot look up its users; try again";
+        Self::TemporarilyUnavailable(text.into())
     }
 }
 
@@ -222,7 +241,11 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let parts = self.parts();
         let body = json!({ "error": parts.code, "error_description": parts.description });
-        let mut response = (parts.status, Json(body)).into_response();
+        let refused = Refused {
+            error: parts.code,
+            reason: parts.description.into_owned(),
+        };
+        let mut response = (parts.status, Extension(refused), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = parts.challenge {

@@ -1,5 +1,6 @@
-//! What the routes of both ports have in common: limits, counting, answers for what is not there.
+//! What the routes of both ports have in common: limits, counting, answers for unknown paths and methods.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,32 +10,31 @@ use axum::response::Response;
 use http::StatusCode;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::http::error::HttpError;
-use crate::http::state::Shared;
+use crate::http::error::{HttpError, Refused};
+use crate::http::trace;
+use crate::metrics::Metrics;
 
-/// A request that is not there completely after this time is refused: slow clients hold no place.
+/// How long a request may take, its body included: slow clients do not keep a connection.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
-/// Limits, counts and the state for all routes of a port.
+/// Limits and counts for all routes of a port.
 pub(super) fn finish(
-    routes: Router<Shared>,
-    app: Shared,
+    routes: Router,
+    metrics: Arc<Metrics>,
     port: &'static str,
     body: usize,
 ) -> Router {
-    let counted = (app.clone(), port);
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIME);
     routes
         .layer(DefaultBodyLimit::max(body))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            REQUEST_TIME,
-        ))
-        .layer(middleware::from_fn_with_state(counted, count))
-        .with_state(app)
+        .layer(timeout)
+        .layer(middleware::from_fn_with_state((metrics, port), count))
 }
 
 pub(super) async fn not_found() -> HttpError {
-    HttpError::NotFound("there is no such endpoint")
+    HttpError::NotFound(
+        "this server has no such endpoint; /.well-known/oauth-authorization-server lists those that it has",
+    )
 }
 
 pub(super) async fn method_not_allowed() -> HttpError {
@@ -42,15 +42,18 @@ pub(super) async fn method_not_allowed() -> HttpError {
 }
 
 async fn count(
-    State((app, port)): State<(Shared, &'static str)>,
+    State((metrics, port)): State<(Arc<Metrics>, &'static str)>,
     request: Request,
     next: Next,
 ) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let start = tokio::time::Instant::now();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     let route = matched.as_ref().map_or("other", |path| path.as_str());
+    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
+        trace::refusal_without_span(port, route, &refused);
+    }
     let status = response.status().as_u16();
-    app.metrics.request(port, route, status, start.elapsed());
+    metrics.request(port, route, status, start.elapsed());
     response
 }

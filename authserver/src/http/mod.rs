@@ -1,13 +1,19 @@
 //! The HTTP side: the ports' routes, and what their handlers share.
+//!
+//! [`app`] puts the parts together. Each port has its state, and a handler takes the parts of it that it names:
+//! what it does not name it cannot reach.
 
+pub mod app;
+mod basic;
 pub mod body;
 pub mod client_auth;
 pub mod cookies;
+pub mod core;
 pub mod error;
 pub mod internal;
-pub mod layers;
+mod layers;
 pub mod peer;
 pub mod public;
 pub mod redirect;
 pub mod serve;
-pub mod state;
+mod trace;

@@ -84,7 +84,7 @@ impl Minter<'_> {
     fn mint(&self, kind: TokenKind, expires_at: UnixTime) -> Result<Minted, RandomError> {
         let token = Token::generate(kind, (self.random)()?);
         Ok(Minted {
-            hash: self.pepper.hash_token(&token),
+            hash: token.hash(self.pepper),
             token,
             expires_at,
         })

@@ -1,11 +1,34 @@
-//! Users: who they are and whether they still exist.
+//! Users: who they are, whether they still are, and the mark by which a login stays theirs.
+//!
+//! The rest of the server knows no more of a login than [`Login`] says. Each way to log in is a variant with a
+//! file of its own here; what the browser is shown for it is in `http/public/pages/`.
 
 pub mod session;
 pub mod ticket;
 pub mod users;
 
-use crate::config::LoginMethod;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use session::Session;
 use users::{LocalUsers, UsersError};
+
+/// Which way to log in is configured.
+#[derive(Clone, Debug)]
+pub enum LoginMethod {
+    /// Everybody is this user, and consents to everything; only on loopback.
+    DevelopmentAutoApprove {
+        /// `sub` of all tokens.
+        subject: String,
+    },
+    /// Names and password hashes from a file.
+    LocalUsers {
+        /// The file, read again when it changes.
+        file: PathBuf,
+    },
+}
 
 /// The configured way to log in.
 #[derive(Debug)]
@@ -19,6 +42,46 @@ pub enum Login {
     LocalUsers(LocalUsers),
 }
 
+/// A user who has proven who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// `sub` of their tokens.
+    pub subject: String,
+    /// The mark of this login.
+    pub mark: Mark,
+}
+
+/// Ends a user's logins by changing: with a new password, say. `Debug` does not show it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mark(String);
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark(…)")
+    }
+}
+
+/// How it is found out who the user is.
+#[derive(Debug)]
+pub enum Start<'a> {
+    /// It is this one; nobody is asked.
+    Known(&'a str),
+    /// By the sign-in form, whose fields these users can be told by.
+    Form(&'a LocalUsers),
+}
+
+/// Users cannot be looked up. Nobody is let in then.
+#[derive(Debug, thiserror::Error)]
+#[error("users cannot be looked up: {0}")]
+pub struct LoginError(String);
+
+impl From<UsersError> for LoginError {
+    fn from(error: UsersError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl Login {
     /// From the configuration.
     pub fn new(method: LoginMethod) -> Self {
@@ -28,23 +91,67 @@ impl Login {
         }
     }
 
-    /// Whether this user exists, so that refresh tokens of a removed one end.
-    ///
-    /// # Errors
-    /// When the users file cannot be read: nobody is let in then.
-    pub async fn knows(&self, name: &str) -> Result<bool, UsersError> {
-        Ok(self.password_mark(name).await?.is_some())
+    /// How to find out who the user is.
+    pub fn start(&self) -> Start<'_> {
+        match self {
+            Self::AutoApprove { subject } => Start::Known(subject),
+            Self::LocalUsers(users) => Start::Form(users),
+        }
     }
 
-    /// What changes with the user's password, so that sessions end with it; `None` when there is no such
-    /// user.
+    /// Whether this user still exists: refresh tokens of a removed one end.
     ///
     /// # Errors
-    /// When the users file cannot be read.
-    pub async fn password_mark(&self, name: &str) -> Result<Option<String>, UsersError> {
+    /// When users cannot be looked up.
+    pub async fn exists(&self, subject: &str) -> Result<bool, LoginError> {
+        Ok(self.mark(subject).await?.is_some())
+    }
+
+    /// Whether the session's user still exists, and its login has not been ended since.
+    ///
+    /// # Errors
+    /// When users cannot be looked up.
+    pub async fn is_current(&self, session: &Session) -> Result<bool, LoginError> {
+        let mark = self.mark(&session.subject).await?;
+        Ok(mark.is_some_and(|mark| mark == session.mark))
+    }
+
+    /// The mark that a login of this user has now; `None` when there is no such user.
+    async fn mark(&self, subject: &str) -> Result<Option<Mark>, LoginError> {
         match self {
-            Self::AutoApprove { subject } => Ok((subject == name).then(String::new)),
-            Self::LocalUsers(users) => users.password_mark(name).await,
+            Self::AutoApprove { subject: only } => Ok((only == subject).then(Mark::default)),
+            Self::LocalUsers(users) => Ok(users.mark(subject).await?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpauth_service::clock::UnixTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_ends_with_its_user_and_with_the_mark() {
+        let login = Login::AutoApprove {
+            subject: "developer".into(),
+        };
+        let session = |subject: &str, mark: &str| {
+            let user = User {
+                subject: subject.into(),
+                mark: Mark(mark.into()),
+            };
+            Session::begin(user, UnixTime::from_seconds(0)).unwrap()
+        };
+        for (subject, mark, expected) in [
+            ("developer", "", true),
+            ("developer", "before", false),
+            ("alice", "", false),
+        ] {
+            let current = login.is_current(&session(subject, mark)).await.unwrap();
+            assert_eq!(current, expected, "{subject} {mark}");
+        }
+        assert!(login.exists("developer").await.unwrap());
+        assert!(!login.exists("alice").await.unwrap());
     }
 }

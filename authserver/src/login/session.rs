@@ -2,14 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderMap;
+use mcpauth_service::clock::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use crate::http::state::App;
+use super::{Mark, User};
+use crate::keys::pepper::Pepper;
 use crate::keys::signed;
-use crate::login::users::UsersError;
 use crate::random::{self, RandomError};
-use mcpauth_service::clock::UnixTime;
 
 /// How long a login lasts, in seconds.
 pub const LIFETIME_SECONDS: u32 = 8 * 3600;
@@ -22,8 +21,8 @@ pub struct Session {
     pub id: String,
     /// The user.
     pub subject: String,
-    /// The mark of the password that was given.
-    password_mark: String,
+    /// The mark of the login that began it.
+    pub(super) mark: Mark,
     /// When it ends, in seconds since the epoch.
     expires_at: i64,
 }
@@ -33,38 +32,24 @@ impl Session {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn begin(
-        subject: String,
-        password_mark: String,
-        now: UnixTime,
-    ) -> Result<Self, RandomError> {
+    pub fn begin(user: User, now: UnixTime) -> Result<Self, RandomError> {
         Ok(Self {
             id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
-            subject,
-            password_mark,
+            subject: user.subject,
+            mark: user.mark,
             expires_at: now.as_seconds() + i64::from(LIFETIME_SECONDS),
         })
     }
 
     /// The cookie's value.
-    pub fn to_cookie(&self, app: &App) -> String {
-        signed::sign(&app.pepper, PURPOSE, self)
+    pub fn to_cookie(&self, pepper: &Pepper) -> String {
+        signed::sign(pepper, PURPOSE, self)
     }
-}
 
-/// The session of a request, if it has one that lives and whose user still has the same password.
-///
-/// # Errors
-/// When the users file cannot be read.
-pub async fn of(app: &App, headers: &HeaderMap) -> Result<Option<Session>, UsersError> {
-    let cookie = app.cookies.session(headers);
-    let session: Option<Session> =
-        cookie.and_then(|cookie| signed::open(&app.pepper, PURPOSE, cookie));
-    let Some(session) = session.filter(|s| app.clock.now().as_seconds() < s.expires_at) else {
-        return Ok(None);
-    };
-    let mark = app.login.password_mark(&session.subject).await?;
-    Ok(mark
-        .is_some_and(|mark| mark == session.password_mark)
-        .then_some(session))
+    /// The session of a cookie that we signed, unless its time is over. Ask
+    /// [`Login::is_current`](super::Login::is_current) before anything is done in its name.
+    pub fn open(pepper: &Pepper, cookie: &str, now: UnixTime) -> Option<Self> {
+        let session: Self = signed::open(pepper, PURPOSE, cookie)?;
+        (now.as_seconds() < session.expires_at).then_some(session)
+    }
 }

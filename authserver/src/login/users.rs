@@ -12,6 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{Mark, User};
+
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
 /// Longer passwords are refused unhashed.
@@ -26,28 +28,28 @@ pub enum UsersError {
     /// The file does not say who the users are.
     #[error("{0}")]
     Malformed(String),
-    /// The server is going down.
-    #[error("password hashing was interrupted")]
+    /// The server is draining.
+    #[error("the server is draining")]
     Interrupted,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
-    users: Vec<User>,
+    users: Vec<Entry>,
 }
 
-/// A user. `Debug` shows only the name.
+/// An entry of the users file. `Debug` shows only the name.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct User {
+pub struct Entry {
     name: String,
     password_hash: String,
 }
 
-impl std::fmt::Debug for User {
+impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "User({})", self.name)
+        write!(f, "Entry({})", self.name)
     }
 }
 
@@ -55,7 +57,7 @@ impl std::fmt::Debug for User {
 ///
 /// # Errors
 /// Says which entry is wrong, never with its hash.
-pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
+pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
     let malformed = |text: String| UsersError::Malformed(text);
     let value: serde_json::Value = serde_saphyr::from_str(text)
         .map_err(|_| malformed("is not YAML; expected `users: [{name, passwordHash}]`".into()))?;
@@ -70,7 +72,7 @@ pub fn parse(text: &str) -> Result<Vec<User>, UsersError> {
             .iter()
             .any(|other| other.name == user.name)
         {
-            return wrong("name: is there twice");
+            return wrong("name: another entry has the same; give each user one entry");
         }
         let hash = PasswordHash::new(&user.password_hash).ok();
         let argon2id = hash.is_some_and(|hash| {
@@ -111,13 +113,15 @@ pub fn hash_password(password: &str, salt: [u8; 16]) -> Result<String, HashError
 #[derive(Debug)]
 pub struct LocalUsers {
     path: PathBuf,
-    read: Mutex<Option<(Version, Arc<Vec<User>>)>>,
+    read: Mutex<Option<(Version, Arc<Vec<Entry>>)>>,
     hashing: Arc<Semaphore>,
 }
 
-/// Room for a hash, until it is dropped.
+/// The right to hash one password, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "is held")] OwnedSemaphorePermit);
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
 
 type Version = (Option<SystemTime>, u64);
 
@@ -136,21 +140,22 @@ impl LocalUsers {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn password_mark(&self, name: &str) -> Result<Option<String>, UsersError> {
+    pub async fn mark(&self, name: &str) -> Result<Option<Mark>, UsersError> {
         let users = self.users().await?;
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
-    /// Waits until there is room for a hash.
+    /// Waits until another password may be hashed.
     ///
     /// # Errors
-    /// When the server is going down.
+    /// When the server is draining.
     pub async fn turn(&self) -> Result<Turn, UsersError> {
         let turn = Arc::clone(&self.hashing).acquire_owned().await;
-        turn.map(Turn).map_err(|_| UsersError::Interrupted)
+        turn.map(|permit| Turn { _permit: permit })
+            .map_err(|_| UsersError::Interrupted)
     }
 
-    /// The mark of the user's password, when this is the password. Does the same work for an unknown user.
+    /// The user, when this is the password. Does the same work for an unknown name.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -159,7 +164,7 @@ impl LocalUsers {
         turn: Turn,
         name: &str,
         password: String,
-    ) -> Result<Option<String>, UsersError> {
+    ) -> Result<Option<User>, UsersError> {
         let users = self.users().await?;
         let known = users.iter().position(|user| user.name == name);
         if password.len() > MAX_PASSWORD || users.is_empty() {
@@ -169,13 +174,17 @@ impl LocalUsers {
             // The hash goes on when the browser goes away.
             let _turn = turn;
             let user = users.get(known.unwrap_or(0));
-            user.filter(|user| is_password(user, &password)).map(mark)
+            user.filter(|user| is_password(user, &password))
+                .map(|user| User {
+                    subject: user.name.clone(),
+                    mark: mark(user),
+                })
         });
         let matches = matches.await.map_err(|_| UsersError::Interrupted)?;
         Ok(matches.filter(|_| known.is_some()))
     }
 
-    async fn users(&self) -> Result<Arc<Vec<User>>, UsersError> {
+    async fn users(&self) -> Result<Arc<Vec<Entry>>, UsersError> {
         let unreadable = |error| UsersError::Unreadable(self.path.clone(), error);
         let metadata = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
         let version = (metadata.modified().ok(), metadata.len());
@@ -189,12 +198,12 @@ impl LocalUsers {
         Ok(users)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Version, Arc<Vec<User>>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Version, Arc<Vec<Entry>>)>> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn load(path: &Path) -> Result<Vec<User>, UsersError> {
+async fn load(path: &Path) -> Result<Vec<Entry>, UsersError> {
     let text = tokio::fs::read_to_string(path)
         .await
         .map_err(|error| UsersError::Unreadable(path.to_owned(), error))?;
@@ -202,12 +211,12 @@ async fn load(path: &Path) -> Result<Vec<User>, UsersError> {
 }
 
 /// A hash of a salted hash.
-fn mark(user: &User) -> String {
+fn mark(user: &Entry) -> Mark {
     let digest = digest::digest(&digest::SHA256, user.password_hash.as_bytes());
-    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+    Mark(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
 }
 
-fn is_password(user: &User, password: &str) -> bool {
+fn is_password(user: &Entry, password: &str) -> bool {
     PasswordHash::new(&user.password_hash).is_ok_and(|hash| {
         Argon2::default()
             .verify_password(password.as_bytes(), &hash)

@@ -9,6 +9,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::keys::pepper::{KeyedHash, Pepper};
+
 const PREFIX_CHARS: usize = 4;
 const RANDOM_CHARS: usize = 43;
 const CHECKSUM_CHARS: usize = 6;
@@ -35,6 +37,15 @@ impl TokenKind {
             Self::Access => "mat_",
             Self::Refresh => "mrt_",
             Self::Code => "mac_",
+        }
+    }
+
+    /// What keeps the hashes of different kinds apart. Stored hashes depend on it.
+    const fn domain(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+            Self::Code => "code",
         }
     }
 }
@@ -78,6 +89,16 @@ impl Token {
     /// What the token is for.
     pub const fn kind(&self) -> TokenKind {
         self.kind
+    }
+
+    /// The hash under which it is stored.
+    pub fn hash(&self, pepper: &Pepper) -> KeyedHash {
+        pepper.hash_token(self.kind.domain(), &self.text)
+    }
+
+    /// Every hash under which it may have been stored, that of the current pepper first.
+    pub fn hashes(&self, pepper: &Pepper) -> Vec<KeyedHash> {
+        pepper.token_hashes(self.kind.domain(), &self.text)
     }
 
     /// The token itself, to be put into a response and nowhere else.

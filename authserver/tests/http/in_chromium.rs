@@ -57,7 +57,7 @@ impl Scene {
     fn authorize_url(&self, changes: &[(&str, &str)]) -> String {
         let redirect_uri = format!("{}/callback", self.client);
         let changes = [&[("redirect_uri", redirect_uri.as_str())], changes].concat();
-        self.server.app.issuer.url(&authorize_path(&changes))
+        self.server.app.core.issuer.url(&authorize_path(&changes))
     }
 
     async fn authorize(&self, changes: &[(&str, &str)]) {
@@ -105,7 +105,7 @@ async fn a_wrong_password_then_the_right_one_then_allow() {
     }
     scene.log_in("alice", "wrong").await;
     let wrong = scene.tab.text("[role=alert]").await;
-    assert_eq!(wrong, "User name or password is wrong.");
+    assert_eq!(wrong, "The user name or password is wrong.");
     // The name stays, and the cursor is where one goes on.
     scene.tab.see("#password:focus").await;
     scene.tab.fill("#password", PASSWORD).await;

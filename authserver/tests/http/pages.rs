@@ -29,7 +29,7 @@ fn is_guarded(page: &Answer) {
 /// Nothing was decided: the page comes again, as it is now.
 fn is_asked_again(server: &TestServer, answer: &Answer) {
     assert_eq!(answer.status, 303, "{answer:?}");
-    let authorize = server.app.issuer.url("/authorize?");
+    let authorize = server.app.core.issuer.url("/authorize?");
     let location = answer.header(header::LOCATION);
     assert!(location.starts_with(&authorize), "{location}");
 }
@@ -286,7 +286,7 @@ async fn open_return_to() {
     assert!(
         answer
             .header(header::LOCATION)
-            .starts_with(&server.app.issuer.url("/authorize?")),
+            .starts_with(&server.app.core.issuer.url("/authorize?")),
         "{answer:?}"
     );
 }
@@ -301,7 +301,7 @@ async fn a_wrong_password_and_an_unknown_user_look_the_same() {
     for answer in [&wrong, &unknown] {
         assert_eq!(answer.status, 401);
         assert!(
-            answer.body.contains("User name or password is wrong"),
+            answer.body.contains("The user name or password is wrong"),
             "{answer:?}"
         );
         assert!(browser.cookie("session").is_empty());
@@ -467,7 +467,7 @@ async fn tabs_opened_at_once_both_get_there() {
     let again = browser.log_in(&server, &page, "alice", PASSWORD).await;
     assert_eq!(again.status, 400);
     is_guarded(&again);
-    for shown in ["once more", r#"value="alice""#] {
+    for shown in ["Sign in again", r#"value="alice""#] {
         assert!(again.body.contains(shown), "{again:?}");
     }
     assert!(browser.cookie("session").is_empty());

@@ -82,7 +82,7 @@ async fn addresses_of_one_ipv6_network_count_together() {
             .extension(axum::extract::ConnectInfo(peer))
             .body(axum::body::Body::from(query(&STRANGER)))
             .unwrap();
-        let router = mcp_authserver::http::public::router(server.app.clone());
+        let router = mcp_authserver::http::public::router(server.app.public.clone());
         router.oneshot(request).await.unwrap().status().as_u16()
     };
     for (address, expected) in [

@@ -15,8 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mcp_authserver::config::Config;
 use mcp_authserver::http as routes;
+use mcp_authserver::http::app::App;
 use mcp_authserver::http::serve::serve;
-use mcp_authserver::http::state::App;
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store};
 use mcpauth_service::clock::{Clock, UnixTime};
@@ -108,9 +108,9 @@ impl TestServer {
             connections: setup.connections,
             ..Limits::PUBLIC
         };
-        let routes = routes::public::router(app.clone());
+        let routes = routes::public::router(app.public.clone());
         tokio::spawn(serve(public, routes, limits, shutdown.clone()));
-        let routes = routes::internal::router(app.clone());
+        let routes = routes::internal::router(app.internal.clone());
         tokio::spawn(serve(internal, routes, limits, shutdown.clone()));
         Self {
             app,
@@ -124,7 +124,7 @@ impl TestServer {
     }
 
     pub fn issuer(&self) -> &str {
-        self.app.issuer.as_str()
+        self.app.core.issuer.as_str()
     }
 
     pub fn users_file(&self) -> PathBuf {

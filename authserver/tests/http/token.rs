@@ -383,7 +383,7 @@ async fn slow_client() {
         .extension(axum::extract::ConnectInfo(peer))
         .body(axum::body::Body::from_stream(body))
         .unwrap();
-    let router = mcp_authserver::http::public::router(server.app.clone());
+    let router = mcp_authserver::http::public::router(server.app.public.clone());
     let answer = router.oneshot(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
 }

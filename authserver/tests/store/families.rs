@@ -122,7 +122,7 @@ async fn step(f: &Fixture, model: &mut Model, random: &mut Lcg, now: UnixTime) {
         0 => model.add(f.family(now).await),
         1 => {
             let issued = &model.issued[model.pick(random)];
-            let hashes = f.pepper.token_hashes(&issued.refresh);
+            let hashes = issued.refresh.hashes(&f.pepper);
             f.store.revoke_refresh_token(&hashes, CLIENT).await.unwrap();
             let id = issued.grant;
             model.families.get_mut(&id).unwrap().alive = false;

@@ -149,7 +149,7 @@ impl Fixture {
 
     pub fn new_code(&self, code: &Token, now: UnixTime) -> NewCode {
         NewCode {
-            hash: self.pepper.hash_token(code),
+            hash: code.hash(&self.pepper),
             redirect_uri: REDIRECT.into(),
             code_challenge: CHALLENGE.into(),
             nonce: Some("n-1".into()),
@@ -168,7 +168,7 @@ impl Fixture {
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
         let redemption = CodeRedemption {
-            hashes: &self.pepper.token_hashes(code),
+            hashes: &code.hashes(&self.pepper),
             attempt,
             grant_expires_at: now.plus(ABSOLUTE),
             minter: self.minter(),
@@ -194,7 +194,7 @@ impl Fixture {
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
         let request = Refresh {
-            hashes: &self.pepper.token_hashes(token),
+            hashes: &token.hashes(&self.pepper),
             attempt,
             minter: self.minter(),
         };
@@ -212,7 +212,7 @@ impl Fixture {
     }
 
     pub async fn introspect(&self, token: &Token, now: UnixTime) -> Option<ActiveToken> {
-        let hashes = self.pepper.token_hashes(token);
+        let hashes = token.hashes(&self.pepper);
         self.store.introspect(&hashes, now).await.unwrap()
     }
 

@@ -22,7 +22,7 @@ async fn the_database_is_killed_between_calls() {
     join_all((0..8).map(|_| f.is_active(&tokens.access, NOW))).await;
 
     postgres.kill();
-    let hashes = f.pepper.token_hashes(&tokens.access);
+    let hashes = tokens.access.hashes(&f.pepper);
     // The server's other processes take a moment to notice that it is gone.
     let during = loop {
         if let Err(error) = f.store.introspect(&hashes, NOW).await {
@@ -134,7 +134,7 @@ async fn crash_before_commit() {
     let known = || Ok([7; 32]);
     let access = Token::generate(TokenKind::Access, [7; 32]);
     let refresh = Token::generate(TokenKind::Refresh, [7; 32]);
-    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    let hashes = tokens.refresh.hashes(&f.pepper);
     let request = Refresh {
         hashes: &hashes,
         attempt: REFRESH,
@@ -172,7 +172,7 @@ async fn a_database_that_does_not_answer_is_given_up() {
     let tokens = f.family(NOW).await;
     let mut other = f.session(&postgres).await;
     hold_all_grants(&mut other).await;
-    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    let hashes = tokens.refresh.hashes(&f.pepper);
     let known = || Ok([7; 32]);
     let new = Token::generate(TokenKind::Access, [7; 32]);
     let request = Refresh {

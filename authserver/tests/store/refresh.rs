@@ -170,7 +170,7 @@ pub async fn absolute_expiry(f: &Fixture) {
     assert!(!f.is_active(&tokens.access, end).await);
     let refusal = f.refresh(&tokens.refresh, end).await.unwrap_err();
     assert_eq!(refusal, Refusal::Expired);
-    let hashes = f.pepper.token_hashes(&tokens.refresh);
+    let hashes = tokens.refresh.hashes(&f.pepper);
     let live = f
         .store
         .grant_of_refresh_token(&hashes, almost)
@@ -198,7 +198,7 @@ pub async fn parallel_refreshes_all_succeed(f: &Fixture) {
 pub async fn refresh_racing_revoke_nothing_survives(f: &Fixture) {
     for _ in 0..30 {
         let tokens = f.family(NOW).await;
-        let hashes = f.pepper.token_hashes(&tokens.refresh);
+        let hashes = tokens.refresh.hashes(&f.pepper);
         let revoke = f.store.revoke_refresh_token(&hashes, "client");
         let refreshes = join_all((0..8).map(|_| f.refresh(&tokens.refresh, NOW)));
         let (outcomes, revoked) = tokio::join!(refreshes, revoke);

@@ -3,7 +3,7 @@
 
 use kube::api::PostParams;
 use mcp_auth_operator::desired::registration;
-use mcp_authserver::registration as authserver;
+use mcp_authserver::documents as authserver;
 use mcpauth_api::oauth_client::ResourceRef;
 use mcpauth_api::{
     McpAuthServer, McpAuthServerSpec, McpOAuthClient, McpOAuthClientSpec, ProtectedMcpServer,

@@ -1,7 +1,5 @@
 //! What a request presents as its client's credentials, before anybody has checked them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 
 use crate::http::error::HttpError;
@@ -86,7 +84,7 @@ pub fn extract(headers: &HeaderMap, params: &Params) -> Result<Credentials, Http
     let in_form = params.get("client_id").map(str::to_owned);
     if let Some((client_id, secret)) = basic {
         if in_form.is_some_and(|other| other != client_id) {
-            let text = "client_id in the form is another than in the Authorization header";
+            let text = "client_id in the form differs from the one in the Authorization header; send the same, or leave it out of the form";
             return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         return Ok(Credentials::Basic { client_id, secret });
@@ -123,12 +121,12 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, HttpError> {
     };
     if values.next().is_some() {
         return Err(HttpError::from(OAuthError::InvalidRequest(
-            "more than one Authorization header".into(),
+            "there is more than one Authorization header; send one".into(),
         )));
     }
-    let parsed = value.to_str().ok().and_then(parse_basic);
+    let parsed = value.to_str().ok().and_then(crate::http::basic::parse);
     let (id, secret) = parsed.ok_or(HttpError::InvalidBasicCredentials)?;
-    // OAuth 2.1, section 2.4.1: both are form-encoded before they are put together.
+    // OAuth 2.1, section 2.4.1: both are form-encoded before they are joined.
     match (form_decode(id.as_bytes()), form_decode(secret.as_bytes())) {
         (Ok(id), Ok(secret)) if !id.contains('\0') && !secret.contains('\0') => {
             Ok(Some((id, secret)))
@@ -137,19 +135,11 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, HttpError> {
     }
 }
 
-/// User name and password of a `Basic` header (RFC 7617), not yet form-decoded.
-pub fn parse_basic(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn headers(credentials: &[u8]) -> HeaderMap {

@@ -4,117 +4,175 @@ pub mod credentials;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use http::HeaderMap;
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::client::{TokenEndpointAuthMethod, is_id};
 
+use crate::config;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
-use crate::http::state::App;
+use crate::http::trace;
+use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
-use crate::oauth::client_assertion;
+use crate::oauth::client_assertion::{self, AssertionError};
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::token::{Token, TokenKind};
+use crate::random::{self, RandomError};
 use credentials::Credentials;
 
-/// Authenticates the client of a request to the token or revocation endpoint, by exactly the method
-/// that it registered, and counts the request against the client's limit.
-///
-/// Failures count on the address. A client is counted only once it is authenticated, a public one
-/// together with the address: nobody can use up the limit of somebody else's client.
-///
-/// # Errors
-/// `invalid_client`, `invalid_request` for contradictory credentials, 429 over a limit, 503 when the
-/// store is away.
-pub async fn authenticate(
-    app: &App,
-    headers: &HeaderMap,
-    params: &Params,
-    peer: IpAddr,
-) -> Result<Client, HttpError> {
-    let presented = credentials::extract(headers, params)?;
-    let client = match is_id(presented.client_id()) {
-        true => app.store.client(presented.client_id()).await?,
-        false => None,
-    };
-    let verified = verify(app, &presented, client.as_ref()).await?;
-    let (Some(client), true) = (client, verified) else {
-        let refusal = if presented.is_basic() {
-            HttpError::InvalidBasicCredentials
-        } else {
-            OAuthError::InvalidClient.into()
+/// Authenticates clients, and counts their requests against the limits.
+#[derive(Debug)]
+pub struct ClientAuthentication {
+    core: Arc<Core>,
+    limits: config::RateLimit,
+    /// Compared with when a client is unknown, for the same work.
+    decoy_secret: KeyedHash,
+}
+
+/// Why credentials are not a client's. The client is told `invalid_client` for each, so that nobody learns which
+/// clients exist; the log has it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Failure {
+    #[error("no client has this client_id")]
+    UnknownClient,
+    #[error("the client uses another authentication method than it registered")]
+    Method,
+    #[error("the client secret is wrong")]
+    Secret,
+    #[error("the client assertion is refused: {0}")]
+    Assertion(#[from] AssertionError),
+    #[error("the client assertion was used before")]
+    AssertionReused,
+}
+
+impl ClientAuthentication {
+    /// With these limits.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new(core: Arc<Core>, limits: config::RateLimit) -> Result<Self, RandomError> {
+        let decoy = Token::generate(TokenKind::Access, random::bytes()?);
+        Ok(Self {
+            decoy_secret: core.pepper.hash_client_secret(decoy.reveal()),
+            core,
+            limits,
+        })
+    }
+
+    /// Authenticates the client of a request to the token or revocation endpoint, by exactly the method
+    /// that it registered, and counts the request against the client's limit.
+    ///
+    /// Failures count on the address. A client is counted only once it is authenticated, a public one
+    /// together with the address: nobody can use up the limit of somebody else's client.
+    ///
+    /// # Errors
+    /// `invalid_client`, `invalid_request` for contradictory credentials, 429 over a limit, 503 when the
+    /// store is away.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        peer: IpAddr,
+    ) -> Result<Client, HttpError> {
+        let presented = credentials::extract(headers, params)?;
+        let client = match is_id(presented.client_id()) {
+            true => {
+                trace::client(presented.client_id());
+                self.core.store.client(presented.client_id()).await?
+            }
+            false => None,
         };
-        return Err(count_failure(app, peer, refusal).await);
-    };
-    let limit = per_minute(app.rate_limit.client_requests_per_minute);
-    let subject = match presented {
-        Credentials::Public { client_id } => format!("{client_id} {peer}"),
-        _ => client.client_id.clone(),
-    };
-    match app
-        .store
-        .hit("client", &subject, limit, app.clock.now())
-        .await?
-    {
-        Decision::Allowed => Ok(client),
-        Decision::Refused { retry_after } => Err(HttpError::TooManyRequests(retry_after)),
-    }
-}
-
-/// Counts a failed request on its address; over the limit the answer becomes 429. Requests that succeed
-/// are let through all the same: behind a load balancer one broken client shares its address with
-/// everybody.
-pub async fn count_failure(app: &App, peer: IpAddr, error: HttpError) -> HttpError {
-    let limit = per_minute(app.rate_limit.address_failures_per_minute);
-    let now = app.clock.now();
-    match app
-        .store
-        .hit("address", &peer.to_string(), limit, now)
-        .await
-    {
-        Ok(Decision::Allowed) => error,
-        Ok(Decision::Refused { retry_after }) => HttpError::TooManyRequests(retry_after),
-        Err(error) => error.into(),
-    }
-}
-
-/// Whether the credentials are this client's. Does the same work for an unknown client.
-async fn verify(
-    app: &App,
-    presented: &Credentials,
-    client: Option<&Client>,
-) -> Result<bool, HttpError> {
-    let registered = client.map(|client| client.metadata.token_endpoint_auth_method);
-    let by_registered_method = registered == Some(presented.method());
-    match presented {
-        Credentials::Public { .. } => Ok(by_registered_method),
-        Credentials::Basic { secret, .. } | Credentials::Post { secret, .. } => {
-            let stored = client.and_then(|client| client.secret_hash);
-            let matches = app
-                .pepper
-                .verify_client_secret(secret, &stored.unwrap_or(app.decoy_secret));
-            Ok(matches && stored.is_some() && by_registered_method)
-        }
-        Credentials::Assertion { client_id, jwt } => {
-            let (Some(client), true) = (client, by_registered_method) else {
-                return Ok(false);
-            };
-            let now = app.clock.now();
-            let jwks = client.metadata.jwks.as_ref();
-            let claims =
-                match client_assertion::verify(jwt, jwks, client_id, app.issuer.as_str(), now) {
-                    Ok(claims) => claims,
-                    Err(error) => {
-                        tracing::info!(client_id, %error, "a client assertion was refused");
-                        return Ok(false);
-                    }
+        let client = match self.verify(&presented, client).await? {
+            Ok(client) => client,
+            Err(failure) => {
+                tracing::info!(reason = %failure, "client authentication failed");
+                let refusal = if presented.is_basic() {
+                    HttpError::InvalidBasicCredentials
+                } else {
+                    OAuthError::InvalidClient.into()
                 };
-            let until = mcpauth_service::clock::UnixTime::from_seconds(claims.exp);
-            Ok(app
-                .store
-                .remember_assertion(client_id, &claims.jti, until, now)
-                .await?)
+                return Err(self.count_failure(peer, refusal).await);
+            }
+        };
+        let limit = per_minute(self.limits.client_requests_per_minute);
+        let subject = match presented {
+            Credentials::Public { client_id } => format!("{client_id} {peer}"),
+            _ => client.client_id.clone(),
+        };
+        let now = self.core.clock.now();
+        match self.core.store.hit("client", &subject, limit, now).await? {
+            Decision::Allowed => Ok(client),
+            Decision::Refused { retry_after } => Err(HttpError::TooManyRequests(retry_after)),
         }
+    }
+
+    /// Counts a failed request on its address; over the limit the answer becomes 429. Requests that succeed
+    /// are let through all the same: behind a load balancer one broken client shares its address with
+    /// everybody.
+    pub async fn count_failure(&self, peer: IpAddr, error: HttpError) -> HttpError {
+        let limit = per_minute(self.limits.address_failures_per_minute);
+        let (address, now) = (peer.to_string(), self.core.clock.now());
+        match self.core.store.hit("address", &address, limit, now).await {
+            Ok(Decision::Allowed) => error,
+            Ok(Decision::Refused { retry_after }) => HttpError::TooManyRequests(retry_after),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The client, when the credentials are its own. Does the same work for an unknown client.
+    async fn verify(
+        &self,
+        presented: &Credentials,
+        client: Option<Client>,
+    ) -> Result<Result<Client, Failure>, HttpError> {
+        let secret_matches = match presented {
+            Credentials::Basic { secret, .. } | Credentials::Post { secret, .. } => {
+                let stored = client.as_ref().and_then(|client| client.secret_hash);
+                let expected = stored.unwrap_or(self.decoy_secret);
+                let matches = self.core.pepper.verify_client_secret(secret, &expected);
+                matches && stored.is_some()
+            }
+            Credentials::Public { .. } | Credentials::Assertion { .. } => true,
+        };
+        let Some(client) = client else {
+            return Ok(Err(Failure::UnknownClient));
+        };
+        if client.metadata.token_endpoint_auth_method != presented.method() {
+            return Ok(Err(Failure::Method));
+        }
+        if !secret_matches {
+            return Ok(Err(Failure::Secret));
+        }
+        if let Credentials::Assertion { jwt, .. } = presented
+            && let Err(failure) = self.verify_assertion(jwt, &client).await?
+        {
+            return Ok(Err(failure));
+        }
+        Ok(Ok(client))
+    }
+
+    /// Verifies a client assertion, and uses it up.
+    async fn verify_assertion(
+        &self,
+        jwt: &str,
+        client: &Client,
+    ) -> Result<Result<(), Failure>, HttpError> {
+        let (client_id, issuer) = (&client.client_id, self.core.issuer.as_str());
+        let (jwks, now) = (client.metadata.jwks.as_ref(), self.core.clock.now());
+        let claims = match client_assertion::verify(jwt, jwks, client_id, issuer, now) {
+            Ok(claims) => claims,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let until = UnixTime::from_seconds(claims.exp);
+        let store = &self.core.store;
+        let is_first = store
+            .remember_assertion(client_id, &claims.jti, until, now)
+            .await?;
+        Ok(is_first.then_some(()).ok_or(Failure::AssertionReused))
     }
 }
 

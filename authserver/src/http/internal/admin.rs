@@ -1,5 +1,7 @@
 //! The admin API on the internal port: resources and clients, put in place by the operator.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -11,28 +13,31 @@ use mcpauth_wire::{Invalid, read};
 use serde::de::DeserializeOwned;
 
 use super::Principal;
+use super::authentication::InternalAuthentication;
+use crate::documents::{self, ResourceError};
 use crate::http::body;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
-use crate::http::state::Shared;
+use crate::http::trace;
 use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
-use crate::registration::{self, ResourceError};
 
 /// Lets only administrators through.
 pub(super) async fn only_admins(
-    State(app): State<Shared>,
+    State(authentication): State<Arc<InternalAuthentication>>,
     Extension(Principal(principal)): Extension<Principal>,
     request: Request,
     next: Next,
 ) -> Result<Response, HttpError> {
-    if !app.callers.is_admin(&principal) {
+    trace::caller(&principal);
+    if !authentication.is_admin(&principal) {
         return Err(HttpError::NotAdmin(principal));
     }
     Ok(next.run(request).await)
 }
 
 pub(super) async fn put_resource(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -41,40 +46,42 @@ pub(super) async fn put_resource(
         .await?
         .map_err(|invalid| refuse(invalid.to_string()))?;
     if document.id.as_ref().is_some_and(|other| *other != id) {
-        return Err(refuse("id: expected none, or the one in the path".into()));
+        return Err(refuse(
+            "id: differs from the one in the path; send the same, or none".into(),
+        ));
     }
-    let resource = registration::resource(document, id, &app.issuer);
+    let resource = documents::resource(document, id, &core.issuer);
     let resource = resource.map_err(|error| match error {
         ResourceError::Invalid(invalid) => refuse(invalid.to_string()),
         ResourceError::IsIssuer(_) => HttpError::Conflict(error.to_string()),
     })?;
-    Ok(outcome(app.store.upsert_resource(&resource).await?))
+    Ok(outcome(core.store.upsert_resource(&resource).await?))
 }
 
 pub(super) async fn get_resource(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<Json<ResourceDocument>, HttpError> {
     let resource = match is_id(&id) {
-        true => app.store.resource(&id).await?,
+        true => core.store.resource(&id).await?,
         false => None,
     };
     let resource = resource.ok_or(HttpError::NotFound("there is no such resource"))?;
-    Ok(Json(registration::resource_document(resource)))
+    Ok(Json(documents::resource_document(resource)))
 }
 
 pub(super) async fn delete_resource(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
-        app.store.delete_resource(&id).await?;
+        core.store.delete_resource(&id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn put_client(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -88,33 +95,33 @@ pub(super) async fn put_client(
         .is_some_and(|other| *other != id)
     {
         return Err(refuse(
-            "clientId: expected none, or the one in the path".into(),
+            "clientId: differs from the one in the path; send the same, or none".into(),
         ));
     }
-    registration::check_client(&document, &id).map_err(|invalid| refuse(invalid.to_string()))?;
-    let client = registration::client(document, id, ClientOrigin::Declared, &app.pepper);
-    let now = app.clock.now();
-    Ok(outcome(app.store.upsert_client(&client, now).await?))
+    documents::check_client(&document, &id).map_err(|invalid| refuse(invalid.to_string()))?;
+    let client = documents::client(document, id, ClientOrigin::Declared, &core.pepper);
+    let now = core.clock.now();
+    Ok(outcome(core.store.upsert_client(&client, now).await?))
 }
 
 pub(super) async fn get_client(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<Json<ClientDocument>, HttpError> {
     let client = match is_id(&id) {
-        true => app.store.client(&id).await?,
+        true => core.store.client(&id).await?,
         false => None,
     };
     let client = client.ok_or(HttpError::NotFound("there is no such client"))?;
-    Ok(Json(registration::client_document(client)))
+    Ok(Json(documents::client_document(client)))
 }
 
 pub(super) async fn delete_client(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
-        app.store.delete_client(&id).await?;
+        core.store.delete_client(&id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

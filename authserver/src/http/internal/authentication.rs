@@ -1,4 +1,4 @@
-//! Callers of the internal port: who they are, and who of them may administer.
+//! Internal authentication: who sends a request to the internal port, and who may administer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use mcpauth_service::listener::Limits;
 use moka::sync::Cache;
 
 use crate::config::Internal;
-use crate::http::client_auth::credentials::parse_basic;
+use crate::http::basic;
 use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::form_decode;
@@ -37,9 +37,9 @@ const UNKNOWN_BOUNDS: Bounds = Bounds {
     concurrent: 8,
 };
 
-/// The configured callers.
+/// Authenticates the requests of the internal port, as configured.
 #[derive(Debug)]
-pub struct Callers {
+pub struct InternalAuthentication {
     credentials: HashMap<String, Digest>,
     admins: Vec<String>,
     reviews: Option<TokenReviews>,
@@ -47,7 +47,7 @@ pub struct Callers {
 
 type Digest = [u8; 32];
 
-impl Callers {
+impl InternalAuthentication {
     /// From the configuration; finds the Kubernetes API when ServiceAccount tokens are accepted.
     ///
     /// # Errors
@@ -75,20 +75,33 @@ impl Callers {
     /// # Errors
     /// 401 for anything else, 503 when the Kubernetes API does not answer.
     pub async fn principal(&self, headers: &HeaderMap) -> Result<String, HttpError> {
-        let refused = || HttpError::Unauthenticated;
+        let refused = HttpError::Unauthenticated;
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let value = values.next().and_then(|value| value.to_str().ok());
-        let (Some(value), None) = (value, values.next()) else {
-            return Err(refused());
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Err(refused("the Authorization header is missing")),
+            (Some(value), None) => value.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => {
+                return Err(refused("there is more than one Authorization header"));
+            }
         };
-        if let Some((id, secret)) = parse_basic(value) {
-            return self.basic(&id, &secret).ok_or_else(refused);
+        if let Some((id, secret)) = basic::parse(value) {
+            let principal = self.basic(&id, &secret);
+            return principal.ok_or(refused("the credential is unknown or its secret is wrong"));
         }
         match (value.split_once(' '), &self.reviews) {
             (Some((scheme, token)), Some(reviews)) if scheme.eq_ignore_ascii_case("bearer") => {
-                reviews.principal(token.trim()).await?.ok_or_else(refused)
+                let principal = reviews.principal(token.trim()).await?;
+                principal.ok_or(refused(
+                    "the ServiceAccount token is expired, of a deleted pod, or for another audience",
+                ))
             }
-            _ => Err(refused()),
+            (_, Some(_)) => Err(refused(
+                "send a ServiceAccount token as Bearer, or a credential as Basic",
+            )),
+            (_, None) => Err(refused(
+                "send a credential of internal.credentials as Basic; ServiceAccount tokens are \
+                 accepted only with internal.tokenReview",
+            )),
         }
     }
 
@@ -235,16 +248,16 @@ mod tests {
 
     #[test]
     fn a_basic_secret_is_taken_as_it_is_and_form_encoded() {
-        let callers = Callers {
+        let authentication = InternalAuthentication {
             credentials: HashMap::from([("a:b".into(), sha256("s+/="))]),
             admins: Vec::new(),
             reviews: None,
         };
         let known = Some("credential:a:b".to_owned());
-        assert_eq!(callers.basic("a:b", "s+/="), known);
-        assert_eq!(callers.basic("a%3Ab", "s%2B%2F%3D"), known);
+        assert_eq!(authentication.basic("a:b", "s+/="), known);
+        assert_eq!(authentication.basic("a%3Ab", "s%2B%2F%3D"), known);
         for (id, secret) in [("a:b", "s /="), ("a:b", "s%252B%252F%253D"), ("a", "s+/=")] {
-            assert_eq!(callers.basic(id, secret), None, "{id} {secret}");
+            assert_eq!(authentication.basic(id, secret), None, "{id} {secret}");
         }
     }
 

@@ -1,45 +1,80 @@
 //! `POST /introspect` on the internal port (RFC 7662).
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::{Extension, Json};
 use http::{HeaderValue, header};
 use mcpauth_wire::introspection::{Answer, OneOrMany};
+use tracing::field::Empty;
+use tracing::{Level, Span};
 
 use super::Principal;
 use crate::http::body::Form;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
-use crate::http::state::Shared;
+use crate::http::trace;
+use crate::metrics::Metrics;
 use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
 use crate::store::ActiveToken;
 
+/// What introspection depends on.
+#[derive(Debug)]
+pub(super) struct Introspection {
+    pub(super) core: Arc<Core>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 type Response = ([(header::HeaderName, HeaderValue); 1], Json<Answer>);
 
+/// Its span is for debugging: the endpoint is asked for every call of an MCP client that no cache knows.
+#[tracing::instrument(
+    name = "introspect",
+    level = "debug",
+    skip_all,
+    fields(%caller, client = Empty, subject = Empty, resource = Empty, outcome = Empty)
+)]
 pub(super) async fn introspect(
-    State(app): State<Shared>,
+    State(introspection): State<Arc<Introspection>>,
     Extension(Principal(caller)): Extension<Principal>,
     form: Form,
 ) -> Result<Response, HttpError> {
+    let core = &introspection.core;
     let Some(token) = form.params.get("token") else {
-        return Err(OAuthError::InvalidRequest("token is missing".into()).into());
+        let text = "token is missing; send the access token in the form";
+        return Err(OAuthError::InvalidRequest(text.into()).into());
     };
     let active = match Token::parse(token).filter(|token| token.kind() == TokenKind::Access) {
         Some(token) => {
-            let hashes = app.pepper.token_hashes(&token);
-            app.store.introspect(&hashes, app.clock.now()).await?
+            let hashes = token.hashes(&core.pepper);
+            core.store.introspect(&hashes, core.clock.now()).await?
         }
         None => None,
     };
-    let (outcome, body) = match active {
+    let (outcome, body) = match &active {
         Some(token) if token.introspectors.contains(&caller) => {
-            ("active", describe(app.issuer.as_str(), &token))
+            ("active", describe(core.issuer.as_str(), token))
         }
         Some(_) => ("foreign", Answer::default()),
         None => ("inactive", Answer::default()),
     };
-    app.metrics.introspection(outcome);
+    introspection.metrics.introspection(outcome);
+    if tracing::enabled!(Level::DEBUG) {
+        trace_outcome(outcome, active.as_ref());
+    }
     let no_store = HeaderValue::from_static("no-store");
     Ok(([(header::CACHE_CONTROL, no_store)], Json(body)))
+}
+
+fn trace_outcome(outcome: &str, token: Option<&ActiveToken>) {
+    Span::current().record("outcome", outcome);
+    if let Some(token) = token {
+        trace::client(&token.client_id);
+        trace::subject(token.subject.as_ref().unwrap_or(&token.client_id));
+        trace::resource(&token.resource);
+    }
+    tracing::debug!("answered");
 }
 
 fn describe(issuer: &str, token: &ActiveToken) -> Answer {

@@ -4,54 +4,111 @@ mod admin;
 pub mod authentication;
 mod introspect;
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{post, put};
 
+use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::layers::{finish, method_not_allowed, not_found};
-use crate::http::state::Shared;
+use crate::http::trace;
+use crate::metrics::Metrics;
+use authentication::InternalAuthentication;
+use introspect::Introspection;
 
 /// The largest body of the admin API.
 const MAX_ADMIN_BODY: usize = 1024 * 1024;
 
+/// The state of the port's routes. No handler takes it as a whole.
+#[derive(Clone, Debug)]
+pub struct InternalState(Arc<Endpoints>);
+
+#[derive(Debug)]
+struct Endpoints {
+    core: Arc<Core>,
+    authentication: Arc<InternalAuthentication>,
+    introspection: Arc<Introspection>,
+    metrics: Arc<Metrics>,
+}
+
+impl InternalState {
+    /// From these parts.
+    pub fn new(
+        core: Arc<Core>,
+        authentication: InternalAuthentication,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self(Arc::new(Endpoints {
+            authentication: Arc::new(authentication),
+            introspection: Arc::new(Introspection {
+                core: Arc::clone(&core),
+                metrics: Arc::clone(&metrics),
+            }),
+            core,
+            metrics,
+        }))
+    }
+}
+
+impl FromRef<InternalState> for Arc<Core> {
+    fn from_ref(state: &InternalState) -> Self {
+        Self::clone(&state.0.core)
+    }
+}
+
+impl FromRef<InternalState> for Arc<InternalAuthentication> {
+    fn from_ref(state: &InternalState) -> Self {
+        Self::clone(&state.0.authentication)
+    }
+}
+
+impl FromRef<InternalState> for Arc<Introspection> {
+    fn from_ref(state: &InternalState) -> Self {
+        Self::clone(&state.0.introspection)
+    }
+}
+
 /// The internal port.
-pub fn router(app: Shared) -> Router {
+pub fn router(state: InternalState) -> Router {
     let resource = put(admin::put_resource)
         .get(admin::get_resource)
         .delete(admin::delete_resource);
     let client = put(admin::put_client)
         .get(admin::get_client)
         .delete(admin::delete_client);
+    let only_admins = middleware::from_fn_with_state(state.clone(), admin::only_admins);
     let admin = Router::new()
         .route("/admin/v1/resources/{id}", resource)
         .route("/admin/v1/clients/{id}", client)
-        .layer(middleware::from_fn_with_state(
-            app.clone(),
-            admin::only_admins,
-        ));
+        .layer(only_admins)
+        .layer(middleware::from_fn(trace::request));
+    let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);
+    let metrics = Arc::clone(&state.0.metrics);
     let routes = Router::new()
         .route("/introspect", post(introspect::introspect))
         .merge(admin)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), authenticate));
-    finish(routes, app, "internal", MAX_ADMIN_BODY)
+        .layer(authenticate)
+        .with_state(state);
+    finish(routes, metrics, "internal", MAX_ADMIN_BODY)
 }
 
 /// Who sends a request to the internal port.
 #[derive(Clone)]
 struct Principal(String);
 
-/// Lets nobody unknown to the internal port, whatever they ask for.
+/// Rejects unauthenticated requests to the internal port, to whatever path.
 async fn authenticate(
-    State(app): State<Shared>,
+    State(authentication): State<Arc<InternalAuthentication>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, HttpError> {
-    let principal = app.callers.principal(request.headers()).await?;
+    let principal = authentication.principal(request.headers()).await?;
     request.extensions_mut().insert(Principal(principal));
     Ok(next.run(request).await)
 }

@@ -1,6 +1,8 @@
 //! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0): one document for both, which
 //! names only what is there.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use mcpauth_wire::Scopes;
@@ -8,18 +10,29 @@ use mcpauth_wire::client::GrantType;
 use mcpauth_wire::scope::OWN as OWN_SCOPES;
 use serde_json::{Value, json};
 
+use crate::http::core::Core;
 use crate::http::error::HttpError;
-use crate::http::state::Shared;
 use crate::oauth::client_assertion;
 
-pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, HttpError> {
-    let resources = app.store.resources().await?;
+/// What the document depends on.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    pub(super) core: Arc<Core>,
+    /// Whether clients may register themselves.
+    pub(super) registration_open: bool,
+}
+
+pub(super) async fn metadata(
+    State(discovery): State<Arc<Discovery>>,
+) -> Result<Json<Value>, HttpError> {
+    let core = &discovery.core;
+    let resources = core.store.resources().await?;
     let scopes = resources.iter().flat_map(|resource| &resource.scopes);
     let scopes: Scopes = scopes
         .map(|scope| scope.name.as_str())
         .chain(OWN_SCOPES)
         .collect();
-    let url = |path: &str| app.issuer.url(path);
+    let url = |path: &str| core.issuer.url(path);
     let methods = [
         "none",
         "client_secret_basic",
@@ -27,7 +40,7 @@ pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, H
         "private_key_jwt",
     ];
     let mut document = json!({
-        "issuer": app.issuer.as_str(),
+        "issuer": core.issuer.as_str(),
         "authorization_endpoint": url("/authorize"),
         "token_endpoint": url("/token"),
         "revocation_endpoint": url("/revoke"),
@@ -48,7 +61,7 @@ pub(super) async fn metadata(State(app): State<Shared>) -> Result<Json<Value>, H
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce"],
         "request_uri_parameter_supported": false,
     });
-    if app.registration.dynamic {
+    if discovery.registration_open {
         document["registration_endpoint"] = url("/register").into();
     }
     Ok(Json(document))

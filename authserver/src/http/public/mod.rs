@@ -4,28 +4,36 @@ mod authorize;
 mod discovery;
 mod jwks;
 mod pages;
-mod pending;
 mod register;
 mod revoke;
+mod state;
 mod token;
 
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use http::{Method, header};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::http::layers::{finish, method_not_allowed, not_found};
-use crate::http::state::Shared;
+use crate::http::trace;
 use pages::{consent, login};
 
-/// The largest body. Nobody is authenticated before it is read, so that all connections together must
-/// not hold more than the server has; the largest form of ours, a consent, has some 16 KiB.
+pub use state::{Parts, PublicState};
+
+/// The largest body. It is read before anybody is authenticated, so all connections together must not hold more
+/// than the server has; the largest form, a consent, has some 16 KiB.
 const MAX_BODY: usize = 32 * 1024;
 
 /// The public port.
-pub fn router(app: Shared) -> Router {
+pub fn router(state: PublicState) -> Router {
+    let endpoints = state.endpoints();
+    let (path, metrics) = (
+        endpoints.core.issuer.path().to_owned(),
+        endpoints.metrics.clone(),
+    );
     let mut cors = Router::new()
         .route(
             "/.well-known/openid-configuration",
@@ -38,17 +46,16 @@ pub fn router(app: Shared) -> Router {
         .route("/jwks", get(jwks::jwks))
         .route("/token", post(token::token))
         .route("/revoke", post(revoke::revoke));
-    if app.registration.dynamic {
+    if endpoints.registration_open {
         cors = cors.route("/register", post(register::register));
     }
     let pages = Router::new()
         .route("/authorize", get(authorize::authorize))
         .route("/login", get(login::without_form).post(login::login))
         .route("/consent", get(login::without_form).post(consent::consent));
-    let endpoints = with_cors(cors).merge(pages);
-    let path = app.issuer.path().to_owned();
+    let routes = with_cors(cors).merge(pages);
     let routes = if path.is_empty() {
-        endpoints
+        routes
     } else {
         // RFC 8414, section 3.1: the well-known part goes between host and path.
         let inserted = Router::new()
@@ -60,16 +67,18 @@ pub fn router(app: Shared) -> Router {
                 &format!("/.well-known/openid-configuration{path}"),
                 get(discovery::metadata),
             );
-        with_cors(inserted).nest(&path, endpoints)
+        with_cors(inserted).nest(&path, routes)
     };
     let routes = routes
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed);
-    finish(routes, app, "public", MAX_BODY)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(trace::request))
+        .with_state(state);
+    finish(routes, metrics, "public", MAX_BODY)
 }
 
-/// Any origin, never with credentials: what these endpoints need, the caller has to know and to send.
-fn with_cors(routes: Router<Shared>) -> Router<Shared> {
+/// Any origin, never with credentials: these endpoints act on what a request carries, never on a cookie.
+fn with_cors(routes: Router<PublicState>) -> Router<PublicState> {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST])

@@ -1,6 +1,7 @@
-//! `POST /register` (RFC 7591): clients that nobody declared.
+//! `POST /register`: dynamic registration (RFC 7591).
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -8,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, StatusCode, header};
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::client::TokenEndpointAuthMethod;
 use serde_json::json;
 
 use crate::http::body;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
-use crate::http::state::App;
-use crate::http::state::Shared;
+use crate::http::trace;
 use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::dynamic_registration::{self, Request as Registration};
 use crate::oauth::error::OAuthError;
@@ -25,22 +27,30 @@ use crate::random;
 /// Registrations from one address, in a minute.
 const LIMIT: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(59));
 
+/// What registration depends on.
+#[derive(Debug)]
+pub(super) struct DynamicRegistration {
+    pub(super) core: Arc<Core>,
+    /// Private-use URI schemes that redirect URIs may have.
+    pub(super) redirect_schemes: Vec<String>,
+}
+
 pub(super) async fn register(
-    State(app): State<Shared>,
+    State(endpoint): State<Arc<DynamicRegistration>>,
     peer: Peer,
     request: Request,
 ) -> Result<Response, HttpError> {
-    let now = app.clock.now();
+    let core = &endpoint.core;
+    let now = core.clock.now();
     let address = peer.network().to_string();
-    let decision = app.store.hit("register", &address, LIMIT, now).await?;
+    let decision = core.store.hit("register", &address, LIMIT, now).await?;
     if let Decision::Refused { retry_after } = decision {
         return Err(HttpError::TooManyRequests(retry_after));
     }
     let body = body::read(request, &()).await?;
     let registration: Registration = mcpauth_wire::read::json(&body)
         .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
-    let schemes = &app.registration.allowed_redirect_schemes;
-    let metadata = dynamic_registration::accept(registration, schemes)?;
+    let metadata = dynamic_registration::accept(registration, &endpoint.redirect_schemes)?;
     let secret = match metadata.token_endpoint_auth_method {
         TokenEndpointAuthMethod::None | TokenEndpointAuthMethod::PrivateKeyJwt => None,
         TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost => {
@@ -50,19 +60,20 @@ pub(super) async fn register(
     let client = Client {
         client_id: format!("dyn-{}", URL_SAFE_NO_PAD.encode(random::bytes::<16>()?)),
         origin: ClientOrigin::Dynamic,
-        secret_hash: secret.as_deref().map(|s| app.pepper.hash_client_secret(s)),
+        secret_hash: secret.as_deref().map(|s| core.pepper.hash_client_secret(s)),
         metadata,
     };
-    app.store.upsert_client(&client, now).await?;
-    Ok(created(&app, &client, secret.as_deref()))
+    core.store.upsert_client(&client, now).await?;
+    trace::client(&client.client_id);
+    Ok(created(&client, secret.as_deref(), now))
 }
 
 /// What was registered, which may be less than what was asked for (RFC 7591, section 3.2.1).
-fn created(app: &App, client: &Client, secret: Option<&str>) -> Response {
+fn created(client: &Client, secret: Option<&str>, now: UnixTime) -> Response {
     let metadata = &client.metadata;
     let mut body = json!({
         "client_id": client.client_id,
-        "client_id_issued_at": app.clock.now().as_seconds(),
+        "client_id_issued_at": now.as_seconds(),
         "redirect_uris": metadata.redirect_uris,
         "grant_types": metadata.grant_types,
         "response_types": ["code"],

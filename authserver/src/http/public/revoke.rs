@@ -1,32 +1,37 @@
 //! `POST /revoke` (RFC 7009).
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use http::StatusCode;
 
 use crate::http::body::Form;
-use crate::http::client_auth::authenticate;
+use crate::http::client_auth::ClientAuthentication;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
-use crate::http::state::Shared;
 use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
 
-/// 200 for everything but a client that is not authenticated: whose token it was, and whether there
-/// was one, is nobody's business. `token_type_hint` is not needed, the token says what it is.
+/// 200 for everything but a client that is not authenticated: nobody learns whose token it was, or whether it
+/// existed. `token_type_hint` is not needed, the token's prefix says what it is.
 pub(super) async fn revoke(
-    State(app): State<Shared>,
+    State(core): State<Arc<Core>>,
+    State(clients): State<Arc<ClientAuthentication>>,
     peer: Peer,
     form: Form,
 ) -> Result<StatusCode, HttpError> {
-    let client = authenticate(&app, &form.headers, &form.params, peer.network()).await?;
+    let client = clients
+        .authenticate(&form.headers, &form.params, peer.network())
+        .await?;
     let Some(token) = form.params.get("token") else {
         return Err(OAuthError::InvalidRequest("token is missing".into()).into());
     };
     let Some(token) = Token::parse(token) else {
         return Ok(StatusCode::OK);
     };
-    let hashes = app.pepper.token_hashes(&token);
-    let (store, client_id) = (&app.store, &client.client_id);
+    let hashes = token.hashes(&core.pepper);
+    let (store, client_id) = (&core.store, &client.client_id);
     match token.kind() {
         TokenKind::Access => store.revoke_access_token(&hashes, client_id).await?,
         TokenKind::Refresh => store.revoke_refresh_token(&hashes, client_id).await?,

@@ -1,17 +1,18 @@
 //! `POST /consent`: the user's decision.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use mcpauth_wire::Scopes;
 
-use super::super::pending::Pending;
-use super::form;
+use super::pending::Pending;
 use super::templates::{self, ConsentPage, ScopeLine};
+use super::{Pages, form};
 use crate::http::body::Form;
 use crate::http::redirect::see_other;
-use crate::http::state::{App, Shared};
-use crate::login::session::{self, Session};
+use crate::login::session::Session;
 use crate::login::ticket::{Purpose, Shown, Ticket};
 use crate::oauth::authorization::AuthorizationRequest;
 use crate::oauth::client::ClientOrigin;
@@ -19,29 +20,30 @@ use crate::oauth::error::OAuthError;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Resource;
 
-pub async fn consent(State(app): State<Shared>, form: Form) -> Response {
+pub(in super::super) async fn consent(State(pages): State<Arc<Pages>>, form: Form) -> Response {
     let Form { headers, params } = form;
-    let ticket = Ticket::read(&app.pepper, Purpose::Consent, params.get("ticket"));
-    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
+    let core = &pages.core;
+    let ticket = Ticket::read(&core.pepper, Purpose::Consent, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&headers)) else {
         return form::stale();
     };
     // What the user saw no longer holds: the page comes again, as it is now.
-    let again = || see_other(&app.issuer.url(&format!("/authorize?{}", ticket.query)));
-    if !ticket.is_current(cookie, app.clock.now()) {
+    let again = || see_other(&core.issuer.url(&format!("/authorize?{}", ticket.query)));
+    if !ticket.is_current(cookie, core.clock.now()) {
         return again();
     }
     // The request is checked once more: client or resource may have changed since the page was shown.
-    let pending = match Pending::load(&app, &ticket.query).await {
+    let pending = match Pending::load(&pages, &ticket.query).await {
         Ok(pending) => pending,
         Err(page) => return page,
     };
     let request = match &pending.request {
         Ok(request) => request,
-        Err(error) => return pending.refuse(&app, error),
+        Err(error) => return pending.refuse(&pages, error),
     };
-    let session = match session::of(&app, &headers).await {
+    let session = match pages.session(&headers).await {
         Ok(session) => session,
-        Err(error) => return pending.refuse(&app, &error.into()),
+        Err(error) => return pending.refuse(&pages, &error.into()),
     };
     let unchanged = |session: &Session| {
         let shown = ticket.shown.as_ref();
@@ -52,17 +54,17 @@ pub async fn consent(State(app): State<Shared>, form: Form) -> Response {
     };
     if params.get("decision") != Some("allow") {
         let denied = OAuthError::AccessDenied("the user did not consent".into());
-        return pending.refuse(&app, &denied);
+        return pending.refuse(&pages, &denied);
     }
-    let approved = pending.approve(&app, request, &session.subject).await;
-    approved.unwrap_or_else(|error| pending.refuse(&app, &error))
+    let approved = pending.approve(&pages, request, &session.subject).await;
+    approved.unwrap_or_else(|error| pending.refuse(&pages, &error))
 }
 
 pub(in super::super) fn page(
-    app: &App,
+    pages: &Pages,
     pending: &Pending,
     request: &AuthorizationRequest,
-    session: &session::Session,
+    session: &Session,
     headers: &HeaderMap,
 ) -> Result<Response, OAuthError> {
     let scopes = request.effective_scopes();
@@ -76,8 +78,9 @@ pub(in super::super) fn page(
     let without_prompt = pending.params.clone().without("prompt").to_query();
     let switch_user = format!("/authorize?{without_prompt}&prompt=login");
     let redirect_uri = &pending.target.redirect_uri;
-    form::with_cookie(app, headers, |cookie| {
-        let ticket = Ticket::new(query, Some(shown), cookie, app.clock.now());
+    let core = &pages.core;
+    form::with_cookie(pages, headers, |cookie| {
+        let ticket = Ticket::new(query, Some(shown), cookie, core.clock.now());
         let page = ConsentPage {
             client_name: pending.client_name(),
             client_id: &pending.client.client_id,
@@ -88,9 +91,9 @@ pub(in super::super) fn page(
             resource: &request.resource.resource,
             scopes: &lines,
             subject: &session.subject,
-            switch_user: &app.issuer.url(&switch_user),
-            action: &app.issuer.url("/consent"),
-            ticket: &ticket.to_field(&app.pepper, Purpose::Consent),
+            switch_user: &core.issuer.url(&switch_user),
+            action: &core.issuer.url("/consent"),
+            ticket: &ticket.to_field(&core.pepper, Purpose::Consent),
         };
         templates::render(StatusCode::OK, &page)
     })

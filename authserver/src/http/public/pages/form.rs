@@ -5,14 +5,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, StatusCode, header};
 
-use super::templates;
-use crate::http::state::App;
+use super::{Pages, templates};
 use crate::oauth::error::OAuthError;
 use crate::random;
 
-/// The page for what is no form of ours, or comes from a browser without our cookie.
+/// The page for a form that this server did not make, or that comes from a browser without its cookie.
 pub(super) fn stale() -> Response {
-    let message = "It was reloaded, belongs to another browser, or this browser blocks cookies. Go back to the application and connect again.";
+    let message = "It was reloaded or opened in another browser, or this browser blocks cookies. Go back to the application and connect again.";
     templates::error(
         StatusCode::BAD_REQUEST,
         "This page is no longer valid",
@@ -22,11 +21,11 @@ pub(super) fn stale() -> Response {
 
 /// Renders a form bound to the browser's form cookie, which is set when there is none.
 pub(super) fn with_cookie(
-    app: &App,
+    pages: &Pages,
     headers: &HeaderMap,
     render: impl FnOnce(&str) -> Response,
 ) -> Result<Response, OAuthError> {
-    if let Some(cookie) = app
+    if let Some(cookie) = pages
         .cookies
         .form(headers)
         .filter(|cookie| !cookie.is_empty())
@@ -35,7 +34,7 @@ pub(super) fn with_cookie(
     }
     let cookie = URL_SAFE_NO_PAD.encode(random::bytes::<32>()?);
     let mut response = render(&cookie);
-    if let Some(set) = app.cookies.set_form(&cookie) {
+    if let Some(set) = pages.cookies.set_form(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, set);
     }
     Ok(response)

@@ -1,22 +1,23 @@
-//! `POST /login`: a user name and a password for a session.
+//! The sign-in form of local users: a user name and a password for a session.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 
-use super::super::pending::Pending;
-use super::form;
+use super::pending::Pending;
 use super::templates::{self, LoginPage};
+use super::{Pages, form};
 use crate::http::body::Form;
-use crate::http::error;
+use crate::http::error::{self, Refused};
 use crate::http::peer::Peer;
 use crate::http::redirect::see_other;
-use crate::http::state::{App, Shared};
-use crate::login::Login;
+use crate::http::trace;
 use crate::login::session::{LIFETIME_SECONDS, Session};
 use crate::login::ticket::{Purpose, Ticket};
+use crate::login::{LoginError, Start, User};
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 
@@ -24,34 +25,39 @@ use crate::oauth::rate_limit::{Decision, RateLimit};
 /// together are counted before the first is known to be wrong.
 const ATTEMPTS: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
 
-pub async fn login(State(app): State<Shared>, peer: Peer, form: Form) -> Response {
+pub(in super::super) async fn login(
+    State(pages): State<Arc<Pages>>,
+    peer: Peer,
+    form: Form,
+) -> Response {
     let Form { headers, params } = form;
-    let ticket = Ticket::read(&app.pepper, Purpose::Login, params.get("ticket"));
-    let (Some(ticket), Some(cookie)) = (ticket, app.cookies.form(&headers)) else {
+    let core = &pages.core;
+    let ticket = Ticket::read(&core.pepper, Purpose::Login, params.get("ticket"));
+    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&headers)) else {
         return form::stale();
     };
-    let pending = match Pending::load(&app, &ticket.query).await {
+    let pending = match Pending::load(&pages, &ticket.query).await {
         Ok(pending) => pending,
         Err(page) => return page,
     };
     let name = params.get("username").unwrap_or_default();
-    if !ticket.is_current(cookie, app.clock.now()) {
-        return ask_again(&app, &pending, &headers, name, &Attempt::Stale);
+    if !ticket.is_current(cookie, core.clock.now()) {
+        return ask_again(&pages, &pending, &headers, name, &Attempt::Stale);
     }
     let password = params.get("password").unwrap_or_default();
-    match attempt(&app, &peer, name, password).await {
-        Ok(Attempt::Accepted(mark)) => match begin_session(&app, name, mark, &ticket.query) {
+    match attempt(&pages, &peer, name, password).await {
+        Ok(Attempt::Accepted(user)) => match begin_session(&pages, user, &ticket.query) {
             Ok(response) => response,
-            Err(error) => pending.refuse_unasked(&app, &error),
+            Err(error) => pending.refuse_unasked(&pages, &error),
         },
-        Ok(refused) => ask_again(&app, &pending, &headers, name, &refused),
-        Err(error) => pending.refuse_unasked(&app, &error),
+        Ok(refused) => ask_again(&pages, &pending, &headers, name, &refused),
+        Err(error) => pending.refuse_unasked(&pages, &error),
     }
 }
 
 /// `GET` of a form's address: the browser shows it while the answer to the form is on the screen, and
 /// users go there again.
-pub async fn without_form() -> Response {
+pub(in super::super) async fn without_form() -> Response {
     form::stale()
 }
 
@@ -65,20 +71,21 @@ pub(in super::super) struct LoginTry<'a> {
 
 /// The login form, which returns to this request.
 pub(in super::super) fn page(
-    app: &App,
+    pages: &Pages,
     pending: &Pending,
     headers: &HeaderMap,
     last: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
     // After the login the request comes again, and would ask for another.
     let query = pending.params.clone().without("prompt").to_query();
-    form::with_cookie(app, headers, |cookie| {
-        let ticket = Ticket::new(query, None, cookie, app.clock.now());
+    let core = &pages.core;
+    form::with_cookie(pages, headers, |cookie| {
+        let ticket = Ticket::new(query, None, cookie, core.clock.now());
         let page = LoginPage {
-            server: app.issuer.without_scheme(),
+            server: core.issuer.without_scheme(),
             client_name: pending.client_name(),
-            action: &app.issuer.url("/login"),
-            ticket: &ticket.to_field(&app.pepper, Purpose::Login),
+            action: &core.issuer.url("/login"),
+            ticket: &ticket.to_field(&core.pepper, Purpose::Login),
             username: last.username,
             error: last.error,
         };
@@ -87,8 +94,7 @@ pub(in super::super) fn page(
 }
 
 enum Attempt {
-    /// With the mark of the password.
-    Accepted(String),
+    Accepted(User),
     /// The page was too old, or another tab took its cookie's place.
     Stale,
     Wrong,
@@ -96,41 +102,45 @@ enum Attempt {
 }
 
 async fn attempt(
-    app: &App,
+    pages: &Pages,
     peer: &Peer,
     name: &str,
     password: &str,
 ) -> Result<Attempt, OAuthError> {
-    let Login::LocalUsers(users) = &app.login else {
+    let Start::Form(users) = pages.login.start() else {
         return Ok(Attempt::Wrong);
     };
-    // Counted when it is its turn: else who goes away early could make us count without end.
-    let turn = users.turn().await?;
-    let (key, now) = (format!("{name} {}", peer.network()), app.clock.now());
-    if let Decision::Refused { retry_after } = app.store.hit("login", &key, ATTEMPTS, now).await? {
-        app.metrics.login("limited");
+    // Counted only when the hash is about to be made: a client that leaves early costs nothing, and is not counted.
+    let turn = users.turn().await.map_err(LoginError::from)?;
+    let (key, now) = (format!("{name} {}", peer.network()), pages.core.clock.now());
+    let decision = pages.core.store.hit("login", &key, ATTEMPTS, now).await?;
+    if let Decision::Refused { retry_after } = decision {
+        pages.metrics.login("limited");
         return Ok(Attempt::TooMany(retry_after));
     }
-    if let Some(mark) = users.verify(turn, name, password.to_owned()).await? {
-        app.metrics.login("accepted");
-        return Ok(Attempt::Accepted(mark));
+    let verified = users.verify(turn, name, password.to_owned()).await;
+    if let Some(user) = verified.map_err(LoginError::from)? {
+        pages.metrics.login("accepted");
+        trace::subject(&user.subject);
+        return Ok(Attempt::Accepted(user));
     }
-    app.metrics.login("refused");
+    pages.metrics.login("refused");
     Ok(Attempt::Wrong)
 }
 
-fn begin_session(app: &App, name: &str, mark: String, query: &str) -> Result<Response, OAuthError> {
-    let session = Session::begin(name.to_owned(), mark, app.clock.now())?;
-    let mut response = see_other(&app.issuer.url(&format!("/authorize?{query}")));
-    let cookie = session.to_cookie(app);
-    if let Some(set) = app.cookies.set_session(&cookie, LIFETIME_SECONDS.into()) {
+fn begin_session(pages: &Pages, user: User, query: &str) -> Result<Response, OAuthError> {
+    let core = &pages.core;
+    let session = Session::begin(user, core.clock.now())?;
+    let mut response = see_other(&core.issuer.url(&format!("/authorize?{query}")));
+    let cookie = session.to_cookie(&core.pepper);
+    if let Some(set) = pages.cookies.set_session(&cookie, LIFETIME_SECONDS.into()) {
         response.headers_mut().append(header::SET_COOKIE, set);
     }
     Ok(response)
 }
 
 fn ask_again(
-    app: &App,
+    pages: &Pages,
     pending: &Pending,
     headers: &HeaderMap,
     username: &str,
@@ -143,17 +153,24 @@ fn ask_again(
         ),
         Attempt::Stale => (
             StatusCode::BAD_REQUEST,
-            "This page was no longer valid. Please sign in once more.",
+            "This page was no longer valid. Sign in again.",
         ),
-        _ => (StatusCode::UNAUTHORIZED, "User name or password is wrong."),
+        _ => (
+            StatusCode::UNAUTHORIZED,
+            "The user name or password is wrong.",
+        ),
     };
     let last = LoginTry {
         status,
         username,
         error: Some(text),
     };
-    let page = page(app, pending, headers, &last);
-    let mut response = page.unwrap_or_else(|error| pending.refuse_unasked(app, &error));
+    let page = page(pages, pending, headers, &last);
+    let mut response = page.unwrap_or_else(|error| pending.refuse_unasked(pages, &error));
+    response.extensions_mut().insert(Refused {
+        error: "access_denied",
+        reason: text.to_owned(),
+    });
     if let Attempt::TooMany(wait) = refused {
         let wait = error::retry_after(*wait);
         response.headers_mut().insert(header::RETRY_AFTER, wait);

@@ -1,6 +1,44 @@
 //! The pages that users see, and where their forms go.
 
-pub mod consent;
-pub mod form;
-pub mod login;
-pub mod templates;
+pub(super) mod consent;
+mod form;
+pub(super) mod login;
+pub(super) mod pending;
+mod templates;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::http::cookies::Cookies;
+use crate::http::core::Core;
+use crate::login::session::Session;
+use crate::login::{Login, LoginError};
+use crate::metrics::Metrics;
+
+/// What the pages depend on.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pub(super) core: Arc<Core>,
+    /// Users.
+    pub(super) login: Arc<Login>,
+    /// Names and attributes of the browser's cookies.
+    pub(super) cookies: Cookies,
+    /// How long an authorization code lives.
+    pub(super) code_lifetime: Duration,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Pages {
+    /// The session of a request, if it has one that lives and whose login has not been ended since.
+    pub(super) async fn session(&self, headers: &HeaderMap) -> Result<Option<Session>, LoginError> {
+        let (pepper, now) = (&self.core.pepper, self.core.clock.now());
+        let cookie = self.cookies.session(headers);
+        let Some(session) = cookie.and_then(|cookie| Session::open(pepper, cookie, now)) else {
+            return Ok(None);
+        };
+        let current = self.login.is_current(&session).await?;
+        Ok(current.then_some(session))
+    }
+}

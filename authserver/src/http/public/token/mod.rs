@@ -4,22 +4,55 @@ mod authorization_code;
 mod client_credentials;
 mod refresh_token;
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use mcpauth_wire::authserver_config::Tokens;
 use serde::Serialize;
 
 use crate::http::body::Form;
-use crate::http::client_auth::{authenticate, count_failure};
+use crate::http::client_auth::ClientAuthentication;
+use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
-use crate::http::state::{App, Shared};
-use crate::issue::{Issued, id_token};
+use crate::http::trace;
+use crate::issue::{Issued, Minter, id_token};
+use crate::keys::signing_key::SigningKey;
+use crate::login::Login;
+use crate::metrics::Metrics;
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
 use crate::oauth::token_request::{self, TokenRequest};
+use crate::random;
+
+/// What the endpoint depends on.
+#[derive(Debug)]
+pub(super) struct TokenEndpoint {
+    pub(super) core: Arc<Core>,
+    pub(super) clients: Arc<ClientAuthentication>,
+    /// To know whether a user still exists.
+    pub(super) login: Arc<Login>,
+    /// Signs ID tokens.
+    pub(super) signing_key: SigningKey,
+    pub(super) lifetimes: Tokens,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl TokenEndpoint {
+    /// Makes the tokens of a grant.
+    fn minter(&self, may_refresh: bool) -> Minter<'_> {
+        Minter {
+            pepper: &self.core.pepper,
+            random: &random::bytes,
+            access: self.lifetimes.access(),
+            refresh: may_refresh.then(|| self.lifetimes.refresh()),
+        }
+    }
+}
 
 /// A successful answer (OAuth 2.1, section 3.2.3).
 #[derive(Serialize)]
@@ -35,57 +68,64 @@ struct TokenResponse {
 }
 
 pub(super) async fn token(
-    State(app): State<Shared>,
+    State(endpoint): State<Arc<TokenEndpoint>>,
     peer: Peer,
-    form: Result<Form, HttpError>,
+    form: Form,
 ) -> Result<Response, HttpError> {
-    let answer = match form {
-        Ok(form) => answer(&app, &peer, &form).await,
-        Err(error) => Err(error),
-    };
-    let answer = match answer {
+    let answer = match answer(&endpoint, &peer, &form).await {
         Ok(answer) => answer,
-        Err(error) => {
-            tracing::info!(peer = %peer.0, %error, "a token request was refused");
-            return Err(match error {
-                // Guessing codes and refresh tokens counts like guessing secrets.
-                HttpError::OAuth(OAuthError::InvalidGrant(_)) => {
-                    count_failure(&app, peer.network(), error).await
-                }
-                other => other,
-            });
+        // Guessing codes and refresh tokens counts like guessing secrets.
+        Err(error @ HttpError::OAuth(OAuthError::InvalidGrant(_))) => {
+            let clients = &endpoint.clients;
+            return Err(clients.count_failure(peer.network(), error).await);
         }
+        Err(error) => return Err(error),
     };
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, Json(answer)).into_response())
 }
 
-async fn answer(app: &App, peer: &Peer, form: &Form) -> Result<TokenResponse, HttpError> {
+async fn answer(
+    endpoint: &TokenEndpoint,
+    peer: &Peer,
+    form: &Form,
+) -> Result<TokenResponse, HttpError> {
     let grant_type = token_request::grant_type(&form.params)?;
-    let client = authenticate(app, &form.headers, &form.params, peer.network()).await?;
+    trace::grant_type(grant_type.as_str());
+    let clients = &endpoint.clients;
+    let client = clients
+        .authenticate(&form.headers, &form.params, peer.network())
+        .await?;
     if !client.metadata.grant_types.contains(&grant_type) {
         let text = "the client is not registered for this grant_type";
         return Err(OAuthError::UnauthorizedClient(text.into()).into());
     }
-    let answer = match TokenRequest::parse(grant_type, &form.params)? {
+    let issued = match TokenRequest::parse(grant_type, &form.params)? {
         TokenRequest::AuthorizationCode(request) => {
-            authorization_code::exchange(app, &client, &request).await
+            authorization_code::exchange(endpoint, &client, &request).await
         }
         TokenRequest::RefreshToken(request) => {
-            refresh_token::exchange(app, &client, &request).await
+            refresh_token::exchange(endpoint, &client, &request).await
         }
         TokenRequest::ClientCredentials(request) => {
-            client_credentials::exchange(app, &client, &request).await
+            client_credentials::exchange(endpoint, &client, &request).await
         }
     }?;
-    app.metrics.token_issued(grant_type.as_str());
+    let answer = respond(endpoint, &issued)?;
+    endpoint.metrics.token_issued(grant_type.as_str());
     Ok(answer)
 }
 
-fn respond(app: &App, issued: &Issued) -> Result<TokenResponse, OAuthError> {
-    let now = app.clock.now();
+fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, OAuthError> {
+    let grant = &issued.grant;
+    trace::resource(&grant.resource);
+    if let Some(subject) = &grant.subject {
+        trace::subject(subject);
+    }
+    let (core, now) = (&endpoint.core, endpoint.core.clock.now());
     let id_token = issued.scopes.contains("openid").then(|| {
-        let signed = id_token::sign(&app.signing_key, app.issuer.as_str(), issued, now);
+        let key = &endpoint.signing_key;
+        let signed = id_token::sign(key, core.issuer.as_str(), issued, now);
         signed.map_err(|error| {
             tracing::error!(%error, "an ID token could not be signed");
             OAuthError::ServerError
@@ -104,17 +144,17 @@ fn respond(app: &App, issued: &Issued) -> Result<TokenResponse, OAuthError> {
     })
 }
 
-/// `resource` in the form in which it is registered, so that a slash more or less does not matter. One
+/// `resource` in the form in which it is registered, so that a trailing slash more or less does not matter. One
 /// that was not granted is found out later, against the grant.
 async fn registered_resource(
-    app: &App,
+    core: &Core,
     client: &Client,
     requested: Option<&str>,
 ) -> Result<Option<String>, OAuthError> {
     if requested.is_none() {
         return Ok(None);
     }
-    let resources = app.store.resources().await?;
+    let resources = core.store.resources().await?;
     let resource = audience::resource(requested, client, &resources)?;
     Ok(Some(resource.resource.clone()))
 }

@@ -2,8 +2,9 @@
 
 use mcpauth_wire::Scopes;
 
-use super::{TokenResponse, registered_resource, respond};
-use crate::http::state::App;
+use super::{TokenEndpoint, registered_resource};
+use crate::http::core::Core;
+use crate::issue::Issued;
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
@@ -12,19 +13,20 @@ use crate::oauth::token_request::RefreshTokenRequest;
 use crate::store::Refresh;
 
 pub(super) async fn exchange(
-    app: &App,
+    endpoint: &TokenEndpoint,
     client: &Client,
     request: &RefreshTokenRequest<'_>,
-) -> Result<TokenResponse, OAuthError> {
-    let resource = registered_resource(app, client, request.resource).await?;
-    let hashes = app.pepper.token_hashes(&request.refresh_token);
+) -> Result<Issued, OAuthError> {
+    let core = &endpoint.core;
+    let resource = registered_resource(core, client, request.resource).await?;
+    let hashes = request.refresh_token.hashes(&core.pepper);
     let mut scopes = request.scopes.clone();
-    let now = app.clock.now();
-    if let Some(grant) = app.store.grant_of_refresh_token(&hashes, now).await?
+    let now = core.clock.now();
+    if let Some(grant) = core.store.grant_of_refresh_token(&hashes, now).await?
         && grant.client_id == client.client_id
     {
-        check_user(app, &grant).await?;
-        scopes = Some(still_allowed(app, &grant, client, scopes).await?);
+        check_user(endpoint, &grant).await?;
+        scopes = Some(still_allowed(core, &grant, client, scopes).await?);
     }
     let request = Refresh {
         hashes: &hashes,
@@ -32,35 +34,34 @@ pub(super) async fn exchange(
             client_id: &client.client_id,
             resource: resource.as_deref(),
             scopes: scopes.as_ref(),
-            grace: app.tokens.refresh_grace(),
+            grace: endpoint.lifetimes.refresh_grace(),
         },
-        minter: app.minter(true),
+        minter: endpoint.minter(true),
     };
-    let issued = app.store.refresh(&request, now).await??;
-    respond(app, &issued)
+    Ok(core.store.refresh(&request, now).await??)
 }
 
 /// Ends the family of a user who is gone.
-async fn check_user(app: &App, grant: &Grant) -> Result<(), OAuthError> {
+async fn check_user(endpoint: &TokenEndpoint, grant: &Grant) -> Result<(), OAuthError> {
     let Some(subject) = &grant.subject else {
         return Ok(());
     };
-    if app.login.knows(subject).await? {
+    if endpoint.login.exists(subject).await? {
         return Ok(());
     }
-    app.store.revoke_grant(grant.id).await?;
+    endpoint.core.store.revoke_grant(grant.id).await?;
     let text = "the user no longer exists";
     Err(OAuthError::InvalidGrant(text.into()))
 }
 
 /// The scopes to refresh with: what the client may have may be less than when the user consented.
 async fn still_allowed(
-    app: &App,
+    core: &Core,
     grant: &Grant,
     client: &Client,
     requested: Option<Scopes>,
 ) -> Result<Scopes, OAuthError> {
-    let resources = app.store.resources().await?;
+    let resources = core.store.resources().await?;
     let resource = audience::resource(Some(&grant.resource), client, &resources);
     let resource = resource.map_err(|_| {
         let text = "the client may no longer use this resource";

@@ -1,0 +1,101 @@
+//! Puts the server's parts together.
+
+use std::sync::Arc;
+
+use mcpauth_service::clock::Clock;
+
+use crate::config::Config;
+use crate::documents;
+use crate::http::client_auth::ClientAuthentication;
+use crate::http::core::Core;
+use crate::http::internal::InternalState;
+use crate::http::internal::authentication::InternalAuthentication;
+use crate::http::public::{self, PublicState};
+use crate::keys::signing_key::{SigningKey, SigningKeyError};
+use crate::login::Login;
+use crate::metrics::Metrics;
+use crate::oauth::client::ClientOrigin;
+use crate::random::{self, RandomError};
+use crate::store::{Store, StoreError};
+
+/// The server's parts.
+#[derive(Debug)]
+pub struct App {
+    /// What both ports work with.
+    pub core: Arc<Core>,
+    /// What the public port's endpoints work with.
+    pub public: PublicState,
+    /// What the internal port's endpoints work with.
+    pub internal: InternalState,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing key does not open.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// No client for the Kubernetes API, though `internal.tokenReview` is configured.
+    #[error(
+        "internal.tokenReview needs the Kubernetes API, and no client for it can be made: {0}; \
+         run in a pod with a ServiceAccount, or remove internal.tokenReview"
+    )]
+    Kubernetes(#[source] Box<kube::Error>),
+}
+
+impl App {
+    /// Puts the parts together and upserts what the configuration declares.
+    ///
+    /// # Errors
+    /// When the store is away, or the signing key cannot be had.
+    pub async fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let core = Arc::new(Core {
+            issuer: config.issuer,
+            store,
+            pepper: config.pepper,
+            clock,
+        });
+        for resource in &config.resources {
+            core.store.upsert_resource(resource).await?;
+        }
+        for (client_id, document) in config.clients {
+            let client = documents::client(document, client_id, ClientOrigin::Config, &core.pepper);
+            core.store.upsert_client(&client, core.clock.now()).await?;
+        }
+        let authentication = InternalAuthentication::new(config.internal).await;
+        let authentication =
+            authentication.map_err(|error| StartError::Kubernetes(Box::new(error)))?;
+        let public = PublicState::new(public::Parts {
+            clients: ClientAuthentication::new(Arc::clone(&core), config.rate_limit)?,
+            login: Login::new(config.login),
+            signing_key: signing_key(&core).await?,
+            registration: config.registration,
+            tokens: config.tokens,
+            metrics: Arc::clone(&metrics),
+            core: Arc::clone(&core),
+        });
+        Ok(Self {
+            public,
+            internal: InternalState::new(Arc::clone(&core), authentication, metrics),
+            core,
+        })
+    }
+}
+
+/// The key that all replicas sign with.
+async fn signing_key(core: &Core) -> Result<SigningKey, StartError> {
+    let sealed = SigningKey::generate()?.seal(&core.pepper, random::bytes()?)?;
+    let sealed = core.store.signing_key_or(sealed).await?;
+    Ok(SigningKey::open(&core.pepper, &sealed)?)
+}

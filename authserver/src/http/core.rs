@@ -1,0 +1,23 @@
+//! What nearly every endpoint needs.
+
+use std::sync::Arc;
+
+use mcpauth_service::clock::Clock;
+use mcpauth_wire::Issuer;
+
+use crate::keys::pepper::Pepper;
+use crate::store::Store;
+
+/// Who we are, what we remember, what we hash with, and the time. It has no users, no signing key, and nobody's
+/// credentials.
+#[derive(Debug)]
+pub struct Core {
+    /// The issuer.
+    pub issuer: Issuer,
+    /// Clients, resources, grants.
+    pub store: Arc<dyn Store>,
+    /// Keys for hashes, cookies and forms.
+    pub pepper: Pepper,
+    /// The time.
+    pub clock: Clock,
+}

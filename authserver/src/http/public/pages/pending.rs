@@ -1,0 +1,146 @@
+//! An authorization request that waits for the user: checked, and answered.
+
+use axum::response::Response;
+use http::StatusCode;
+use mcpauth_wire::client::is_id;
+
+use super::Pages;
+use super::templates::{self, ReturnPage};
+use crate::http::error::Refused;
+use crate::http::redirect::see_other;
+use crate::http::trace;
+use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, ResponseTarget};
+use crate::oauth::client::{Client, ClientOrigin};
+use crate::oauth::code::NewCode;
+use crate::oauth::error::OAuthError;
+use crate::oauth::grant::{GrantId, NewGrant};
+use crate::oauth::params::Params;
+use crate::oauth::redirect_uri;
+use crate::oauth::token::{Token, TokenKind};
+use crate::random;
+use crate::store::StoreError;
+
+/// An authorization request whose client and redirect URI are good.
+pub(in super::super) struct Pending {
+    pub(in super::super) params: Params,
+    pub(in super::super) client: Client,
+    pub(in super::super) target: ResponseTarget,
+    pub(in super::super) request: Result<AuthorizationRequest, OAuthError>,
+}
+
+impl Pending {
+    /// Reads and checks a request's query. An error that only the user may be told comes back as a page.
+    pub(in super::super) async fn load(pages: &Pages, query: &str) -> Result<Self, Response> {
+        let params = authorization::parse(query).map_err(|fault| local(&fault))?;
+        let client_id = params
+            .get("client_id")
+            .ok_or_else(|| local(&LocalFault::NoClient))?;
+        if !is_id(client_id) {
+            return Err(local(&LocalFault::UnknownClient));
+        }
+        trace::client(client_id);
+        let (store, now) = (&pages.core.store, pages.core.clock.now());
+        let client = store.client(client_id).await.map_err(|e| away(&e))?;
+        let client = client.ok_or_else(|| local(&LocalFault::UnknownClient))?;
+        let target = authorization::target(&params, &client).map_err(|fault| local(&fault))?;
+        let touched = store.touch_client(&client.client_id, now).await;
+        touched.map_err(|error| away(&error))?;
+        let resources = store.resources().await.map_err(|error| away(&error))?;
+        let request = authorization::check(&params, &client, &resources);
+        if let Ok(request) = &request {
+            trace::resource(&request.resource.resource);
+        }
+        Ok(Self {
+            request,
+            params,
+            client,
+            target,
+        })
+    }
+
+    /// As [`Pending::refuse`], before the user has decided anything. Where nobody vouches for the client
+    /// the user follows a link instead: else this would be an open redirector for whoever registers a client
+    /// (OAuth 2.1, section 7.12.2). Programs on the user's machine, and schemes that an administrator has
+    /// listed, are safe.
+    pub(in super::super) fn refuse_unasked(&self, pages: &Pages, error: &OAuthError) -> Response {
+        let redirect_uri = &self.target.redirect_uri;
+        if self.client.origin != ClientOrigin::Dynamic || !redirect_uri.starts_with("https:") {
+            return self.refuse(pages, error);
+        }
+        let page = ReturnPage {
+            client_name: self.client_name(),
+            message: error.description(),
+            destination: &redirect_uri::destination(redirect_uri),
+            url: &self.target.error_url(&pages.core.issuer, error),
+        };
+        refused(templates::render(StatusCode::OK, &page), error)
+    }
+
+    /// Tells the client of an error by redirect.
+    pub(in super::super) fn refuse(&self, pages: &Pages, error: &OAuthError) -> Response {
+        refused(
+            see_other(&self.target.error_url(&pages.core.issuer, error)),
+            error,
+        )
+    }
+
+    /// The client's name; its id when it has none.
+    pub(in super::super) fn client_name(&self) -> &str {
+        match self.client.metadata.client_name.trim() {
+            "" => &self.client.client_id,
+            name => name,
+        }
+    }
+
+    /// Stores the grant and answers with the code.
+    pub(in super::super) async fn approve(
+        &self,
+        pages: &Pages,
+        request: &AuthorizationRequest,
+        subject: &str,
+    ) -> Result<Response, OAuthError> {
+        trace::subject(subject);
+        let (core, now) = (&pages.core, pages.core.clock.now());
+        let code = Token::generate(TokenKind::Code, random::bytes()?);
+        let grant = NewGrant {
+            id: GrantId::from_bytes(random::bytes()?),
+            subject: Some(subject.to_owned()),
+            client_id: self.client.client_id.clone(),
+            resource: request.resource.resource.clone(),
+            scopes: request.scopes.clone(),
+        };
+        let stored = NewCode {
+            hash: code.hash(&core.pepper),
+            redirect_uri: self.target.redirect_uri.clone(),
+            code_challenge: request.code_challenge.clone(),
+            nonce: request.nonce.clone(),
+            expires_at: now.plus(pages.code_lifetime),
+        };
+        core.store.create_authorization(grant, &stored, now).await?;
+        let url = self
+            .target
+            .url(&pages.core.issuer, &[("code", code.reveal())]);
+        Ok(see_other(&url))
+    }
+}
+
+/// With the reason, for the log.
+fn refused(mut response: Response, error: &OAuthError) -> Response {
+    response.extensions_mut().insert(Refused::from(error));
+    response
+}
+
+fn local(fault: &LocalFault) -> Response {
+    let title = "This connection request cannot be used";
+    let reason = fault.to_string();
+    let mut page = templates::error(StatusCode::BAD_REQUEST, title, &reason);
+    let error = "invalid_request";
+    page.extensions_mut().insert(Refused { error, reason });
+    page
+}
+
+fn away(error: &StoreError) -> Response {
+    tracing::error!(%error, "the store does not answer");
+    let message = "The authorization server cannot reach its storage. Try again in a moment.";
+    templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message)
+}

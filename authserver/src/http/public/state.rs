@@ -1,0 +1,117 @@
+//! What the public port's endpoints work with, and which of it each of them sees.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use mcpauth_wire::authserver_config::{Registration, Tokens};
+
+use super::discovery::Discovery;
+use super::jwks::KeySet;
+use super::pages::Pages;
+use super::register::DynamicRegistration;
+use super::token::TokenEndpoint;
+use crate::http::client_auth::ClientAuthentication;
+use crate::http::cookies::Cookies;
+use crate::http::core::Core;
+use crate::keys::signing_key::SigningKey;
+use crate::login::Login;
+use crate::metrics::Metrics;
+
+/// What the port is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What both ports work with.
+    pub core: Arc<Core>,
+    /// Authenticates clients.
+    pub clients: ClientAuthentication,
+    /// Users.
+    pub login: Login,
+    /// Signs ID tokens.
+    pub signing_key: SigningKey,
+    /// Dynamic registration.
+    pub registration: Registration,
+    /// Lifetimes.
+    pub tokens: Tokens,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The state of the port's routes. No handler takes it as a whole.
+#[derive(Clone, Debug)]
+pub struct PublicState(Arc<Endpoints>);
+
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    pub(super) core: Arc<Core>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether clients may register themselves.
+    pub(super) registration_open: bool,
+    clients: Arc<ClientAuthentication>,
+    discovery: Arc<Discovery>,
+    key_set: Arc<KeySet>,
+    pages: Arc<Pages>,
+    registration: Arc<DynamicRegistration>,
+    token: Arc<TokenEndpoint>,
+}
+
+impl PublicState {
+    /// From these parts.
+    pub fn new(parts: Parts) -> Self {
+        let core = parts.core;
+        let (clients, login) = (Arc::new(parts.clients), Arc::new(parts.login));
+        Self(Arc::new(Endpoints {
+            discovery: Arc::new(Discovery {
+                core: Arc::clone(&core),
+                registration_open: parts.registration.dynamic,
+            }),
+            key_set: Arc::new(KeySet::new(&parts.signing_key)),
+            pages: Arc::new(Pages {
+                core: Arc::clone(&core),
+                login: Arc::clone(&login),
+                cookies: Cookies::new(&core.issuer),
+                code_lifetime: parts.tokens.authorization_code(),
+                metrics: Arc::clone(&parts.metrics),
+            }),
+            registration_open: parts.registration.dynamic,
+            registration: Arc::new(DynamicRegistration {
+                core: Arc::clone(&core),
+                redirect_schemes: parts.registration.allowed_redirect_schemes,
+            }),
+            token: Arc::new(TokenEndpoint {
+                core: Arc::clone(&core),
+                clients: Arc::clone(&clients),
+                login,
+                signing_key: parts.signing_key,
+                lifetimes: parts.tokens,
+                metrics: Arc::clone(&parts.metrics),
+            }),
+            metrics: parts.metrics,
+            clients,
+            core,
+        }))
+    }
+
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.0
+    }
+}
+
+macro_rules! parts {
+    ($($field:ident: $part:ty),* $(,)?) => {
+        $(impl FromRef<PublicState> for Arc<$part> {
+            fn from_ref(state: &PublicState) -> Self {
+                Arc::clone(&state.0.$field)
+            }
+        })*
+    };
+}
+
+parts! {
+    core: Core,
+    clients: ClientAuthentication,
+    discovery: Discovery,
+    key_set: KeySet,
+    pages: Pages,
+    registration: DynamicRegistration,
+    token: TokenEndpoint,
+}

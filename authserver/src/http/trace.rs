@@ -1,0 +1,79 @@
+//! What is logged about a request: a span with the fields that people search for, and a line for each refusal.
+//!
+//! No field holds what a client keeps secret; users are there as a hash.
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use mcpauth_service::trace::{subject_hash, trace_id};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use crate::http::error::Refused;
+
+/// A request's span. Handlers record in it what they learn: see [`client`], [`subject`] and their like.
+pub(super) async fn request(request: Request, next: Next) -> Response {
+    let endpoint = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!(
+        "request",
+        endpoint = endpoint.as_ref().map_or("other", |path| path.as_str()),
+        trace_id = trace_id(request.headers()),
+        caller = Empty,
+        client = Empty,
+        subject = Empty,
+        resource = Empty,
+        grant_type = Empty,
+        outcome = Empty,
+    );
+    let answered = span.clone();
+    async {
+        let mut response = next.run(request).await;
+        answered.record("outcome", response.status().as_u16());
+        match response.extensions_mut().remove::<Refused>() {
+            Some(refused) => refusal(&refused),
+            None => tracing::debug!("answered"),
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// One line for a refusal that no span has: of the internal port, where introspection has none by default.
+pub(super) fn refusal_without_span(port: &str, endpoint: &str, refused: &Refused) {
+    let Refused { error, reason } = refused;
+    tracing::info!(port, endpoint, error, reason, "request refused");
+}
+
+fn refusal(refused: &Refused) {
+    let Refused { error, reason } = refused;
+    tracing::info!(error, reason, "request refused");
+}
+
+/// The client that the request is of, as far as it is known.
+pub(super) fn client(client_id: &str) {
+    Span::current().record("client", client_id);
+}
+
+/// The user that the request is about.
+pub(super) fn subject(subject: &str) {
+    let span = Span::current();
+    if !span.is_disabled() {
+        span.record("subject", subject_hash(subject));
+    }
+}
+
+/// The resource that the request is for.
+pub(super) fn resource(uri: &str) {
+    Span::current().record("resource", uri);
+}
+
+/// The grant type that is asked for.
+pub(super) fn grant_type(name: &'static str) {
+    Span::current().record("grant_type", name);
+}
+
+/// Who calls the internal port.
+pub(super) fn caller(principal: &str) {
+    Span::current().record("caller", principal);
+}
