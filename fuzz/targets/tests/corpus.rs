@@ -1,5 +1,11 @@
 //! Replays `fuzz/corpus/`: seeds, and whatever `make fuzz` has found.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says so when it fails"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
