@@ -268,6 +268,9 @@ mod tests {
         for (id, secret) in [("a:b", "s /="), ("a:b", "s%252B%252F%253D"), ("a", "s+/=")] {
             assert_eq!(authentication.basic(id, secret), None, "{id} {secret}");
         }
+        // A hash would be enough to guess a weak secret.
+        let shown = "InternalAuthentication { admins: [], reviews: None, .. }";
+        assert_eq!(format!("{authentication:?}"), shown);
     }
 
     fn review(authenticated: bool, audience: &str) -> TokenReview {
@@ -341,12 +344,16 @@ mod tests {
         let api = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
             let body = request.into_body().collect_bytes().await?;
             let mut asked: TokenReview = serde_json::from_slice(&body)?;
-            let refuse = asked.spec.token.as_deref() == Some("hidden-refused");
             asked.status = Some(TokenReviewStatus::default());
-            let body = kube::client::Body::from(serde_json::to_vec(&asked)?);
-            let status = if refuse { 201 } else { 403 };
+            let (status, body) = match asked.spec.token.as_deref() {
+                Some("hidden-refused") => (201, serde_json::to_vec(&asked)?),
+                _ => (
+                    403,
+                    br#"{"kind":"Status","code":403,"message":"no"}"#.to_vec(),
+                ),
+            };
             let response = http::Response::builder().status(status);
-            Ok::<_, tower::BoxError>(response.body(body)?)
+            Ok::<_, tower::BoxError>(response.body(kube::client::Body::from(body))?)
         });
         let client = kube::Client::new(api, "default");
         let authentication = InternalAuthentication {
