@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${MCP_AUTH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-auth-operator}
+reports=target/nextest # where nextest puts them, whatever cargo's target folder is
 mkdir -p "$cache/log"
 log=$cache/log/parts.log
 table='' failed='' parts=''
@@ -13,6 +14,7 @@ finish() {
     local status=$?
     # The group of the background work; it is a session of its own.
     [ -z "$parts" ] || kill -- "-$parts" 2>/dev/null || true
+    slowest
     printf '\n%-14s %8s\n%s%-14s %6d s\n' stage time "$table" total "$SECONDS"
     if [ -n "$failed" ]; then
         printf '\nFAILED: %s\n' "$failed"
@@ -21,6 +23,13 @@ finish() {
     exit "$status"
 }
 trap finish EXIT
+
+slowest() {
+    local found=("$reports"/*/junit.xml)
+    [ -e "${found[0]}" ] || return 0
+    printf '\nthe slowest tests\n'
+    scripts/slowest.py 10 "${found[@]}" || true
+}
 
 stage() {
     local name=$1 begin=$SECONDS ok=
@@ -43,16 +52,21 @@ wait_for_parts() {
     return 1
 }
 
+# Of this run alone.
+rm -f "$reports"/*/junit.xml
+
 # The parts of the cluster take as long as the Rust build: beside it.
 setsid make -s parts >"$log" 2>&1 </dev/null &
 parts=$!
 
 stage shell make -s shell
+stage workflows make -s workflows
 stage fmt make -s fmt-check
 stage clippy make -s clippy
 stage generated make -s generate-check
 stage build make -s build-tests
 stage unit make -s unit
+stage servers make -s test-servers
 stage parts wait_for_parts
 stage deny make -s deny
 stage api make -s test-api

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# tools.sh postgres|browser|python|deny|bench|shellcheck|compose...: what the targets need besides Rust, installed.
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|bench|shellcheck|actionlint|compose...: what the
+# targets need, installed.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
-
-deny_version=0.20.2
 
 need_rust() {
     command -v cargo >/dev/null || die "Rust is missing: install rustup (https://rustup.rs); rust-toolchain.toml names the version"
@@ -19,33 +18,57 @@ browser() {
     need_packages chromium chromium-driver
 }
 
-# The official MCP Python SDK. The environment works under its final name: Python finds it by its place.
+need_python() {
+    python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || need_packages python3 python3-venv
+}
+
+# python_part NAME REQUIREMENTS OPTION...: prints the folder of a Python environment. It works under its final name
+# only: Python finds it by its place.
+python_part() {
+    local name=$1 requirements=$2
+    shift 2
+    need_python
+    part "$name" "$(key "$requirements" "$(python3 -c 'import sys; print(sys.executable, sys.version)')")" fill_venv "$requirements" "$@"
+}
+
+fill_venv() { # REQUIREMENTS OPTION... FOLDER
+    local requirements=$1 dir=${!#}
+    python3 -m venv "$dir"
+    quiet "$dir/bin/python" -m pip install --disable-pip-version-check --quiet "${@:2:$#-2}" -r "$requirements"
+}
+
+# The official MCP Python SDK.
 python() {
-    local requirements=$top/e2e/client/requirements.txt dir
-    [ -f "$requirements" ] || die "$requirements is missing"
-    if ! python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        need_packages python3 python3-venv
-    fi
-    dir=$(part venv "$(key "$requirements" "$(python3 -c 'import sys; print(sys.executable, sys.version)')")" fill_venv "$requirements")
+    local dir
+    dir=$(python_part venv "$top/e2e/client/requirements.txt")
     ln -sfn "$dir" "$cache/.venv.$$"
     mv -T "$cache/.venv.$$" "$cache/venv"
 }
 
-fill_venv() {
-    python3 -m venv "$2"
-    quiet "$2/bin/python" -m pip install --disable-pip-version-check --quiet -r "$1"
-}
-
-deny() {
+# Cargo's helpers, built: to build them here takes minutes.
+cargo_tool() {
     local dir
     need_rust
-    dir=$(part cargo-deny "$(key "$deny_version" "$(rustc -V)")" fill_deny)
-    link "$dir/bin/cargo-deny"
+    dir=$(python_part cargo-tools "$top/scripts/cargo-tools.txt" --require-hashes --no-deps --only-binary :all:)
+    link "$dir/bin/cargo-$1"
 }
 
-fill_deny() {
-    CARGO_TARGET_DIR=$1/target nice -n 5 cargo install --quiet --locked "cargo-deny@$deny_version" --root "$1"
-    rm -rf "$1/target"
+# libFuzzer is C++.
+fuzz() {
+    cargo_tool fuzz
+    command -v c++ >/dev/null || need_packages g++
+}
+
+actionlint() {
+    local module=$top/scripts/go/actionlint dir
+    [ -d "$cache/parts/actionlint-$(key "$module/go.mod" "$module/go.sum")" ] || need_go
+    dir=$(part actionlint "$(key "$module/go.mod" "$module/go.sum")" fill_actionlint "$module")
+    link "$dir/actionlint"
+}
+
+fill_actionlint() {
+    cd "$1" || return
+    CGO_ENABLED=0 nice -n 5 go build -trimpath -o "$2/" tool
 }
 
 bench() {
@@ -63,7 +86,8 @@ compose() {
 for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
-    postgres | browser | python | deny | bench | compose) "$tool" ;;
+    nextest | deny) cargo_tool "$tool" ;;
+    postgres | browser | python | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

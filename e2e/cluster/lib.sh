@@ -1,7 +1,8 @@
 # Shared by the scripts of this folder: where the cache is, and how a part gets into it.
 # shellcheck shell=bash
 set -euo pipefail
-shopt -s inherit_errexit # a failure inside $(…) ends the script too
+# A failure inside $(…) ends the script too. macOS' own bash does not know it; what runs there is the part without a cluster.
+shopt -s inherit_errexit 2>/dev/null || true
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # used by the scripts that source this

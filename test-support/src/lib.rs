@@ -1,3 +1,4 @@
 //! What the tests of all crates share. No part of it runs in production.
 
 pub mod logs;
+pub mod run;

@@ -1,5 +1,7 @@
 //! Bodies of requests: `application/x-www-form-urlencoded` as parameters, and JSON.
 
+use std::fmt;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
@@ -10,12 +12,18 @@ use crate::oauth::params::Params;
 
 /// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, so nobody should
 /// put a secret into one.
-#[derive(Debug)]
+/// `Debug` shows the names of parameters alone.
 pub struct Form {
     /// The request's headers.
     pub headers: HeaderMap,
     /// The form's parameters.
     pub params: Params,
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Form").field(&self.params).finish()
+    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Form {

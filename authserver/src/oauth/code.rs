@@ -1,5 +1,7 @@
 //! Authorization codes: what is kept about one, and the rule for redeeming it (OAuth 2.1, section 4.1.3).
 
+use std::fmt;
+
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,8 +45,8 @@ pub struct Code {
     pub used: bool,
 }
 
-/// What an authenticated client presents with a code.
-#[derive(Clone, Copy, Debug)]
+/// What an authenticated client presents with a code. `Debug` does not show the verifier.
+#[derive(Clone, Copy)]
 pub struct CodeAttempt<'a> {
     /// The client that presents it.
     pub client_id: &'a str,
@@ -54,6 +56,16 @@ pub struct CodeAttempt<'a> {
     pub resource: Option<&'a str>,
     /// `code_verifier` (RFC 7636).
     pub code_verifier: &'a str,
+}
+
+impl fmt::Debug for CodeAttempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeAttempt")
+            .field("client_id", &self.client_id)
+            .field("redirect_uri", &self.redirect_uri)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What comes of an attempt.

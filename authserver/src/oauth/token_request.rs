@@ -1,5 +1,7 @@
 //! Requests to the token endpoint (OAuth 2.1, section 3.2.2), read from the form in one place.
 
+use std::fmt;
+
 use mcpauth_wire::Scopes;
 use mcpauth_wire::client::GrantType;
 
@@ -19,8 +21,7 @@ pub enum TokenRequest<'a> {
     ClientCredentials(ClientCredentialsRequest<'a>),
 }
 
-/// A code in exchange for tokens (OAuth 2.1, section 4.1.3).
-#[derive(Debug)]
+/// A code in exchange for tokens (OAuth 2.1, section 4.1.3). `Debug` does not show the verifier.
 pub struct AuthorizationCodeRequest<'a> {
     /// `code`.
     pub code: Token,
@@ -30,6 +31,15 @@ pub struct AuthorizationCodeRequest<'a> {
     pub redirect_uri: Option<&'a str>,
     /// `resource` (RFC 8707), as the client spells it.
     pub resource: Option<&'a str>,
+}
+
+impl fmt::Debug for AuthorizationCodeRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizationCodeRequest")
+            .field("redirect_uri", &self.redirect_uri)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A refresh token in exchange for new tokens (OAuth 2.1, section 4.3.1).

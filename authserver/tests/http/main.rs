@@ -22,6 +22,8 @@ mod in_chromium;
 #[cfg(test)]
 mod introspect;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod on_postgres;
 #[cfg(test)]
 mod pages;

@@ -1,5 +1,5 @@
 //! A PostgreSQL of the tests' own: a fresh cluster in a temporary folder, reached by its Unix socket
-//! only, gone when the test process is gone, however that ended.
+//! only, gone when the tests are gone, however they ended.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use mcpauth_test_support::run::{self, Run};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// A role of this name is asked for its password; all others are trusted.
@@ -18,27 +19,52 @@ pub struct Postgres {
     bin: PathBuf,
     dir: PathBuf,
     databases: AtomicU32,
-    // Its standard input ends with this process, and then it stops the server and removes the folder.
-    guard: Child,
+    // It stops the server and removes the folder when its standard input ends, which is with this process. None
+    // where another test of the run has started the server.
+    guard: Option<Child>,
 }
 
 impl Postgres {
     /// The instance that this test binary's tests share; each takes a database of its own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        SHARED.get_or_init(|| match Run::current("postgres") {
+            None => Self::start(),
+            Some(run) => Self::of_run(&run),
+        })
+    }
+
+    fn of_run(run: &Run) -> Self {
+        let turn = run.turn().unwrap();
+        if turn.is_made() {
+            return Self {
+                bin: find_binaries(),
+                dir: run.folder().to_owned(),
+                databases: AtomicU32::new(0),
+                guard: None,
+            };
+        }
+        let postgres = Self::start_in(run.folder().to_owned(), Some(run));
+        turn.made().unwrap();
+        postgres
     }
 
     /// An instance for a test that kills it.
     pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap().keep(), None)
+    }
+
+    fn start_in(dir: PathBuf, shared_by: Option<&Run>) -> Self {
         let bin = find_binaries();
-        let dir = tempfile::tempdir().unwrap().keep();
         if let Some(user) = unprivileged_user() {
             run(Command::new("chown").arg(user).arg(&dir));
         }
         let guard = command("sh", &dir)
             .arg("-c")
-            .arg(r#"read _; cd /; "$0" -D "$1/data" stop -m immediate; rm -rf "$1""#)
+            .arg(format!(
+                r#"{}; cd /; "$0" -D "$1/data" stop -m immediate; rm -rf "$1""#,
+                run::wait_for_end(shared_by)
+            ))
             .arg(bin.join("pg_ctl"))
             .arg(&dir)
             .stdin(Stdio::piped())
@@ -51,7 +77,7 @@ impl Postgres {
             bin,
             dir,
             databases: AtomicU32::new(0),
-            guard,
+            guard: Some(guard),
         };
         postgres.initialise();
         assert!(postgres.try_start(), "{}", postgres.log());
@@ -94,7 +120,8 @@ impl Postgres {
     /// The URL of a new, empty database.
     pub async fn create_database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::SeqCst);
-        let name = format!("test_{number}");
+        // Tests may be processes of their own.
+        let name = format!("test_{}_{number}", std::process::id());
         let mut connection = self.connect("postgres").await;
         let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         connection.execute(statement).await.unwrap();
@@ -158,8 +185,10 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
+        if let Some(guard) = &mut self.guard {
+            drop(guard.stdin.take());
+            let _ = guard.wait();
+        }
     }
 }
 

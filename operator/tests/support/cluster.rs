@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer;
@@ -15,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Config, ResourceExt};
+use mcpauth_test_support::run::{self, Run};
 use tokio::sync::OnceCell;
 
 /// The token of an administrator.
@@ -24,29 +24,49 @@ const TOKEN: &str = "admin-token-of-the-tests";
 pub struct Cluster {
     folder: PathBuf,
     url: String,
-    // Their standard input is what keeps them alive.
-    _children: [Child; 2],
+    // Their standard input is what keeps them alive. None where another test of the run has started them.
+    _children: Vec<Child>,
 }
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-static READY: OnceCell<()> = OnceCell::const_new();
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 impl Cluster {
     /// The one of this program, with our kinds installed.
     pub async fn get() -> &'static Self {
-        let cluster = CLUSTER.get_or_init(Self::start);
-        READY.get_or_init(|| cluster.prepare()).await;
+        CLUSTER
+            .get_or_init(async || match Run::current("api") {
+                Some(run) => Self::of_run(&run).await,
+                None => {
+                    let folder = tempfile::Builder::new().prefix("mcp-auth-api-").tempdir();
+                    let cluster = Self::start(folder.unwrap().keep(), None);
+                    cluster.prepare().await;
+                    cluster
+                }
+            })
+            .await
+    }
+
+    async fn of_run(run: &Run) -> Self {
+        let turn = run.turn().unwrap();
+        let folder = run.folder().to_owned();
+        let url = folder.join("url");
+        if turn.is_made() {
+            return Self {
+                url: std::fs::read_to_string(url).unwrap(),
+                folder,
+                _children: Vec::new(),
+            };
+        }
+        let cluster = Self::start(folder, Some(run));
+        cluster.prepare().await;
+        std::fs::write(url, &cluster.url).unwrap();
+        turn.made().unwrap();
         cluster
     }
 
-    fn start() -> Self {
+    fn start(folder: PathBuf, shared_by: Option<&Run>) -> Self {
         let etcd = program("ETCD");
         let apiserver = program("KUBE_APISERVER");
-        let folder = tempfile::Builder::new()
-            .prefix("mcp-auth-api-")
-            .tempdir()
-            .unwrap()
-            .keep();
         let [client_port, peer_port, port] = free_ports();
         let (client, peer) = (loopback(client_port), loopback(peer_port));
         write_keys(&folder);
@@ -104,9 +124,9 @@ impl Cluster {
                 "--max-mutating-requests-inflight",
                 "1000",
             ]);
-        let children = [
-            tied(&database, &folder, "etcd.log"),
-            tied(&server, &folder, "apiserver.log"),
+        let children = vec![
+            kept(&database, &folder, "etcd.log", shared_by),
+            kept(&server, &folder, "apiserver.log", shared_by),
         ];
         Self {
             folder,
@@ -209,15 +229,20 @@ fn program(variable: &str) -> PathBuf {
 /// Starts a program that is killed when this one ends, however it ends: a shell waits for the end of its
 /// standard input, which we hold, and then removes the folder as well.
 pub fn tied(command: &Command, folder: &Path, log: &str) -> Child {
-    const SCRIPT: &str =
-        r#"f=$1; shift; "$@" </dev/null & p=$!; read -r _; kill -9 $p; rm -rf "$f""#;
+    kept(command, folder, log, None)
+}
+
+/// Likewise, but where it is shared, it is killed when the run ends.
+fn kept(command: &Command, folder: &Path, log: &str, shared_by: Option<&Run>) -> Child {
+    let wait = run::wait_for_end(shared_by);
+    let script = format!(r#"f=$1; shift; "$@" </dev/null & p=$!; {wait}; kill -9 $p; rm -rf "$f""#);
     let log = std::fs::File::create(folder.join(log)).unwrap();
     let mut shell = Command::new("sh");
     for (key, value) in command.get_envs() {
         shell.env(key, value.unwrap_or_default());
     }
     shell
-        .args(["-c", SCRIPT, "sh"])
+        .args(["-c", &script, "sh"])
         .arg(folder)
         .arg(command.get_program())
         .args(command.get_args())

@@ -72,7 +72,10 @@ impl World {
         let cluster = Cluster::get().await;
         let client = cluster.client();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("{name}-{count}");
+        // Tests may be processes of their own. A namespace has at most 63 characters.
+        let suffix = format!("-{}-{count}", std::process::id());
+        let begin = name.len().min(63 - suffix.len());
+        let namespace = format!("{}{suffix}", &name[..begin]);
         for name in [&namespace, OWN] {
             let object: Namespace =
                 serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();

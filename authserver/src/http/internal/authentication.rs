@@ -1,6 +1,7 @@
 //! Internal authentication: who sends a request to the internal port, and who may administer.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
@@ -37,8 +38,7 @@ const UNKNOWN_BOUNDS: Bounds = Bounds {
     concurrent: 8,
 };
 
-/// Authenticates the requests of the internal port, as configured.
-#[derive(Debug)]
+/// Authenticates the requests of the internal port, as configured. `Debug` shows no credential.
 pub struct InternalAuthentication {
     credentials: HashMap<String, Digest>,
     admins: Vec<String>,
@@ -46,6 +46,15 @@ pub struct InternalAuthentication {
 }
 
 type Digest = [u8; 32];
+
+impl fmt::Debug for InternalAuthentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InternalAuthentication")
+            .field("admins", &self.admins)
+            .field("reviews", &self.reviews)
+            .finish_non_exhaustive()
+    }
+}
 
 impl InternalAuthentication {
     /// From the configuration; finds the Kubernetes API when ServiceAccount tokens are accepted.
@@ -146,8 +155,8 @@ struct TokenReviews {
     admission: Admission,
 }
 
-impl std::fmt::Debug for TokenReviews {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TokenReviews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TokenReviews({})", self.audience)
     }
 }
@@ -259,6 +268,9 @@ mod tests {
         for (id, secret) in [("a:b", "s /="), ("a:b", "s%252B%252F%253D"), ("a", "s+/=")] {
             assert_eq!(authentication.basic(id, secret), None, "{id} {secret}");
         }
+        // A hash would be enough to guess a weak secret.
+        let shown = "InternalAuthentication { admins: [], reviews: None, .. }";
+        assert_eq!(format!("{authentication:?}"), shown);
     }
 
     fn review(authenticated: bool, audience: &str) -> TokenReview {
@@ -324,6 +336,40 @@ mod tests {
         let begin = tokio::time::Instant::now();
         assert_eq!(reviews.principal("good").await.unwrap(), known);
         assert_eq!(begin.elapsed(), Duration::ZERO, "on a clock that stands");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_refused_or_cannot_be_reviewed_is_not_logged() {
+        let logs = mcpauth_test_support::logs::capture();
+        let api = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let body = request.into_body().collect_bytes().await?;
+            let mut asked: TokenReview = serde_json::from_slice(&body)?;
+            asked.status = Some(TokenReviewStatus::default());
+            let (status, body) = match asked.spec.token.as_deref() {
+                Some("hidden-refused") => (201, serde_json::to_vec(&asked)?),
+                _ => (
+                    403,
+                    br#"{"kind":"Status","code":403,"message":"no"}"#.to_vec(),
+                ),
+            };
+            let response = http::Response::builder().status(status);
+            Ok::<_, tower::BoxError>(response.body(kube::client::Body::from(body))?)
+        });
+        let client = kube::Client::new(api, "default");
+        let authentication = InternalAuthentication {
+            credentials: HashMap::new(),
+            admins: Vec::new(),
+            reviews: Some(TokenReviews::new("http://us".into(), Api::all(client))),
+        };
+        let ask = async |token: &str| {
+            let value = format!("Bearer {token}").parse().unwrap();
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            authentication.principal(&headers).await.unwrap_err()
+        };
+        assert_eq!(ask("hidden-refused").await.status(), 401);
+        assert_eq!(ask("hidden-forbidden").await.status(), 503);
+        assert_eq!(logs.containing("TokenReview failed").len(), 1);
+        logs.assert_free_of(&["hidden-refused", "hidden-forbidden"]);
     }
 
     #[test]

@@ -1,0 +1,72 @@
+# Part of the Makefile: containers, the kind cluster, and the programs that are built from Go modules. README.md
+# beside this file says how they come about where no registry answers.
+CLUSTER := e2e/cluster
+
+export ETCD ?= $(MCP_AUTH_CACHE)/bin/etcd
+export KUBE_APISERVER ?= $(MCP_AUTH_CACHE)/bin/kube-apiserver
+OWN_KUBECONFIG := $(MCP_AUTH_CACHE)/kubeconfig
+export KUBECONFIG ?= $(OWN_KUBECONFIG)
+# The image that the cluster of the tests has in place of the operator's default.
+export POSTGRES_IMAGE ?= docker.io/library/postgres:15
+
+# Sets DOCKER_HOST and the like where the engine is the project's own.
+ENGINE = eval "$$($(CLUSTER)/engine.sh env)"
+IMAGES := $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev)
+
+##@ Containers and cluster
+.PHONY: compose-up
+compose-up: images ## Start compose.yaml: the servers and Postgres as containers
+	scripts/tools.sh compose
+	$(ENGINE); docker compose up --detach --wait
+
+.PHONY: compose-down
+compose-down: ## Stop it and remove its data
+	$(ENGINE); docker compose down --volumes
+
+.PHONY: cluster-up
+cluster-up: images ## Make the kind cluster mcp-auth, or take over the one that is there, and load the images
+	$(CLUSTER)/cluster.sh up
+	$(CLUSTER)/cluster.sh load $(IMAGES) $(POSTGRES_IMAGE)
+	@printf '\nThe cluster mcp-auth is up. To use it:\n  export KUBECONFIG=%s PATH=%s:$$PATH\n  kubectl get nodes\nIts ports on this machine: http://localhost:9000 (authserver), http://localhost:9001 (MCP server)\n' '$(OWN_KUBECONFIG)' '$(MCP_AUTH_CACHE)/bin'
+
+.PHONY: cluster-down
+cluster-down: ## Remove the cluster, and the Docker engine if cluster-up started one
+	$(CLUSTER)/cluster.sh down
+
+.PHONY: install
+install: helm ## Install or upgrade the operator in the cluster that KUBECONFIG names
+	helm upgrade --install mcp-auth-operator charts/mcp-auth-operator --namespace mcp-auth-system --create-namespace \
+		--set images.operator.tag=dev,images.authserver.tag=dev,images.resourceProxy.tag=dev --wait --timeout 180s
+
+.PHONY: e2e
+e2e: rust ## The end-to-end suite on the cluster that KUBECONFIG names, by default the one of cluster-up
+	scripts/tools.sh python
+ifeq ($(KUBECONFIG),$(OWN_KUBECONFIG))
+	$(MAKE) cluster-up
+endif
+	$(ENGINE); $(CARGO_TEST) --test kind
+
+# It wants the ports of the cluster, which is stopped for it; cluster-up starts it again.
+.PHONY: test-compose
+test-compose: images ## compose.yaml as a person starts it, on the ports of the cluster, which is stopped
+	scripts/tools.sh compose python
+	$(CLUSTER)/cluster.sh stop
+	$(ENGINE); $(CARGO_TEST) --test compose
+
+.PHONY: images
+images: rust ## Build the images of the programs, and of Postgres
+	$(BUILD)
+	$(CLUSTER)/engine.sh up
+	$(CLUSTER)/images.sh apps postgres
+
+.PHONY: api-server helm parts
+api-server:
+	$(CLUSTER)/programs.sh etcd kubernetes
+helm:
+	$(CLUSTER)/programs.sh node
+# What takes long and depends on no code of ours.
+parts:
+	$(CLUSTER)/programs.sh
+	$(CLUSTER)/engine.sh up
+	$(CLUSTER)/images.sh base node postgres
+	scripts/tools.sh python
