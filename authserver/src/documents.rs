@@ -1,4 +1,4 @@
-//! Between the documents of the admin API and the configuration file, and what is stored.
+//! Converts between the documents of the admin API and configuration file, and what is stored.
 
 use mcpauth_wire::admin::Resource as ResourceDocument;
 use mcpauth_wire::client::Client as ClientDocument;
@@ -101,7 +101,7 @@ pub fn client(
     }
 }
 
-/// The document of a stored client, without its secret, which nobody knows.
+/// The document of a stored client, without its secret, of which only a hash is stored.
 pub fn client_document(client: Client) -> ClientDocument {
     let metadata = client.metadata;
     ClientDocument {

@@ -44,6 +44,39 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// What introspection answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introspected {
+    /// The token is live.
+    Active,
+    /// It is not, or never was.
+    Inactive,
+    /// It is live, and of a resource that the asking principal may not introspect.
+    Foreign,
+}
+
+impl Introspected {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+/// What comes of an attempt to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginAttempt {
+    /// The user has a session.
+    Accepted,
+    /// The name or the password was wrong.
+    Refused,
+    /// There were too many attempts.
+    Limited,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // 0.5 ms to 16 s.
@@ -81,12 +114,12 @@ impl Metrics {
         );
         registry.register(
             "introspections",
-            "Introspected tokens: active, inactive, or of another caller's resource",
+            "Introspected tokens: active, inactive, or foreign, of a resource that the asking principal may not introspect",
             self.introspections.clone(),
         );
         registry.register(
             "logins",
-            "Logins with a password: accepted, refused or slowed down",
+            "Attempts to log in: accepted, refused, or limited by their rate",
             self.logins.clone(),
         );
     }
@@ -116,15 +149,21 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an introspection: `active`, `inactive` or `foreign`.
-    pub fn introspection(&self, outcome: &'static str) {
+    /// Counts an introspection.
+    pub fn introspection(&self, result: Introspected) {
+        let outcome = result.as_str();
         self.introspections
             .get_or_create(&Outcome { outcome })
             .inc();
     }
 
-    /// Counts a login: `accepted`, `refused` or `limited`.
-    pub fn login(&self, outcome: &'static str) {
+    /// Counts an attempt to log in.
+    pub fn login(&self, result: LoginAttempt) {
+        let outcome = match result {
+            LoginAttempt::Accepted => "accepted",
+            LoginAttempt::Refused => "refused",
+            LoginAttempt::Limited => "limited",
+        };
         self.logins.get_or_create(&Outcome { outcome }).inc();
     }
 

@@ -43,7 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let encoded = Arc::clone(&metrics);
     let health = Health::new(shutdown.clone(), move || encoded.encode());
     let health_port = health.serve(probes);
-    // While it starts nobody is served, so that nobody needs a lead time.
+    // Nothing is served yet, so the end of the start needs no lead time.
     let started = tokio::select! {
         started = start(config, metrics, &health) => Some(started?),
         () = shutdown.draining().cancelled() => None,

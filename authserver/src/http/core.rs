@@ -8,8 +8,7 @@ use mcpauth_wire::Issuer;
 use crate::keys::pepper::Pepper;
 use crate::store::Store;
 
-/// Who we are, what we remember, what we hash with, and the time. It has no users, no signing key, and nobody's
-/// credentials.
+/// The issuer, the store, the keys for hashes, and the time. It has no users, no signing key and no credentials.
 #[derive(Debug)]
 pub struct Core {
     /// The issuer.

@@ -26,7 +26,7 @@ pub enum HttpError {
     /// `invalid_client` for credentials in the `Authorization` header: the answer needs a challenge (RFC
     /// 6749, section 5.2).
     InvalidBasicCredentials,
-    /// Over a rate limit; after this time the next request is allowed.
+    /// Over a rate limit; the next request is allowed after this time.
     TooManyRequests(Duration),
     /// The form or document is larger than the endpoint accepts.
     BodyTooLarge,

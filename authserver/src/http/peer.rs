@@ -12,8 +12,8 @@ use crate::oauth::error::OAuthError;
 pub struct Peer(pub IpAddr);
 
 impl Peer {
-    /// What its requests are counted on: the address, or of IPv6 the network of 64 bits, because who has
-    /// one address of it has all.
+    /// What its requests are counted on: the address, or for IPv6 its /64 network, which is assigned as a
+    /// whole.
     pub fn network(&self) -> IpAddr {
         match self.0 {
             IpAddr::V6(address) => {

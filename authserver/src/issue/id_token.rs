@@ -1,11 +1,19 @@
 //! ID tokens (OpenID Connect Core, section 2), for clients that asked for the scope `openid`.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use mcpauth_service::clock::UnixTime;
 use serde_json::json;
 
 use super::Issued;
 use crate::keys::signing_key::SigningKey;
-use mcpauth_service::clock::UnixTime;
+
+/// The scope that asks for one.
+const SCOPE: &str = "openid";
+
+/// Whether an ID token goes with what was issued.
+pub fn is_requested(issued: &Issued) -> bool {
+    issued.scopes.contains(SCOPE)
+}
 
 /// The ID token that goes with an access token, signed with ES256. It ends with the access token.
 ///

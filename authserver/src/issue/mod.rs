@@ -4,13 +4,13 @@ pub mod id_token;
 
 use std::time::Duration;
 
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
 use crate::keys::pepper::{KeyedHash, Pepper};
 use crate::oauth::grant::Grant;
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::RandomError;
-use mcpauth_service::clock::UnixTime;
 
 /// Where fresh random bytes come from; `random::bytes` in the program.
 pub type Random = dyn Fn() -> Result<[u8; 32], RandomError> + Send + Sync;

@@ -2,7 +2,7 @@
 //!
 //! The keys file has one line for each version, `VERSION:base64(32 bytes)`. The first line is current:
 //! it makes new hashes and seals. The others only recognise what was made under them, so that a pepper
-//! is replaced by putting a line on top, and the old line goes when all that was made under it expired.
+//! is replaced by putting a line on top, and the old line is removed when all that was made under it has expired.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,11 +25,11 @@ pub enum PepperError {
     /// A line is not of the form.
     #[error("line {0}: expected `VERSION:base64(32 bytes)` with VERSION 1..=65535")]
     Malformed(usize),
-    /// A version stands there twice.
-    #[error("line {0}: version {1} is there twice; give every pepper a version of its own")]
+    /// Two lines have the same version.
+    #[error("line {0}: an earlier line has version {1} too; give each line a version of its own")]
     Duplicate(usize, u16),
     /// The key derivation failed.
-    #[error("deriving keys from it failed")]
+    #[error("no keys can be derived from it")]
     Derivation,
 }
 

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::keys::pepper::Pepper;
 
-/// `base64url(JSON).base64url(signature)`; empty when the message cannot be written as JSON. Readable
-/// by whoever has it, but not to be changed or used for another purpose.
+/// `base64url(JSON).base64url(signature)`; empty when the message cannot be written as JSON. It can
+/// be read by anybody who has it, but not changed or used for another purpose.
 pub fn sign<T: Serialize>(pepper: &Pepper, purpose: &str, message: &T) -> String {
     let Ok(json) = serde_json::to_vec(message) else {
         return String::new();

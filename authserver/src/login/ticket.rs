@@ -3,13 +3,13 @@
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::pepper::Pepper;
 use crate::keys::signed;
 use crate::oauth::authorization::AuthorizationRequest;
-use mcpauth_service::clock::UnixTime;
 
 /// How long a page can lie open, in seconds.
 const LIFETIME: i64 = 600;

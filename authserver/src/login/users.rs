@@ -228,7 +228,7 @@ fn is_password(user: &Entry, password: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Dropping the question does not stop the hash, so that it must not make room for another.
+    /// Dropping the future does not stop the hash, so its turn must not be given to another.
     #[tokio::test]
     async fn a_browser_that_goes_away_leaves_its_hash_counted() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -29,20 +29,22 @@ pub fn resource<'a>(
     let Some(requested) = requested else {
         return match (reachable.next(), reachable.next()) {
             (Some(only), None) => Ok(only),
-            (None, _) => invalid_target("no resource is registered for this client"),
+            (None, _) => invalid_target(
+                "there is no resource that this client may use; register one, or allow the client more",
+            ),
             (Some(_), Some(_)) => {
-                invalid_target("resource is missing, and the client may use several")
+                invalid_target("resource is missing, and the client may use several; name one")
             }
         };
     };
     let Ok(requested) = ResourceUri::parse(requested) else {
         return invalid_target(
-            "resource must be an absolute http or https URL without user name, query, fragment and dot segments",
+            "resource must be an absolute http or https URL without user name, query, fragment or dot segments",
         );
     };
     let found = reachable.find(|resource| resource.is_named_by(&requested));
     found.map_or_else(
-        || invalid_target("the resource is not registered here, or not for this client"),
+        || invalid_target("the resource is not registered here, or this client may not use it; compare its URL with the registered one"),
         Ok,
     )
 }
@@ -76,7 +78,7 @@ pub fn scopes(
     });
     if let Some(name) = unknown {
         let text = format!(
-            "the scope {} is unknown",
+            "the scope {} is unknown; scopes_supported in the metadata lists those that exist",
             mcpauth_wire::invalid::printable(name)
         );
         return Err(OAuthError::InvalidScope(text.into()));
@@ -96,7 +98,7 @@ pub fn allowed(
     let own: Scopes = OWN_SCOPES.into_iter().collect();
     let of_resource = requested.intersection(&of_client(client, resource));
     if of_resource.is_empty() && !resource.scopes.is_empty() && !requested.is_subset(&own) {
-        let text = "the client may have none of these scopes at this resource";
+        let text = "the client may have none of these scopes at this resource; leave scope out to get those that it may have";
         return Err(OAuthError::InvalidScope(text.into()));
     }
     let of_server = requested.intersection(&own);

@@ -1,4 +1,4 @@
-//! Authorization requests (OAuth 2.1, section 4.1.1): what is valid, and who is told what is not.
+//! Authorization requests (OAuth 2.1, section 4.1.1): which are valid, and who is told of a fault.
 //!
 //! Until client and redirect URI are known to be good, a fault is shown to the user and goes nowhere
 //! else. After that, the client is told by redirect.
@@ -20,7 +20,7 @@ const MAX_QUERY: usize = 8 * 1024;
 /// A longer `nonce` is refused: it is stored.
 const MAX_NONCE: usize = 512;
 
-/// A fault that is shown to the user: nobody else can be trusted with it.
+/// A fault that only the user is told: the redirect URI cannot be trusted yet.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalFault {
     /// The query does not parse.
@@ -32,19 +32,19 @@ pub enum LocalFault {
     /// There is no `client_id`.
     #[error("The request is malformed: client_id is missing.")]
     NoClient,
-    /// Nobody registered it, or it has been removed.
+    /// The client is not registered, or has been removed.
     #[error(
-        "The application is not registered here, or not any more. Remove the connection in the application, and connect again."
+        "The application is not registered here, or no longer. Remove the connection in the application, and connect again."
     )]
     UnknownClient,
-    /// Not one of the registered ones.
+    /// The redirect URI is not one of the registered ones.
     #[error(
-        "The application wants its answer sent to an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
+        "The application asks to be answered at an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
     )]
     RedirectUri,
-    /// Left out though there are several.
+    /// There is no redirect URI, and several are registered.
     #[error(
-        "The application does not say where its answer goes (redirect_uri), and has registered several addresses. Remove the connection in the application, and connect again."
+        "The application does not say at which address (redirect_uri) it is to be answered, and has registered several. Remove the connection in the application, and connect again."
     )]
     NoRedirectUri,
 }
@@ -158,7 +158,7 @@ pub fn check(
         .grant_types
         .contains(&GrantType::AuthorizationCode)
     {
-        let text = "the client is not registered for authorization_code";
+        let text = "the client is not registered for the authorization_code grant; add it to the client's grant types";
         return Err(OAuthError::UnauthorizedClient(text.into()));
     }
     check_unsupported(params)?;
@@ -214,7 +214,7 @@ fn prompt(params: &Params) -> Result<Prompt, OAuthError> {
     match values.as_slice() {
         ["none"] => Ok(Prompt::None),
         several if several.contains(&"none") => {
-            let text = "prompt=none excludes every other prompt";
+            let text = "prompt=none cannot be combined with another value";
             Err(OAuthError::InvalidRequest(text.into()))
         }
         some if some.contains(&"login") || some.contains(&"select_account") => Ok(Prompt::Login),

@@ -5,10 +5,10 @@ use std::fmt;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcpauth_service::clock::UnixTime;
 
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::{Grant, Refusal};
-use mcpauth_service::clock::UnixTime;
 
 /// After so many wrong verifiers the code is dead.
 pub const MAX_CODE_ATTEMPTS: i32 = 5;

@@ -63,39 +63,43 @@ fn invalid<T>(text: impl Into<Description>) -> Result<T, OAuthError> {
 
 /// Left out, it is `client_secret_basic` (RFC 7591, section 2).
 fn method(requested: Option<&str>) -> Result<TokenEndpointAuthMethod, OAuthError> {
-    match requested {
-        None | Some("client_secret_basic") => Ok(TokenEndpointAuthMethod::ClientSecretBasic),
-        Some("none") => Ok(TokenEndpointAuthMethod::None),
-        Some("client_secret_post") => Ok(TokenEndpointAuthMethod::ClientSecretPost),
-        Some("private_key_jwt") => Ok(TokenEndpointAuthMethod::PrivateKeyJwt),
-        Some(_) => invalid(
-            "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post or private_key_jwt",
-        ),
-    }
+    let Some(requested) = requested else {
+        return Ok(TokenEndpointAuthMethod::ClientSecretBasic);
+    };
+    TokenEndpointAuthMethod::parse(requested).map_or_else(
+        || {
+            let known = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::as_str);
+            let known = known.join(", ");
+            invalid(format!("token_endpoint_auth_method must be one of {known}"))
+        },
+        Ok,
+    )
 }
 
-/// Unknown grant types are dropped, the answer says what is left. `client_credentials` is refused: a
-/// token without a user is not for somebody whom nobody knows.
+/// Unknown grant types are dropped, the answer says what is left. `client_credentials` is refused: its tokens
+/// need no user's consent, so an administrator has to declare the client.
 fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthError> {
     let Some(requested) = requested else {
         return Ok(vec![GrantType::AuthorizationCode]);
     };
-    let has = |name: &str| requested.iter().any(|known| known == name);
-    if has("client_credentials") {
+    let requested: Vec<_> = requested
+        .iter()
+        .filter_map(|name| GrantType::parse(name))
+        .collect();
+    if requested.contains(&GrantType::ClientCredentials) {
         return invalid(
             "client_credentials is not for dynamically registered clients; an administrator can declare the client",
         );
     }
-    if !has("authorization_code") {
+    if !requested.contains(&GrantType::AuthorizationCode) {
         return invalid("grant_types must contain authorization_code");
     }
-    let mut grants = vec![GrantType::AuthorizationCode];
-    grants.extend(has("refresh_token").then_some(GrantType::RefreshToken));
-    Ok(grants)
+    let known = GrantType::ALL.into_iter();
+    Ok(known.filter(|one| requested.contains(one)).collect())
 }
 
-/// Each must be allowed: a client that was registered with fewer than it sent would fail later, and
-/// nobody would see why.
+/// All must be allowed: a client that was registered with fewer than it sent would fail later, without a
+/// visible cause.
 fn redirect_uris(uris: &[String], schemes: &[String]) -> Result<(), OAuthError> {
     let refused = |text: String| Err(OAuthError::InvalidRedirectUri(text.into()));
     if uris.is_empty() || uris.len() > MAX_REDIRECT_URIS {
@@ -129,7 +133,7 @@ fn jwks(
     }
 }
 
-/// A link that is shown to nobody and fetched by nobody; one that is no link is dropped.
+/// A link; anything else is dropped. It is neither fetched nor shown.
 fn web(uri: Option<String>) -> Option<String> {
     uri.filter(|uri| {
         uri.len() <= 2048

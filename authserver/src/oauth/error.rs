@@ -94,11 +94,15 @@ impl OAuthError {
             Self::InvalidClient => {
                 "client authentication failed: the client is unknown, or its secret, key or authentication method is not the registered one; register the client again"
             }
-            Self::LoginRequired => "nobody is logged in",
-            Self::ConsentRequired => "the user must give consent",
-            Self::RequestNotSupported => "request objects are not supported",
-            Self::RequestUriNotSupported => "request_uri is not supported",
-            Self::ServerError => "the authorization server failed; see its log",
+            Self::LoginRequired => "the user is not signed in, and prompt=none forbids asking",
+            Self::ConsentRequired => "the user has to consent, and prompt=none forbids asking",
+            Self::RequestNotSupported => {
+                "request objects are not supported; send the parameters themselves"
+            }
+            Self::RequestUriNotSupported => {
+                "request_uri is not supported; send the parameters themselves"
+            }
+            Self::ServerError => "the authorization server failed; its log says why",
         }
     }
 }

@@ -6,8 +6,8 @@
 //! the generation just before gets siblings of the current one, because a client with parallel requests
 //! or a lost answer is no thief. Everything else is reuse, and ends the family.
 //!
-//! A revoked grant is deleted, and the database deletes with it all that hangs on it: nothing has to
-//! remember to look at a flag.
+//! A revoked grant is deleted, and the database deletes its codes and tokens with it: no query can forget to
+//! check a flag.
 
 use std::fmt;
 use std::time::Duration;
@@ -115,31 +115,33 @@ impl Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Never issued, expired long ago, or of a revoked family.
-    #[error("it is unknown, expired or revoked")]
+    #[error("the code or refresh token is unknown, expired or revoked; authorize again")]
     Unknown,
     /// Issued to another client.
-    #[error("it was issued to another client")]
+    #[error("the code or refresh token was issued to another client")]
     AnotherClient,
     /// Its time is over, or its family's.
-    #[error("it has expired")]
+    #[error("the code or refresh token has expired; authorize again")]
     Expired,
     /// Presented again after it was used: the family is revoked now.
-    #[error("it was used before; all tokens that came of it are revoked")]
+    #[error(
+        "the code or refresh token was used before; all tokens of this authorization are now revoked, authorize again"
+    )]
     Reused,
     /// Too many wrong verifiers.
-    #[error("it was presented with a wrong code_verifier too often")]
+    #[error("the code was presented with a wrong code_verifier too often; authorize again")]
     TooManyAttempts,
     /// Not the authorization request's `redirect_uri`.
-    #[error("redirect_uri is not the one of the authorization request")]
+    #[error("redirect_uri differs from the one in the authorization request")]
     RedirectUri,
     /// The verifier does not belong to the challenge.
     #[error("code_verifier does not match the code_challenge")]
     CodeVerifier,
     /// Not the resource that was granted.
-    #[error("the resource is not the one that was granted")]
+    #[error("resource differs from the one that was granted; authorize again for another")]
     Resource,
     /// More than was granted.
-    #[error("the scope exceeds what was granted")]
+    #[error("scope exceeds what was granted; authorize again for more")]
     Scope,
 }
 

@@ -2,10 +2,10 @@
 
 use percent_encoding::percent_decode;
 
-/// More parameters than any request of ours has; a bound on what one request can make us hold.
+/// More parameters than any known request has; a bound on the memory that one request can take.
 const MAX_PARAMETERS: usize = 100;
 
-/// The parameters of one request, each there at most once. `Debug` shows only their names.
+/// The parameters of one request, each at most once. `Debug` shows only their names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
@@ -13,13 +13,13 @@ pub struct Params(Vec<(String, String)>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParamsError {
     /// Sent twice (OAuth 2.1, section 3.1).
-    #[error("the parameter {0} is there more than once")]
+    #[error("the parameter {0} is sent more than once")]
     Duplicate(String),
     /// A percent-encoded name or value is not UTF-8.
     #[error("a parameter is not valid UTF-8")]
     NotUtf8,
     /// Too many.
-    #[error("more than {MAX_PARAMETERS} parameters")]
+    #[error("there are more than {MAX_PARAMETERS} parameters")]
     TooMany,
 }
 

@@ -1,8 +1,8 @@
 //! The rate limit's rule: a sliding window made of two fixed ones.
 //!
 //! Hits are counted in fixed windows. The sliding count is the current window's hits and, of the window
-//! before, the share that the sliding window still covers. A refused hit does not count, so that whoever
-//! keeps knocking is let in at the limit's rate and not locked out for good.
+//! before, the share that the sliding window still covers. A refused hit does not count, so that a
+//! client that never pauses is served at the limit's rate and not locked out for good.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -108,9 +108,9 @@ impl Windows {
             return Decision::Allowed;
         }
         let wait = if self.current < limit.count() {
-            room_after(self.previous, limit.count() - self.current, window) - elapsed
+            free_after(self.previous, limit.count() - self.current, window) - elapsed
         } else {
-            window - elapsed + room_after(self.current, limit.count(), window)
+            window - elapsed + free_after(self.current, limit.count(), window)
         };
         Decision::Refused {
             retry_after: Duration::from_millis(u64::try_from(wait).unwrap_or(0)),
@@ -118,10 +118,10 @@ impl Windows {
     }
 }
 
-/// The first millisecond of a window at which the share of `previous` hits is below `room`.
-fn room_after(previous: i64, room: i64, window: i64) -> i64 {
-    // previous * (window - elapsed) < room * window, solved for elapsed.
-    ((previous - room) * window).div_euclid(previous) + 1
+/// The first millisecond of a window at which the share of `previous` hits is below `free`.
+fn free_after(previous: i64, free: i64, window: i64) -> i64 {
+    // previous * (window - elapsed) < free * window, solved for elapsed.
+    ((previous - free) * window).div_euclid(previous) + 1
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct ResourceScope {
     pub name: String,
     /// Shown on the consent page.
     pub description: String,
-    /// Scopes that whoever has this one has, too.
+    /// Scopes that this one includes.
     pub implies: Vec<String>,
 }
 

@@ -167,11 +167,11 @@ mod tests {
             ),
             (
                 &format!("grant_type=authorization_code&code={refresh}&code_verifier=v"),
-                "invalid_grant: it is unknown, expired or revoked",
+                "invalid_grant: the code or refresh token is unknown, expired or revoked",
             ),
             (
                 &format!("grant_type=refresh_token&refresh_token={code}"),
-                "invalid_grant: it is unknown, expired or revoked",
+                "invalid_grant: the code or refresh token is unknown, expired or revoked",
             ),
             (
                 &format!("grant_type=refresh_token&refresh_token={refresh}&scope=%22"),

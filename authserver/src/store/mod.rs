@@ -7,6 +7,7 @@ mod memory;
 mod postgres;
 
 use async_trait::async_trait;
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::issue::{Issued, Minter};
@@ -17,7 +18,6 @@ use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
 use crate::random::RandomError;
-use mcpauth_service::clock::UnixTime;
 pub use mcpauth_wire::admin::Outcome as Upsert;
 
 pub use memory::MemoryStore;
@@ -35,9 +35,9 @@ pub enum StoreError {
     #[error("{0}")]
     Conflict(String),
     /// An operator has to act; the text says how.
-    #[error("the database refuses to work for us: {0}")]
+    #[error("the database cannot be used: {0}")]
     Misconfigured(String),
-    /// What is stored does not read as what was written, or a query is wrong: a fault of ours.
+    /// What is stored does not read as what was written, or a query is wrong: a bug.
     #[error("the store is inconsistent: {0}")]
     Internal(String),
     /// No token could be made; nothing was written.
@@ -250,11 +250,11 @@ fn same_resource(one: &str, other: &str) -> bool {
 
 fn resource_taken(resource: &Resource) -> StoreError {
     StoreError::Conflict(format!(
-        "the resource {} is registered under another id already; delete that one or choose another URI",
+        "the resource {} is already registered under another id; delete that one, or choose another URI",
         resource.resource
     ))
 }
 
 fn reference_gone() -> StoreError {
-    StoreError::Conflict("the client or the resource has been deleted meanwhile".into())
+    StoreError::Conflict("the client or the resource was deleted in the meantime".into())
 }

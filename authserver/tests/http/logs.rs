@@ -98,7 +98,7 @@ async fn a_refusal_is_one_line_with_what_people_search_for() {
         "client=app",
         "grant_type=refresh_token",
         "outcome=400",
-        "reason=it is unknown, expired or revoked",
+        "reason=the code or refresh token is unknown, expired or revoked",
     ];
     refused(&logs, "invalid_grant", &fields);
     assert_eq!(logs.containing("request refused").len(), 1);
@@ -185,7 +185,7 @@ async fn no_secret_is_logged_whatever_fails_at_the_token_endpoint() {
         "invalid_grant",
         &["code_verifier does not match", "client=app"],
     );
-    refused(&logs, "invalid_grant", &["it was used before"]);
+    refused(&logs, "invalid_grant", &["was used before"]);
 
     // A secret where it does not belong.
     let in_url = format!("/token?client_secret={SECRET}");

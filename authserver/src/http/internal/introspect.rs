@@ -14,7 +14,7 @@ use crate::http::body::Form;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::trace;
-use crate::metrics::Metrics;
+use crate::metrics::{Introspected, Metrics};
 use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
 use crate::store::ActiveToken;
@@ -54,10 +54,10 @@ pub(super) async fn introspect(
     };
     let (outcome, body) = match &active {
         Some(token) if token.introspectors.contains(&caller) => {
-            ("active", describe(core.issuer.as_str(), token))
+            (Introspected::Active, describe(core.issuer.as_str(), token))
         }
-        Some(_) => ("foreign", Answer::default()),
-        None => ("inactive", Answer::default()),
+        Some(_) => (Introspected::Foreign, Answer::default()),
+        None => (Introspected::Inactive, Answer::default()),
     };
     introspection.metrics.introspection(outcome);
     if tracing::enabled!(Level::DEBUG) {
@@ -67,8 +67,8 @@ pub(super) async fn introspect(
     Ok(([(header::CACHE_CONTROL, no_store)], Json(body)))
 }
 
-fn trace_outcome(outcome: &str, token: Option<&ActiveToken>) {
-    Span::current().record("outcome", outcome);
+fn trace_outcome(outcome: Introspected, token: Option<&ActiveToken>) {
+    Span::current().record("outcome", outcome.as_str());
     if let Some(token) = token {
         trace::client(&token.client_id);
         trace::subject(token.subject.as_ref().unwrap_or(&token.client_id));

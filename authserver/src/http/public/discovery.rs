@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use mcpauth_wire::Scopes;
-use mcpauth_wire::client::GrantType;
+use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::scope::OWN as OWN_SCOPES;
 use serde_json::{Value, json};
 
@@ -33,12 +33,7 @@ pub(super) async fn metadata(
         .chain(OWN_SCOPES)
         .collect();
     let url = |path: &str| core.issuer.url(path);
-    let methods = [
-        "none",
-        "client_secret_basic",
-        "client_secret_post",
-        "private_key_jwt",
-    ];
+    let methods = TokenEndpointAuthMethod::ALL;
     let mut document = json!({
         "issuer": core.issuer.as_str(),
         "authorization_endpoint": url("/authorize"),

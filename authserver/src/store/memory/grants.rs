@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use mcpauth_service::clock::UnixTime;
+
 use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
 use super::{AccessToken, Member, State};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn create_authorization(
@@ -20,7 +21,7 @@ impl State {
         self.check_references(&grant)?;
         let member = Member {
             grant_id: grant.id,
-            it: Code {
+            value: Code {
                 redirect_uri: code.redirect_uri.clone(),
                 code_challenge: code.code_challenge.clone(),
                 nonce: code.nonce.clone(),
@@ -46,11 +47,11 @@ impl State {
         let Some(grant) = self.grants.get(&member.grant_id) else {
             return Ok(Err(Refusal::Unknown));
         };
-        match member.it.redeem(grant, &redemption.attempt, now) {
+        match member.value.redeem(grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {}
             CodeVerdict::Refuse(refusal) => return Ok(Err(refusal)),
             CodeVerdict::Count => {
-                member.it.attempts += 1;
+                member.value.attempts += 1;
                 return Ok(Err(Refusal::CodeVerifier));
             }
             CodeVerdict::Revoke => {
@@ -60,9 +61,9 @@ impl State {
         }
         let mut grant = grant.clone();
         grant.expires_at = redemption.grant_expires_at;
-        let nonce = member.it.nonce.clone();
+        let nonce = member.value.nonce.clone();
         let issued = redemption.minter.issue(&grant, None, nonce, now)?;
-        member.it.used = true;
+        member.value.used = true;
         self.store_issued(&issued, now);
         Ok(Ok(issued))
     }
@@ -79,7 +80,7 @@ impl State {
             return Ok(Err(Refusal::Unknown));
         };
         let mut grant = grant.clone();
-        match member.it.refresh(&grant, &refresh.attempt, now) {
+        match member.value.refresh(&grant, &refresh.attempt, now) {
             RefreshVerdict::Rotate => grant.rotate(now),
             RefreshVerdict::Sibling => grant.siblings += 1,
             RefreshVerdict::Refuse(refusal) => return Ok(Err(refusal)),
@@ -101,7 +102,7 @@ impl State {
     ) -> Option<Grant> {
         let member = find(&mut self.refresh_tokens, hashes)?;
         let grant = self.grants.get(&member.grant_id)?;
-        (now < member.it.expires_at && now < grant.expires_at).then(|| grant.clone())
+        (now < member.value.expires_at && now < grant.expires_at).then(|| grant.clone())
     }
 
     pub(super) fn issue_access_token(
@@ -139,7 +140,7 @@ impl State {
         let grant_id = grant.id;
         let access_token = Member {
             grant_id,
-            it: AccessToken {
+            value: AccessToken {
                 scopes: issued.scopes.clone(),
                 issued_at: now,
                 expires_at: issued.access.expires_at,
@@ -147,12 +148,12 @@ impl State {
         };
         self.access_tokens.insert(issued.access.hash, access_token);
         if let Some(token) = &issued.refresh {
-            let it = RefreshToken {
+            let value = RefreshToken {
                 generation: grant.generation,
                 expires_at: token.expires_at,
             };
             self.refresh_tokens
-                .insert(token.hash, Member { grant_id, it });
+                .insert(token.hash, Member { grant_id, value });
         }
         self.grants.insert(grant_id, grant);
     }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::collections::hash_map::Entry;
 
+use mcpauth_service::clock::UnixTime;
+
 use super::State;
 use crate::oauth::client::ClientOrigin;
-use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn signing_key_or(&mut self, sealed: Vec<u8>) -> Vec<u8> {
@@ -40,10 +41,12 @@ impl State {
         } = self;
         grants.retain(|_, grant| now < grant.expires_at);
         codes.retain(|_, code| grants.contains_key(&code.grant_id));
-        refresh_tokens
-            .retain(|_, token| now < token.it.expires_at && grants.contains_key(&token.grant_id));
-        access_tokens
-            .retain(|_, token| now < token.it.expires_at && grants.contains_key(&token.grant_id));
+        refresh_tokens.retain(|_, token| {
+            now < token.value.expires_at && grants.contains_key(&token.grant_id)
+        });
+        access_tokens.retain(|_, token| {
+            now < token.value.expires_at && grants.contains_key(&token.grant_id)
+        });
         assertions.retain(|_, expires_at| now < *expires_at);
         rates.retain(|_, rate| !rate.has_expired(now));
         let granted: HashSet<&str> = grants

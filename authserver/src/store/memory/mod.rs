@@ -1,5 +1,5 @@
-//! The store in memory: maps under one lock. A revoked grant is taken out of its map; what hangs on it
-//! is looked up through the grant, and the next clearing removes it.
+//! The store in memory: maps under one lock. A revoked grant is taken out of its map; its codes and
+//! tokens are looked up through the grant, and the next housekeeping removes them.
 
 mod grants;
 mod housekeeping;
@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
 use self::rates::Rate;
@@ -23,7 +24,6 @@ use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
-use mcpauth_service::clock::UnixTime;
 
 /// In this process; everything is lost with it, and there is only one replica.
 #[derive(Default)]
@@ -50,7 +50,7 @@ struct Registered {
 /// A token or code with the grant that it belongs to.
 struct Member<T> {
     grant_id: GrantId,
-    it: T,
+    value: T,
 }
 
 struct AccessToken {

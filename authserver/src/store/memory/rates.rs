@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-use super::State;
-use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
 use mcpauth_service::clock::UnixTime;
 
-/// How many callers' rates are counted at once.
+use super::State;
+use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
+
+/// How many rates are kept at once.
 const MAX_RATES: usize = 100_000;
-/// What a new caller is told when they are all in use.
+/// The answer to a new subject when all are in use.
 const RATES_FULL: Decision = Decision::Refused {
     retry_after: Duration::from_secs(10),
 };
 
-/// The requests of one caller under one rule.
+/// The requests of one subject under one rule.
 pub(super) struct Rate {
     windows: Windows,
     expires_at: UnixTime,
 }
 
 impl Rate {
-    /// Whether it says nothing any more.
+    /// Whether it no longer matters.
     pub(super) fn has_expired(&self, now: UnixTime) -> bool {
         now >= self.expires_at
     }

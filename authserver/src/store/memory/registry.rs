@@ -1,10 +1,11 @@
 //! Clients and resources.
 
+use mcpauth_service::clock::UnixTime;
+
 use super::super::{StoreError, Upsert, resource_taken, same_resource};
 use super::{Registered, State};
 use crate::oauth::client::Client;
 use crate::oauth::resource::Resource;
-use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn upsert_client(&mut self, client: &Client, now: UnixTime) -> Upsert {

@@ -1,10 +1,11 @@
 //! Introspection and revocation of single tokens.
 
+use mcpauth_service::clock::UnixTime;
+
 use super::super::ActiveToken;
 use super::State;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::GrantId;
-use mcpauth_service::clock::UnixTime;
 
 impl State {
     pub(super) fn introspect(&self, hashes: &[KeyedHash], now: UnixTime) -> Option<ActiveToken> {
@@ -12,7 +13,7 @@ impl State {
             .iter()
             .find_map(|hash| Some((hash, self.access_tokens.get(hash)?)))?;
         let grant = self.grants.get(&member.grant_id)?;
-        let token = &member.it;
+        let token = &member.value;
         if now >= token.expires_at {
             return None;
         }

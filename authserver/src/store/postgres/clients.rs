@@ -1,5 +1,6 @@
 //! Clients.
 
+use mcpauth_service::clock::UnixTime;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
@@ -7,7 +8,6 @@ use super::super::{StoreError, Upsert};
 use super::Database;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::{Client, ClientOrigin};
-use mcpauth_service::clock::UnixTime;
 
 impl Database {
     pub(super) async fn upsert_client(

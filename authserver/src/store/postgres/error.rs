@@ -12,7 +12,9 @@ impl From<sqlx::Error> for StoreError {
                 let code = database.code().unwrap_or_default();
                 from_code(&code, database.message())
             }
-            E::PoolTimedOut => Self::Unavailable("no connection became free in time".into()),
+            E::PoolTimedOut => {
+                Self::Unavailable("all connections are in use, or it does not answer".into())
+            }
             E::Tls(_) => {
                 Self::Misconfigured(format!("{error}; check sslmode and sslrootcert in its URL"))
             }

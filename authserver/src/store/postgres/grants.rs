@@ -1,5 +1,6 @@
 //! Families of tokens: what begins, refreshes and ends them.
 
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
@@ -10,7 +11,6 @@ use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-use mcpauth_service::clock::UnixTime;
 
 // Never `*`: a column that a newer version adds would change the type of a prepared statement, and
 // Postgres then refuses it to the older version.

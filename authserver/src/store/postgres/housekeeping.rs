@@ -1,8 +1,9 @@
 //! The signing key, assertions seen, and the removal of what has expired.
 
+use mcpauth_service::clock::UnixTime;
+
 use super::super::StoreError;
 use super::Database;
-use mcpauth_service::clock::UnixTime;
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
 /// $1 now, $2 the batch. Members before grants, which take along what is left of them.

@@ -2,14 +2,15 @@
 //!
 //! A query of its own for each call costs three round trips (we and the pool each try a connection when
 //! it comes back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
-//! under way the next ones gather, and one query answers them all. Without company a call waits for
-//! nobody.
+//! under way the next ones gather, and one query answers them all. A single call does not
+//! wait.
 //!
-//! It has connections of its own: a flood at the public port takes none from those who ask for tokens.
+//! It has connections of its own: a flood at the public port cannot use them up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use mcpauth_service::clock::UnixTime;
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -18,7 +19,6 @@ use super::super::{ActiveToken, StoreError};
 use super::grants::{read_grant_id, read_hash, read_scopes};
 use super::{as_slices, read_time, within};
 use crate::keys::pepper::KeyedHash;
-use mcpauth_service::clock::UnixTime;
 
 /// How many queries are under way at once: a connection that broke delays only those who wait for it.
 const QUERIES: u32 = 2;

@@ -16,6 +16,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
@@ -27,15 +28,14 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
-use mcpauth_service::clock::UnixTime;
 
 /// How long a caller waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it waits for an operation as a whole. A transaction that is given up is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection that comes back to the pool may take for a ping, after an operation that was
-/// given up. The pool's own ping, which follows, would wait until TCP gives up, and meanwhile nobody has
-/// the place.
+/// given up. The pool's own ping, which follows, would wait until TCP gives up, and the
+/// connection's place would be lost until then.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A session that waits for a lock does not notice that its client has gone: without this the sessions of
 /// operations that were given up would pile up in the database.

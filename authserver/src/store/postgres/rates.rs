@@ -1,12 +1,12 @@
 //! Rate limits. The rule is `rate_limit.rs`'s; one statement has to apply it, so it stands here once
 //! more in SQL, and the conformance suite holds the two together.
 
+use mcpauth_service::clock::UnixTime;
 use sqlx::Row as _;
 
 use super::super::StoreError;
 use super::Database;
 use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
-use mcpauth_service::clock::UnixTime;
 
 // $1 key, $2 bucket, $3 now, $4 window in milliseconds, $5 limit, $6 when it may be forgotten.
 // A refused hit updates nothing. What is returned beside `counted` is the state before the statement.

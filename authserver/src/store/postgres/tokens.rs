@@ -1,9 +1,10 @@
 //! Introspection and revocation of single tokens.
 
+use mcpauth_service::clock::UnixTime;
+
 use super::super::{ActiveToken, StoreError};
 use super::{Database, as_slices};
 use crate::keys::pepper::KeyedHash;
-use mcpauth_service::clock::UnixTime;
 
 impl Database {
     pub(super) async fn introspect(

@@ -18,6 +18,7 @@ use crate::http::trace;
 use crate::login::session::{LIFETIME_SECONDS, Session};
 use crate::login::ticket::{Purpose, Ticket};
 use crate::login::{LoginError, Start, User};
+use crate::metrics::LoginAttempt;
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 
@@ -115,16 +116,16 @@ async fn attempt(
     let (key, now) = (format!("{name} {}", peer.network()), pages.core.clock.now());
     let decision = pages.core.store.hit("login", &key, ATTEMPTS, now).await?;
     if let Decision::Refused { retry_after } = decision {
-        pages.metrics.login("limited");
+        pages.metrics.login(LoginAttempt::Limited);
         return Ok(Attempt::TooMany(retry_after));
     }
     let verified = users.verify(turn, name, password.to_owned()).await;
     if let Some(user) = verified.map_err(LoginError::from)? {
-        pages.metrics.login("accepted");
+        pages.metrics.login(LoginAttempt::Accepted);
         trace::subject(&user.subject);
         return Ok(Attempt::Accepted(user));
     }
-    pages.metrics.login("refused");
+    pages.metrics.login(LoginAttempt::Refused);
     Ok(Attempt::Wrong)
 }
 

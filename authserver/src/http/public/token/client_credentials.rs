@@ -17,7 +17,7 @@ pub(super) async fn exchange(
 ) -> Result<Issued, OAuthError> {
     let core = &endpoint.core;
     if endpoint.login.exists(&client.client_id).await? {
-        // The token's `sub` is the client's id: nobody could tell the two apart (RFC 9700, section 4.15).
+        // The token's `sub` is the client's id: a resource could not tell the two apart (RFC 9700, section 4.15).
         let text =
             "the client_id is also the name of a user; register the client under another client_id";
         return Err(OAuthError::UnauthorizedClient(text.into()));

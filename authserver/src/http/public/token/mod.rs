@@ -123,7 +123,7 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
         trace::subject(subject);
     }
     let (core, now) = (&endpoint.core, endpoint.core.clock.now());
-    let id_token = issued.scopes.contains("openid").then(|| {
+    let id_token = id_token::is_requested(issued).then(|| {
         let key = &endpoint.signing_key;
         let signed = id_token::sign(key, core.issuer.as_str(), issued, now);
         signed.map_err(|error| {
