@@ -172,3 +172,22 @@ impl Metrics {
         self.registry.encode()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_has_every_metric() {
+        let metrics = Metrics::default();
+        let described = metrics.registry.described().iter();
+        let mut counted: Vec<_> = described
+            .map(|one| (one.name.clone(), one.kind.to_owned()))
+            .collect();
+        counted.sort();
+        assert_eq!(
+            counted,
+            mcpauth_test_support::metrics_page::rows("authserver")
+        );
+    }
+}
