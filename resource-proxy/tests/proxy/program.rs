@@ -96,7 +96,7 @@ fn a_signal_to_stop_ends_it_in_peace() {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         assert!(
-            first.starts_with('{') && first.contains("listening"),
+            first.starts_with('{') && first.contains("serving"),
             "{first}"
         );
         let id = child.id().to_string();
@@ -112,11 +112,11 @@ fn a_signal_to_stop_ends_it_in_peace() {
 
 #[tokio::test]
 async fn a_request_under_way_ends_before_the_proxy_does() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     world.introspection.grant("good", "notes:read");
     let request = world.request(http::Method::GET, Some("good"));
     let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
-    world.stop.take().unwrap().send(()).unwrap();
+    world.shutdown.close();
     // Whoever comes now is not let in any more; the listener is gone when connecting fails.
     while tokio::net::TcpStream::connect(world.address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -147,11 +147,11 @@ async fn no_token_in_logs_or_metrics() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let listening = lines
-        .find(|line| line.as_ref().unwrap().contains("listening"))
+    let serving = lines
+        .find(|line| line.as_ref().unwrap().contains("serving"))
         .unwrap()
         .unwrap();
-    let fields: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&serving).unwrap();
     let address = |key: &str| fields[key].as_str().unwrap().to_owned();
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
     for (token, status) in [("mat_good", 200), ("mat_unknown", 401), ("mat bad", 400)] {
