@@ -62,13 +62,11 @@ impl From<&OAuthError> for Refused {
     }
 }
 
-/// What of a response depends on the error.
+/// What the body of a response says, and its status.
 struct Parts<'a> {
     status: StatusCode,
     code: &'static str,
     description: Cow<'a, str>,
-    challenge: Option<&'static str>,
-    retry_after: Option<Duration>,
 }
 
 impl HttpError {
@@ -78,62 +76,64 @@ impl HttpError {
     }
 
     fn parts(&self) -> Parts<'_> {
-        let plain = |status, code, description| Parts {
-            status,
-            code,
-            description,
-            challenge: None,
-            retry_after: None,
-        };
-        match self {
-            Self::OAuth(error) => Parts {
-                retry_after: retry(error),
-                ..plain(status(error), error.code(), error.description().into())
-            },
+        let (status, code, description) = match self {
+            Self::OAuth(error) => (status(error), error.code(), error.description().into()),
             Self::InvalidBasicCredentials => {
-                let error = &OAuthError::InvalidClient;
-                let description = error.description().to_owned().into();
-                Parts {
-                    challenge: Some("Basic realm=\"token\""),
-                    ..plain(status(error), error.code(), description)
-                }
+                let error = OAuthError::InvalidClient;
+                let description = error.description().to_owned();
+                (status(&error), error.code(), description.into())
             }
-            Self::TooManyRequests(wait) => Parts {
-                retry_after: Some(*wait),
-                ..plain(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "temporarily_unavailable",
-                    "too many requests; wait for the number of seconds in Retry-After".into(),
-                )
-            },
-            Self::BodyTooLarge => plain(
+            Self::TooManyRequests(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "temporarily_unavailable",
+                "too many requests; wait for the number of seconds in Retry-After".into(),
+            ),
+            Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request",
                 "the request body is too large".into(),
             ),
-            Self::NotFound(text) => plain(StatusCode::NOT_FOUND, "not_found", (*text).into()),
-            Self::MethodNotAllowed => plain(
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, "not_found", (*text).into()),
+            Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "invalid_request",
                 "this endpoint does not support the method; the Allow header lists those that it supports".into(),
             ),
-            Self::Unauthenticated(text) => Parts {
-                challenge: Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
-                ..plain(
-                    StatusCode::UNAUTHORIZED,
-                    "invalid_token",
-                    (*text).into(),
-                )
-            },
-            Self::NotAdmin(principal) => plain(
+            Self::Unauthenticated(text) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", (*text).into())
+            }
+            Self::NotAdmin(principal) => (
                 StatusCode::FORBIDDEN,
                 "access_denied",
                 format!("{principal} is not an administrator; add it to internal.admins").into(),
             ),
             Self::InvalidResource(text) => {
-                plain(StatusCode::BAD_REQUEST, "invalid_resource", text.into())
+                (StatusCode::BAD_REQUEST, "invalid_resource", text.into())
             }
-            Self::Conflict(text) => plain(StatusCode::CONFLICT, "conflict", text.into()),
+            Self::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.into()),
+        };
+        Parts {
+            status,
+            code,
+            description,
+        }
+    }
+
+    /// `WWW-Authenticate`.
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidBasicCredentials => Some("Basic realm=\"token\""),
+            Self::Unauthenticated(_) => Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
+            _ => None,
+        }
+    }
+
+    /// After which time a retry may succeed.
+    fn retry(&self) -> Option<Duration> {
+        match self {
+            Self::OAuth(OAuthError::TemporarilyUnavailable(_)) => Some(RETRY_UNAVAILABLE),
+            Self::TooManyRequests(wait) => Some(*wait),
+            _ => None,
         }
     }
 }
@@ -158,10 +158,6 @@ fn status(error: &OAuthError) -> StatusCode {
         | OAuthError::InvalidRedirectUri(_)
         | OAuthError::InvalidClientMetadata(_) => StatusCode::BAD_REQUEST,
     }
-}
-
-fn retry(error: &OAuthError) -> Option<Duration> {
-    matches!(error, OAuthError::TemporarilyUnavailable(_)).then_some(RETRY_UNAVAILABLE)
 }
 
 impl std::fmt::Display for HttpError {
@@ -248,11 +244,11 @@ impl IntoResponse for HttpError {
         let mut response = (parts.status, Extension(refused), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(challenge) = parts.challenge {
+        if let Some(challenge) = self.challenge() {
             let challenge = HeaderValue::from_static(challenge);
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if let Some(wait) = parts.retry_after {
+        if let Some(wait) = self.retry() {
             headers.insert(header::RETRY_AFTER, retry_after(wait));
         }
         response

@@ -56,7 +56,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Whether the request still comes to the same, and the session is still that one.
+    /// Whether the request still asks for the same, in the same session.
     pub fn is(&self, request: &AuthorizationRequest, session_id: &str) -> bool {
         self.resource == request.resource.resource
             && self.scopes == request.effective_scopes()

@@ -91,7 +91,7 @@ async fn addresses_of_one_ipv6_network_count_together() {
         ("2001:db8:0:1:ffff::1", 401),
         ("2001:db8:0:1::4", 429),
         ("2001:db8:0:2::1", 401),
-        // An IPv4 address in other clothes is one address.
+        // An IPv4 address mapped into IPv6 is one address.
         ("::ffff:192.0.2.1", 401),
         ("::ffff:192.0.2.1", 401),
         ("::ffff:192.0.2.1", 401),

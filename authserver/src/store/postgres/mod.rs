@@ -85,7 +85,7 @@ impl PostgresStore {
             .await
             .map_err(|_| StoreError::Unavailable("connecting took too long".into()))??;
         let result = migrator.run(&mut connection).await;
-        // The lock is gone with the connection, said goodbye or not.
+        // Closing may fail; the lock is released with the connection in any case.
         let _ = connection.close().await;
         Ok(result?)
     }
@@ -283,7 +283,7 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(StoreError::Unavailable("it did not answer in time".into())))
 }
 
-/// sqlx takes any scheme, and its messages may quote the URL; both are mended here.
+/// sqlx takes any scheme, and its messages may quote the URL: neither happens here.
 fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     PgConnectOptions::from_str(url)
