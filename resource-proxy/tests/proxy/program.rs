@@ -78,7 +78,9 @@ fn a_port_that_is_taken_is_named() {
     let output = run(config.path(), &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    let message = format!("mcp-resource-proxy: {address} (listen.health): the port is taken; stop");
+    let message = format!(
+        "mcp-resource-proxy: listen.health: cannot listen on {address}: the port is taken; stop"
+    );
     assert!(error.starts_with(&message), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
