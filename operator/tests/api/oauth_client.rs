@@ -8,8 +8,8 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
-use crate::support::eventually;
 use crate::support::world::{Operator, World, specs};
+use mcpauth_test_support::wait::eventually;
 
 /// A world with an operator, an authorization server, and the client `robot`, which is ready.
 async fn with_robot(name: &str) -> (World, Operator, AuthServer) {
