@@ -27,7 +27,7 @@ demo: rust ## Run MANIFEST (examples/notes.yaml) as processes, without a cluster
 
 ##@ Check
 .PHONY: check
-check: fmt-check clippy generate-check unit ## What one runs all day: Rust alone, no service, no cluster
+check: fmt-check circles clippy generate-check unit ## What one runs all day: Rust alone, no service, no cluster
 
 .PHONY: fmt
 fmt: rust ## Format the code
@@ -48,7 +48,7 @@ unit: rust ## Tests that need nothing but Rust; TEST=NAME, here and below: those
 	$(NEXTEST) unit
 
 .PHONY: lint
-lint: shell workflows fmt-check clippy deny ## All lints: also shell, workflows, licences and sources of dependencies
+lint: shell workflows fmt-check circles clippy deny ## All lints: also shell, workflows, licences and sources of dependencies
 
 ##@ Test
 .PHONY: test

@@ -12,5 +12,7 @@ pub mod desired;
 pub mod framework;
 pub mod metrics;
 pub mod pods;
+pub mod problem;
 pub mod random;
 pub mod run;
+pub mod text;

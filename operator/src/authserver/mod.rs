@@ -29,8 +29,8 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::desired::names;
-use crate::framework::apply::explain;
-use crate::framework::error::Problem;
+use crate::problem::Problem;
+use crate::text::explain;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);

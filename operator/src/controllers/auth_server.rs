@@ -24,11 +24,12 @@ use crate::desired::postgres::{self, PostgresObjects};
 use crate::desired::{hash, names};
 use crate::framework::apply::{Child, Tie};
 use crate::framework::context::Context;
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
 use crate::framework::references::{self, References};
 use crate::framework::status::Found;
 use crate::pods::Rollout;
+use crate::problem::Problem;
 
 impl Kind for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";

@@ -14,11 +14,12 @@ use mcpauth_api::refs::AuthServerRef;
 
 use crate::authserver::Server;
 use crate::framework::context::Context;
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::{
     Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references,
 };
 use crate::framework::references::{self, Target};
+use crate::problem::Problem;
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {

@@ -18,10 +18,11 @@ use crate::authserver::{Collection, Server};
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::registration;
 use crate::framework::context::Context;
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
 use crate::framework::references::{self, References};
 use crate::framework::status::Found;
+use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Clients;
 

@@ -16,15 +16,17 @@ use super::lookup;
 use super::registration::{Entry, unregister};
 use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
 use crate::authserver::{Collection, Server};
+use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
-use crate::desired::protected_server::{self as build, AuthServerFacts, ProtectedServerObjects};
+use crate::desired::protected_server::{self as build, ProtectedServerObjects};
 use crate::desired::{names, registration};
 use crate::framework::context::Context;
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Kind, Work, children};
 use crate::framework::references::References;
 use crate::framework::status::Found;
 use crate::pods::Rollout;
+use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Resources;
 

@@ -10,9 +10,10 @@ use super::lookup;
 use crate::authserver::{CallError, Collection, Server};
 use crate::desired::labels::Owner;
 use crate::desired::names;
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::{Work, deleted_at};
 use crate::framework::status::{Found, State};
+use crate::problem::Problem;
 
 /// How long a deletion waits for an authorization server that does not answer.
 pub const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);

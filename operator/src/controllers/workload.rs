@@ -11,10 +11,11 @@ use serde_json::json;
 use crate::desired::auth_server::CONFIG_HASH;
 use crate::desired::labels::Component;
 use crate::framework::apply::{ApplyError, HASH, is_code};
-use crate::framework::error::{Error, Problem};
+use crate::framework::error::Error;
 use crate::framework::reconciler::Work;
 use crate::framework::status::{Found, State};
 use crate::pods::{self, Rollout};
+use crate::problem::Problem;
 
 /// The Available condition: whether some pod serves.
 pub fn available(rollout: Rollout) -> State {

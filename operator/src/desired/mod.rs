@@ -31,6 +31,16 @@ pub struct Images {
     pub postgres: String,
 }
 
+/// What a ProtectedMcpServer needs to know of its McpAuthServer. It comes from that object's spec:
+/// nothing waits for the authserver to be up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthServerFacts {
+    /// Its issuer.
+    pub issuer: String,
+    /// URL of its internal port ([`names::internal_url`]).
+    pub internal_url: String,
+}
+
 /// Why objects could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

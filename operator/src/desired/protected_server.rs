@@ -18,7 +18,7 @@ use mcpauth_api::{
 };
 
 use super::{
-    BuildError, Images,
+    AuthServerFacts, BuildError, Images,
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     network_policy, pod, sidecar,
@@ -30,16 +30,6 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     memory: "64Mi",
     memory_limit: "512Mi",
 };
-
-/// What a ProtectedMcpServer needs to know of its McpAuthServer. It comes from that object's spec:
-/// nothing waits for the authserver to be up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthServerFacts {
-    /// Its issuer.
-    pub issuer: String,
-    /// URL of its internal port ([`names::internal_url`]).
-    pub internal_url: String,
-}
 
 /// The children of a ProtectedMcpServer.
 #[derive(Clone, Debug, PartialEq)]

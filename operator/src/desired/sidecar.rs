@@ -7,10 +7,9 @@ use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Server};
 use mcpauth_wire::proxy_config::Listen;
 
 use super::{
-    BuildError, Images, everywhere,
+    AuthServerFacts, BuildError, Images, everywhere,
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     pod,
-    protected_server::AuthServerFacts,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     yaml,
 };

@@ -6,12 +6,12 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::{Value, json};
 
 use super::{
-    Images,
+    AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs, AuthServerObjects, CONFIG_HASH},
     hash,
     labels::Owner,
     names, oauth_client, postgres,
-    protected_server::{self, AuthServerFacts, ProtectedServerObjects},
+    protected_server::{self, ProtectedServerObjects},
     registration,
 };
 

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::metrics::Metrics;
+use crate::text::explain;
 
 /// The annotation with the hash of what was applied.
 pub const HASH: &str = "mcpauth.io/desired-hash";
@@ -404,14 +405,6 @@ fn sha256(bytes: &[u8]) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
-}
-
-/// What the API server said, without what a person has no use for.
-pub fn explain(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// Whether the API server answered with this HTTP status.

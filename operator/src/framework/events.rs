@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
-use crate::framework::status::shorten;
+use crate::text::shorten;
 
 /// The name under which events and leases are written.
 pub const REPORTER: &str = "mcp-auth-operator";

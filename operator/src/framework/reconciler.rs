@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::desired::labels::{MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Tie, is_code};
 use crate::framework::context::Context;
-use crate::framework::error::{Error, Problem, Retry, soon};
+use crate::framework::error::Error;
 use crate::framework::references::{self, Key, References, Target};
 use crate::framework::status::{self, Found};
+use crate::problem::{Problem, Retry, soon};
 
 /// An object that could be anything of kind `K`, also one that does not parse.
 pub type Guarded<K> = DeserializeGuard<K>;

@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Map, Value};
 
-use crate::framework::error::Problem;
+use crate::problem::Problem;
+use crate::text::shorten;
 
 /// The state of one condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,11 +127,6 @@ fn merge(
 /// The time as the API keeps it.
 fn whole_seconds(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
-}
-
-/// At most `bytes` of `text`, not cut inside a character.
-pub fn shorten(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// The conditions in a status as JSON; none when there are none or they do not parse.

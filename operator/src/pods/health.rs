@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::framework::status::shorten;
+use crate::text::shorten;
 
 /// How long the answer may take. Short: a pod that does not answer holds up the reconciles of others.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-use crate::framework::status::shorten;
+use crate::text::shorten;
 
 /// What a Deployment or StatefulSet says about its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,10 @@
 use std::fs;
 
 use mcp_auth_operator::desired::{
-    Images,
+    AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs},
     labels::Owner,
-    names, postgres,
-    protected_server::{self, AuthServerFacts},
+    names, postgres, protected_server,
 };
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, ProtectedMcpServerSpec};
 use serde_json::{Value, json};

@@ -80,7 +80,9 @@ fn a_port_that_is_taken_is_named() {
     let output = run(config.path(), &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    let message = format!("mcp-resource-proxy: {address} (listen.health): the port is taken; stop");
+    let message = format!(
+        "mcp-resource-proxy: listen.health: cannot listen on {address}: the port is taken; stop"
+    );
     assert!(error.starts_with(&message), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
@@ -95,7 +97,7 @@ fn a_signal_to_stop_ends_it_in_peace() {
         let mut lines = BufReader::new(process.stderr()).lines();
         let first = lines.next().unwrap().unwrap();
         assert!(
-            first.starts_with('{') && first.contains("listening"),
+            first.starts_with('{') && first.contains("serving"),
             "{first}"
         );
         process.signal(signal);
@@ -106,11 +108,11 @@ fn a_signal_to_stop_ends_it_in_peace() {
 
 #[tokio::test]
 async fn a_request_under_way_ends_before_the_proxy_does() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     world.introspection.grant("good", "notes:read");
     let request = world.request(http::Method::GET, Some("good"));
     let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
-    world.stop.take().unwrap().send(()).unwrap();
+    world.shutdown.close();
     // Whoever comes now is not let in any more; the listener is gone when connecting fails.
     while tokio::net::TcpStream::connect(world.address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -140,11 +142,11 @@ async fn no_token_in_logs_or_metrics() {
         .env("RUST_LOG", "trace");
     let mut process = Process::start(command.stderr(Stdio::piped()));
     let mut lines = BufReader::new(process.stderr()).lines();
-    let listening = lines
-        .find(|line| line.as_ref().unwrap().contains("listening"))
+    let serving = lines
+        .find(|line| line.as_ref().unwrap().contains("serving"))
         .unwrap()
         .unwrap();
-    let fields: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&serving).unwrap();
     let address = |key: &str| fields[key].as_str().unwrap().to_owned();
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
     for (token, status) in [("mat_good", 200), ("mat_unknown", 401), ("mat bad", 400)] {
