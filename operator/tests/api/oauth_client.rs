@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
@@ -145,10 +145,17 @@ async fn deletion_while_the_authorization_server_is_gone_still_ends() {
 async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_one() {
     let (world, operator, _authserver) = with_robot("no-secret").await;
     let kept: Secret = world.get("robot-oauth-client").await.unwrap();
-    world.delete::<Secret>("robot-oauth-client").await;
-    world
-        .not_ready::<McpOAuthClient>("robot", "SecretLost")
-        .await;
+    eventually("the operator tells of the lost Secret", || async {
+        // A reconcile that has read the Secret before makes it again, as it was: then it is lost once more.
+        let api = world.api::<Secret>();
+        let _ = api
+            .delete("robot-oauth-client", &DeleteParams::default())
+            .await;
+        let ready = world.condition::<McpOAuthClient>("robot", "Ready").await;
+        let seen = format!("{ready:?}");
+        ready.filter(|c| c.reason == "SecretLost").ok_or(seen)
+    })
+    .await;
     operator.goes_on(1).await;
     assert!(world.get::<Secret>("robot-oauth-client").await.is_none());
 
