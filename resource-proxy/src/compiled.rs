@@ -1,68 +1,66 @@
-//! A configuration, ready for use.
+//! The compiled configuration: what is made of a version of the file once, so that no request needs to.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use mcpauth_wire::scope::Hierarchy;
+use mcpauth_service::clock::Clock;
 
-use crate::auth::introspection::{HttpClient, Introspector};
-use crate::auth::policy::ToolPolicy;
+use crate::auth::authorize::AccessRules;
+use crate::auth::source::TokenSource;
+use crate::auth::source::introspection::Introspector;
 use crate::auth::verify::Verifier;
-use crate::clock::Clock;
+use crate::client::HttpClient;
 use crate::config::{Config, ConfigError};
-use crate::http::metadata;
+use crate::http::metadata::{self, Metadata};
 use crate::http::refusal::Challenge;
 use crate::http::upstream::Upstream;
-use crate::limits::capacity::Room;
+use crate::limits::capacity::Capacity;
 use crate::metrics::Metrics;
-use crate::resource::{Resource, authorization_server_metadata_url};
+use crate::resource::Resource;
+use crate::tool_label::ToolLabels;
 
 /// Everything that a version of the configuration decides.
 #[derive(Debug)]
-pub struct Settings {
+pub struct Compiled {
     /// As it was read.
     pub config: Config,
     /// The protected resource.
     pub resource: Resource,
-    /// Its metadata document (RFC 9728 section 2).
-    pub metadata: Bytes,
-    /// Where the authorization server's metadata is.
-    pub authorization_server_metadata: HeaderValue,
-    /// What clients without a good token are told.
+    /// What is answered without a token.
+    pub metadata: Metadata,
+    /// What clients without a valid token are told.
     pub challenge: Challenge,
-    /// Which scopes imply which.
-    pub hierarchy: Hierarchy,
-    /// Which tools need which scopes.
-    pub policy: ToolPolicy,
+    /// What callers may do.
+    pub rules: AccessRules,
+    /// What metrics call tools.
+    pub labels: ToolLabels,
     /// The MCP server.
     pub upstream: Upstream,
-    /// Who checks tokens.
+    /// Checks tokens.
     pub verifier: Arc<Verifier>,
-    /// The bound on what requests hold.
-    pub room: Arc<Room>,
+    /// Bounds what requests hold.
+    pub capacity: Arc<Capacity>,
 }
 
 /// What outlives a version of the configuration.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct Runtime {
     /// Time.
     pub clock: Clock,
-    /// Connections.
+    /// Connections to the MCP server and the authorization server.
     pub client: HttpClient,
     /// Counters.
     pub metrics: Metrics,
 }
 
-impl Settings {
-    /// Prepares a checked configuration. What is known about tokens is kept from `previous` as long
-    /// as it was learned under the same rules.
+impl Compiled {
+    /// From a checked configuration. What is known about tokens is kept from `previous` if it was learned
+    /// under the same rules.
     ///
     /// # Errors
-    /// A value that cannot be used after all.
+    /// The first key whose value cannot be used.
     pub fn new(
         config: Config,
-        parts: &Parts,
+        runtime: &Runtime,
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
         let resource = Resource::parse(&config.resource)
@@ -73,31 +71,25 @@ impl Settings {
         });
         let verifier = match kept {
             Some(previous) => Arc::clone(&previous.verifier),
-            None => verifier(&config, &resource, parts)?,
+            None => verifier(&config, &resource, runtime)?,
         };
         let limits = &config.limits;
-        let room = match previous.filter(|previous| previous.config.limits == *limits) {
-            Some(previous) => Arc::clone(&previous.room),
-            None => Arc::new(Room::new(limits.body_bytes)),
+        let capacity = match previous.filter(|previous| previous.config.limits == *limits) {
+            Some(previous) => Arc::clone(&previous.capacity),
+            None => Arc::new(Capacity::new(limits.body_bytes)),
         };
-        let scope = metadata::advertised_scopes(&config).join(" ");
-        let issuer = config.authorization_servers.first();
-        let location = issuer.and_then(|issuer| authorization_server_metadata_url(issuer));
-        let location = location.and_then(|url| HeaderValue::try_from(url).ok());
         Ok(Self {
-            metadata: metadata::document(&config),
-            authorization_server_metadata: location
-                .ok_or_else(|| ConfigError::new("authorizationServers[0]", "is not a URL"))?,
+            metadata: Metadata::new(&config)?,
             challenge: Challenge {
                 resource_metadata: resource.metadata_url().to_owned(),
-                scope,
+                scope: metadata::advertised_scopes(&config).join(" "),
             },
-            hierarchy: config.scopes.iter().collect(),
-            policy: ToolPolicy::new(&config),
+            rules: AccessRules::new(&config),
+            labels: ToolLabels::new(&config),
             upstream: Upstream::new(&config.upstream)
                 .map_err(|problem| ConfigError::new("", problem))?,
             verifier,
-            room,
+            capacity,
             resource,
             config,
         })
@@ -107,14 +99,15 @@ impl Settings {
 fn verifier(
     config: &Config,
     resource: &Resource,
-    parts: &Parts,
+    runtime: &Runtime,
 ) -> Result<Arc<Verifier>, ConfigError> {
-    let introspector = Introspector::new(parts.client.clone(), &config.introspection);
+    let introspector = Introspector::new(runtime.client.clone(), &config.introspection);
+    let introspector = introspector.map_err(|problem| ConfigError::new("", problem))?;
     Ok(Arc::new(Verifier::new(
-        introspector.map_err(|problem| ConfigError::new("", problem))?,
+        TokenSource::Introspection(introspector),
         &config.introspection,
         resource.clone(),
-        parts.clock.clone(),
-        parts.metrics.clone(),
+        runtime.clock.clone(),
+        runtime.metrics.clone(),
     )))
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mcpauth_service::metrics::Registry;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::friction::Decision;
 
@@ -40,14 +39,14 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// What a look into the token cache found.
+/// What a lookup in the token cache found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lookup {
     /// A good token.
     Hit,
     /// A bad token.
     NegativeHit,
-    /// Nothing, but the question is under way.
+    /// Nothing, but the same question is in flight.
     Joined,
     /// Nothing.
     Miss,
@@ -78,7 +77,7 @@ impl Metrics {
     /// With everything at zero.
     pub fn new() -> Self {
         let mut inner = Inner {
-            registry: Registry::with_prefix("mcp_resource_proxy"),
+            registry: Registry::new("proxy"),
             requests: Family::default(),
             lookups: Family::default(),
             introspections: Family::default(),
@@ -95,14 +94,9 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// In the OpenMetrics text format.
-    ///
-    /// # Errors
-    /// The encoder fails.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.0.registry)?;
-        Ok(text)
+    /// All metrics as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        self.0.registry.encode()
     }
 
     /// A request ended so.
@@ -110,7 +104,7 @@ impl Metrics {
         self.0.requests.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// A look into the token cache.
+    /// The token cache was asked.
     pub fn lookup(&self, result: Lookup) {
         let result = match result {
             Lookup::Hit => "hit",
@@ -197,7 +191,7 @@ impl Inner {
         );
         registry.register(
             "token_lookups",
-            "Looks into the token cache",
+            "Lookups in the token cache",
             self.lookups.clone(),
         );
         registry.register(
@@ -205,22 +199,19 @@ impl Inner {
             "Questions to the authorization server",
             self.introspections.clone(),
         );
-        registry.register_with_unit(
-            "introspection_duration",
-            "How long the authorization server took, waiting for our turn included",
-            Unit::Seconds,
+        registry.register(
+            "introspection_duration_seconds",
+            "How long introspection took, waiting for a turn included",
             self.introspection_seconds.clone(),
         );
-        registry.register_with_unit(
-            "upstream_duration",
+        registry.register(
+            "upstream_duration_seconds",
             "How long the MCP server took until its response began",
-            Unit::Seconds,
             self.upstream_seconds.clone(),
         );
-        registry.register_with_unit(
-            "friction_delay",
+        registry.register(
+            "friction_delay_seconds",
             "How long a tool call was held back",
-            Unit::Seconds,
             self.friction_seconds.clone(),
         );
         registry.register(
@@ -240,7 +231,7 @@ impl Inner {
         );
         registry.register(
             "config_reloads",
-            "New versions of the configuration",
+            "New versions of the configuration file",
             self.reloads.clone(),
         );
     }
@@ -269,16 +260,27 @@ mod tests {
         metrics.lookup(Lookup::NegativeHit);
         metrics.introspection(IntrospectionResult::Active, Duration::from_millis(3));
         metrics.reload(false);
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode();
         for line in [
-            "mcp_resource_proxy_requests_total{outcome=\"forwarded\"} 1",
-            "mcp_resource_proxy_token_lookups_total{result=\"negative_hit\"} 1",
-            "mcp_resource_proxy_introspections_total{result=\"active\"} 1",
-            "mcp_resource_proxy_introspection_duration_seconds_count 1",
-            "mcp_resource_proxy_config_reloads_total{result=\"failure\"} 1",
+            "mcpauth_proxy_requests_total{outcome=\"forwarded\"} 1",
+            "mcpauth_proxy_token_lookups_total{result=\"negative_hit\"} 1",
+            "mcpauth_proxy_introspections_total{result=\"active\"} 1",
+            "mcpauth_proxy_introspection_duration_seconds_count 1",
+            "mcpauth_proxy_config_reloads_total{result=\"failure\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn the_reference_has_every_metric() {
+        let metrics = Metrics::new();
+        let described = metrics.0.registry.described().iter();
+        let mut counted: Vec<_> = described
+            .map(|one| (one.name.clone(), one.kind.to_owned()))
+            .collect();
+        counted.sort();
+        assert_eq!(counted, mcpauth_test_support::metrics_page::rows("proxy"));
     }
 
     #[test]

@@ -9,21 +9,25 @@ use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use tracing::{Instrument as _, Span};
 
+use crate::auth::authorize::Operation;
 use crate::auth::bearer;
-use crate::auth::verify::{Identity, Rejection};
-use crate::compiled::{Parts, Settings};
+use crate::auth::identity::Identity;
+use crate::auth::judge::Rejection;
+use crate::compiled::{Compiled, Runtime};
 use crate::config::{Config, ConfigError};
+use crate::http::body;
 use crate::http::cors::{self, Origin};
 use crate::http::host;
-use crate::http::metadata;
 use crate::http::refusal::Refusal;
 use crate::http::stream::Body;
 use crate::http::upstream::SESSION_ID;
 use crate::limits::friction::{Caller, Friction, Slot};
-use crate::mcp::body;
+use crate::mcp::header_match;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
+use crate::trace::{self, Refused};
 
 /// For so long after the check of its token a request goes upstream without another check.
 const FRESH: Duration = Duration::from_millis(50);
@@ -33,10 +37,10 @@ const SESSIONLESS: &str = "2026-07-28";
 /// The proxy: what a request passes on its way to the server.
 #[derive(Debug)]
 pub struct Proxy {
-    settings: ArcSwap<Settings>,
-    parts: Parts,
+    compiled: ArcSwap<Compiled>,
+    runtime: Runtime,
     sessions: Sessions,
-    /// Outlives the settings. Locked for microseconds, never across an await.
+    /// Outlives a version of the configuration. Locked for microseconds, never across an await.
     friction: Mutex<Option<Friction>>,
 }
 
@@ -45,48 +49,52 @@ impl Proxy {
     ///
     /// # Errors
     /// A value that cannot be used after all.
-    pub fn new(config: Config, parts: Parts, session_key: &[u8; 32]) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: Config,
+        runtime: Runtime,
+        session_key: &[u8; 32],
+    ) -> Result<Self, ConfigError> {
         let friction = config.friction.as_ref().map(Friction::new);
-        let settings = Settings::new(config, &parts, None)?;
+        let compiled = Compiled::new(config, &runtime, None)?;
         Ok(Self {
-            settings: ArcSwap::from_pointee(settings),
-            parts,
+            compiled: ArcSwap::from_pointee(compiled),
+            runtime,
             sessions: Sessions::new(session_key),
             friction: Mutex::new(friction),
         })
     }
 
-    /// Takes a new version of the configuration. Requests under way end under the old one.
+    /// Takes a new version of the configuration. Requests in flight end under the old one.
     ///
     /// # Errors
     /// A value that cannot be used after all; the old version stays in force.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
-        let settings = Settings::new(config, &self.parts, Some(&self.settings.load()))?;
+        let compiled = Compiled::new(config, &self.runtime, Some(&self.compiled.load()))?;
         let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *friction, &settings.config.friction) {
+        match (&mut *friction, &compiled.config.friction) {
             (Some(friction), Some(config)) => friction.reconfigure(config),
             (slot, config) => *slot = config.as_ref().map(Friction::new),
         }
         drop(friction);
-        self.settings.store(Arc::new(settings));
+        self.compiled.store(Arc::new(compiled));
         Ok(())
     }
 
     /// The configuration in force.
-    pub fn settings(&self) -> Arc<Settings> {
-        self.settings.load_full()
+    pub fn compiled(&self) -> Arc<Compiled> {
+        self.compiled.load_full()
     }
 
     /// What outlives a version of the configuration.
-    pub fn parts(&self) -> &Parts {
-        &self.parts
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// Serves a request.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        // hyper takes Transfer-Encoding and forgets a Content-Length beside it without a word. What
-        // comes behind such a request may be the end of it to who stands in front of us, so that
-        // the connection ends here (RFC 9112 section 6.3).
+        // hyper takes Transfer-Encoding and silently drops a Content-Length beside it. A proxy in front of
+        // us may take what follows for the end of this request, so the connection ends here (RFC 9112
+        // section 6.3).
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let mut response = self.respond(request).await;
         if is_last {
@@ -97,21 +105,25 @@ impl Proxy {
     }
 
     async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
-        let settings = self.settings.load_full();
-        if let Some(response) = metadata::answer(&settings, &request) {
-            self.parts.metrics.request("public");
+        let compiled = self.compiled.load_full();
+        if let Some(response) = compiled.metadata.answer(&compiled.resource, &request) {
+            self.runtime.metrics.request("public");
             return response;
         }
-        let origin = Origin::of(request.headers(), &settings.config.allowed_origins);
-        let (outcome, mut response) = match self.serve(&settings, &origin, request).await {
-            Ok(served) => served,
-            Err(refusal) => {
-                let outcome = refusal.outcome();
-                tracing::debug!(outcome, "refused");
-                (outcome, refusal.into_response(&settings.challenge))
-            }
-        };
-        self.parts.metrics.request(outcome);
+        let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
+        let (span, line) = (trace::span(&request), Refused::new(&request));
+        let mut caller = None;
+        let served = self
+            .serve(&compiled, &origin, request, &span, &mut caller)
+            .instrument(span.clone())
+            .await;
+        let (outcome, mut response) = served.unwrap_or_else(|refusal| {
+            line.log(&refusal, caller.as_deref());
+            let outcome = refusal.outcome();
+            (outcome, refusal.into_response(&compiled.challenge))
+        });
+        span.record("outcome", outcome);
+        self.runtime.metrics.request(outcome);
         origin.expose(&mut response);
         response
     }
@@ -119,35 +131,42 @@ impl Proxy {
     /// The order of the checks. Says what became of the request, for the metrics.
     async fn serve(
         &self,
-        settings: &Settings,
+        compiled: &Compiled,
         origin: &Origin,
         request: Request<Incoming>,
+        span: &Span,
+        caller: &mut Option<Arc<Identity>>,
     ) -> Result<(&'static str, Response<Body>), Refusal> {
         if *origin == Origin::Refused {
             return Err(Refusal::OriginNotAllowed);
         }
-        host::check(request.uri(), request.headers(), &settings.resource)?;
+        host::check(request.uri(), request.headers(), &compiled.resource)?;
         if request.method() == Method::OPTIONS {
             return Ok(("preflight", cors::preflight(request.headers())));
         }
         let (mut parts, body) = request.into_parts();
-        let identity = authenticate(settings, &parts).await?;
-        let authenticated = self.parts.clock.monotonic();
-        route(settings, &parts)?;
-        self.unbind_session(&mut parts.headers, &identity)?;
-        let (body, mut place) = body::read(settings, &parts, body, &identity).await?;
+        let identity = authenticate(compiled, &parts).await?;
+        trace::caller(span, &identity);
+        let identity = &**caller.insert(identity);
+        let authenticated = self.runtime.clock.monotonic();
+        route(compiled, &parts)?;
+        self.unbind_session(&mut parts.headers, identity)?;
+        let limit = compiled.config.limits.body_bytes;
+        let (body, mut reserved) =
+            body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
         let mut listens = parts.method == Method::GET;
         if parts.method == Method::POST {
-            let messages = body::judge(settings, &parts.headers, &body, &identity)?;
+            let messages = judge(compiled, &parts.headers, &body, identity)?;
+            trace::tools(span, messages.tools());
             listens = messages.listens();
-            self.hold_back(settings, &messages, &identity).await;
+            self.hold_back(compiled, &messages, identity).await;
         } else if !body.is_empty() {
             let text = "GET and DELETE have no body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
         }
-        if self.parts.clock.monotonic() > authenticated + FRESH {
+        if self.runtime.clock.monotonic() > authenticated + FRESH {
             // The token may have been revoked while the body came, or the call waited.
-            authenticate(settings, &parts).await?;
+            authenticate(compiled, &parts).await?;
         }
         let token = match listens {
             true => bearer::token(&parts.uri, &parts.headers)
@@ -155,14 +174,14 @@ impl Proxy {
                 .map(str::to_owned),
             false => None,
         };
-        let response = self.forward(settings, parts, body, &identity).await?;
+        let response = self.forward(compiled, parts, body, identity).await?;
         // The server has the body; what is left is a connection to it.
-        place.keep(0);
+        reserved.keep(0);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
-                let stream = stream.with_place(place);
+                let stream = stream.holding(reserved);
                 Body::Right(match token {
-                    Some(token) => stream.while_good(Arc::clone(&settings.verifier), token),
+                    Some(token) => stream.until(Arc::clone(&compiled.verifier).while_valid(token)),
                     None => stream,
                 })
             }
@@ -171,7 +190,7 @@ impl Proxy {
         Ok(("forwarded", response))
     }
 
-    /// Gives the server its own session id back, if the session is the caller's.
+    /// Restores the server's own session id, if the session is the caller's.
     fn unbind_session(&self, headers: &mut HeaderMap, caller: &Identity) -> Result<(), Refusal> {
         let mut values = headers.get_all(SESSION_ID).iter();
         let Some(sent) = values.next() else {
@@ -198,14 +217,14 @@ impl Proxy {
     }
 
     /// Friction: the call waits, and is not counted when the client goes away meanwhile.
-    async fn hold_back(&self, settings: &Settings, messages: &Messages<'_>, identity: &Identity) {
-        let waiting = self.admit(settings, messages, identity);
+    async fn hold_back(&self, compiled: &Compiled, messages: &Messages<'_>, identity: &Identity) {
+        let waiting = self.admit(compiled, messages, identity);
         if !waiting.delay.is_zero() {
-            self.parts.clock.sleep(waiting.delay).await;
+            self.runtime.clock.sleep(waiting.delay).await;
         }
     }
 
-    fn admit(&self, settings: &Settings, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {
+    fn admit(&self, compiled: &Compiled, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {
         let mut waiting = Waiting {
             proxy: self,
             delay: Duration::ZERO,
@@ -219,36 +238,39 @@ impl Proxy {
             client_id: &who.client_id,
             subject: &who.subject,
         };
-        let now = self.parts.clock.monotonic();
+        let now = self.runtime.clock.monotonic();
         for tool in messages.tools() {
             let decision = friction.admit(&caller, tool, now);
-            let label = settings.policy.label(tool);
-            self.parts.metrics.friction(label, &decision);
+            let label = compiled.labels.of(tool);
+            self.runtime.metrics.friction(label, &decision);
             // Calls of a batch are counted one after the other: the last one's delay is that of
             // all.
             waiting.delay = waiting.delay.max(decision.delay);
             waiting.slots.push(decision.slot);
         }
         if !waiting.delay.is_zero() {
-            self.parts.metrics.held_back(1);
+            self.runtime.metrics.held_back(1);
         }
         waiting
     }
 
     async fn forward(
         &self,
-        settings: &Settings,
+        compiled: &Compiled,
         parts: RequestParts,
         body: Bytes,
         identity: &Identity,
     ) -> Result<Response<Body>, Refusal> {
-        let named = settings.config.identity_headers.then_some(identity);
-        let request = settings.upstream.request(parts, body, named);
+        let named = compiled.config.identity_headers.then_some(identity);
+        let request = compiled.upstream.request(parts, body, named);
         let request = request.map_err(|_| Refusal::InvalidRequest("the query is malformed"))?;
-        let sent = self.parts.clock.monotonic();
-        let mut response = settings.upstream.send(&self.parts.client, request).await?;
-        let took = self.parts.clock.monotonic().saturating_sub(sent);
-        self.parts.metrics.upstream(took);
+        let sent = self.runtime.clock.monotonic();
+        let mut response = compiled
+            .upstream
+            .send(&self.runtime.client, request)
+            .await?;
+        let took = self.runtime.clock.monotonic().saturating_sub(sent);
+        self.runtime.metrics.upstream(took);
         if let Some(id) = response.headers_mut().remove(SESSION_ID) {
             let bound = id.to_str().map(|id| self.sessions.bind(id, identity));
             // An id that is no text cannot come back: the client gets none.
@@ -272,8 +294,8 @@ impl Drop for Waiting<'_> {
         if self.delay.is_zero() {
             return;
         }
-        self.proxy.parts.metrics.held_back(-1);
-        let now = self.proxy.parts.clock.monotonic();
+        self.proxy.runtime.metrics.held_back(-1);
+        let now = self.proxy.runtime.clock.monotonic();
         let mut friction = self
             .proxy
             .friction
@@ -287,21 +309,40 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn authenticate(settings: &Settings, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {
+async fn authenticate(compiled: &Compiled, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {
     let token = bearer::token(&parts.uri, &parts.headers).map_err(|fault| match fault {
         bearer::Fault::Missing => Refusal::NoToken,
         bearer::Fault::Malformed(reason) => Refusal::InvalidRequest(reason),
         bearer::Fault::Impossible => Refusal::InvalidToken("the token is too long"),
     })?;
-    let verdict = settings.verifier.verify(token).await;
+    let verdict = compiled.verifier.verify(token).await;
     verdict.map_err(|rejection| match rejection {
         Rejection::Invalid(reason) => Refusal::InvalidToken(reason),
         Rejection::Unavailable => Refusal::Unavailable,
     })
 }
 
-fn route(settings: &Settings, parts: &RequestParts) -> Result<(), Refusal> {
-    if !settings.resource.serves(parts.uri.path()) {
+/// Applies the access rules to every message of a body. One that is denied stops all of them.
+fn judge<'a>(
+    compiled: &Compiled,
+    headers: &HeaderMap,
+    body: &'a [u8],
+    identity: &Identity,
+) -> Result<Messages<'a>, Refusal> {
+    let messages = Messages::read(body).map_err(Refusal::Body)?;
+    if let Err(reason) = header_match::check(headers, &messages) {
+        let first = messages.iter().next();
+        let id = first.and_then(|message| message.id.clone());
+        return Err(Refusal::HeaderMismatch(reason, id));
+    }
+    let operations = messages.tools().map(Operation::CallTool);
+    let allowed = compiled.rules.authorize(operations, &identity.scopes);
+    allowed.map_err(Refusal::InsufficientScope)?;
+    Ok(messages)
+}
+
+fn route(compiled: &Compiled, parts: &RequestParts) -> Result<(), Refusal> {
+    if !compiled.resource.serves(parts.uri.path()) {
         return Err(Refusal::NotFound);
     }
     match parts.method {

@@ -60,7 +60,7 @@ impl Reloader {
             Ok(text) => self.apply(text).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
-        self.proxy.parts().metrics.reload(applied.is_ok());
+        self.proxy.runtime().metrics.reload(applied.is_ok());
         let file = self.path.display();
         match applied {
             Ok(()) => {
@@ -76,8 +76,8 @@ impl Reloader {
 
     fn apply(&self, text: &str) -> Result<(), ConfigError> {
         let config = Config::parse(text)?;
-        if config.listen != self.proxy.settings().config.listen {
-            tracing::warn!("`listen` changed: that takes a restart; the rest applies now");
+        if config.listen != self.proxy.compiled().config.listen {
+            tracing::warn!("`listen` changed, which takes a restart; everything else applies now");
         }
         self.proxy.reconfigure(config)
     }

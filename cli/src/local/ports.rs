@@ -32,9 +32,14 @@ pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
 /// When somebody does, or it cannot be listened at, with what to do.
 pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     let port = address.port();
+    let shows = if cfg!(target_os = "linux") {
+        format!("ss -ltnp 'sport = :{port}'")
+    } else {
+        format!("lsof -nP -iTCP:{port} -sTCP:LISTEN")
+    };
     TcpListener::bind(address).map(drop).with_context(|| {
         format!(
-            "cannot listen on {address} ({field}): stop what uses the port (`ss -ltnp 'sport = :{port}'` shows it), or give {field} another one"
+            "cannot listen on {address} ({field}): stop what uses the port (`{shows}` shows it), or give {field} another one"
         )
     })
 }

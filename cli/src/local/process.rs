@@ -28,6 +28,8 @@ exec 3<&0
 child=$!
 { read -r line <&3; end_group; } >/dev/null 2>&1 &
 exec 3<&-
+wait "$child"
+status=$?
 # A signal ends `wait` before the child has ended.
 while kill -0 "$child" 2>/dev/null; do
     wait "$child"

@@ -361,7 +361,7 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
         (
             "/resources",
             json!([{ "uri": "https://a.example/#x" }]),
-            "spec.resources[0].uri",
+            "resources: uri must be an https URL",
         ),
         ("/resources", json!([{}]), "spec.resources[0]"),
         ("/deletionPolicy", json!("Keep"), "spec.deletionPolicy"),

@@ -13,9 +13,9 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
-use crate::support::eventually;
 use crate::support::faults::{self, Fate};
 use crate::support::world::{Operator, World, specs};
+use mcpauth_test_support::wait::eventually;
 
 #[tokio::test]
 async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {

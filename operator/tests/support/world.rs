@@ -27,8 +27,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::Cluster;
-use super::eventually;
+use mcpauth_test_support::api_server::Cluster;
+use mcpauth_test_support::wait::eventually;
 
 /// The operator's own namespace and ServiceAccount.
 pub const OWN: &str = "mcp-auth-system";
@@ -207,7 +207,9 @@ impl World {
         let what = format!("{} {name} is {type_}={status} {reason}", K::kind(&()));
         eventually(&what, || async {
             let condition = self.condition::<K>(name, type_).await;
-            condition.filter(|c| c.status == status && c.reason == reason)
+            let seen = format!("{condition:?}");
+            let there = condition.filter(|c| c.status == status && c.reason == reason);
+            there.ok_or(seen)
         })
         .await
     }

@@ -1,6 +1,8 @@
-//! Who calls, and what it may do.
+//! Who calls, and what the caller may do.
 
+pub mod authorize;
 pub mod bearer;
-pub mod introspection;
-pub mod policy;
+pub mod identity;
+pub mod judge;
+pub mod source;
 pub mod verify;

@@ -1,91 +1,81 @@
-//! Whether a token is good: the judgement, and the memory of it.
-
-mod lanes;
+//! Whether a token is valid: its source is asked, and the answer is kept for a moment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use mcpauth_wire::introspection::{Answer, OneOrMany};
+use mcpauth_service::admission::{Admission, Bounds, Caller, Place};
+use mcpauth_service::clock::Clock;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
-use crate::auth::introspection::{IntrospectionError, Introspector};
-use crate::clock::Clock;
+use crate::auth::judge::{Judgement, Rejection, Verdict, judge};
+use crate::auth::source::{SourceError, TokenSource};
 use crate::config;
 use crate::metrics::{IntrospectionResult, Lookup, Metrics};
 use crate::resource::Resource;
-use lanes::{Lane, Lanes};
 
-/// How many tokens are remembered that were no good.
-const BAD_ENTRIES: u64 = 1024;
-/// How long an entry is kept that is not used: that a token was good tells who it is worth asking
-/// for.
+/// How many invalid tokens are remembered.
+const INVALID_ENTRIES: u64 = 1024;
+/// How long an unused entry is kept. Even an outdated one is useful: it says that the token was
+/// valid a moment ago, so that its next check need not queue with unknown tokens.
 const KEPT: Duration = Duration::from_secs(600);
+/// Checks of tokens that were valid a moment ago.
+const KNOWN: Bounds = Bounds {
+    waiting: 2048,
+    concurrent: 32,
+};
+/// Checks of all other tokens. A flood of made-up tokens fills this queue only.
+const UNKNOWN: Bounds = Bounds {
+    waiting: 256,
+    concurrent: 16,
+};
+/// How often the token of an open stream is checked.
+const STREAM_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The `client_id`.
-    pub client_id: String,
-    /// The `sub`; the client itself where there is none.
-    pub subject: String,
-    /// The scopes of the token.
-    pub scopes: Vec<String>,
-}
-
-/// Why there is no identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// The token is no good, with the reason for the client.
-    Invalid(&'static str),
-    /// Nobody knows: the authorization server gives no answer.
-    Unavailable,
-}
-
-/// A judgement about a token.
-pub type Verdict = Result<Arc<Identity>, Rejection>;
-
+/// SHA-256 of a token. The cache is keyed by it, so that a dump of the process's memory contains
+/// few tokens.
 type Key = [u8; 32];
 
-/// Checks tokens and remembers the result for a moment.
+/// Checks tokens and caches the results for a moment.
 #[derive(Debug)]
 pub struct Verifier {
-    introspector: Introspector,
+    source: TokenSource,
     resource: Resource,
     window: Duration,
     timeout: Duration,
     clock: Clock,
     metrics: Metrics,
-    good: Cache<Key, Remembered>,
-    /// Apart, so that a flood of unknown tokens pushes no good one out.
-    bad: Cache<Key, Remembered>,
-    /// Questions that are under way, by token.
-    flights: Mutex<HashMap<Key, watch::Receiver<Option<Landed>>>>,
-    lanes: Lanes,
+    valid: Cache<Key, Cached>,
+    /// Separate, so that a flood of unknown tokens evicts no valid one.
+    invalid: Cache<Key, Cached>,
+    /// Questions to the source that are not answered yet.
+    in_flight: Mutex<HashMap<Key, watch::Receiver<Option<Answered>>>>,
+    admission: Admission,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct Cached {
     verdict: Verdict,
     /// On the monotonic clock.
     until: Duration,
 }
 
+/// The end of a question to the source.
 #[derive(Clone, Debug)]
-struct Landed {
-    /// When the question was asked, on the monotonic clock.
+struct Answered {
+    /// When the source was asked, on the monotonic clock.
     asked: Duration,
-    /// Until when the verdict holds.
+    /// Until when the verdict may be used.
     until: Duration,
     verdict: Verdict,
 }
 
 impl Verifier {
-    /// With an empty memory.
+    /// With an empty cache.
     pub fn new(
-        introspector: Introspector,
+        source: TokenSource,
         config: &config::Introspection,
         resource: Resource,
         clock: Clock,
@@ -98,114 +88,126 @@ impl Verifier {
                 .build()
         };
         Self {
-            introspector,
+            source,
             resource,
             window: Duration::from_millis(config.cache_milliseconds.into()),
             timeout: Duration::from_millis(config.timeout_milliseconds.into()),
             clock,
             metrics,
-            good: cache(config.cache_entries.into()),
-            bad: cache(BAD_ENTRIES),
-            flights: Mutex::default(),
-            lanes: Lanes::new(),
+            valid: cache(config.cache_entries.into()),
+            invalid: cache(INVALID_ENTRIES),
+            in_flight: Mutex::default(),
+            admission: Admission::new(KNOWN, UNKNOWN),
         }
     }
 
-    /// Who may use `token`, and for what.
+    /// Who `token` identifies.
     ///
     /// # Errors
-    /// The token is no good, or nobody knows.
+    /// The token is not valid, or nobody can tell.
     pub async fn verify(self: &Arc<Self>, token: &str) -> Verdict {
-        let key = digest_of(token);
+        let key = key_of(token);
         let arrived = self.clock.monotonic();
         loop {
-            if let Some(verdict) = self.remembered(&key) {
+            if let Some(verdict) = self.cached(&key) {
                 return verdict;
             }
-            let mut flight = match self.join(key, token) {
-                Joined::Remembered(verdict) => return verdict,
-                Joined::Flight(flight) => flight,
-                Joined::Full => return self.unavailable(&IntrospectionError::Busy),
+            let mut in_flight = match self.join(key, token) {
+                Joined::Cached(verdict) => return verdict,
+                Joined::InFlight(in_flight) => in_flight,
+                Joined::Full => return self.unavailable(&SourceError::Busy),
             };
-            let landed = flight.wait_for(Option::is_some).await.ok();
-            let Some(landed) = landed.and_then(|landed| landed.clone()) else {
+            let answered = in_flight.wait_for(Option::is_some).await.ok();
+            let Some(answered) = answered.and_then(|answered| answered.clone()) else {
                 return Err(Rejection::Unavailable);
             };
-            // Who joined a slow question late gets an answer that was perhaps given before: it
-            // counts only within the window, else a revoked token would live longer than that.
-            let fresh = landed.asked >= arrived || self.clock.monotonic() < landed.until;
-            if fresh || landed.verdict == Err(Rejection::Unavailable) {
-                return landed.verdict;
+            // The question may have been asked before this request arrived. Its answer is used only
+            // within the cache's window; otherwise a revoked token would be valid for longer.
+            let fresh = answered.asked >= arrived || self.clock.monotonic() < answered.until;
+            if fresh || answered.verdict == Err(Rejection::Unavailable) {
+                return answered.verdict;
             }
         }
     }
 
-    fn remembered(&self, key: &Key) -> Option<Verdict> {
+    /// Ends when `token` is no longer valid, or nobody can tell.
+    pub async fn while_valid(self: Arc<Self>, token: String) {
+        loop {
+            tokio::time::sleep(STREAM_INTERVAL).await;
+            if self.verify(&token).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn cached(&self, key: &Key) -> Option<Verdict> {
         let now = self.clock.monotonic();
-        let hit = |cache: &Cache<Key, Remembered>| cache.get(key).filter(|hit| now < hit.until);
-        if let Some(hit) = hit(&self.good) {
+        let hit = |cache: &Cache<Key, Cached>| cache.get(key).filter(|hit| now < hit.until);
+        if let Some(hit) = hit(&self.valid) {
             self.metrics.lookup(Lookup::Hit);
             return Some(hit.verdict);
         }
-        let hit = hit(&self.bad)?;
+        let hit = hit(&self.invalid)?;
         self.metrics.lookup(Lookup::NegativeHit);
         Some(hit.verdict)
     }
 
-    /// Takes part in the question about this token, or starts it.
+    /// Joins the question about this token, or asks it.
     fn join(self: &Arc<Self>, key: Key, token: &str) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&key) {
+        let mut in_flight = self
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(question) = in_flight.get(&key) {
             self.metrics.lookup(Lookup::Joined);
-            return Joined::Flight(flight.clone());
+            return Joined::InFlight(question.clone());
         }
-        // A question may have landed between our look at the cache and the lock.
-        if let Some(verdict) = self.remembered(&key) {
-            return Joined::Remembered(verdict);
+        // It may have been answered since the cache was read.
+        if let Some(verdict) = self.cached(&key) {
+            return Joined::Cached(verdict);
         }
         self.metrics.lookup(Lookup::Miss);
-        let Some(place) = self.lanes.place(self.lane(&key)) else {
+        let Some(place) = self.admission.enter(self.caller(&key)) else {
             return Joined::Full;
         };
         let (sender, receiver) = watch::channel(None);
-        flights.insert(key, receiver.clone());
+        in_flight.insert(key, receiver.clone());
         let (verifier, token) = (Arc::clone(self), token.to_owned());
-        // A task of its own: the question goes on when the client that asked first goes away.
+        // A task of its own, so that the question survives the client that caused it.
         tokio::spawn(async move {
-            let landed = verifier.ask(&token, place).await;
-            verifier.remember(key, &landed);
-            let mut flights = verifier
-                .flights
+            let answered = verifier.ask(&token, place).await;
+            verifier.keep(key, &answered);
+            let mut in_flight = verifier
+                .in_flight
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            flights.remove(&key);
-            drop(flights);
-            sender.send_replace(Some(landed));
+            in_flight.remove(&key);
+            drop(in_flight);
+            sender.send_replace(Some(answered));
         });
-        Joined::Flight(receiver)
+        Joined::InFlight(receiver)
     }
 
-    /// A token that was good a moment ago does not queue behind those that nobody has seen.
-    fn lane(&self, key: &Key) -> Lane {
-        if self.good.contains_key(key) {
-            Lane::Known
+    fn caller(&self, key: &Key) -> Caller {
+        if self.valid.contains_key(key) {
+            Caller::Known
         } else {
-            Lane::Unknown
+            Caller::Unknown
         }
     }
 
-    async fn ask(&self, token: &str, place: lanes::Place) -> Landed {
+    async fn ask(&self, token: &str, place: Place) -> Answered {
         let began = self.clock.monotonic();
         let question = async {
             let _turn = place.turn().await;
             let asked = self.clock.monotonic();
-            (asked, self.introspector.introspect(token).await)
+            (asked, self.source.claims(token).await)
         };
-        let (asked, answer) = tokio::time::timeout(self.timeout, question)
+        let (asked, claims) = tokio::time::timeout(self.timeout, question)
             .await
-            .unwrap_or((began, Err(IntrospectionError::Timeout)));
-        let now = self.clock.since_epoch();
-        let judged = answer.and_then(|answer| judge(answer, &self.resource, now));
+            .unwrap_or((began, Err(SourceError::Timeout)));
+        let now = self.clock.now().since_epoch();
+        let judged = claims.and_then(|claims| judge(claims, &self.resource, now));
         self.metrics.introspection(
             result_of(&judged),
             self.clock.monotonic().saturating_sub(began),
@@ -213,13 +215,13 @@ impl Verifier {
         match judged {
             Ok(Judgement { verdict, remaining }) => {
                 self.metrics.available();
-                Landed {
+                Answered {
                     asked,
                     until: asked + self.window.min(remaining),
                     verdict,
                 }
             }
-            Err(error) => Landed {
+            Err(error) => Answered {
                 asked,
                 until: asked,
                 verdict: self.unavailable(&error),
@@ -227,102 +229,44 @@ impl Verifier {
         }
     }
 
-    fn remember(&self, key: Key, landed: &Landed) {
-        let remembered = Remembered {
-            verdict: landed.verdict.clone(),
-            until: landed.until,
+    fn keep(&self, key: Key, answered: &Answered) {
+        let cached = Cached {
+            verdict: answered.verdict.clone(),
+            until: answered.until,
         };
-        match landed.verdict {
-            Ok(_) => self.good.insert(key, remembered),
+        match answered.verdict {
+            Ok(_) => self.valid.insert(key, cached),
             Err(Rejection::Invalid(_)) => {
-                self.good.invalidate(&key);
-                self.bad.insert(key, remembered);
+                self.valid.invalidate(&key);
+                self.invalid.insert(key, cached);
             }
             Err(Rejection::Unavailable) => {}
         }
     }
 
-    fn unavailable(&self, error: &IntrospectionError) -> Verdict {
-        // Once for each outage: a flood of requests must not become a flood of lines.
-        if !matches!(error, IntrospectionError::Busy) && self.metrics.unavailable() {
-            tracing::error!(%error, "tokens cannot be checked; requests without a cached token get 503");
+    fn unavailable(&self, error: &SourceError) -> Verdict {
+        // An error is logged once per outage, not once per request.
+        if !matches!(error, SourceError::Busy) && self.metrics.unavailable() {
+            tracing::error!(
+                %error,
+                "tokens cannot be checked; requests whose token is not cached are answered with 503"
+            );
         } else {
-            tracing::debug!(%error, "no introspection");
+            tracing::debug!(%error, "a token could not be checked");
         }
         Err(Rejection::Unavailable)
     }
 }
 
+/// How a request learns about its token when the cache does not know.
 enum Joined {
-    Remembered(Verdict),
-    Flight(watch::Receiver<Option<Landed>>),
+    Cached(Verdict),
+    InFlight(watch::Receiver<Option<Answered>>),
+    /// Too many questions are waiting.
     Full,
 }
 
-#[derive(Debug, PartialEq)]
-struct Judgement {
-    verdict: Verdict,
-    /// How long the token still lives.
-    remaining: Duration,
-}
-
-/// Judges an answer. `now` is the time since the epoch.
-fn judge(
-    answer: Answer,
-    resource: &Resource,
-    now: Duration,
-) -> Result<Judgement, IntrospectionError> {
-    let invalid = |reason| {
-        Ok(Judgement {
-            verdict: Err(Rejection::Invalid(reason)),
-            remaining: Duration::MAX,
-        })
-    };
-    if !answer.active {
-        return invalid("the token is expired, revoked or unknown");
-    }
-    let audiences = answer.aud.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    if !audiences.iter().any(|aud| resource.is_audience(aud)) {
-        return invalid("the token is for another resource");
-    }
-    let is_bearer = answer
-        .token_type
-        .is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
-    if !is_bearer || answer.cnf.is_some() {
-        // Nobody proves a key to us: who has stolen the token would get through.
-        return invalid("the token is not a bearer token");
-    }
-    let remaining = match answer.exp {
-        None => Duration::MAX,
-        Some(exp) => Duration::try_from_secs_f64(exp.max(0.0))
-            .unwrap_or(Duration::MAX)
-            .saturating_sub(now),
-    };
-    if remaining.is_zero() {
-        return invalid("the token is expired");
-    }
-    let client_id = answer.client_id.or_else(|| answer.sub.clone());
-    let Some(client_id) = client_id else {
-        let reason = "it names neither client_id nor sub";
-        return Err(IntrospectionError::Malformed(reason.into()));
-    };
-    let scopes = answer.scope.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    let identity = Identity {
-        subject: answer.sub.unwrap_or_else(|| client_id.clone()),
-        client_id,
-        scopes: scopes
-            .iter()
-            .flat_map(|scope| scope.split_ascii_whitespace())
-            .map(str::to_owned)
-            .collect(),
-    };
-    Ok(Judgement {
-        verdict: Ok(Arc::new(identity)),
-        remaining,
-    })
-}
-
-fn result_of(judged: &Result<Judgement, IntrospectionError>) -> IntrospectionResult {
+fn result_of(judged: &Result<Judgement, SourceError>) -> IntrospectionResult {
     match judged {
         Ok(Judgement { verdict: Ok(_), .. }) => IntrospectionResult::Active,
         Ok(_) => IntrospectionResult::Inactive,
@@ -330,12 +274,8 @@ fn result_of(judged: &Result<Judgement, IntrospectionError>) -> IntrospectionRes
     }
 }
 
-/// Tokens are remembered by their hash, so that a dump of our memory has few of them.
-fn digest_of(token: &str) -> Key {
+fn key_of(token: &str) -> Key {
     let mut key = [0; 32];
     key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     key
 }
-
-#[cfg(test)]
-mod tests;

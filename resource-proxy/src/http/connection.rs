@@ -1,6 +1,6 @@
 //! Connections that lie idle, and are closed.
 //!
-//! hyper bounds the time for the head of a request on HTTP/1, but waits without an end for the first
+//! hyper bounds the time for the head of a request on HTTP/1, but waits without a bound for the first
 //! bytes, which decide between HTTP/1 and HTTP/2, and between the requests of HTTP/2.
 
 use std::pin::Pin;
@@ -20,19 +20,19 @@ pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
 /// keep theirs (mostly 60 s): else one of them sends a request into a connection that is just closing.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The requests under way on a connection. Clones count together.
+/// The requests in flight on a connection. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Activity(watch::Sender<usize>);
 
-/// A request under way, until it is dropped.
+/// A request in flight, until it is dropped.
 #[derive(Debug)]
-pub struct UnderWay(Activity);
+pub struct InFlight(Activity);
 
 impl Activity {
     /// A request begins.
-    pub fn begin(&self) -> UnderWay {
+    pub fn begin(&self) -> InFlight {
         self.0.send_modify(|requests| *requests += 1);
-        UnderWay(self.clone())
+        InFlight(self.clone())
     }
 
     /// Ends when there was no request for too long.
@@ -56,22 +56,22 @@ impl Activity {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.0.send_modify(|requests| *requests -= 1);
     }
 }
 
-/// A response's body. While it streams in from the server, its request is under way.
+/// A response's body. While it streams in from the server, its request is in flight.
 #[derive(Debug)]
 pub struct Tracked {
     body: Body,
-    _request: Option<UnderWay>,
+    _request: Option<InFlight>,
 }
 
 impl Tracked {
-    /// A body of ours is there already, and whoever does not fetch it has no request under way.
-    pub fn new(body: Body, request: UnderWay) -> Self {
+    /// A body of ours is complete; a client that does not read it has no request in flight.
+    pub fn new(body: Body, request: InFlight) -> Self {
         let streams = matches!(body, Either::Right(_));
         Self {
             body,

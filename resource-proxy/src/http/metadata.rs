@@ -1,4 +1,4 @@
-//! What everybody may know without a token: the metadata of the resource.
+//! The metadata of the resource, which is public: it tells clients where to get a token.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
@@ -6,51 +6,85 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::compiled::Settings;
-use crate::config::Config;
+use crate::auth::authorize::OFFLINE_ACCESS;
+use crate::config::{Config, ConfigError};
 use crate::http::cors;
 use crate::http::stream::Body;
+use crate::resource::{Resource, authorization_server_metadata_url};
 
-/// Answers a request for metadata. `None` for every other.
-pub fn answer<B>(settings: &Settings, request: &Request<B>) -> Option<Response<Body>> {
-    let path = request.uri().path();
-    let is_metadata = settings.resource.is_metadata(path);
-    if !is_metadata && !settings.resource.is_authorization_server_metadata(path) {
-        return None;
+/// What is answered without a token.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// The metadata document (RFC 9728 section 2).
+    document: Bytes,
+    /// Where the authorization server publishes its own metadata.
+    authorization_server: HeaderValue,
+}
+
+impl Metadata {
+    /// From a checked configuration.
+    ///
+    /// # Errors
+    /// The authorization server's issuer is not a URL.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        let issuer = config.authorization_servers.first();
+        let location = issuer.and_then(|issuer| authorization_server_metadata_url(issuer));
+        let location = location.and_then(|url| HeaderValue::try_from(url).ok());
+        Ok(Self {
+            document: document(config),
+            authorization_server: location.ok_or_else(|| {
+                ConfigError::new("authorizationServers[0]", "is not a URL with a host")
+            })?,
+        })
     }
-    match *request.method() {
-        Method::OPTIONS => return Some(cors::public_preflight()),
-        Method::GET | Method::HEAD => {}
-        _ => return None,
+
+    /// Answers a request for metadata; `None` for every other request.
+    pub fn answer<B>(&self, resource: &Resource, request: &Request<B>) -> Option<Response<Body>> {
+        let path = request.uri().path();
+        let is_metadata = resource.is_metadata(path);
+        if !is_metadata && !resource.is_authorization_server_metadata(path) {
+            return None;
+        }
+        match *request.method() {
+            Method::OPTIONS => return Some(cors::public_preflight()),
+            Method::GET | Method::HEAD => {}
+            _ => return None,
+        }
+        let mut response = if is_metadata {
+            self.resource()
+        } else {
+            self.authorization_server()
+        };
+        cors::make_public(&mut response);
+        let caching = HeaderValue::from_static("public, max-age=60");
+        response.headers_mut().insert(CACHE_CONTROL, caching);
+        Some(response)
     }
-    let mut response = if is_metadata {
-        let mut response = Response::new(Body::Left(Full::new(settings.metadata.clone())));
+
+    fn resource(&self) -> Response<Body> {
+        let mut response = Response::new(Body::Left(Full::new(self.document.clone())));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
-    } else {
-        // Clients of MCP 2025-03-26 look for it here. The document is the authorization server's,
-        // so that it is never stale and never ours to fetch; every client follows a redirect.
+    }
+
+    /// Clients of MCP 2025-03-26 look for the authorization server's metadata at the resource. They
+    /// are redirected: the proxy has no copy that could become stale, and every client follows.
+    fn authorization_server(&self) -> Response<Body> {
         let mut response = cors::empty(StatusCode::FOUND);
-        let location = settings.authorization_server_metadata.clone();
+        let location = self.authorization_server.clone();
         response.headers_mut().insert(LOCATION, location);
         response
-    };
-    cors::make_public(&mut response);
-    let caching = HeaderValue::from_static("public, max-age=60");
-    response.headers_mut().insert(CACHE_CONTROL, caching);
-    Some(response)
+    }
 }
 
-/// The scopes that clients are told of. `offline_access` is between them and the authorization
-/// server.
+/// The scopes that clients are told of: all but `offline_access`.
 pub fn advertised_scopes(config: &Config) -> Vec<&str> {
     let names = config.scopes.iter().map(|scope| scope.name.as_str());
-    names.filter(|name| *name != "offline_access").collect()
+    names.filter(|name| *name != OFFLINE_ACCESS).collect()
 }
 
-/// The metadata document (RFC 9728 section 2).
-pub fn document(config: &Config) -> Bytes {
+fn document(config: &Config) -> Bytes {
     let mut document = json!({
         "resource": config.resource,
         "authorization_servers": config.authorization_servers,

@@ -1,5 +1,6 @@
 //! HTTP on both sides of the proxy: what is answered here, and what goes on to the MCP server.
 
+pub mod body;
 pub mod connection;
 pub mod cors;
 pub mod host;

@@ -1,11 +1,14 @@
 //! Why a request is not served, and what the client is told.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::auth::authorize::{Denial, OFFLINE_ACCESS};
 use crate::http::stream::Body;
 use crate::mcp::header_match::HEADER_MISMATCH;
 use crate::mcp::message::Fault;
@@ -20,37 +23,37 @@ pub enum Refusal {
     NoToken,
     /// The request is malformed (RFC 6750 section 3.1).
     InvalidRequest(&'static str),
-    /// The token is no good.
+    /// The token is not valid, with the reason.
     InvalidToken(&'static str),
-    /// The token lacks scopes: all that the request needs, with spaces between.
-    InsufficientScope(String),
-    /// A browser's page of another origin calls.
+    /// The access rules deny it.
+    InsufficientScope(Denial),
+    /// A web page calls whose origin is not allowed.
     OriginNotAllowed,
-    /// The request is for another host.
+    /// The `Host` header names another host.
     HostNotServed,
-    /// Nothing is at this path.
+    /// The path is not that of the endpoint.
     NotFound,
-    /// The endpoint does not know this method.
+    /// The endpoint does not take this HTTP method.
     MethodNotAllowed,
-    /// The session is not this client's and subject's.
+    /// The session is unknown, or belongs to another caller.
     UnknownSession,
-    /// The body is longer than so many bytes.
+    /// The body has more than this many bytes.
     BodyTooLarge(u32),
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     BodyTimeout,
-    /// The body is compressed, or not in UTF-8: no policy can read it.
+    /// The body is compressed or not in UTF-8, so that the rules cannot be applied to it.
     BodyEncoded,
-    /// The body is not what a policy can judge.
+    /// The body is not JSON-RPC to which the rules can be applied.
     Body(Fault),
-    /// A header says something else than the body. With the id of the message.
+    /// A header contradicts the body. With the id of the message.
     HeaderMismatch(String, Option<Value>),
-    /// A thousand requests of this subject are under way already.
+    /// This subject has too many requests in flight.
     Busy,
-    /// Nobody can check the token.
+    /// The token cannot be checked now.
     Unavailable,
-    /// The server cannot be reached.
+    /// The MCP server cannot be reached.
     UpstreamUnavailable,
-    /// The server does not answer.
+    /// The MCP server did not answer in time.
     UpstreamTimeout,
 }
 
@@ -79,7 +82,7 @@ impl Challenge {
 }
 
 impl Refusal {
-    /// What metrics and logs call it.
+    /// Its name in metrics and logs.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
@@ -100,6 +103,18 @@ impl Refusal {
             Self::Unavailable => "authorization_server_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    /// The reason, for logs. Nothing of a token or a body is in it.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::InvalidRequest(reason) | Self::InvalidToken(reason) => Cow::Borrowed(reason),
+            Self::InsufficientScope(denial) => Cow::Owned(denial.to_string()),
+            // The parser's words may quote the body.
+            Self::Body(fault) => Cow::Owned(format!("JSON-RPC error {}", fault.code())),
+            Self::BodyTooLarge(limit) => Cow::Owned(format!("more than {limit} bytes")),
+            other => Cow::Borrowed(other.outcome()),
         }
     }
 
@@ -149,7 +164,7 @@ impl Refusal {
     fn challenge(&self, challenge: &Challenge) -> Option<String> {
         let all = &challenge.scope;
         match self {
-            // Who sent no token is told no error code (RFC 6750 section 3.1).
+            // Without a token there is no error code (RFC 6750 section 3.1).
             Self::NoToken => Some(challenge.bearer(None, all)),
             Self::InvalidToken(reason) => {
                 Some(challenge.bearer(Some(("invalid_token", reason)), all))
@@ -157,9 +172,10 @@ impl Refusal {
             Self::InvalidRequest(reason) => {
                 Some(challenge.bearer(Some(("invalid_request", reason)), all))
             }
-            Self::InsufficientScope(scope) => {
-                let reason = "the token lacks a scope that this needs";
-                Some(challenge.bearer(Some(("insufficient_scope", reason)), scope))
+            Self::InsufficientScope(denial) => {
+                let reason = "the token lacks a required scope";
+                let scope = to_ask_for(denial);
+                Some(challenge.bearer(Some(("insufficient_scope", reason)), &scope))
             }
             _ => None,
         }
@@ -178,42 +194,56 @@ impl Refusal {
                 let text = format!("the body is longer than {limit} bytes");
                 return json!({ "error": "body_too_large", "error_description": text });
             }
-            Self::InsufficientScope(scope) => {
+            Self::InsufficientScope(denial) => {
+                let scope = to_ask_for(&denial);
                 let text = format!("this needs the scopes: {scope}");
                 return json!({
                     "error": "insufficient_scope", "error_description": text, "scope": scope,
                 });
             }
-            Self::NoToken => ("unauthorized", "an access token is needed"),
+            Self::NoToken => (
+                "unauthorized",
+                "send an access token in the Authorization header",
+            ),
             Self::InvalidRequest(reason) => ("invalid_request", reason),
             Self::InvalidToken(reason) => ("invalid_token", reason),
-            Self::OriginNotAllowed => ("origin_not_allowed", "pages of this origin may not call"),
+            Self::OriginNotAllowed => (
+                "origin_not_allowed",
+                "this origin is not allowed; add it to allowedOrigins to allow it",
+            ),
             Self::HostNotServed => (
                 "host_not_served",
-                "the Host header names another host than that of the resource",
+                "the Host header does not match the resource's URL",
             ),
-            Self::NotFound => ("not_found", "nothing is at this path"),
+            Self::NotFound => ("not_found", "there is nothing at this path"),
             Self::MethodNotAllowed => ("method_not_allowed", "use POST, GET or DELETE"),
-            Self::BodyTimeout => ("body_timeout", "the body did not come in time"),
+            Self::BodyTimeout => ("body_timeout", "the request body did not arrive in time"),
             Self::BodyEncoded => (
                 "body_encoded",
                 "send the body in UTF-8 and without Content-Encoding",
             ),
             Self::Busy => (
                 "temporarily_unavailable",
-                "too many requests of this subject are under way; try again",
+                "too many requests in flight for this subject; try again",
             ),
             Self::Unavailable => (
                 "temporarily_unavailable",
-                "the authorization server cannot be asked about the token; try again",
+                "the token cannot be checked now; try again",
             ),
             Self::UpstreamUnavailable => {
-                ("upstream_unavailable", "the MCP server is not reachable")
+                ("upstream_unavailable", "the MCP server cannot be reached")
             }
             Self::UpstreamTimeout => ("upstream_timeout", "the MCP server did not answer in time"),
         };
         json!({ "error": error, "error_description": description })
     }
+}
+
+/// The scopes that a client asks for to be allowed, with spaces between.
+fn to_ask_for(denial: &Denial) -> String {
+    let needed = denial.needed.iter().map(String::as_str);
+    let needed: Vec<&str> = needed.filter(|scope| *scope != OFFLINE_ACCESS).collect();
+    needed.join(" ")
 }
 
 fn json_rpc(code: i32, message: &str, id: &Value) -> Value {
@@ -256,7 +286,12 @@ mod tests {
                 r#"Bearer error="invalid_token", error_description="expired", scope="a b", {metadata}"#
             )
         );
-        let needs = challenge_of(Refusal::InsufficientScope("b c".into())).unwrap();
+        let denial = Denial {
+            rule: None,
+            needed: vec!["b".into(), "offline_access".into(), "c".into()],
+            missing: vec!["c".into()],
+        };
+        let needs = challenge_of(Refusal::InsufficientScope(denial)).unwrap();
         assert!(needs.contains(r#"error="insufficient_scope""#) && needs.contains(metadata));
         assert!(
             needs.contains(r#"scope="b c""#) && !needs.contains("a b"),

@@ -1,28 +1,23 @@
-//! The body of a response.
+//! The body of a response to a client.
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use crate::auth::verify::Verifier;
-use crate::limits::capacity::Place;
+use crate::limits::capacity::Reservation;
 
-/// The body of a response: one of ours, or the server's as it streams in.
+/// The body of a response: one that the proxy wrote, or the server's.
 pub type Body = Either<Full<Bytes>, Stream>;
 
-/// How often the token of a client that listens is checked.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// A stream of the server's. One that a client listens to would never end; it ends with its token.
+/// The server's response as it arrives. One that a client listens to would never end by itself; it
+/// ends with the client's token.
 pub struct Stream {
     body: Incoming,
-    _place: Option<Place>,
+    _reservation: Option<Reservation>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -31,29 +26,21 @@ impl Stream {
     pub fn new(body: Incoming) -> Self {
         Self {
             body,
-            _place: None,
+            _reservation: None,
             end: None,
         }
     }
 
-    /// Keeps the place of its request until it ends.
-    pub fn with_place(self, place: Place) -> Self {
+    /// Keeps the capacity that is reserved for its request until it ends.
+    pub fn holding(self, reservation: Reservation) -> Self {
         Self {
-            _place: Some(place),
+            _reservation: Some(reservation),
             ..self
         }
     }
 
-    /// Also ends when `token` is no longer good, or nobody knows.
-    pub fn while_good(self, verifier: Arc<Verifier>, token: String) -> Self {
-        let end = async move {
-            loop {
-                tokio::time::sleep(INTERVAL).await;
-                if verifier.verify(&token).await.is_err() {
-                    return;
-                }
-            }
-        };
+    /// Also ends when `end` does.
+    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             end: Some(Box::pin(end)),
             ..self

@@ -11,8 +11,8 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{Either, Full};
 
-use crate::auth::introspection::{HttpClient, chain};
-use crate::auth::verify::Identity;
+use crate::auth::identity::Identity;
+use crate::client::{HttpClient, with_causes};
 use crate::config;
 use crate::http::refusal::Refusal;
 use crate::http::stream::{Body, Stream};
@@ -139,7 +139,7 @@ impl Upstream {
             Refusal::UpstreamTimeout
         })?;
         let mut response = response.map_err(|error| {
-            tracing::warn!(error = chain(&error), upstream = %self.authority, "no response");
+            tracing::warn!(error = with_causes(&error), upstream = %self.authority, "no response");
             Refusal::UpstreamUnavailable
         })?;
         let headers = response.headers_mut();

@@ -1,20 +1,19 @@
-//! Room for the requests under way.
+//! Capacity for the requests in flight.
 //!
 //! A body is read whole before anything of it is judged, and friction may hold it for minutes. Without
-//! a bound, whoever has a token could take all memory. So a request gets room before its body is read;
-//! where there is none, it waits, and its client with it. No subject waits for another: each has a
-//! share. And no request waits for what is not like it: a body for bodies only, however many streams
-//! are open.
+//! a bound, a single client with a token could take all memory. So capacity is reserved for a request
+//! before its body is read; where none is free, the request waits. No subject waits for another: each
+//! has a share. And a body waits for other bodies only, however many streams are open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many calls and streams a subject has under way at once. Each holds some 16 KiB until its response
+/// How many calls and streams a subject has in flight at once. Each holds some 16 KiB until its response
 /// ends: its head, and the connection to the server.
 const REQUESTS: usize = 512;
-/// How many may be under way and wait, together. More is no client that works.
+/// How many may be in flight and wait, together. No client that works has more.
 const WAITING: usize = 1024;
 /// The least share of a subject for bodies, in bytes.
 const LEAST_SHARE: u32 = 8 * 1024 * 1024;
@@ -23,7 +22,7 @@ const SHARES: usize = 4;
 
 /// The bounds.
 #[derive(Debug)]
-pub struct Room {
+pub struct Capacity {
     /// A subject's share for bodies, in KiB.
     share: u32,
     all: Lots,
@@ -49,9 +48,9 @@ struct Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A request's room, until it is dropped.
+/// What is reserved for a request, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Reservation {
     taken: [Taken; 2],
     _member: Member,
 }
@@ -81,11 +80,11 @@ impl Lots {
 
 #[derive(Debug)]
 struct Member {
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
     subject: String,
 }
 
-impl Room {
+impl Capacity {
     /// For bodies of at most this many bytes: two of them for each subject, and for four subjects.
     pub fn new(body: u32) -> Self {
         let share = kibibytes(LEAST_SHARE).max(2 * kibibytes(body));
@@ -96,15 +95,15 @@ impl Room {
         }
     }
 
-    /// Waits for room for a request with a body of this many bytes.
+    /// Reserves capacity for a request with a body of this many bytes.
     ///
     /// # Errors
     /// Too many of this subject wait already.
-    pub async fn take(self: &Arc<Self>, subject: &str, body: u32) -> Result<Place, Full> {
+    pub async fn reserve(self: &Arc<Self>, subject: &str, body: u32) -> Result<Reservation, Full> {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
         let all = self.all.clone();
-        Ok(Place {
+        Ok(Reservation {
             taken: [own.take(needed).await, all.take(needed).await],
             _member: member,
         })
@@ -121,14 +120,14 @@ impl Room {
         }
         share.members += 1;
         let member = Member {
-            room: Arc::clone(self),
+            capacity: Arc::clone(self),
             subject: subject.to_owned(),
         };
         Ok((member, share.lots.clone()))
     }
 }
 
-impl Place {
+impl Reservation {
     /// Gives back what a body of this many bytes does not need.
     pub fn keep(&mut self, body: usize) {
         let needed = kibibytes(u32::try_from(body).unwrap_or(u32::MAX)) as usize;
@@ -143,7 +142,7 @@ impl Place {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut subjects = self
-            .room
+            .capacity
             .subjects
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -168,22 +167,22 @@ mod tests {
 
     const LARGEST: u32 = 16 * 1024 * 1024;
 
-    fn room() -> Arc<Room> {
-        Arc::new(Room::new(LARGEST))
+    fn capacity() -> Arc<Capacity> {
+        Arc::new(Capacity::new(LARGEST))
     }
 
     /// A place that is there at once.
-    fn at_once(room: &Arc<Room>, subject: &str, body: u32) -> Option<Place> {
-        room.take(subject, body).now_or_never()?.ok()
+    fn at_once(capacity: &Arc<Capacity>, subject: &str, body: u32) -> Option<Reservation> {
+        capacity.reserve(subject, body).now_or_never()?.ok()
     }
 
     #[test]
     fn a_subject_that_fills_its_share_waits_and_no_other_does() {
-        let room = room();
-        let alice = [(); 2].map(|()| at_once(&room, "alice", LARGEST).unwrap());
-        assert!(at_once(&room, "alice", 1).is_none());
-        let bob = at_once(&room, "bob", LARGEST).unwrap();
-        let mut waiting = Box::pin(room.take("alice", LARGEST));
+        let capacity = capacity();
+        let alice = [(); 2].map(|()| at_once(&capacity, "alice", LARGEST).unwrap());
+        assert!(at_once(&capacity, "alice", 1).is_none());
+        let bob = at_once(&capacity, "bob", LARGEST).unwrap();
+        let mut waiting = Box::pin(capacity.reserve("alice", LARGEST));
         assert!((&mut waiting).now_or_never().is_none());
         drop(alice);
         assert!(waiting.now_or_never().is_some());
@@ -192,55 +191,55 @@ mod tests {
 
     #[test]
     fn all_together_are_bounded() {
-        let room = room();
+        let capacity = capacity();
         let names = ["a", "b", "c", "d"];
         let places: Vec<_> = names
             .iter()
-            .flat_map(|name| [(); 2].map(|()| at_once(&room, name, LARGEST).unwrap()))
+            .flat_map(|name| [(); 2].map(|()| at_once(&capacity, name, LARGEST).unwrap()))
             .collect();
-        assert!(at_once(&room, "e", 1).is_none());
+        assert!(at_once(&capacity, "e", 1).is_none());
         drop(places);
-        assert!(at_once(&room, "e", 1).is_some());
+        assert!(at_once(&capacity, "e", 1).is_some());
     }
 
     #[test]
     fn streams_are_bounded_and_no_body_waits_for_them() {
-        let room = room();
-        let body = at_once(&room, "alice", LARGEST).unwrap();
+        let capacity = capacity();
+        let body = at_once(&capacity, "alice", LARGEST).unwrap();
         let streams: Vec<_> = (1..REQUESTS)
-            .map(|_| at_once(&room, "alice", 0).unwrap())
+            .map(|_| at_once(&capacity, "alice", 0).unwrap())
             .collect();
-        assert!(at_once(&room, "alice", 0).is_none());
+        assert!(at_once(&capacity, "alice", 0).is_none());
         drop(body);
-        assert!(at_once(&room, "alice", LARGEST).is_some());
+        assert!(at_once(&capacity, "alice", LARGEST).is_some());
         drop(streams);
     }
 
     #[test]
     fn who_waits_is_bounded() {
-        let room = room();
+        let capacity = capacity();
         let places: Vec<_> = (0..REQUESTS)
-            .map(|_| at_once(&room, "alice", 0).unwrap())
+            .map(|_| at_once(&capacity, "alice", 0).unwrap())
             .collect();
         let mut waiting: Vec<_> = (REQUESTS..WAITING)
-            .map(|_| Box::pin(room.take("alice", 0)))
+            .map(|_| Box::pin(capacity.reserve("alice", 0)))
             .collect();
         for one in &mut waiting {
             assert!(one.as_mut().now_or_never().is_none());
         }
-        let more = room.take("alice", 0).now_or_never();
+        let more = capacity.reserve("alice", 0).now_or_never();
         assert_eq!(more.unwrap().unwrap_err(), Full);
-        assert!(at_once(&room, "bob", 0).is_some());
+        assert!(at_once(&capacity, "bob", 0).is_some());
         drop((places, waiting));
-        assert!(at_once(&room, "alice", 0).is_some());
+        assert!(at_once(&capacity, "alice", 0).is_some());
     }
 
     #[test]
     fn what_a_body_does_not_need_is_given_back() {
-        let room = room();
+        let capacity = capacity();
         let mut places = Vec::new();
         for _ in 0..100 {
-            let mut place = at_once(&room, "alice", LARGEST).unwrap();
+            let mut place = at_once(&capacity, "alice", LARGEST).unwrap();
             place.keep(1000);
             places.push(place);
         }
@@ -248,22 +247,22 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_requests_that_ended_or_were_given_up() {
-        let room = room();
-        let places = [(); 2].map(|()| at_once(&room, "alice", LARGEST));
-        assert!(at_once(&room, "alice", LARGEST).is_none());
+        let capacity = capacity();
+        let places = [(); 2].map(|()| at_once(&capacity, "alice", LARGEST));
+        assert!(at_once(&capacity, "alice", LARGEST).is_none());
         drop(places);
-        assert!(room.subjects.lock().unwrap().is_empty());
+        assert!(capacity.subjects.lock().unwrap().is_empty());
         assert_eq!(
-            room.all.bodies.available_permits(),
-            room.share as usize * SHARES
+            capacity.all.bodies.available_permits(),
+            capacity.share as usize * SHARES
         );
-        assert_eq!(room.all.requests.available_permits(), REQUESTS * SHARES);
+        assert_eq!(capacity.all.requests.available_permits(), REQUESTS * SHARES);
     }
 
     #[test]
     fn the_largest_configurable_body_fits() {
         let largest = 268_435_456;
-        let room = Arc::new(Room::new(largest));
-        assert!(at_once(&room, "alice", largest).is_some());
+        let capacity = Arc::new(Capacity::new(largest));
+        assert!(at_once(&capacity, "alice", largest).is_some());
     }
 }

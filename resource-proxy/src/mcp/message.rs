@@ -112,7 +112,7 @@ impl<'a> Messages<'a> {
     }
 
     /// The tools that are called, in their order.
-    pub fn tools(&self) -> impl Iterator<Item = &str> {
+    pub fn tools(&self) -> impl Iterator<Item = &str> + Clone {
         self.iter()
             .filter(|message| message.is_tool_call())
             .filter_map(|message| message.params.name.as_deref())

@@ -1,6 +1,5 @@
 //! MCP messages: what a request asks for, and its session.
 
-pub mod body;
 pub mod header_match;
 pub mod message;
 pub mod session;

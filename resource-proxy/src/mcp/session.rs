@@ -13,7 +13,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::verify::Identity;
+use crate::auth::identity::Identity;
 
 /// Binds session ids.
 #[derive(Debug)]

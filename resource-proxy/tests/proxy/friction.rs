@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use mcp_resource_proxy::clock::Clock;
+use mcpauth_service::clock::Clock;
 use serde_json::json;
 
 use crate::common::{World, tool_call};
@@ -120,13 +120,13 @@ async fn decisions_are_shown_under_names_of_the_configuration() {
     calls(&world, "alice", "create_note", 1).await;
     calls(&world, "alice", "made-up-by-the-client", 1).await;
     let count = |tool| {
-        let name = "mcp_resource_proxy_friction_delay_seconds_count";
+        let name = "mcpauth_proxy_friction_delay_seconds_count";
         world.metric(&format!("{name}{{tool=\"{tool}\"}}"))
     };
     assert_eq!((count("writes"), count("other")), (1.0, 1.0));
-    let text = world.proxy.parts().metrics.encode().unwrap();
+    let text = world.proxy.runtime().metrics.encode();
     assert!(!text.contains("made-up"), "{text}");
-    let target = "mcp_resource_proxy_friction_target_calls_per_second{tool=\"writes\"}";
+    let target = "mcpauth_proxy_friction_target_calls_per_second{tool=\"writes\"}";
     assert_eq!(world.metric(target), 1.0);
 }
 
@@ -136,8 +136,8 @@ async fn a_cancelled_call_releases_its_slot() {
     let mut answer = crate::common::introspection::active("notes:read");
     answer["exp"] = json!(null);
     world.introspection.set("alice", &answer);
-    let waiting = || world.metric("mcp_resource_proxy_friction_waiting_requests");
-    let delays = || world.metric("mcp_resource_proxy_friction_delay_seconds_sum{tool=\"read\"}");
+    let waiting = || world.metric("mcpauth_proxy_friction_waiting_requests");
+    let delays = || world.metric("mcpauth_proxy_friction_delay_seconds_sum{tool=\"read\"}");
     let batch = json!(vec![tool_call("read"); 100]).to_string();
     tokio::select! {
         response = world.begin(world.request(Method::POST, Some("alice")), batch) => panic!("{response:?}"),

@@ -29,7 +29,7 @@ async fn fifty_calls_at_once_are_one_question() {
     let open = async {
         world.introspection.arrived(1).await;
         // All the others stand in the same queue before the answer comes.
-        while world.metric("mcp_resource_proxy_token_lookups_total{result=\"joined\"}") < 49.0 {
+        while world.metric("mcpauth_proxy_token_lookups_total{result=\"joined\"}") < 49.0 {
             tokio::task::yield_now().await;
         }
         world.introspection.open(1);
@@ -55,7 +55,7 @@ async fn a_cached_token_lives_no_longer_than_its_window() {
 async fn a_cached_token_lives_no_longer_than_its_exp() {
     let world = world_with("").await;
     let mut answer = active("notes:read");
-    answer["exp"] = json!(NOW.as_secs_f64() + 0.25);
+    answer["exp"] = json!(NOW as f64 + 0.25);
     world.introspection.set("short", &answer);
     assert_eq!(status(&world, "short").await, StatusCode::OK);
     world.clock.advance(Duration::from_millis(249));
@@ -103,7 +103,7 @@ async fn a_flood_of_unknown_tokens_cannot_flood_introspection() {
     let rest = async {
         // As many as are asked at once; the others wait or are turned away.
         world.introspection.arrived(16).await;
-        while world.metric("mcp_resource_proxy_token_lookups_total{result=\"miss\"}") < 301.0 {
+        while world.metric("mcpauth_proxy_token_lookups_total{result=\"miss\"}") < 301.0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(world.introspection.asked().len(), 17);

@@ -11,6 +11,7 @@ mod body;
 mod browser;
 mod friction;
 mod introspection;
+mod logs;
 mod metadata;
 mod program;
 mod raw;

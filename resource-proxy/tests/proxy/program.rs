@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mcpauth_test_support::process::Process;
+
 use crate::common::introspection::{CREDENTIAL, active};
 use crate::common::{RESOURCE, World, tool_call};
 
@@ -78,7 +80,9 @@ fn a_port_that_is_taken_is_named() {
     let output = run(config.path(), &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    let message = format!("mcp-resource-proxy: {address} (listen.health): the port is taken; stop");
+    let message = format!(
+        "mcp-resource-proxy: listen.health: cannot listen on {address}: the port is taken; stop"
+    );
     assert!(error.starts_with(&message), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
@@ -87,36 +91,28 @@ fn a_port_that_is_taken_is_named() {
 fn a_signal_to_stop_ends_it_in_peace() {
     for signal in ["TERM", "INT"] {
         let config = written(&minimal("{ proxy: '127.0.0.1:0', health: '127.0.0.1:0' }"));
-        let mut child = program()
-            .arg("--config")
-            .arg(config.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut command = program();
+        command.arg("--config").arg(config.path());
+        let mut process = Process::start(command.stderr(Stdio::piped()));
+        let mut lines = BufReader::new(process.stderr()).lines();
         let first = lines.next().unwrap().unwrap();
         assert!(
-            first.starts_with('{') && first.contains("listening"),
+            first.starts_with('{') && first.contains("serving"),
             "{first}"
         );
-        let id = child.id().to_string();
-        let killed = Command::new("kill")
-            .args(["-s", signal, &id])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0));
         assert!(lines.any(|line| line.unwrap().contains("stopped")));
     }
 }
 
 #[tokio::test]
 async fn a_request_under_way_ends_before_the_proxy_does() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     world.introspection.grant("good", "notes:read");
     let request = world.request(http::Method::GET, Some("good"));
     let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
-    world.stop.take().unwrap().send(()).unwrap();
+    world.shutdown.close();
     // Whoever comes now is not let in any more; the listener is gone when connecting fails.
     while tokio::net::TcpStream::connect(world.address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -139,19 +135,18 @@ async fn no_token_in_logs_or_metrics() {
     world.introspection.set("mat_good", &good);
     let listen = "listen: { proxy: '127.0.0.1:0', health: '127.0.0.1:0' }";
     let config = written(&world.configuration(listen));
-    let mut child = program()
+    let mut command = program();
+    command
         .arg("--config")
         .arg(config.path())
-        .env("RUST_LOG", "trace")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let listening = lines
-        .find(|line| line.as_ref().unwrap().contains("listening"))
+        .env("RUST_LOG", "trace");
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(process.stderr()).lines();
+    let serving = lines
+        .find(|line| line.as_ref().unwrap().contains("serving"))
         .unwrap()
         .unwrap();
-    let fields: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&serving).unwrap();
     let address = |key: &str| fields[key].as_str().unwrap().to_owned();
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
     for (token, status) in [("mat_good", 200), ("mat_unknown", 401), ("mat bad", 400)] {
@@ -164,9 +159,8 @@ async fn no_token_in_logs_or_metrics() {
     let request = request.uri(format!("http://{}/metrics", address("health")));
     let metrics = world.send(request, "").await;
     assert!(metrics.body.starts_with(b"# HELP"));
-    let id = child.id().to_string();
-    assert!(Command::new("kill").arg(&id).status().unwrap().success());
-    assert!(child.wait().unwrap().success());
+    process.signal("TERM");
+    assert!(process.wait().success());
     let log = reader.join().unwrap();
     assert!(log.len() > 10, "{log:?}");
     for line in log

@@ -265,7 +265,7 @@ async fn a_head_that_is_too_large() {
 async fn begin(world: &World, head: &str) -> TcpStream {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
-    let good = "mcp_resource_proxy_introspections_total{result=\"active\"}";
+    let good = "mcpauth_proxy_introspections_total{result=\"active\"}";
     while world.metric(good) < 1.0 {
         tokio::task::yield_now().await;
     }

@@ -58,7 +58,7 @@ async fn a_changed_policy_applies_without_a_restart() {
     version(3, &world.configuration("tools: []"));
     assert_eq!(reloader.look().await, Outcome::Applied);
     assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
-    let reloads = "mcp_resource_proxy_config_reloads_total";
+    let reloads = "mcpauth_proxy_config_reloads_total";
     assert_eq!(
         world.metric(&format!("{reloads}{{result=\"success\"}}")),
         2.0

@@ -74,7 +74,7 @@ async fn two_tokens_and_a_token_in_the_query() {
 async fn an_unknown_an_expired_and_a_revoked_token() {
     let world = World::new().await;
     let mut expired = active("notes:read");
-    expired["exp"] = json!(crate::common::NOW.as_secs());
+    expired["exp"] = json!(crate::common::NOW);
     world.introspection.set("expired", &expired);
     for token in ["unknown", "expired"] {
         let answer = world.call(token, "read").await;

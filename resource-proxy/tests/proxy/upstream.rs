@@ -93,9 +93,7 @@ async fn a_stream_that_listens_ends_with_its_token() {
         an_event_arrives(&stream, &mut response).await;
         for checks in [2.0, 3.0] {
             a_minute_passes(&world).await;
-            while world.metric("mcp_resource_proxy_introspections_total{result=\"active\"}")
-                < checks
-            {
+            while world.metric("mcpauth_proxy_introspections_total{result=\"active\"}") < checks {
                 tokio::task::yield_now().await;
             }
             an_event_arrives(&stream, &mut response).await;

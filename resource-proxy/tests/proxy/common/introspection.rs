@@ -124,7 +124,7 @@ impl IntrospectionServer {
 pub fn active(scope: &str) -> Value {
     json!({
         "active": true, "scope": scope, "client_id": "client", "sub": "alice", "aud": RESOURCE,
-        "iss": "http://localhost:9000", "exp": NOW.as_secs() + 3600, "token_type": "Bearer",
+        "iss": "http://localhost:9000", "exp": NOW + 3600, "token_type": "Bearer",
     })
 }
 

@@ -5,29 +5,29 @@ pub mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use mcp_resource_proxy::auth::introspection::HttpClient;
-use mcp_resource_proxy::clock::Clock;
-use mcp_resource_proxy::compiled::Parts;
+use mcp_resource_proxy::client::{self, HttpClient};
+use mcp_resource_proxy::compiled::Runtime;
 use mcp_resource_proxy::config::Config;
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
 use mcp_resource_proxy::server;
+use mcpauth_service::clock::{Clock, UnixTime};
+use mcpauth_service::listener::Listener;
+use mcpauth_service::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use introspection::IntrospectionServer;
 use upstream::McpServer;
 
-/// The time at which tests start, since the epoch.
-pub const NOW: Duration = Duration::from_secs(1_800_000_000);
+/// The time at which tests start, in seconds since the epoch.
+pub const NOW: i64 = 1_800_000_000;
 /// The resource that the proxy protects.
 pub const RESOURCE: &str = "http://localhost:9001/mcp";
 
@@ -39,7 +39,7 @@ pub struct World {
     pub clock: Clock,
     pub address: std::net::SocketAddr,
     pub directory: TempDir,
-    pub stop: Option<oneshot::Sender<()>>,
+    pub shutdown: Shutdown,
     pub serving: JoinHandle<()>,
     client: HttpClient,
 }
@@ -72,7 +72,7 @@ impl World {
 
     /// With `more` at the end of the configuration, in place of the same keys.
     pub async fn with(more: &str) -> Self {
-        Self::at(Clock::manual(NOW), more).await
+        Self::at(Clock::manual(UnixTime::from_seconds(NOW)), more).await
     }
 
     /// With this clock.
@@ -81,22 +81,19 @@ impl World {
         let introspection = IntrospectionServer::start().await;
         let mcp = McpServer::start().await;
         std::fs::write(directory.path().join("token"), introspection::CREDENTIAL).unwrap();
-        let parts = Parts {
+        let runtime = Runtime {
             clock: clock.clone(),
-            client: server::http_client(),
+            client: client::new(),
             metrics: Metrics::new(),
         };
         let text = configuration(&introspection, &mcp, &token_file(&directory), more);
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let proxy = Arc::new(Proxy::new(config, parts, &[7; 32]).unwrap());
-        let listener = server::bind("127.0.0.1:0".parse().unwrap(), "test")
-            .await
-            .unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(server::serve(listener, Arc::clone(&proxy), async {
-            let _ = stopped.await;
-        }));
+        let proxy = Arc::new(Proxy::new(config, runtime, &[7; 32]).unwrap());
+        let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
+        let address = listener.address();
+        let shutdown = Shutdown::default();
+        let serving = server::serve(listener, Arc::clone(&proxy), shutdown.clone());
+        let serving = tokio::spawn(serving);
         Self {
             introspection,
             mcp,
@@ -104,9 +101,9 @@ impl World {
             clock,
             address,
             directory,
-            stop: Some(stop),
+            shutdown,
             serving,
-            client: server::http_client(),
+            client: client::new(),
         }
     }
 
@@ -184,7 +181,7 @@ impl World {
 
     /// The value of a line of the metrics, 0 where it is not there.
     pub fn metric(&self, line: &str) -> f64 {
-        let text = self.proxy.parts().metrics.encode().unwrap();
+        let text = self.proxy.runtime().metrics.encode();
         let found = text
             .lines()
             .find_map(|one| one.strip_prefix(line)?.strip_prefix(' '));

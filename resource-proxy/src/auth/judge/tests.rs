@@ -4,7 +4,7 @@ use super::*;
 
 const NOW: Duration = Duration::from_secs(1_000_000);
 
-fn judged(answer: Value) -> Result<Judgement, IntrospectionError> {
+fn judged(answer: Value) -> Result<Judgement, SourceError> {
     let resource = Resource::parse("https://h/mcp").unwrap();
     judge(serde_json::from_value(answer).unwrap(), &resource, NOW)
 }
@@ -76,8 +76,5 @@ fn a_bad_token_is_refused() {
 #[test]
 fn an_answer_about_nobody_is_no_answer() {
     let answer = good(&json!({ "client_id": null, "sub": null }));
-    assert!(matches!(
-        judged(answer),
-        Err(IntrospectionError::Malformed(_))
-    ));
+    assert!(matches!(judged(answer), Err(SourceError::Malformed(_))));
 }

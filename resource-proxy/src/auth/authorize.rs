@@ -1,0 +1,217 @@
+//! What a caller may do: the rules of the resource against the scopes of the token.
+//!
+//! Pure. The rules know nothing of HTTP or of the encoding of messages; they see [`Operation`]s.
+
+use std::fmt;
+
+use mcpauth_wire::scope::Hierarchy;
+
+use crate::config::Config;
+use crate::glob;
+
+/// The scope that is between the client and the authorization server, and that no client is told to
+/// ask a resource for.
+pub const OFFLINE_ACCESS: &str = "offline_access";
+
+/// Something that a request asks the MCP server to do, and that a rule may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// `tools/call` of the tool with this name.
+    CallTool(&'a str),
+}
+
+/// The access rules of a resource.
+#[derive(Clone, Debug)]
+pub struct AccessRules {
+    tools: Vec<Rule>,
+    /// What a tool needs that no rule names.
+    unlisted_tools: Vec<String>,
+    hierarchy: Hierarchy,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: String,
+    scopes: Vec<String>,
+}
+
+/// Why a request is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The pattern of the rule that denies the first operation; `None` where no rule names it.
+    pub rule: Option<String>,
+    /// All scopes that the request needs, in the order of its operations.
+    pub needed: Vec<String>,
+    /// Those of them that the caller lacks.
+    pub missing: Vec<String>,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(rule) => write!(f, "the rule for {rule} ")?,
+            None => f.write_str("the rule for unlisted tools ")?,
+        }
+        let (needed, missing) = (self.needed.join(" "), self.missing.join(" "));
+        write!(f, "needs the scopes {needed}; the token lacks {missing}")
+    }
+}
+
+impl AccessRules {
+    /// From a checked configuration. Without `unlistedTools`, a tool that no rule names needs every
+    /// scope of the resource: a forgotten tool is closed, not open.
+    pub fn new(config: &Config) -> Self {
+        let every_scope = || config.scopes.iter().map(|scope| scope.name.clone());
+        let rules = config.tools.iter().map(|tool| Rule {
+            pattern: tool.name.clone(),
+            scopes: tool.scopes.clone(),
+        });
+        Self {
+            tools: rules.collect(),
+            unlisted_tools: match &config.unlisted_tools {
+                Some(unlisted) => unlisted.scopes.clone(),
+                None => every_scope().collect(),
+            },
+            hierarchy: config.scopes.iter().collect(),
+        }
+    }
+
+    /// Whether a caller with the scopes `held` may do all of `operations`.
+    ///
+    /// # Errors
+    /// The caller lacks a scope for at least one of them.
+    pub fn authorize<'a>(
+        &self,
+        operations: impl Iterator<Item = Operation<'a>> + Clone,
+        held: &[String],
+    ) -> Result<(), Denial> {
+        let denied = operations
+            .clone()
+            .find(|operation| !self.allows(*operation, held));
+        match denied {
+            None => Ok(()),
+            Some(denied) => Err(self.explain(denied, operations, held)),
+        }
+    }
+
+    fn allows(&self, operation: Operation<'_>, held: &[String]) -> bool {
+        let mut needed = self.needs(operation).iter();
+        needed.all(|scope| self.hierarchy.grants(held, scope))
+    }
+
+    /// The scopes that an operation needs: those of the first rule that matches.
+    fn needs(&self, operation: Operation<'_>) -> &[String] {
+        let Operation::CallTool(_) = operation;
+        self.rule(operation)
+            .map_or(&self.unlisted_tools, |rule| &rule.scopes)
+    }
+
+    fn rule(&self, operation: Operation<'_>) -> Option<&Rule> {
+        let Operation::CallTool(name) = operation;
+        let mut rules = self.tools.iter();
+        rules.find(|rule| glob::matches(&rule.pattern, name))
+    }
+
+    fn explain<'a>(
+        &self,
+        denied: Operation<'a>,
+        operations: impl Iterator<Item = Operation<'a>>,
+        held: &[String],
+    ) -> Denial {
+        let mut needed: Vec<String> = Vec::new();
+        for scope in operations.flat_map(|operation| self.needs(operation)) {
+            if !needed.contains(scope) {
+                needed.push(scope.clone());
+            }
+        }
+        let missing = needed
+            .iter()
+            .filter(|scope| !self.hierarchy.grants(held, scope));
+        Denial {
+            rule: self.rule(denied).map(|rule| rule.pattern.clone()),
+            missing: missing.cloned().collect(),
+            needed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::example;
+
+    fn rules(more: &str) -> AccessRules {
+        AccessRules::new(&Config::parse(&example(more)).unwrap())
+    }
+
+    fn authorize(rules: &AccessRules, tools: &[&str], held: &[&str]) -> Result<(), Denial> {
+        let held: Vec<String> = held.iter().map(ToString::to_string).collect();
+        let operations = tools.iter().map(|tool| Operation::CallTool(tool));
+        rules.authorize(operations, &held)
+    }
+
+    /// What a caller without scopes is told that a tool needs.
+    fn needs(rules: &AccessRules, tool: &str) -> Vec<String> {
+        let denied = authorize(rules, &[tool], &[]);
+        denied.err().map_or_else(Vec::new, |denial| denial.needed)
+    }
+
+    const RULES: &str = r#"
+tools:
+  - { name: "create_draft", scopes: ["notes:read"] }
+  - { name: "create_*", scopes: ["notes:write"] }
+unlistedTools: { scopes: [] }
+"#;
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rules = rules(RULES);
+        assert_eq!(needs(&rules, "create_draft"), ["notes:read"]);
+        assert_eq!(needs(&rules, "create_note"), ["notes:write"]);
+        assert!(needs(&rules, "list").is_empty());
+    }
+
+    #[test]
+    fn an_unlisted_tool_needs_every_scope() {
+        let rules = rules("");
+        assert_eq!(needs(&rules, "anything"), ["notes:read", "notes:write"]);
+        let denial = authorize(&rules, &["anything"], &["notes:read"]).unwrap_err();
+        assert_eq!(denial.rule, None);
+    }
+
+    #[test]
+    fn a_denial_names_the_rule_and_the_scopes() {
+        let rules = rules(RULES);
+        let tools = ["list", "create_draft", "create_note", "create_other"];
+        assert_eq!(
+            authorize(&rules, &tools, &["notes:read"]),
+            Err(Denial {
+                rule: Some("create_*".into()),
+                needed: vec!["notes:read".into(), "notes:write".into()],
+                missing: vec!["notes:write".into()],
+            })
+        );
+        assert_eq!(authorize(&rules, &tools, &["notes:write"]), Ok(()));
+        assert_eq!(authorize(&rules, &[], &[]), Ok(()));
+    }
+
+    #[test]
+    fn tool_names_in_other_case_or_unicode_forms_match_nothing() {
+        let rules =
+            rules("tools: [{ name: \"caf\u{e9}\", scopes: [] }, { name: get, scopes: [] }]");
+        let every = ["notes:read", "notes:write"];
+        assert!(needs(&rules, "get").is_empty() && needs(&rules, "caf\u{e9}").is_empty());
+        for tool in [
+            "Get",
+            "GET",
+            "get ",
+            " get",
+            "ge\u{200b}t",
+            "cafe\u{301}",
+            "ｇｅｔ",
+            "CAFÉ",
+        ] {
+            assert_eq!(needs(&rules, tool), every, "{tool:?}");
+        }
+    }
+}

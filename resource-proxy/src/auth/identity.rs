@@ -1,0 +1,12 @@
+//! The caller, as the token describes it.
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The `client_id`.
+    pub client_id: String,
+    /// The `sub`; the client itself where there is none.
+    pub subject: String,
+    /// The scopes of the token.
+    pub scopes: Vec<String>,
+}

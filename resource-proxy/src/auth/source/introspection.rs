@@ -1,0 +1,129 @@
+//! One introspection request to the authorization server (RFC 7662). Nothing is cached here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use mcpauth_wire::introspection::Answer;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use crate::auth::source::SourceError;
+use crate::client::{HttpClient, with_causes};
+use crate::config;
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The introspection endpoint and the proxy's credential for it.
+#[derive(Clone, Debug)]
+pub struct Introspector {
+    client: HttpClient,
+    endpoint: Uri,
+    credential: Credential,
+}
+
+#[derive(Clone, Debug)]
+enum Credential {
+    TokenFile(PathBuf),
+    Basic { id: String, secret_file: PathBuf },
+}
+
+impl Introspector {
+    /// From a checked configuration.
+    ///
+    /// # Errors
+    /// The endpoint is not a URI, or there is no credential.
+    pub fn new(client: HttpClient, config: &config::Introspection) -> Result<Self, String> {
+        let credential = match (&config.token_file, &config.basic) {
+            (Some(path), _) => Credential::TokenFile(path.clone()),
+            (None, Some(basic)) => Credential::Basic {
+                id: basic.id.clone(),
+                secret_file: basic.secret_file.clone(),
+            },
+            (None, None) => {
+                return Err("introspection: has no credential; set `tokenFile` or `basic`".into());
+            }
+        };
+        let endpoint = config.endpoint.parse();
+        Ok(Self {
+            client,
+            endpoint: endpoint.map_err(|error| format!("introspection.endpoint: {error}"))?,
+            credential,
+        })
+    }
+
+    /// Asks about `token`.
+    ///
+    /// # Errors
+    /// There is no usable answer: the caller fails closed.
+    pub async fn introspect(&self, token: &str) -> Result<Answer, SourceError> {
+        let form = Serializer::new(String::new())
+            .append_pair("token", token)
+            .append_pair("token_type_hint", "access_token")
+            .finish();
+        let request = Request::post(self.endpoint.clone())
+            .header(AUTHORIZATION, self.credential.header()?)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(Full::from(form))
+            .map_err(|error| SourceError::Transport(error.to_string()))?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| SourceError::Transport(with_causes(&error)))?;
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                return Err(SourceError::Rejected(status));
+            }
+            status => return Err(SourceError::Status(status)),
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await;
+        let body = body.map_err(|error| SourceError::Transport(error.to_string()))?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+            // serde's message quotes values, and one of them could be the token.
+            let (line, column) = (error.line(), error.column());
+            SourceError::Malformed(format!(
+                "line {line}, column {column} is not as RFC 7662 says"
+            ))
+        })
+    }
+}
+
+impl Credential {
+    /// The header, from the file as it is now, because a projected token is replaced every hour. It
+    /// is read here and not on another thread: reading a small file from a memory file system is
+    /// faster than handing the work over.
+    fn header(&self) -> Result<HeaderValue, SourceError> {
+        let (path, text) = match self {
+            Self::TokenFile(path) => (path, format!("Bearer {}", read(path)?)),
+            Self::Basic { id, secret_file } => {
+                let encode = |part: &str| byte_serialize(part.as_bytes()).collect::<String>();
+                let pair = format!("{}:{}", encode(id), encode(&read(secret_file)?));
+                (secret_file, format!("Basic {}", STANDARD.encode(pair)))
+            }
+        };
+        let mut value = HeaderValue::try_from(text).map_err(|_| SourceError::Credential {
+            path: path.clone(),
+            reason: "it has characters that a header cannot carry".into(),
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+fn read(path: &Path) -> Result<String, SourceError> {
+    let failed = |reason: String| SourceError::Credential {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    match text.trim() {
+        "" => Err(failed("it is empty".into())),
+        text => Ok(text.to_owned()),
+    }
+}
