@@ -12,7 +12,7 @@ mod servers;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use mcp_auth_e2e::oauth::Client;
+use mcpauth_test_support::oauth::Client;
 
 use load::{Request, Sample};
 use programs::{Authserver, Program};
@@ -67,7 +67,7 @@ async fn all() -> Result<bool> {
 async fn proxied_call() -> Result<Pair> {
     let upstream = Program::own("upstream").await?;
     let nginx = programs::nginx(upstream.port).await?;
-    let port = programs::free_port()?;
+    let port = programs::free_port();
     let resource = format!("http://localhost:{port}/mcp");
     let authserver = Authserver::in_memory(&resource).await?;
     let proxy = programs::proxy(port, &resource, &authserver, upstream.port).await?;
@@ -78,8 +78,8 @@ async fn proxied_call() -> Result<Pair> {
     let (ours, theirs) = measure(&ours, &theirs).await?;
     Ok(Pair {
         name: "tools/call, proxied",
-        ours: ("resource-proxy", ours, Some(proxy.resident_megabytes()?)),
-        theirs: ("nginx", theirs, Some(nginx.resident_megabytes()?)),
+        ours: ("resource-proxy", ours, Some(proxy.resident_megabytes())),
+        theirs: ("nginx", theirs, Some(nginx.resident_megabytes())),
         target: 0.6,
         megabytes: Some(PROXY_MB),
     })
@@ -100,9 +100,9 @@ async fn introspection_in_memory() -> Result<Pair> {
         ours: (
             "authserver",
             ours,
-            Some(authserver.program.resident_megabytes()?),
+            Some(authserver.program.resident_megabytes()),
         ),
-        theirs: ("axum handler", theirs, Some(handler.resident_megabytes()?)),
+        theirs: ("axum handler", theirs, Some(handler.resident_megabytes())),
         target: 0.5,
         megabytes: None,
     })
@@ -111,7 +111,7 @@ async fn introspection_in_memory() -> Result<Pair> {
 /// Introspection on Postgres, against pgbench's lookups by primary key in the same database server.
 async fn introspection_on_postgres() -> Result<Pair> {
     let resource = "http://localhost/mcp";
-    let postgres = postgres::Postgres::start().await?;
+    let postgres = postgres::Database::start().await?;
     let authserver = Authserver::on_postgres(resource, &postgres.url()).await?;
     let token = token(&authserver, resource).await?;
 
@@ -128,7 +128,7 @@ async fn introspection_on_postgres() -> Result<Pair> {
         ours: (
             "authserver",
             ours,
-            Some(authserver.program.resident_megabytes()?),
+            Some(authserver.program.resident_megabytes()),
         ),
         theirs: ("pgbench -S", theirs, None),
         target: 0.5,

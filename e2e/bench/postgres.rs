@@ -1,85 +1,39 @@
-//! A PostgreSQL of its own, and pgbench.
+//! pgbench, and the server that it measures.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use mcpauth_test_support::postgres::Postgres;
 use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
-
-use mcp_auth_e2e::wait::until;
+use tokio::process::Command;
 
 use crate::{load::Sample, programs::free_port};
 
-/// A running server, whose data goes with it.
-pub struct Postgres {
-    bin: PathBuf,
-    files: TempDir,
+/// A server with pgbench's tables.
+pub struct Database {
+    server: Postgres,
     port: u16,
-    _server: Child,
+    files: TempDir,
 }
 
-impl Postgres {
-    /// Makes a cluster of databases, starts the server and fills pgbench's tables.
+impl Database {
+    /// Starts a server, with the durability of one in production, and fills the tables.
     pub async fn start() -> Result<Self> {
-        let bin = std::env::var_os("POSTGRES_BIN")
-            .context("POSTGRES_BIN is not set: the folder with initdb and pgbench; make sets it")?;
-        let bin = PathBuf::from(bin);
-        let files = tempfile::tempdir()?;
-        own(files.path())?;
-        let data = files.path().join("data").display().to_string();
-        let initdb = ["-D", &data, "-U", "bench", "-A", "trust", "--no-sync"];
-        let output = unprivileged(&bin.join("initdb"))
-            .args(initdb)
-            .output()
-            .await?;
-        ensure!(
-            output.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let port = free_port()?;
-        let server = unprivileged(&bin.join("postgres"))
-            .args(["-D", &data, "-p", &port.to_string()])
-            .args([
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "log_min_messages=fatal",
-            ])
-            .args([
-                "-c",
-                &format!("unix_socket_directories={}", files.path().display()),
-            ])
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start postgres")?;
-        until("postgres listens", 30, || async {
-            Ok(TcpStream::connect(("127.0.0.1", port)).await?)
-        })
-        .await?;
-        let postgres = Self {
-            bin,
-            files,
+        let port = free_port();
+        let options = format!("-c listen_addresses=127.0.0.1 -p {port} -c log_min_messages=fatal");
+        let database = Self {
+            server: Postgres::with_options(&options),
             port,
-            _server: server,
+            files: tempfile::tempdir()?,
         };
-        until("pgbench fills its tables", 60, || {
-            postgres.pgbench(&["-i", "-q"])
-        })
-        .await?;
-        Ok(postgres)
+        database.pgbench(&["-i", "-q"]).await?;
+        Ok(database)
     }
 
     /// The connection URL.
     pub fn url(&self) -> String {
         format!(
-            "postgres://bench@127.0.0.1:{}/postgres?sslmode=disable",
+            "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
             self.port
         )
     }
@@ -128,14 +82,14 @@ impl Postgres {
     }
 
     async fn pgbench(&self, arguments: &[&str]) -> Result<String> {
-        let output = unprivileged(&self.bin.join("pgbench"))
+        let output = Command::new(self.server.program("pgbench"))
             .args([
                 "-h",
                 "127.0.0.1",
                 "-p",
                 &self.port.to_string(),
                 "-U",
-                "bench",
+                "postgres",
             ])
             .args(arguments)
             .arg("postgres")
@@ -149,27 +103,4 @@ impl Postgres {
         );
         Ok(String::from_utf8(output.stdout)?)
     }
-}
-
-const NOBODY: u32 = 65534;
-
-/// postgres refuses to run as root.
-fn unprivileged(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY).current_dir("/");
-    }
-    command
-}
-
-fn own(dir: &Path) -> Result<()> {
-    if is_root() {
-        std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY))?;
-    }
-    Ok(())
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

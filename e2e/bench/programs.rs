@@ -2,19 +2,19 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::net::TcpStream;
 
-use mcp_auth_e2e::wait::until;
+use mcpauth_test_support::{
+    process::{Process, free_ports},
+    wait::until,
+};
 
 /// Who introspects.
 pub const CREDENTIAL: &str = "bench";
@@ -23,7 +23,8 @@ pub const SECRET: &str = "a-secret-of-this-run-on-loopback-only";
 
 /// A process that listens on a port.
 pub struct Program {
-    child: Child,
+    // Before its files.
+    process: Process,
     /// Where it listens.
     pub port: u16,
     /// Its files, which live as long as it.
@@ -33,80 +34,35 @@ pub struct Program {
 impl Program {
     /// One of the servers in this program itself.
     pub async fn own(name: &str) -> Result<Self> {
-        let port = free_port()?;
+        let port = free_port();
         let mut command = Command::new(std::env::current_exe()?);
         command.args([name, &port.to_string()]);
         Self::start(command, port, None).await
     }
 
     async fn start(mut command: Command, port: u16, files: Option<TempDir>) -> Result<Self> {
-        let name = format!("{:?}", command.as_std().get_program());
-        let child = command
-            .env("RUST_LOG", "warn")
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        until(&format!("{name} listens"), 30, || async {
-            Ok(TcpStream::connect(("127.0.0.1", port)).await?)
+        let process = Process::start(command.env("RUST_LOG", "warn"));
+        until(&format!("{:?} listens", command.get_program()), || {
+            TcpStream::connect(("127.0.0.1", port))
         })
         .await?;
         Ok(Self {
-            child,
+            process,
             port,
             _files: files,
         })
     }
 
     /// Resident memory, its children's included, in MB.
-    pub fn resident_megabytes(&self) -> Result<f64> {
-        let mut bytes = 0.0;
-        for id in self.family()? {
-            bytes += resident(id)?;
-        }
-        Ok(bytes / 1e6)
+    pub fn resident_megabytes(&self) -> f64 {
+        self.process.memory().resident
     }
-
-    /// The process and its children.
-    fn family(&self) -> Result<Vec<u32>> {
-        let id = self.child.id().context("the process has ended")?;
-        let mut family = vec![id];
-        for task in fs::read_dir(format!("/proc/{id}/task"))? {
-            let children = fs::read_to_string(task?.path().join("children"))?;
-            for child in children.split_whitespace() {
-                family.push(child.parse()?);
-            }
-        }
-        Ok(family)
-    }
-}
-
-impl Drop for Program {
-    /// The process would be killed with its handle; its children would go on (nginx's workers do). It
-    /// goes first, so that it cannot start others in their place.
-    fn drop(&mut self) {
-        if let Ok(family) = self.family() {
-            let ids = family.iter().map(u32::to_string);
-            let _ = std::process::Command::new("kill")
-                .arg("-9")
-                .args(ids)
-                .status();
-        }
-    }
-}
-
-/// Resident bytes of one process.
-fn resident(id: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .context("no VmRSS")?;
-    Ok(kibibytes.trim().parse::<f64>()? * 1024.0)
 }
 
 /// A port of loopback that nobody listens on.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+pub fn free_port() -> u16 {
+    let [port] = free_ports();
+    port
 }
 
 /// The program that cargo put beside this one.
@@ -157,7 +113,7 @@ impl Authserver {
 
     async fn start(resource: &str, url: Option<&str>) -> Result<Self> {
         let files = tempfile::tempdir()?;
-        let (public, internal, health) = (free_port()?, free_port()?, free_port()?);
+        let [public, internal, health] = free_ports();
         let issuer = format!("http://localhost:{public}");
         let pepper = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
         let storage = match url {
@@ -207,7 +163,7 @@ pub async fn proxy(
     let files = tempfile::tempdir()?;
     let rate = json!({ "calls": 1_000_000, "periodSeconds": 1 });
     let config = json!({
-        "listen": { "proxy": format!("127.0.0.1:{port}"), "health": format!("127.0.0.1:{}", free_port()?) },
+        "listen": { "proxy": format!("127.0.0.1:{port}"), "health": format!("127.0.0.1:{}", free_port()) },
         "resource": resource,
         "resourceName": "bench",
         "authorizationServers": [authserver.issuer],
@@ -235,7 +191,7 @@ pub async fn proxy(
 /// nginx as a plain reverse proxy, with kept connections on both sides.
 pub async fn nginx(upstream: u16) -> Result<Program> {
     let files = tempfile::tempdir()?;
-    let port = free_port()?;
+    let port = free_port();
     let dir = files.path().display();
     let config = format!(
         "daemon off; worker_processes auto; pid {dir}/pid; error_log stderr warn;

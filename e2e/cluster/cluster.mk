@@ -39,12 +39,12 @@ install: helm ## Install or upgrade the operator in the cluster that KUBECONFIG 
 		--set images.operator.tag=dev,images.authserver.tag=dev,images.resourceProxy.tag=dev --wait --timeout 180s
 
 .PHONY: e2e
-e2e: rust ## The end-to-end suite on the cluster that KUBECONFIG names, by default the one of cluster-up
+e2e: rust ## The end-to-end suite on the cluster that KUBECONFIG names, by default the one of cluster-up; TEST=NAME: one scenario
 	scripts/tools.sh python
 ifeq ($(KUBECONFIG),$(OWN_KUBECONFIG))
 	$(MAKE) cluster-up
 endif
-	$(ENGINE); $(CARGO_TEST) --test kind
+	$(ENGINE); $(CARGO_TEST) --test kind $(if $(TEST),-- '$(TEST)')
 
 # It wants the ports of the cluster, which is stopped for it; cluster-up starts it again.
 .PHONY: test-compose

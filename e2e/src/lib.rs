@@ -1,11 +1,7 @@
-//! What the end-to-end suites share: commands, bounded waits, a small OAuth client and a small MCP
-//! client. The suites talk to the product only as its users do: kubectl, helm, HTTP.
+//! What the end-to-end suites share besides `mcpauth-test-support`: commands and scenarios. The suites talk to the product only as its users do: kubectl, helm, HTTP.
 
 pub mod command;
-pub mod mcp;
-pub mod oauth;
 pub mod scenario;
-pub mod wait;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,12 @@
 //! What the tests of all crates share. No part of it runs in production.
 
+pub mod api_server;
 pub mod logs;
+pub mod mcp;
+pub mod memory;
 pub mod metrics_page;
+pub mod oauth;
+pub mod postgres;
+pub mod process;
 pub mod run;
+pub mod wait;

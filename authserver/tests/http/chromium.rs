@@ -2,8 +2,7 @@
 //! tests of the pages need; the crates for it bring more dependencies than this has lines.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -11,7 +10,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use mcpauth_test_support::process::Process;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 pub const TAB: &str = "\u{e004}";
@@ -31,43 +32,29 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ];
-/// Its standard input ends with this process, however that ends; then browser and
-/// profile go. The driver leads a process group, in which the browser is.
-const GUARD: &str = r#"
-setsid chromedriver --port=0 &
-exec >/dev/null
-read _
-kill -s KILL -- -$!
-wait
-rm -rf "$0"
-"#;
-
 /// The browser that the tests share; one at a time has its tab. Each test has a server of its own, so
 /// none sees the cookies of another.
 struct Chromium {
     session: String,
     turn: Mutex<()>,
-    _guard: Child,
+    _driver: Process,
+    _profile: TempDir,
     _output: BufReader<ChildStdout>,
 }
 
 impl Chromium {
     async fn start() -> Self {
-        let profile = tempfile::tempdir().unwrap().keep();
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD])
-            .arg(&profile)
-            .stdin(Stdio::piped())
-            // Ctrl-C at a terminal ends the tests, and this by its standard input.
-            .process_group(0)
+        let profile = tempfile::tempdir().unwrap();
+        let mut command = Command::new("chromedriver");
+        command
+            .arg("--port=0")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(guard.stdout.take().unwrap());
+            .stderr(Stdio::null());
+        let mut process = Process::start(&mut command);
+        let mut output = BufReader::new(process.stdout());
         let driver = format!("http://127.0.0.1:{}", port(&mut output));
         let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
-        arguments.push(format!("--user-data-dir={}", profile.display()));
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
@@ -87,7 +74,8 @@ impl Chromium {
                 session["sessionId"].as_str().unwrap()
             ),
             turn: Mutex::new(()),
-            _guard: guard,
+            _driver: process,
+            _profile: profile,
             _output: output,
         }
     }

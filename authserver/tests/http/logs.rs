@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use sqlx::Executor as _;
 
 use crate::browser::{Browser, ticket};
-use crate::postgres::Postgres;
 use crate::server::{
     CHALLENGE, FORM, PASSWORD, SECRET, Setup, TestServer, VERIFIER, authorize_path, basic, query,
     text,
 };
+use mcpauth_test_support::postgres::Postgres;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const WRONG_VERIFIER: &str = "wrong-verifier-dBjftJeZ4CVP-mB92K27uhbUJU1p1r";

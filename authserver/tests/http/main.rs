@@ -28,10 +28,6 @@ mod on_postgres;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "the store's suite uses more of it")]
-mod postgres;
-#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod rate_limit;

@@ -6,8 +6,8 @@ use http::Method;
 use mcp_authserver::store::PostgresStore;
 use serde_json::json;
 
-use crate::postgres::Postgres;
 use crate::server::{Setup, TestServer, text};
+use mcpauth_test_support::postgres::Postgres;
 
 async fn replica(url: &str) -> TestServer {
     let store = PostgresStore::new(url, 4).unwrap();

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
+use mcpauth_test_support::process::Process;
 use tempfile::TempDir;
 
 use crate::server::configuration;
@@ -185,32 +186,21 @@ fn a_taken_port_is_named_with_what_to_do() {
     );
 }
 
-/// A running program, killed when the test ends.
+/// A running program.
 struct Running {
-    child: Child,
+    process: Process,
     /// Public, internal, health: as the log says.
     addresses: [String; 3],
     log: JoinHandle<String>,
     _files: TempDir,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already when the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Running {
     fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
         let text = usual(&files, "http://localhost:9000");
-        let mut child = program(&files, &text)
-            .env("RUST_LOG", "trace")
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut process = Process::start(program(&files, &text).env("RUST_LOG", "trace"));
+        let mut lines = BufReader::new(process.stderr()).lines();
         let mut log = String::new();
         let serving = loop {
             let line = lines.next().unwrap_or_else(|| panic!("{log}")).unwrap();
@@ -224,7 +214,7 @@ impl Running {
             ["public", "internal", "health"].map(|port| crate::server::text(&serving[port]));
         let rest = move || log + &lines.map(Result::unwrap).collect::<Vec<_>>().join("\n");
         Self {
-            child,
+            process,
             addresses,
             log: std::thread::spawn(rest),
             _files: files,
@@ -252,17 +242,12 @@ impl Running {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        self.process.signal(name);
     }
 
     /// Its exit status and its log.
     fn finish(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().unwrap();
+        let status = self.process.wait();
         let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
         (status.code(), log.join().unwrap())
     }

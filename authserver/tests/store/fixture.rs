@@ -19,7 +19,7 @@ use mcpauth_wire::Scopes;
 
 use sqlx::PgConnection;
 
-use crate::postgres::Postgres;
+use mcpauth_test_support::postgres::Postgres;
 
 pub const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 pub const MINUTE: Duration = Duration::from_secs(60);

@@ -18,9 +18,6 @@ mod introspection;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]
-#[path = "../support/postgres.rs"]
-mod postgres;
-#[cfg(test)]
 mod rates;
 #[cfg(test)]
 mod refresh;

@@ -10,7 +10,8 @@ use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError};
 use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{Fixture, MINUTE, NOW, REFRESH, VERIFIER, database};
-use crate::postgres::{Postgres, ROLE_WITH_PASSWORD};
+use mcpauth_test_support::postgres::{Postgres, ROLE_WITH_PASSWORD};
+use mcpauth_test_support::process::signal;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_is_killed_between_calls() {
@@ -35,7 +36,7 @@ async fn the_database_is_killed_between_calls() {
         Err(StoreError::Unavailable(_))
     ));
 
-    postgres.restart();
+    postgres.restart().await;
     f.store.ping().await.unwrap();
     assert!(f.is_active(&tokens.access, NOW).await);
     f.redeem(&code, NOW).await.unwrap();
@@ -155,7 +156,7 @@ async fn crash_before_commit() {
         "{outcome:?}"
     );
 
-    postgres.restart();
+    postgres.restart().await;
     assert!(!f.is_active(&access, NOW).await);
     assert_eq!(
         f.refresh(&refresh, NOW).await.unwrap_err(),
@@ -218,7 +219,7 @@ async fn connections_that_hang_are_replaced() {
     let revoke = || f.store.revoke_grant(id);
     let hang = async {
         let hung = postgres.wait_for_blocked(&mut other, 2).await;
-        postgres.signal("-STOP", &hung);
+        signal("STOP", &hung);
         hung
     };
     let (first, second, hung) = tokio::join!(revoke(), revoke(), hang);
@@ -235,7 +236,7 @@ async fn connections_that_hang_are_replaced() {
         answer = f.store.client("client").await;
     }
     assert!(answer.unwrap().is_some());
-    postgres.signal("-CONT", &hung);
+    signal("CONT", &hung);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

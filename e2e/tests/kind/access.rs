@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mcp_auth_e2e::{
-    command::{kubectl_stdin, show},
+use mcp_auth_e2e::command::{kubectl_stdin, show};
+use mcpauth_test_support::{
     mcp::{Reply, Session},
     oauth::{Client, http},
     wait::until,
@@ -12,7 +12,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, names, object, ready, text};
+use crate::{
+    cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, names, object, ready, text},
+    setup,
+};
 
 pub(crate) const READ: &str = "notes:read";
 pub(crate) const WRITE: &str = "notes:write";
@@ -23,6 +26,7 @@ pub(crate) fn note() -> Value {
 }
 
 pub(crate) async fn python_client() -> Result<()> {
+    setup::notes().await?;
     let python = std::env::var("MCP_PYTHON").context(
         "MCP_PYTHON is not set: a Python with e2e/client/requirements.txt; `make e2e` sets it",
     )?;
@@ -45,6 +49,7 @@ pub(crate) async fn python_client() -> Result<()> {
 
 /// The client_credentials grant with what the McpOAuthClient's Secret holds.
 pub(crate) async fn robot() -> Result<()> {
+    setup::notes().await?;
     for name in names("moc").await? {
         let client = object("moc", &name).await?;
         let robot = client["spec"]["grantTypes"]
@@ -87,6 +92,7 @@ async fn robot_token(id: &str, secret: &str) -> Result<String> {
 }
 
 pub(crate) async fn read_only() -> Result<()> {
+    setup::notes().await?;
     let client = Client::register(ISSUER).await?;
     let tokens = client.authorize(RESOURCE, READ).await?;
     ensure!(tokens.scope == READ, "granted: {}", tokens.scope);
@@ -122,6 +128,7 @@ pub(crate) fn refused_for_scope(reply: &Reply, scope: &str) -> Result<()> {
 }
 
 pub(crate) async fn revoked() -> Result<()> {
+    setup::notes().await?;
     let client = Client::register(ISSUER).await?;
     let tokens = client.authorize(RESOURCE, READ).await?;
     let session = Session::begin(RESOURCE, &tokens.access).await?;
@@ -148,6 +155,7 @@ pub(crate) async fn revoked() -> Result<()> {
 
 /// A token for a second protected server does not open the first.
 pub(crate) async fn other_server() -> Result<()> {
+    setup::notes().await?;
     let mut other = object("pms", "notes").await?;
     let resource = "http://localhost:9002/mcp";
     other["metadata"] = json!({ "name": "other" });
@@ -180,7 +188,7 @@ pub(crate) async fn other_server() -> Result<()> {
     println!("    {} {challenge}", reply.status);
 
     kubectl(&["delete", "pms", "other", "--timeout=60s"]).await?;
-    until("grants for a deleted server are refused", 30, || async {
+    until("grants for a deleted server are refused", || async {
         match client.refresh(&theirs).await {
             Ok(_) => bail!("refreshed"),
             Err(_) => Ok(()),

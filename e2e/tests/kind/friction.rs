@@ -1,21 +1,23 @@
 //! A client that goes too fast.
 
 use anyhow::{Result, ensure};
-use mcp_auth_e2e::{mcp::Session, oauth::Client};
+use mcpauth_test_support::{mcp::Session, oauth::Client};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
     access::WRITE,
     cluster::{ISSUER, RESOURCE},
+    setup,
 };
 
-/// Calls per second that [`crate::policy::reload`] set.
+/// Calls per second that [`crate::policy::strict`] set.
 const TARGET: f64 = 10.0;
 
 /// Calls without a pause for half a minute. What counts is the rate of the last part, after the
 /// controller has settled.
 pub(crate) async fn tight_loop() -> Result<()> {
+    setup::strict_notes().await?;
     let client = Client::register(ISSUER).await?;
     let tokens = client.authorize(RESOURCE, WRITE).await?;
     let session = Session::begin(RESOURCE, &tokens.access).await?;

@@ -1,12 +1,13 @@
 //! Installation, and what a user sees first.
 
 use anyhow::{Result, bail, ensure};
-use mcp_auth_e2e::{
-    command::{get, kubectl_stdin, run, show},
-    wait::until,
-};
+use mcp_auth_e2e::command::{get, kubectl_stdin, run, show};
+use mcpauth_test_support::wait::until;
 
-use crate::cluster::{ISSUER, NAMESPACE, RESOURCE, SYSTEM, kubectl, object, ready, text};
+use crate::{
+    cluster::{ISSUER, NAMESPACE, RESOURCE, SYSTEM, kubectl, object, ready, text},
+    setup,
+};
 
 /// The version of the images; `dev` is what the Makefile builds.
 fn tag() -> String {
@@ -40,7 +41,7 @@ pub(crate) async fn chart() -> Result<()> {
         "{}",
         deployment["status"]
     );
-    until("an operator leads", 60, leader).await?;
+    until("an operator leads", leader).await?;
     Ok(())
 }
 
@@ -53,6 +54,7 @@ pub(crate) async fn leader() -> Result<String> {
 }
 
 pub(crate) async fn wrong_fields() -> Result<()> {
+    setup::operator().await?;
     let auth_server = |spec: &str| {
         format!(
             "{{apiVersion: mcpauth.io/v1alpha1, kind: McpAuthServer, metadata: {{name: wrong}}, spec: {spec}}}"
@@ -98,15 +100,16 @@ pub(crate) async fn notes() -> Result<()> {
         "{}",
         server["status"]
     );
-    until("the issuer answers", 60, || async {
+    until("the issuer answers", || async {
         let url = format!("{ISSUER}/.well-known/oauth-authorization-server");
-        Ok(reqwest::get(url).await?.error_for_status()?)
+        reqwest::get(url).await?.error_for_status()
     })
     .await?;
     Ok(())
 }
 
 pub(crate) async fn reads_well() -> Result<()> {
+    setup::notes().await?;
     let table = show("kubectl", &["get", "mas,pms,moc", "-n", NAMESPACE]).await?;
     for word in ["READY", "REASON", "URL", "AGE", "True", ISSUER, RESOURCE] {
         ensure!(table.contains(word), "{word} is missing");

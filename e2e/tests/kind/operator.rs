@@ -1,30 +1,27 @@
 //! What the operator does when nobody looks.
 
 use anyhow::{Context as _, Result, ensure};
-use mcp_auth_e2e::{
-    command::{get, kubectl_stdin, output, run, show},
-    wait::until,
-};
+use mcp_auth_e2e::command::{get, kubectl_stdin, output, run, show};
+use mcpauth_test_support::{memory::Memory, wait::until};
 
 use crate::{
     cluster::{NAMESPACE, SYSTEM, kubectl, names, object, text},
     install::leader,
+    setup,
 };
 
 /// A deleted Service and a changed Deployment come back as they were.
 pub(crate) async fn drift() -> Result<()> {
+    setup::notes().await?;
     kubectl(&["delete", "service", "notes"]).await?;
-    until("the deleted Service is back", 60, || {
-        object("service", "notes")
-    })
-    .await?;
+    until("the deleted Service is back", || object("service", "notes")).await?;
     scale_and_wait().await
 }
 
 /// Changes the Deployment by hand and waits for the operator to put it back.
 async fn scale_and_wait() -> Result<()> {
     kubectl(&["scale", "deployment", "notes", "--replicas=0"]).await?;
-    until("the changed Deployment is repaired", 90, || async {
+    until("the changed Deployment is repaired", || async {
         let deployment = object("deployment", "notes").await?;
         ensure!(
             deployment["spec"]["replicas"] == 1,
@@ -39,7 +36,7 @@ async fn scale_and_wait() -> Result<()> {
         Ok(())
     })
     .await?;
-    until("the ProtectedMcpServer is Ready again", 60, || async {
+    until("the ProtectedMcpServer is Ready again", || async {
         let args = [
             "wait",
             "--for=condition=Ready",
@@ -71,7 +68,8 @@ async fn versions() -> Result<Vec<(String, String)>> {
 /// Reconciles that are asked for, by an annotation that concerns nobody, write nothing: the second
 /// such round leaves every resource version but the annotated one's as it was.
 pub(crate) async fn steady() -> Result<()> {
-    let before = until("nothing changes any more", 60, || async {
+    setup::notes().await?;
+    let before = until("nothing changes any more", || async {
         let first = versions().await?;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         ensure!(first == versions().await?, "still changing");
@@ -87,7 +85,7 @@ pub(crate) async fn steady() -> Result<()> {
         "--overwrite",
     ])
     .await?;
-    until("the annotated object was reconciled", 60, || async {
+    until("the annotated object was reconciled", || async {
         ensure!(reconcile_count().await? > reconciles, "no reconcile since");
         Ok(())
     })
@@ -122,6 +120,7 @@ async fn metrics(pod: &str) -> Result<String> {
 
 /// A resource that refers to what is not there is not Ready, and says why, to the user.
 pub(crate) async fn broken() -> Result<()> {
+    setup::notes().await?;
     let mut server = object("pms", "notes").await?;
     server["metadata"] = serde_json::json!({ "name": "broken" });
     server["spec"]["resource"] = "http://localhost:9003/mcp".into();
@@ -132,7 +131,7 @@ pub(crate) async fn broken() -> Result<()> {
     }
     let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
     kubectl_stdin(&args, &server.to_string()).await?;
-    until("the condition says what is wrong", 60, || async {
+    until("the condition says what is wrong", || async {
         let broken = object("pms", "broken").await?;
         let conditions = broken["status"]["conditions"]
             .as_array()
@@ -157,6 +156,7 @@ pub(crate) async fn broken() -> Result<()> {
 /// The leader's pod is killed; then a leader dies without giving up its lease, as on a node that is
 /// lost. Each time another takes over and works.
 pub(crate) async fn leader_killed() -> Result<()> {
+    setup::notes().await?;
     let old = leader().await?;
     let args = [
         "delete",
@@ -188,7 +188,7 @@ pub(crate) async fn leader_killed() -> Result<()> {
 }
 
 async fn another_leads(old: &str) -> Result<()> {
-    until("another leads", 90, || async {
+    until("another leads", || async {
         ensure!(leader().await? != old, "{old} still holds the lease");
         Ok(())
     })
@@ -198,26 +198,21 @@ async fn another_leads(old: &str) -> Result<()> {
 /// Memory of the operators, as the kernel of their node tells it. The images hold dev builds, so what
 /// counts is what the program allocated (`RssAnon`), not the pages of its unoptimised file.
 pub(crate) async fn memory() -> Result<()> {
+    setup::notes().await?;
     let resources = names("pms").await?.len();
     let pods = get(&["pods", "-n", SYSTEM]).await?;
     for pod in pods["items"].as_array().context("no items")? {
         let name = text(pod, "/metadata/name")?;
         let args = ["exec", &name, "-n", SYSTEM, "--", "cat", "/proc/1/status"];
         let status = run("kubectl", &args).await?;
-        let allocated = megabytes(&status, "RssAnon:")?;
-        let resident = megabytes(&status, "VmRSS:")?;
+        let Memory {
+            allocated,
+            resident,
+        } = Memory::parse(&status)?;
         println!(
             "    {allocated:.1} MB allocated, {resident:.1} MB resident, with {resources} protected server"
         );
         ensure!(allocated < 40.0, "more than 40 MB");
     }
     Ok(())
-}
-
-/// A field of `/proc/PID/status`, which is in kB, in MB.
-fn megabytes(status: &str, field: &str) -> Result<f64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = value.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    let kilobytes = kilobytes.with_context(|| format!("no {field}"))?;
-    Ok(kilobytes.trim().parse::<f64>()? * 1024.0 / 1e6)
 }

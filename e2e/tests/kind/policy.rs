@@ -1,7 +1,7 @@
 //! Policy that changes while the server runs.
 
 use anyhow::{Result, ensure};
-use mcp_auth_e2e::{mcp::Session, oauth::Client, wait::until};
+use mcpauth_test_support::{mcp::Session, oauth::Client, wait::until};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,9 +27,8 @@ async fn pod() -> Result<(String, Vec<Value>)> {
     Ok((text(&pods[0], "/metadata/uid")?, restarts))
 }
 
-/// Makes `list_notes` need the scope for writing, and sets the friction that the next scenario
-/// looks at.
-pub(crate) async fn reload() -> Result<()> {
+/// Makes `list_notes` need the scope for writing, and sets friction: all this reaches the proxy, which goes on.
+pub(crate) async fn strict() -> Result<()> {
     let client = Client::register(ISSUER).await?;
     let reader = client.authorize(RESOURCE, READ).await?;
     let session = Session::begin(RESOURCE, &reader.access).await?;
@@ -61,7 +60,7 @@ pub(crate) async fn reload() -> Result<()> {
     .await?;
     // Kubelet writes a changed ConfigMap into the pod at once when the operator touches the pod, and within about
     // a minute otherwise.
-    until("the new policy is in force", 150, || async {
+    until("the new policy is in force", || async {
         refused_for_scope(&session.call("list_notes", &json!({})).await?, WRITE)
     })
     .await?;

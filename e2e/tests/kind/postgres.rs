@@ -1,7 +1,7 @@
 //! State that outlives the pods.
 
 use anyhow::{Result, ensure};
-use mcp_auth_e2e::{
+use mcpauth_test_support::{
     mcp::Session,
     oauth::{Client, Tokens},
     wait::until,
@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     access::WRITE,
     cluster::{ISSUER, RESOURCE, kubectl, objects, ready, text},
+    setup,
 };
 
 const AUTHSERVER: &str = "app.kubernetes.io/name=mcp-authserver";
@@ -25,13 +26,14 @@ pub(crate) async fn apply() -> Result<()> {
     ])
     .await?;
     ready("mas,pms,moc").await?;
-    until("a client registers", 60, || Client::register(ISSUER)).await?;
+    until("a client registers", || Client::register(ISSUER)).await?;
     Ok(())
 }
 
 /// The authserver's pod is killed, then the database's. After each, the same client, access token
 /// and refresh token work.
 pub(crate) async fn pods_killed() -> Result<()> {
+    setup::notes_on_postgres().await?;
     let client = Client::register(ISSUER).await?;
     let kept = client.authorize(RESOURCE, WRITE).await?;
     let mut rotated = client.authorize(RESOURCE, WRITE).await?;
@@ -58,7 +60,7 @@ async fn kill(selector: &str) -> Result<()> {
         "--force",
     ])
     .await?;
-    until("new pods are ready", 180, || async {
+    until("new pods are ready", || async {
         let pods = objects("pods", selector).await?;
         ensure!(!pods.is_empty(), "no pods");
         for pod in pods {
@@ -78,20 +80,14 @@ async fn kill(selector: &str) -> Result<()> {
 /// The access token opens the server, the refresh token refreshes, the client authorizes anew. A
 /// service that is coming up is waited for; a token that is refused stays refused.
 async fn still_valid(client: &Client, kept: &Tokens, rotated: &Tokens) -> Result<Tokens> {
-    until("the access token is accepted", 60, || async {
+    until("the access token is accepted", || async {
         let session = Session::begin(RESOURCE, &kept.access).await?;
         session.must_call("list_notes", &json!({})).await
     })
     .await?;
-    let new = until("the refresh token is accepted", 60, || {
-        client.refresh(rotated)
-    })
-    .await?;
+    let new = until("the refresh token is accepted", || client.refresh(rotated)).await?;
     let session = Session::begin(RESOURCE, &new.access).await?;
     session.must_call("list_notes", &json!({})).await?;
-    until("the client is known", 60, || {
-        client.authorize(RESOURCE, WRITE)
-    })
-    .await?;
+    until("the client is known", || client.authorize(RESOURCE, WRITE)).await?;
     Ok(new)
 }

@@ -1,10 +1,8 @@
 //! What is left when everything is deleted.
 
 use anyhow::{Context as _, Result, ensure};
-use mcp_auth_e2e::{
-    command::{get, output, run},
-    wait::until,
-};
+use mcp_auth_e2e::command::{get, output, run};
+use mcpauth_test_support::wait::until;
 
 use crate::cluster::{NAMESPACE, SYSTEM, kubectl, text};
 
@@ -18,8 +16,8 @@ pub(crate) async fn postgres() -> Result<()> {
 
 async fn remove(file: &str) -> Result<()> {
     kubectl(&["delete", "-f", file, "--timeout=120s"]).await?;
-    until("the namespace is empty", 120, || empty(NAMESPACE)).await?;
-    until("no volume is left", 60, || async {
+    until("the namespace is empty", || empty(NAMESPACE)).await?;
+    until("no volume is left", || async {
         let volumes = get(&["pv"]).await?;
         let mut claims = volumes["items"].as_array().context("no items")?.iter();
         let ours = claims.any(|volume| volume["spec"]["claimRef"]["namespace"] == NAMESPACE);
@@ -89,7 +87,7 @@ pub(crate) async fn chart() -> Result<()> {
         "120s",
     ];
     run("helm", &args).await?;
-    until("the operator's namespace is empty", 60, || empty(SYSTEM)).await?;
+    until("the operator's namespace is empty", || empty(SYSTEM)).await?;
     for kind in ["clusterroles", "clusterrolebindings"] {
         let list = get(&[kind]).await?;
         for item in list["items"].as_array().context("no items")? {

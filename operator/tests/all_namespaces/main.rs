@@ -19,8 +19,8 @@ use kube::api::{Patch, PatchParams};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
+use mcpauth_test_support::wait::eventually;
 use support::authserver::AuthServer;
-use support::eventually;
 use support::world::{World, specs};
 
 async fn label(world: &World, labels: serde_json::Value) {

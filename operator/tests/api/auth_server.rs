@@ -8,8 +8,8 @@ use kube::{Api, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use serde_json::json;
 
-use crate::support::eventually;
 use crate::support::world::{World, specs};
+use mcpauth_test_support::wait::eventually;
 
 #[tokio::test]
 async fn ready_tells_the_state_of_the_pods() {

@@ -8,8 +8,8 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
-use crate::support::eventually;
 use crate::support::world::{World, specs};
+use mcpauth_test_support::wait::eventually;
 
 #[tokio::test]
 async fn is_registered_and_ready_and_removed_on_deletion() {

@@ -18,8 +18,9 @@ use std::process::Command;
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
-use support::cluster::{free_ports, tied};
-use support::eventually;
+use mcpauth_test_support::memory::Memory;
+use mcpauth_test_support::process::{Process, free_ports};
+use mcpauth_test_support::wait::eventually;
 use support::world::{Object, World, specs};
 
 /// Of each kind.
@@ -42,7 +43,7 @@ async fn many_objects_take_less_than_40_mb() {
         .args(["--namespace", &world.namespace])
         .args(["--health-address", &format!("127.0.0.1:{health}")])
         .env("KUBECONFIG", world.cluster.kubeconfig());
-    let mut shell = tied(&command, folder.path(), "log");
+    let process = Process::logging(&mut command, &folder.path().join("log"));
 
     for at in 0..OBJECTS {
         create_three(&world, at).await;
@@ -53,11 +54,10 @@ async fn many_objects_take_less_than_40_mb() {
         judged::<McpOAuthClient>(&world, &format!("robot-{at}")).await;
     }
 
-    let status = status_of_child(shell.id());
-    drop(shell.stdin.take());
-    shell.wait().unwrap();
-    let resident = megabytes(&status, "VmRSS:");
-    let allocated = megabytes(&status, "RssAnon:");
+    let Memory {
+        resident,
+        allocated,
+    } = process.memory();
     println!(
         "operator with {} objects: {resident:.1} MB resident, {allocated:.1} MB allocated (limit {LIMIT})",
         3 * OBJECTS
@@ -67,7 +67,7 @@ async fn many_objects_take_less_than_40_mb() {
     } else {
         allocated
     };
-    assert!(counts < LIMIT, "{status}");
+    assert!(counts < LIMIT, "{counts:.1} MB");
 }
 
 /// An authorization server, a protected server and a client of it, which get all their children.
@@ -94,18 +94,4 @@ async fn judged<K: Object>(world: &World, name: &str) {
         world.condition::<K>(name, "Ready")
     })
     .await;
-}
-
-/// `/proc/PID/status` of the one child of a process.
-fn status_of_child(parent: u32) -> String {
-    let path = format!("/proc/{parent}/task/{parent}/children");
-    let child = std::fs::read_to_string(path).unwrap();
-    std::fs::read_to_string(format!("/proc/{}/status", child.trim())).unwrap()
-}
-
-/// A field of `/proc/PID/status`, which is in kB, in MB.
-fn megabytes(status: &str, field: &str) -> f64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes: f64 = line.unwrap().replace("kB", "").trim().parse().unwrap();
-    kilobytes * 1024.0 / 1e6
 }

@@ -1,20 +1,21 @@
 //! The real authorization server as a process on loopback, run with what the operator rendered for it.
 
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use mcpauth_api::McpAuthServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::cluster::{free_ports, tied};
-use super::eventually;
 use super::world::{World, specs};
+use mcpauth_test_support::process::{Process, free_ports};
+use mcpauth_test_support::wait::eventually;
 
 /// A running authorization server. It ends when this is dropped, and forgets everything.
 pub struct AuthServer {
-    child: Child,
+    // Before its folder.
+    _process: Process,
     internal: u16,
     _folder: TempDir,
 }
@@ -70,16 +71,14 @@ impl AuthServer {
             .arg("--config")
             .arg(&path)
             .env("KUBECONFIG", world.cluster.kubeconfig());
-        let child = tied(&command, folder.path(), "log");
-        let log = folder.path().join("log");
+        let process = Process::logging(&mut command, &folder.path().join("log"));
         eventually("the authorization server is ready", || async {
-            let answer = reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await;
-            answer.is_ok_and(|a| a.status().is_success()).then_some(())
+            let answer = reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await?;
+            answer.error_for_status()
         })
         .await;
-        assert!(log.exists());
         let server = Self {
-            child,
+            _process: process,
             internal,
             _folder: folder,
         };
@@ -121,13 +120,5 @@ impl AuthServer {
             404 => None,
             other => panic!("{other}: {}", answer.text().await.unwrap()),
         }
-    }
-}
-
-impl Drop for AuthServer {
-    fn drop(&mut self) {
-        // The shell kills the program when its input ends, and is waited for: the port is free then.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }

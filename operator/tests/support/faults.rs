@@ -13,7 +13,7 @@ use kube::Client;
 use kube::client::{Body, ClientBuilder, DynBody};
 use tower::{BoxError, Layer, Service};
 
-use super::cluster::Cluster;
+use mcpauth_test_support::api_server::Cluster;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mcpauth_test_support::process::Process;
+
 use crate::common::introspection::{CREDENTIAL, active};
 use crate::common::{RESOURCE, World, tool_call};
 
@@ -89,25 +91,17 @@ fn a_port_that_is_taken_is_named() {
 fn a_signal_to_stop_ends_it_in_peace() {
     for signal in ["TERM", "INT"] {
         let config = written(&minimal("{ proxy: '127.0.0.1:0', health: '127.0.0.1:0' }"));
-        let mut child = program()
-            .arg("--config")
-            .arg(config.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut command = program();
+        command.arg("--config").arg(config.path());
+        let mut process = Process::start(command.stderr(Stdio::piped()));
+        let mut lines = BufReader::new(process.stderr()).lines();
         let first = lines.next().unwrap().unwrap();
         assert!(
             first.starts_with('{') && first.contains("serving"),
             "{first}"
         );
-        let id = child.id().to_string();
-        let killed = Command::new("kill")
-            .args(["-s", signal, &id])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0));
         assert!(lines.any(|line| line.unwrap().contains("stopped")));
     }
 }
@@ -141,14 +135,13 @@ async fn no_token_in_logs_or_metrics() {
     world.introspection.set("mat_good", &good);
     let listen = "listen: { proxy: '127.0.0.1:0', health: '127.0.0.1:0' }";
     let config = written(&world.configuration(listen));
-    let mut child = program()
+    let mut command = program();
+    command
         .arg("--config")
         .arg(config.path())
-        .env("RUST_LOG", "trace")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        .env("RUST_LOG", "trace");
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(process.stderr()).lines();
     let serving = lines
         .find(|line| line.as_ref().unwrap().contains("serving"))
         .unwrap()
@@ -166,9 +159,8 @@ async fn no_token_in_logs_or_metrics() {
     let request = request.uri(format!("http://{}/metrics", address("health")));
     let metrics = world.send(request, "").await;
     assert!(metrics.body.starts_with(b"# HELP"));
-    let id = child.id().to_string();
-    assert!(Command::new("kill").arg(&id).status().unwrap().success());
-    assert!(child.wait().unwrap().success());
+    process.signal("TERM");
+    assert!(process.wait().success());
     let log = reader.join().unwrap();
     assert!(log.len() > 10, "{log:?}");
     for line in log

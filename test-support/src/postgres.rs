@@ -1,27 +1,39 @@
 //! A PostgreSQL of the tests' own: a fresh cluster in a temporary folder, reached by its Unix socket
 //! only, gone when the tests are gone, however they ended.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says so when it fails"
+)]
+
 use std::ffi::OsStr;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use mcpauth_test_support::run::{self, Run};
 use sqlx::{Connection as _, Executor as _, PgConnection};
+
+use crate::process::{Keeper, signal};
+use crate::run::Run;
+use crate::wait::eventually;
 
 /// A role of this name is asked for its password; all others are trusted.
 pub const ROLE_WITH_PASSWORD: &str = "locked";
 
+/// What makes a server quick that loses nothing of worth when the machine fails.
+const QUICK: &str = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=300 \
+                     -c shared_buffers=32MB";
+
+/// A running server.
 pub struct Postgres {
     bin: PathBuf,
     dir: PathBuf,
+    options: String,
     databases: AtomicU32,
-    // It stops the server and removes the folder when its standard input ends, which is with this process. None
-    // where another test of the run has started the server.
-    guard: Option<Child>,
+    // None where another test of the run has started the server.
+    _keeper: Option<Keeper>,
 }
 
 impl Postgres {
@@ -40,44 +52,40 @@ impl Postgres {
             return Self {
                 bin: find_binaries(),
                 dir: run.folder().to_owned(),
+                options: QUICK.to_owned(),
                 databases: AtomicU32::new(0),
-                guard: None,
+                _keeper: None,
             };
         }
-        let postgres = Self::start_in(run.folder().to_owned(), Some(run));
+        let postgres = Self::start_in(run.folder().to_owned(), QUICK, Some(run));
         turn.made().unwrap();
         postgres
     }
 
     /// An instance for a test that kills it.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap().keep(), None)
+        Self::with_options(QUICK)
     }
 
-    fn start_in(dir: PathBuf, shared_by: Option<&Run>) -> Self {
+    /// An instance with these options of the server.
+    pub fn with_options(options: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap().keep(), options, None)
+    }
+
+    fn start_in(dir: PathBuf, options: &str, shared_by: Option<&Run>) -> Self {
         let bin = find_binaries();
+        let mut end = r#""$1" -D "$2/data" stop -m immediate; rm -rf "$2""#.to_owned();
         if let Some(user) = unprivileged_user() {
             run(Command::new("chown").arg(user).arg(&dir));
+            end = format!("runuser -u {user} -- {end}");
         }
-        let guard = command("sh", &dir)
-            .arg("-c")
-            .arg(format!(
-                r#"{}; cd /; "$0" -D "$1/data" stop -m immediate; rm -rf "$1""#,
-                run::wait_for_end(shared_by)
-            ))
-            .arg(bin.join("pg_ctl"))
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            // Ctrl-C at a terminal ends the tests, and this by its standard input.
-            .process_group(0)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let keeper = Keeper::start(&end, &[bin.join("pg_ctl"), dir.clone()], shared_by);
         let postgres = Self {
             bin,
             dir,
+            options: options.to_owned(),
             databases: AtomicU32::new(0),
-            guard: Some(guard),
+            _keeper: Some(keeper),
         };
         postgres.initialise();
         assert!(postgres.try_start(), "{}", postgres.log());
@@ -97,11 +105,7 @@ impl Postgres {
     }
 
     fn try_start(&self) -> bool {
-        let options = format!(
-            "-k {} -c listen_addresses= -c fsync=off -c full_page_writes=off \
-             -c max_connections=300 -c shared_buffers=32MB",
-            self.dir.display()
-        );
+        let options = format!("-k {} {}", self.dir.display(), self.options);
         command(self.bin.join("pg_ctl"), &self.dir)
             .arg("-D")
             .arg(self.dir.join("data"))
@@ -117,6 +121,11 @@ impl Postgres {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// The path of a program of the same version, such as `pgbench`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// The URL of a new, empty database.
     pub async fn create_database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::SeqCst);
@@ -128,6 +137,7 @@ impl Postgres {
         self.url("postgres", &name)
     }
 
+    /// The URL of a database, for a role.
     pub fn url(&self, user: &str, database: &str) -> String {
         format!(
             "postgres://{user}@localhost/{database}?host={}",
@@ -135,6 +145,7 @@ impl Postgres {
         )
     }
 
+    /// A connection to a database, as the administrator.
     pub async fn connect(&self, database: &str) -> PgConnection {
         PgConnection::connect(&self.url("postgres", database))
             .await
@@ -143,52 +154,41 @@ impl Postgres {
 
     /// Waits until so many sessions wait for a lock, and gives their processes.
     pub async fn wait_for_blocked(&self, connection: &mut PgConnection, count: usize) -> Vec<i32> {
-        for _ in 0..1000 {
-            // Not pg_stat_activity, which a transaction sees as it was at its first look.
-            let blocked: Vec<i32> =
-                sqlx::query_scalar("SELECT DISTINCT pid FROM pg_locks WHERE NOT granted")
-                    .fetch_all(&mut *connection)
-                    .await
-                    .unwrap();
+        let what = format!("{count} sessions wait for a lock");
+        // Not pg_stat_activity, which a transaction sees as it was at its first look.
+        let statement = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted";
+        let connection = tokio::sync::Mutex::new(connection);
+        eventually(&what, || async {
+            let connection = &mut **connection.lock().await;
+            let blocked = sqlx::query_scalar(statement).fetch_all(connection).await;
+            let blocked: Vec<i32> = blocked.unwrap();
             if blocked.len() == count {
-                return blocked;
+                Ok(blocked)
+            } else {
+                Err(format!("{blocked:?}"))
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("there never were {count} sessions that wait for a lock");
-    }
-
-    /// Sends a signal to processes of the server.
-    pub fn signal(&self, signal: &str, processes: &[i32]) {
-        run(Command::new("kill")
-            .arg(signal)
-            .args(processes.iter().map(i32::to_string)));
+        })
+        .await
     }
 
     /// SIGKILL to the server, as the kernel does it when memory is short.
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap();
-        run(Command::new("kill").args(["-KILL", pid]));
+        signal("KILL", &[pid]);
     }
 
     /// Starts it after [`Postgres::kill`]: the server refuses as long as one of the old one's
     /// processes is about to end.
-    pub fn restart(&self) {
-        let started = (0..100).any(|attempt| {
-            std::thread::sleep(Duration::from_millis(50 * u64::from(attempt > 0)));
-            self.try_start()
-        });
-        assert!(started, "{}", self.log());
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if let Some(guard) = &mut self.guard {
-            drop(guard.stdin.take());
-            let _ = guard.wait();
-        }
+    pub async fn restart(&self) {
+        eventually("the server starts again", || async {
+            if self.try_start() {
+                Ok(())
+            } else {
+                Err(self.log())
+            }
+        })
+        .await;
     }
 }
 

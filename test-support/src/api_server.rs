@@ -1,10 +1,13 @@
 //! A real API server: etcd and kube-apiserver as processes, one of each for a test program.
 
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says so when it fails"
+)]
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
@@ -14,8 +17,11 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Config, ResourceExt};
-use mcpauth_test_support::run::{self, Run};
 use tokio::sync::OnceCell;
+
+use crate::process::{Process, free_ports};
+use crate::run::Run;
+use crate::wait::eventually;
 
 /// The token of an administrator.
 const TOKEN: &str = "admin-token-of-the-tests";
@@ -24,8 +30,8 @@ const TOKEN: &str = "admin-token-of-the-tests";
 pub struct Cluster {
     folder: PathBuf,
     url: String,
-    // Their standard input is what keeps them alive. None where another test of the run has started them.
-    _children: Vec<Child>,
+    // None where another test of the run has started them.
+    _processes: Vec<Process>,
 }
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -54,7 +60,7 @@ impl Cluster {
             return Self {
                 url: std::fs::read_to_string(url).unwrap(),
                 folder,
-                _children: Vec::new(),
+                _processes: Vec::new(),
             };
         }
         let cluster = Self::start(folder, Some(run));
@@ -124,28 +130,19 @@ impl Cluster {
                 "--max-mutating-requests-inflight",
                 "1000",
             ]);
-        let children = vec![
-            kept(&database, &folder, "etcd.log", shared_by),
-            kept(&server, &folder, "apiserver.log", shared_by),
+        let processes = vec![
+            Process::in_folder(&mut database, &folder, "etcd.log", shared_by),
+            Process::in_folder(&mut server, &folder, "apiserver.log", shared_by),
         ];
         Self {
             folder,
             url: format!("https://127.0.0.1:{port}"),
-            _children: children,
+            _processes: processes,
         }
     }
 
     async fn prepare(&self) {
-        let mut waited = Duration::ZERO;
-        while !self.answers().await {
-            waited += Duration::from_millis(100);
-            assert!(
-                waited < Duration::from_secs(90),
-                "the API server does not come up: see {}",
-                self.folder.join("apiserver.log").display()
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        eventually("the API server is ready", || self.answers()).await;
         let api: Api<CustomResourceDefinition> = Api::all(self.client());
         let params = PatchParams::apply("tests").force();
         for crd in mcpauth_api::crds().unwrap() {
@@ -158,7 +155,7 @@ impl Cluster {
             .iter()
             .map(ResourceExt::name_any)
         {
-            super::eventually(&format!("{name} is established"), || async {
+            eventually(&format!("{name} is established"), || async {
                 let status = api.get(&name).await.ok()?.status?;
                 let mut conditions = status.conditions?.into_iter();
                 conditions
@@ -169,16 +166,21 @@ impl Cluster {
         }
     }
 
-    async fn answers(&self) -> bool {
+    async fn answers(&self) -> Result<(), String> {
         // Its certificate is made at the first start.
         if !self.certificate().exists() {
-            return false;
+            return Err(self.log());
         }
         let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-        self.client()
-            .request_text(request)
-            .await
-            .is_ok_and(|text| text == "ok")
+        match self.client().request_text(request).await {
+            Ok(text) if text == "ok" => Ok(()),
+            Ok(text) => Err(text),
+            Err(error) => Err(format!("{error}\n{}", self.log())),
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("apiserver.log")).unwrap_or_default()
     }
 
     fn certificate(&self) -> PathBuf {
@@ -226,43 +228,8 @@ fn program(variable: &str) -> PathBuf {
     })
 }
 
-/// Starts a program that is killed when this one ends, however it ends: a shell waits for the end of its
-/// standard input, which we hold, and then removes the folder as well.
-pub fn tied(command: &Command, folder: &Path, log: &str) -> Child {
-    kept(command, folder, log, None)
-}
-
-/// Likewise, but where it is shared, it is killed when the run ends.
-fn kept(command: &Command, folder: &Path, log: &str, shared_by: Option<&Run>) -> Child {
-    let wait = run::wait_for_end(shared_by);
-    let script = format!(r#"f=$1; shift; "$@" </dev/null & p=$!; {wait}; kill -9 $p; rm -rf "$f""#);
-    let log = std::fs::File::create(folder.join(log)).unwrap();
-    let mut shell = Command::new("sh");
-    for (key, value) in command.get_envs() {
-        shell.env(key, value.unwrap_or_default());
-    }
-    shell
-        .args(["-c", &script, "sh"])
-        .arg(folder)
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        // Ctrl-C at a terminal ends the tests, and this by its standard input.
-        .process_group(0)
-        .spawn()
-        .unwrap()
-}
-
 fn loopback(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
-}
-
-/// Ports that nobody listens on.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// The keys of ServiceAccount tokens.

@@ -51,7 +51,7 @@ impl Client {
         let response = http
             .post(format!("{issuer}/register"))
             .json(&json!({
-                "client_name": "end-to-end suite",
+                "client_name": "tests",
                 "redirect_uris": [REDIRECT],
                 "grant_types": ["authorization_code", "refresh_token"],
                 "token_endpoint_auth_method": "none",

@@ -44,7 +44,7 @@ impl Session {
                 "jsonrpc": "2.0", "id": 0, "method": "initialize",
                 "params": {
                     "protocolVersion": "2025-06-18", "capabilities": {},
-                    "clientInfo": { "name": "end-to-end suite", "version": "1" },
+                    "clientInfo": { "name": "tests", "version": "1" },
                 },
             }))
             .await?;
