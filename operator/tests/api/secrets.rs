@@ -10,9 +10,9 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, PostParams};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use mcpauth_test_support::logs::{self, Logs};
+use mcpauth_test_support::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::support::eventually;
 use crate::support::faults::{self, Fate};
 use crate::support::world::{Object, Operator, World, specs};
 
