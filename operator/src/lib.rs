@@ -5,7 +5,6 @@
 //! [`pods`], [`desired`].
 
 pub mod authserver;
-pub mod clock;
 pub mod config;
 pub mod controllers;
 pub mod desired;
@@ -16,3 +15,4 @@ pub mod problem;
 pub mod random;
 pub mod run;
 pub mod text;
+pub mod time;

@@ -1,6 +1,5 @@
 //! `mcp-auth-operator`: see `--help`.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,75 +7,36 @@ use anyhow::Context as _;
 use clap::Parser;
 use mcp_auth_operator::authserver::Server;
 use mcp_auth_operator::config::Config;
-use mcp_auth_operator::{clock, run};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use mcp_auth_operator::run;
+use mcpauth_service::program::{self, Failure};
+use mcpauth_service::{clock::Clock, log};
+use tokio::runtime::Runtime;
 
 /// Runs the controllers of the MCP auth operator in a Kubernetes cluster.
 #[derive(Parser)]
 #[command(version)]
-struct Cli {
+struct Arguments {
     #[command(flatten)]
     config: Config,
 }
 
 fn main() -> ExitCode {
-    match start(Cli::parse().config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mcp-auth-operator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let result = start(Arguments::parse().config).map_err(Failure::from);
+    program::exit("mcp-auth-operator", result)
 }
 
 fn start(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    log::init("info,kube_runtime=warn,kube_client=warn");
+    let runtime = Runtime::new().context("the async runtime cannot start")?;
     let result = runtime.block_on(controllers(config));
-    // What still runs has no say any more: a leader that lost its Lease must not write.
+    // A replica that lost its Lease must not write: tasks that still run are cut off.
     runtime.shutdown_background();
     result
 }
 
 async fn controllers(config: Config) -> anyhow::Result<()> {
-    log();
     let client = kube::Client::try_default()
         .await
         .context("cannot connect to the Kubernetes API: run it in a cluster, or set KUBECONFIG")?;
-    let stop = CancellationToken::new();
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        tracing::info!("stopping");
-        asked.cancel();
-    });
-    run::run(
-        client,
-        config,
-        clock::system(),
-        Arc::new(Server::audience),
-        stop,
-    )
-    .await
-}
-
-/// Logs go to stderr: JSON lines, or text on a terminal.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,kube_runtime=warn,kube_client=warn".into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init();
-    } else {
-        log.json().init();
-    }
+    run::run(client, config, Clock::system(), Arc::new(Server::audience)).await
 }

@@ -1,24 +1,16 @@
-//! What the operator counts, and the health port that shows it.
+//! What the operator counts: `mcpauth_operator_…` on the health port.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use mcpauth_service::metrics::Registry;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
@@ -32,7 +24,7 @@ struct KindResult {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Write {
+struct ManagerVerb {
     manager: &'static str,
     verb: &'static str,
 }
@@ -48,11 +40,10 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Family<KindResult, Counter>,
     durations: Family<Kind, Histogram, fn() -> Histogram>,
-    writes: Family<Write, Counter>,
+    writes: Family<ManagerVerb, Counter>,
     objects: Family<KindReady, Gauge>,
     leader: Gauge,
     ready: Mutex<HashMap<(&'static str, String), bool>>,
-    live: AtomicBool,
     total_writes: AtomicU64,
 }
 
@@ -62,47 +53,56 @@ fn histogram() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("mcpauth_operator");
-        let reconciles = Family::default();
-        registry.register(
-            "reconciles",
-            "Reconciles by kind and result",
-            reconciles.clone(),
-        );
-        let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
-        registry.register(
-            "reconcile_duration_seconds",
-            "Duration of reconciles",
-            durations.clone(),
-        );
-        let writes = Family::default();
-        registry.register("writes", "Writes to the Kubernetes API", writes.clone());
-        let objects = Family::default();
-        registry.register("objects", "Objects by kind and readiness", objects.clone());
-        let leader = Gauge::default();
-        registry.register(
-            "leader",
-            "1 while this replica is the leader",
-            leader.clone(),
-        );
-        Self {
-            registry,
-            reconciles,
-            durations,
-            writes,
-            objects,
-            leader,
+        let mut metrics = Self {
+            registry: Registry::new("operator"),
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            writes: Family::default(),
+            objects: Family::default(),
+            leader: Gauge::default(),
             ready: Mutex::default(),
-            live: AtomicBool::new(false),
             total_writes: AtomicU64::new(0),
-        }
+        };
+        metrics.register();
+        metrics
     }
 }
 
 impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "reconciles",
+            "Reconciles, by kind and result",
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long reconciles took, by kind",
+            self.durations.clone(),
+        );
+        registry.register(
+            "writes",
+            "Writes to the Kubernetes API, by field manager and verb",
+            self.writes.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects, by kind and whether they are ready",
+            self.objects.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this replica leads, else 0",
+            self.leader.clone(),
+        );
+    }
+
     /// Counts a write to the Kubernetes API.
     pub fn write(&self, manager: &'static str, verb: &'static str) {
-        self.writes.get_or_create(&Write { manager, verb }).inc();
+        self.writes
+            .get_or_create(&ManagerVerb { manager, verb })
+            .inc();
         self.total_writes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -145,57 +145,10 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Notes that the replica works: it watches, or stands by for the leader.
-    pub fn works(&self, works: bool) {
-        self.live.store(works, Ordering::Relaxed);
+    /// All metrics as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        self.registry.encode()
     }
-
-    /// The metrics in Prometheus' text format.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
-    }
-}
-
-async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
-    if metrics.live.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the API server has not answered yet, or the operator is stopping\n",
-        )
-    }
-}
-
-async fn show(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], metrics.text())
-}
-
-/// Serves `/livez`, `/readyz` and `/metrics` until `stop`.
-///
-/// # Errors
-/// When the address cannot be bound; the message names it and says what to do.
-pub async fn serve(
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on {address}: {error}; free that port, or give another with --health-address")
-    })?;
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(show))
-        .with_state(metrics);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -208,7 +161,7 @@ mod tests {
         metrics.object("McpAuthServer", "n/a".into(), Some(false));
         metrics.object("McpAuthServer", "n/b".into(), Some(true));
         metrics.object("McpAuthServer", "n/a".into(), Some(true));
-        let text = metrics.text();
+        let text = metrics.encode();
         assert!(
             text.contains(r#"objects{kind="McpAuthServer",ready="true"} 2"#),
             "{text}"
@@ -218,7 +171,7 @@ mod tests {
             "{text}"
         );
         metrics.object("McpAuthServer", "n/a".into(), None);
-        assert!(metrics.text().contains(r#"ready="true"} 1"#));
+        assert!(metrics.encode().contains(r#"ready="true"} 1"#));
     }
 
     #[test]
@@ -226,12 +179,26 @@ mod tests {
         let metrics = Metrics::default();
         metrics.write("mcpauth.io/auth-server", "create");
         metrics.reconciled("McpOAuthClient", "ok", Duration::from_millis(5));
-        let text = metrics.text();
+        let text = metrics.encode();
         assert_eq!(metrics.total_writes(), 1);
         assert!(text.contains("mcpauth_operator_writes_total{"), "{text}");
         assert!(
             text.contains(r#"reconciles_total{kind="McpOAuthClient",result="ok"} 1"#),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn the_reference_has_every_metric() {
+        let metrics = Metrics::default();
+        let described = metrics.registry.described().iter();
+        let mut counted: Vec<_> = described
+            .map(|one| (one.name.clone(), one.kind.to_owned()))
+            .collect();
+        counted.sort();
+        assert_eq!(
+            counted,
+            mcpauth_test_support::metrics_page::rows("operator")
         );
     }
 }

@@ -8,16 +8,19 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
+use mcpauth_service::clock::Clock;
+use mcpauth_service::health::Health;
+use mcpauth_service::listener::Listener;
+use mcpauth_service::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::authserver::Endpoint;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::framework::apply::is_code;
 use crate::framework::context::Context;
 use crate::framework::leader::Elector;
 use crate::framework::reconciler::{self, Guarded, Kind};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 
 /// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
 /// grace period, so that the Lease is still given back.
@@ -27,7 +30,7 @@ const RELEASE: Duration = Duration::from_secs(3);
 /// Time between two looks for the API server at start.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs until `stop`, with the health port.
+/// Runs the operator until it is told to stop.
 ///
 /// # Errors
 /// When the health port is taken, the CustomResourceDefinitions are missing, or the leadership is lost:
@@ -37,18 +40,20 @@ pub async fn run(
     config: Config,
     clock: Clock,
     endpoint: Endpoint,
-    stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Nobody sends the operator requests that would need a lead time.
+    let shutdown = Shutdown::on_signal(Duration::ZERO)?;
+    let probes = Listener::bind("--health-address", config.health_address).await?;
     let metrics = Arc::new(Metrics::default());
-    let health = CancellationToken::new();
-    let server = metrics::serve(config.health_address, Arc::clone(&metrics), health.clone());
-    let work = async {
-        let result = lead(client, config, clock, endpoint, &metrics, &stop).await;
-        metrics.works(false);
-        health.cancel();
-        result
-    };
-    tokio::try_join!(work, server).map(|_| ())
+    let encoded = Arc::clone(&metrics);
+    let health = Health::new(shutdown.clone(), move || encoded.encode());
+    let health_port = health.serve(probes);
+    tokio::select! {
+        result = lead(client, config, clock, endpoint, &metrics, &health, shutdown.closing()) => result?,
+        () = shutdown.is_cut().cancelled() => {}
+    }
+    health_port.stop().await;
+    Ok(())
 }
 
 async fn lead(
@@ -57,12 +62,15 @@ async fn lead(
     clock: Clock,
     endpoint: Endpoint,
     metrics: &Arc<Metrics>,
+    health: &Health,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    health.not_ready("the Kubernetes API has not answered yet");
     if !wait_for_api(&client, &config, stop).await? {
         return Ok(());
     }
-    metrics.works(true);
+    // Ready also while another replica leads.
+    health.ready();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
     let mut elector = Elector::new(
         leases,

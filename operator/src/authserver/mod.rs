@@ -21,16 +21,17 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
 use mcpauth_api::conditions::reasons;
+use mcpauth_service::clock::Clock;
 pub use mcpauth_wire::admin::{Collection, Outcome};
 use mcpauth_wire::admin::{ErrorAnswer, PutAnswer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::clock::Clock;
 use crate::desired::names;
 use crate::problem::Problem;
 use crate::text::explain;
+use crate::time;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -287,7 +288,7 @@ impl AuthServers {
 
     /// A token for `server`: the one at hand unless it is about to expire or `fresh` is asked for.
     async fn token(&self, server: &Server, fresh: bool) -> Result<Arc<str>, CallError> {
-        let soon = (self.clock)() + TOKEN_RESERVE;
+        let soon = time::now(&self.clock) + TOKEN_RESERVE;
         let cached = self.tokens.lock().await.get(server).cloned();
         if let Some(token) = cached.filter(|t| !fresh && t.expires > soon) {
             return Ok(token.value);

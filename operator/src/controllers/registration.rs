@@ -118,7 +118,7 @@ pub async fn unregister(
     let Err(error) = entry.delete(work).await else {
         return Ok(());
     };
-    if is_over(deleted_at(raw), (work.ctx.clock)()) {
+    if is_over(deleted_at(raw), work.ctx.now()) {
         let note = format!("gave up: {} may still be registered. {error}", entry.id);
         work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
         return Ok(());

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::{Api, Client, Resource};
+use mcpauth_service::clock::Clock;
 
 use crate::authserver::{AuthServers, Endpoint};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::desired::Images;
 use crate::framework::apply::Written;
@@ -14,6 +15,7 @@ use crate::framework::events::Events;
 use crate::framework::references::{Key, References};
 use crate::metrics::Metrics;
 use crate::pods::health::Health;
+use crate::time;
 
 /// One for the whole program.
 pub struct Context {
@@ -27,8 +29,7 @@ pub struct Context {
     pub events: Events,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// The time.
-    pub clock: Clock,
+    clock: Clock,
     /// Failures in a row, by kind and object.
     pub backoff: Backoff<(&'static str, Key)>,
     /// How children looked after they were written.
@@ -80,6 +81,11 @@ impl Context {
             metrics,
             clock,
         }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        time::now(&self.clock)
     }
 
     /// The objects that are watched: those of one namespace, or of all.

@@ -11,10 +11,11 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
+use mcpauth_service::clock::Clock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::time;
 
 /// How long a Lease holds after its last renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -139,7 +140,7 @@ impl Elector {
             return Ok(holder(lease.as_ref()));
         }
         let exists = lease.is_some();
-        let next = desired(lease, &self.name, &self.identity, (self.clock)());
+        let next = desired(lease, &self.name, &self.identity, time::now(&self.clock));
         let written = if exists {
             self.api
                 .replace(&self.name, &PostParams::default(), &next)
@@ -203,7 +204,7 @@ impl Elector {
         }
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
-        spec.renew_time = Some(MicroTime((self.clock)()));
+        spec.renew_time = Some(MicroTime(time::now(&self.clock)));
         self.api
             .replace(&self.name, &PostParams::default(), &lease)
             .await
@@ -220,7 +221,6 @@ fn holder(lease: Option<&Lease>) -> String {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use kube::client::Body;
@@ -333,8 +333,7 @@ mod tests {
             }
         });
         let leases = Api::namespaced(kube::Client::new(api, "n"), "n");
-        let clock: Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
-        let mut elector = Elector::new(leases, "l".into(), "a".into(), clock);
+        let mut elector = Elector::new(leases, "l".into(), "a".into(), Clock::system());
         let began = Instant::now();
         assert!(elector.acquire(&CancellationToken::new()).await);
         elector.hold().await;

@@ -252,7 +252,7 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
         let resync = ctx.config.resync(found.forgotten);
         return Ok(Action::requeue(resync.mul_f64(spread)));
     }
-    let now = (ctx.clock)();
+    let now = ctx.now();
     Ok(Action::requeue(soon(
         since.map_or(SignedDuration::ZERO, |since| now.duration_since(since)),
     )))
@@ -315,7 +315,7 @@ async fn report<K: Kind>(
     let before = live.data.get("status").unwrap_or(&Value::Null);
     // What was found is about the spec that was read, not the one that may be there by now.
     let generation = object.meta().generation;
-    let Some(next) = status::next(before, found, generation, (ctx.clock)()) else {
+    let Some(next) = status::next(before, found, generation, ctx.now()) else {
         return Ok(since(before));
     };
     let patch = json!({

@@ -1,13 +1,12 @@
 //! Leader election.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use mcp_auth_operator::framework::leader::{Elector, Lost};
+use mcpauth_service::clock::Clock;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ fn elector(world: &World, identity: &str) -> Elector {
         world.api::<Lease>(),
         "leader".to_owned(),
         identity.to_owned(),
-        Arc::new(Timestamp::now),
+        Clock::system(),
     )
 }
 

@@ -1,6 +1,6 @@
 //! McpOAuthClient, with the real authorization server.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams};
@@ -131,7 +131,7 @@ async fn deletion_while_the_authorization_server_is_gone_still_ends() {
         "{}",
         condition.message
     );
-    world.ahead.store(120, Ordering::Relaxed);
+    world.clock.advance(Duration::from_secs(120));
     world.disappears::<McpOAuthClient>("robot").await;
     let notes = world.events("robot", "GaveUpUnregistering").await;
     assert!(

@@ -61,7 +61,7 @@ async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
     // It is not counted any longer than it lives.
     world.ends::<McpAuthServer>("bad").await;
     eventually("no object is counted as not ready", || async {
-        let text = operator.context.metrics.text();
+        let text = operator.context.metrics.encode();
         text.contains(r#"objects{kind="McpAuthServer",ready="false"} 0"#)
             .then_some(())
     })

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -17,11 +16,11 @@ use kube::api::{
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use mcp_auth_operator::authserver::{Endpoint, Server};
-use mcp_auth_operator::clock::Clock;
 use mcp_auth_operator::config::Config;
 use mcp_auth_operator::framework::context::Context;
 use mcp_auth_operator::metrics::Metrics;
 use mcp_auth_operator::run::run_controllers;
+use mcpauth_service::clock::Clock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -61,8 +60,8 @@ pub struct World {
     pub namespace: String,
     /// Where authorization servers are reached, by their name; others nowhere.
     pub endpoints: Arc<Mutex<HashMap<String, String>>>,
-    /// How many seconds the operator's clock is ahead.
-    pub ahead: Arc<AtomicI64>,
+    /// The operator's clock.
+    pub clock: Clock,
 }
 
 impl World {
@@ -94,7 +93,7 @@ impl World {
             client,
             namespace,
             endpoints: Arc::default(),
-            ahead: Arc::default(),
+            clock: Clock::shifted(),
         }
     }
 
@@ -342,7 +341,7 @@ impl World {
         let metrics = Arc::new(Metrics::default());
         let mut config = config(&self.namespace);
         change(&mut config);
-        let context = Context::new(client, config, metrics, self.clock(), self.endpoint());
+        let context = Context::new(client, config, metrics, self.clock.clone(), self.endpoint());
         let context = Arc::new(context);
         let stop = CancellationToken::new();
         let task = tokio::spawn({
@@ -354,13 +353,6 @@ impl World {
             stop,
             task,
         }
-    }
-
-    fn clock(&self) -> Clock {
-        let ahead = Arc::clone(&self.ahead);
-        Arc::new(move || {
-            Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
-        })
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -428,7 +420,7 @@ impl Operator {
 
     /// How many of them were of this kind.
     pub fn reconciles_of(&self, kind: &str) -> u64 {
-        let text = self.context.metrics.text();
+        let text = self.context.metrics.encode();
         let lines = text
             .lines()
             .filter(|l| l.starts_with("mcpauth_operator_reconciles_total{") && l.contains(kind));
