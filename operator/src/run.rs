@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::framework::apply::is_code;
 use crate::framework::context::Context;
 use crate::framework::leader::Elector;
-use crate::framework::reconciler::{self, Guarded, Kind};
+use crate::framework::reconciler::{self, Guarded, Reconcile};
 use crate::metrics::Metrics;
 
 /// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
@@ -166,7 +166,7 @@ async fn knows_our_kinds(
     is_known::<McpOAuthClient>(client, config).await
 }
 
-async fn is_known<K: Kind>(
+async fn is_known<K: Reconcile>(
     client: &Client,
     config: &Config,
 ) -> Result<(), (&'static str, kube::Error)> {

@@ -1,5 +1,6 @@
 //! McpAuthServer: the authorization server's pods, and its database.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -16,22 +17,26 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
+use super::secrets::{Generated, value_of};
 use super::workload::{self, apply_budget, available, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
 use crate::desired::postgres::{self, PostgresObjects};
 use crate::desired::{hash, names};
-use crate::framework::apply::{Child, Tie};
 use crate::framework::context::Context;
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
+use crate::framework::ownership::Ownership;
+use crate::framework::reconciler::{
+    Guarded, Reconcile, ReconcileContext, children, watch_references,
+};
 use crate::framework::references::{self, References};
-use crate::framework::status::Found;
+use crate::framework::status::Observed;
 use crate::pods::Rollout;
 use crate::problem::Problem;
+use crate::random;
 
-impl Kind for McpAuthServer {
+impl Reconcile for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";
     const MANAGER: &'static str = "mcpauth.io/auth-server";
     const FINALIZER: &'static str = "mcpauth.io/token-review-binding";
@@ -61,44 +66,51 @@ impl Kind for McpAuthServer {
         watch_references(controller, secrets, references::Kind::Secret, ctx)
     }
 
-    async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
-        let secrets = dereference(self, work).await?;
+    async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
+        let secrets = dereference(self, context).await?;
         let inputs = AuthServerInputs {
-            images: &work.ctx.images,
-            admins: vec![work.ctx.config.principal()],
+            images: &context.program.images,
+            admins: vec![context.program.config.principal()],
             secrets_hash: &secrets,
         };
-        let objects = build::build(&work.owner, &self.spec, &inputs)
+        let objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
-        let applied = apply(objects, work).await?;
+        let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
             Storage::Postgres(PostgresStorage::SecretRef(_))
         );
-        let mut found = Found {
+        let mut observed = Observed {
             ready: format!("serves {}", self.spec.issuer),
-            problems: applied.problems(work, external).await?,
-            states: vec![available(applied.rollout)],
-            ..Found::default()
+            problems: applied.problems(context, external).await?,
+            conditions: vec![available(applied.rollout)],
+            ..Observed::default()
         };
-        found
+        observed
             .fields
             .insert("url".to_owned(), self.spec.issuer.clone().into());
-        Ok(found)
+        Ok(observed)
     }
 
-    async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
-        workload::complete(work, found).await
+    async fn complete(
+        context: &ReconcileContext<'_>,
+        observed: &mut Observed,
+    ) -> Result<(), Error> {
+        workload::complete(context, observed).await
     }
 
-    async fn cleanup(_: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
-        let name = names::token_review_binding(&work.owner.namespace, &work.owner.name);
-        let api: Api<ClusterRoleBinding> = Api::all(work.ctx.client.clone());
-        work.applier.delete(&api, &binding_tie(work), &name).await?;
+    async fn cleanup(_: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        let name = names::token_review_binding(&context.owner.namespace, &context.owner.name);
+        let api: Api<ClusterRoleBinding> = Api::all(context.program.client.clone());
+        context
+            .applier
+            .delete(&api, &binding_ownership(context), &name)
+            .await?;
         let Owner {
             namespace, name, ..
-        } = work.owner.clone();
-        work.ctx
+        } = context.owner.clone();
+        context
+            .program
             .auth_servers
             .forget(&Server { namespace, name })
             .await;
@@ -106,8 +118,8 @@ impl Kind for McpAuthServer {
     }
 }
 
-fn binding_tie(work: &Work<'_>) -> Tie {
-    Tie::Annotation(work.owner.reference.uid.clone())
+fn binding_ownership(context: &ReconcileContext<'_>) -> Ownership {
+    Ownership::Annotation(context.owner.reference.uid.clone())
 }
 
 /// From the name of a ClusterRoleBinding to its McpAuthServer.
@@ -118,7 +130,10 @@ fn owner_of_binding(name: &str) -> Option<ObjectRef<Guarded<McpAuthServer>>> {
 
 /// Makes or reads the Secrets that the pods mount, and gives a hash over what they hold. The pepper comes
 /// first: nobody who sees the hash can guess a weak password of the others from it.
-async fn dereference(object: &McpAuthServer, work: &Work<'_>) -> Result<String, Error> {
+async fn dereference(
+    object: &McpAuthServer,
+    context: &ReconcileContext<'_>,
+) -> Result<String, Error> {
     let spec = &object.spec;
     let mut foreign = Vec::new();
     if let Storage::Postgres(PostgresStorage::SecretRef(secret)) = &spec.storage {
@@ -131,122 +146,48 @@ async fn dereference(object: &McpAuthServer, work: &Work<'_>) -> Result<String, 
             &users.secret_ref.key,
         ));
     }
-    work.refers_to(foreign.iter().map(|(_, name, _)| {
+    context.refers_to(foreign.iter().map(|(_, name, _)| {
         (
             references::Kind::Secret,
-            (work.owner.namespace.clone(), (*name).clone()),
+            (context.owner.namespace.clone(), (*name).clone()),
         )
     }));
 
-    let mut values = vec![keys(work).await?];
+    let mut values = vec![pepper(context).await?];
     if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
-        values.push(password(work).await?);
+        values.push(database_url(context).await?);
     }
     for (field, name, key) in foreign {
-        values.push(value_of(work, field, name, key).await?);
+        values.push(value_of(context, field, name, key).await?);
     }
     Ok(hash(values.iter().map(Vec::as_slice)))
 }
 
-/// The pepper. Made once, before the pods.
-async fn keys(work: &Work<'_>) -> Result<Vec<u8>, Error> {
-    let name = names::keys_secret(&work.owner.name);
-    let secret = match work
-        .applier
-        .find(&work.api::<Secret>(), &work.tie, &name)
-        .await?
-    {
-        Some(secret) => secret,
-        None => {
-            let what = "all tokens are hashed with it";
-            refuse_to_renew::<Deployment>(work, &work.owner.name, &name, what).await?;
-            let new = build::keys_secret(&work.owner, &random(crate::random::bytes())?);
-            work.applier
-                .create_once(&work.api(), &work.tie, new)
-                .await?
-        }
+/// The pepper, made before the pods.
+async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
+    let secret = Generated::<Deployment> {
+        name: names::keys_secret(&context.owner.name),
+        key: "pepper",
+        dependent: context.owner.name.clone(),
+        because: "all tokens are hashed with it",
+        dependents: PhantomData,
     };
-    key_of(&secret, "pepper").ok_or_else(|| damaged(&name, "pepper"))
+    let make = || Ok(build::keys_secret(&context.owner, &random::bytes()?));
+    secret.value(context, make).await
 }
 
-/// How to connect to the managed database. Made once, before the database.
-async fn password(work: &Work<'_>) -> Result<Vec<u8>, Error> {
-    let name = names::postgres(&work.owner.name);
-    let secret = match work
-        .applier
-        .find(&work.api::<Secret>(), &work.tie, &name)
-        .await?
-    {
-        Some(secret) => secret,
-        None => {
-            let what = "the database was initialised with its password";
-            refuse_to_renew::<StatefulSet>(work, &name, &name, what).await?;
-            let new = postgres::secret(&work.owner, &random(crate::random::secret())?);
-            work.applier
-                .create_once(&work.api(), &work.tie, new)
-                .await?
-        }
+/// The URL of the managed database, made before the database.
+async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
+    let name = names::postgres(&context.owner.name);
+    let secret = Generated::<StatefulSet> {
+        key: "uri",
+        dependent: name.clone(),
+        name,
+        because: "the database was initialised with its password",
+        dependents: PhantomData,
     };
-    key_of(&secret, "uri").ok_or_else(|| damaged(&name, "uri"))
-}
-
-/// A Secret that is gone is not made anew under what depends on it.
-async fn refuse_to_renew<D: Child + kube::Resource<Scope = kube::core::NamespaceResourceScope>>(
-    work: &Work<'_>,
-    dependent: &str,
-    secret: &str,
-    what: &str,
-) -> Result<(), Error> {
-    if work
-        .applier
-        .find(&work.api::<D>(), &work.tie, dependent)
-        .await?
-        .is_none()
-    {
-        return Ok(());
-    }
-    let kind = D::kind(&());
-    Err(Problem::person(
-        reasons::SECRET_LOST,
-        format!(
-            "Secret {secret} is gone, and {what}: restore it from a backup; or delete {kind} {dependent}, \
-             and a new Secret is made, with which nothing issued before is valid"
-        ),
-    )
-    .into())
-}
-
-fn damaged(secret: &str, key: &str) -> Error {
-    let message =
-        format!("Secret {secret} has no value under the key {key}: restore it from a backup");
-    Problem::person(reasons::SECRET_LOST, message).into()
-}
-
-fn random<T>(result: Result<T, crate::random::NoRandomness>) -> Result<T, Error> {
-    result.map_err(|e| Problem::outage(reasons::APPLY_FAILED, e.to_string()).into())
-}
-
-fn key_of(secret: &Secret, key: &str) -> Option<Vec<u8>> {
-    let value = &secret.data.as_ref()?.get(key)?.0;
-    (!value.is_empty()).then(|| value.clone())
-}
-
-/// The value of a Secret that the user keeps.
-async fn value_of(work: &Work<'_>, field: &str, name: &str, key: &str) -> Result<Vec<u8>, Error> {
-    let Some(secret) = work.api::<Secret>().get_opt(name).await? else {
-        return Err(Problem::outage(
-            reasons::SECRET_NOT_FOUND,
-            format!("{field}: Secret {name} does not exist: create it, with the key {key}"),
-        )
-        .into());
-    };
-    key_of(&secret, key).ok_or_else(|| {
-        Problem::outage(
-            reasons::SECRET_INVALID,
-            format!("{field}: Secret {name} has no value under the key {key}"),
-        )
-        .into()
-    })
+    let make = || Ok(postgres::secret(&context.owner, &random::secret()?));
+    secret.value(context, make).await
 }
 
 /// What the API server has of what makes Ready.
@@ -255,7 +196,10 @@ struct Applied {
     database: Option<Rollout>,
 }
 
-async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, Error> {
+async fn apply(
+    objects: AuthServerObjects,
+    context: &ReconcileContext<'_>,
+) -> Result<Applied, Error> {
     // Every child by name: one that is forgotten here does not compile.
     let AuthServerObjects {
         service_account,
@@ -267,16 +211,20 @@ async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, E
         internal_service,
         disruption_budget,
     } = objects;
-    let (applier, tie) = (&work.applier, &work.tie);
-    applier.apply(&work.api(), tie, service_account).await?;
-    let bindings = Api::all(work.ctx.client.clone());
+    let (applier, ownership) = (&context.applier, &context.ownership);
     applier
-        .apply(&bindings, &binding_tie(work), token_review_binding)
+        .apply(&context.api(), ownership, service_account)
         .await?;
-    applier.apply(&work.api(), tie, config_map).await?;
-    applier.apply(&work.api(), tie, service).await?;
-    applier.apply(&work.api(), tie, internal_service).await?;
-    apply_budget(work, disruption_budget).await?;
+    let bindings = Api::all(context.program.client.clone());
+    applier
+        .apply(&bindings, &binding_ownership(context), token_review_binding)
+        .await?;
+    applier.apply(&context.api(), ownership, config_map).await?;
+    applier.apply(&context.api(), ownership, service).await?;
+    applier
+        .apply(&context.api(), ownership, internal_service)
+        .await?;
+    apply_budget(context, disruption_budget).await?;
     let database = match postgres {
         // A database that the spec no longer asks for stays until the object goes: it holds data.
         None => None,
@@ -285,14 +233,18 @@ async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, E
             network_policy,
             stateful_set,
         }) => {
-            applier.apply(&work.api(), tie, service).await?;
-            applier.apply(&work.api(), tie, network_policy).await?;
+            applier.apply(&context.api(), ownership, service).await?;
+            applier
+                .apply(&context.api(), ownership, network_policy)
+                .await?;
             Some(Rollout::of_stateful_set(
-                &applier.apply(&work.api(), tie, stateful_set).await?,
+                &applier
+                    .apply(&context.api(), ownership, stateful_set)
+                    .await?,
             ))
         }
     };
-    let deployment = applier.apply(&work.api(), tie, deployment).await?;
+    let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Applied {
         rollout: Rollout::of_deployment(&deployment),
         database,
@@ -301,15 +253,19 @@ async fn apply(objects: AuthServerObjects, work: &Work<'_>) -> Result<Applied, E
 
 impl Applied {
     /// `external`: whether the database is one that somebody else runs.
-    async fn problems(&self, work: &Work<'_>, external: bool) -> Result<Vec<Problem>, Error> {
+    async fn problems(
+        &self,
+        context: &ReconcileContext<'_>,
+        external: bool,
+    ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         if let Some(database) = self.database.filter(|d| !d.is_complete()) {
-            let why = why_not_up(work, Component::Postgres, database).await?;
+            let why = why_not_up(context, Component::Postgres, database).await?;
             let text = format!("PostgreSQL: {}", why.text);
             problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
         }
         if !self.rollout.is_complete() {
-            let why = why_not_up(work, Component::AuthServer, self.rollout).await?;
+            let why = why_not_up(context, Component::AuthServer, self.rollout).await?;
             // Once it has started, the database is all that a pod of it waits for.
             problems.push(match external && why.asks_for_help() {
                 true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
@@ -326,9 +282,9 @@ mod tests {
 
     #[test]
     fn a_binding_leads_to_its_server_and_a_foreign_one_nowhere() {
-        let found = owner_of_binding("mcpauth:team-a:auth").unwrap();
+        let observed = owner_of_binding("mcpauth:team-a:auth").unwrap();
         assert_eq!(
-            (found.namespace.as_deref(), found.name.as_str()),
+            (observed.namespace.as_deref(), observed.name.as_str()),
             (Some("team-a"), "auth")
         );
         assert!(owner_of_binding("system:node").is_none());

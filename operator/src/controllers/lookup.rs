@@ -16,7 +16,7 @@ use crate::authserver::Server;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Kind, Work, deleted_at, key_of, referrers, watch_references,
+    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers, watch_references,
 };
 use crate::framework::references::{self, Target};
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ pub fn targets(server: &Server, namespace: &str) -> Vec<Target> {
 }
 
 /// Watches what references to McpAuthServers depend on.
-pub fn watch_auth_servers<K: Kind>(
+pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     ctx: &Arc<Context>,
 ) -> Controller<Guarded<K>> {
@@ -86,8 +86,11 @@ fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + u
 }
 
 /// The McpAuthServer, if there is one and it admits references from the object's namespace.
-pub async fn auth_server(work: &Work<'_>, server: &Server) -> Result<McpAuthServer, Error> {
-    let found = read(work, server).await?.ok_or_else(|| {
+pub async fn auth_server(
+    context: &ReconcileContext<'_>,
+    server: &Server,
+) -> Result<McpAuthServer, Error> {
+    let found = read(context, server).await?.ok_or_else(|| {
         Problem::outage(
             reasons::AUTH_SERVER_NOT_FOUND,
             format!(
@@ -95,8 +98,8 @@ pub async fn auth_server(work: &Work<'_>, server: &Server) -> Result<McpAuthServ
             ),
         )
     })?;
-    let labels = namespace_labels(work, server).await?;
-    let own = &work.owner.namespace;
+    let labels = namespace_labels(context, server).await?;
+    let own = &context.owner.namespace;
     if !found
         .spec
         .allowed_namespaces
@@ -118,8 +121,8 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
 }
 
 /// Whether this operator serves the namespace of `server`.
-pub fn is_served(work: &Work<'_>, server: &Server) -> bool {
-    let only = work.ctx.config.watch_namespace.as_ref();
+pub fn is_served(context: &ReconcileContext<'_>, server: &Server) -> bool {
+    let only = context.program.config.watch_namespace.as_ref();
     only.is_none_or(|only| *only == server.namespace)
 }
 
@@ -134,9 +137,12 @@ fn can_exist(server: &Server) -> bool {
     is_label(&server.namespace) && is_label(&server.name)
 }
 
-async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>, Error> {
-    if !is_served(work, server) {
-        let only = work.ctx.config.watch_namespace.as_deref();
+async fn read(
+    context: &ReconcileContext<'_>,
+    server: &Server,
+) -> Result<Option<McpAuthServer>, Error> {
+    if !is_served(context, server) {
+        let only = context.program.config.watch_namespace.as_deref();
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
             format!(
@@ -150,7 +156,7 @@ async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>,
         return Ok(None);
     }
     let api: Api<Guarded<McpAuthServer>> =
-        Api::namespaced(work.ctx.client.clone(), &server.namespace);
+        Api::namespaced(context.program.client.clone(), &server.namespace);
     match api.get_opt(&server.name).await? {
         None => Ok(None),
         Some(DeserializeGuard(Ok(found))) => Ok(Some(found)),
@@ -163,25 +169,26 @@ async fn read(work: &Work<'_>, server: &Server) -> Result<Option<McpAuthServer>,
 }
 
 /// Whether the McpAuthServer is there to be told that something goes. Its spec need not parse for that.
-pub async fn is_there(work: &Work<'_>, server: &Server) -> Result<bool, Error> {
-    if !is_served(work, server) || !can_exist(server) {
+pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result<bool, Error> {
+    if !is_served(context, server) || !can_exist(server) {
         return Ok(false);
     }
-    let api: Api<McpAuthServer> = Api::namespaced(work.ctx.client.clone(), &server.namespace);
+    let api: Api<McpAuthServer> =
+        Api::namespaced(context.program.client.clone(), &server.namespace);
     let found = api.get_metadata_opt(&server.name).await?;
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
 /// The labels of the object's namespace, where they can matter.
 async fn namespace_labels(
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     server: &Server,
 ) -> Result<BTreeMap<String, String>, Error> {
-    if server.namespace == work.owner.namespace {
+    if server.namespace == context.owner.namespace {
         return Ok(BTreeMap::new());
     }
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(work.ctx.client.clone());
-    let namespace = api.get_opt(&work.owner.namespace).await?;
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.program.client.clone());
+    let namespace = api.get_opt(&context.owner.namespace).await?;
     Ok(namespace.map(|n| n.labels().clone()).unwrap_or_default())
 }
 

@@ -5,4 +5,5 @@ mod lookup;
 pub mod oauth_client;
 pub mod protected_server;
 mod registration;
+mod secrets;
 mod workload;

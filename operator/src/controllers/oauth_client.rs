@@ -19,14 +19,16 @@ use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::registration;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Kind, Work, children, watch_references};
+use crate::framework::reconciler::{
+    Guarded, Reconcile, ReconcileContext, children, watch_references,
+};
 use crate::framework::references::{self, References};
-use crate::framework::status::Found;
+use crate::framework::status::Observed;
 use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Clients;
 
-impl Kind for McpOAuthClient {
+impl Reconcile for McpOAuthClient {
     const KIND: &'static str = "McpOAuthClient";
     const MANAGER: &'static str = "mcpauth.io/oauth-client";
     const FINALIZER: &'static str = "mcpauth.io/client-registration";
@@ -46,10 +48,10 @@ impl Kind for McpOAuthClient {
         lookup::watch_auth_servers(controller, ctx)
     }
 
-    async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
-        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &work.owner);
+    async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
+        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &context.owner);
         let server = &entry.server;
-        let (namespace, name) = (&work.owner.namespace, &work.owner.name);
+        let (namespace, name) = (&context.owner.namespace, &context.owner.name);
         let named = self
             .spec
             .resources
@@ -61,73 +63,79 @@ impl Kind for McpOAuthClient {
                 )),
                 ResourceRef::Uri(_) => None,
             });
-        work.refers_to(lookup::targets(server, namespace).into_iter().chain(named));
-        let auth_server = match lookup::auth_server(work, server).await {
+        context.refers_to(lookup::targets(server, namespace).into_iter().chain(named));
+        let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
-                return Ok(entry.without_server(work, problem).await);
+                return Ok(entry.without_server(context, problem).await);
             }
             Err(other) => return Err(other),
         };
-        let resources = resources(self, work, server).await?;
+        let resources = resources(self, context, server).await?;
 
-        let secret = credentials(self, work, &auth_server.spec.issuer).await?;
+        let secret = credentials(self, context, &auth_server.spec.issuer).await?;
         let client = registration::client(&self.spec, resources, secret.as_deref());
-        let mut found = Found {
+        let mut observed = Observed {
             ready: format!("registered at {} as {}", auth_server.spec.issuer, entry.id),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
-            ..Found::default()
+            ..Observed::default()
         };
-        entry.put(work, &client, &mut found).await;
-        found.fields.insert("clientId".to_owned(), entry.id.into());
+        entry.put(context, &client, &mut observed).await;
+        observed
+            .fields
+            .insert("clientId".to_owned(), entry.id.into());
         let secret_name = build::secret_name(name, &self.spec);
-        found
+        observed
             .fields
             .insert("secretName".to_owned(), secret_name.into());
-        Ok(found)
+        Ok(observed)
     }
 
-    async fn cleanup(raw: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
+    async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         let policy = serde_json::from_value(raw.data["spec"]["deletionPolicy"].clone());
         // What cannot be read is no reason to leave a client that can get tokens.
         if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
             return Ok(());
         }
-        unregister(COLLECTION, raw, work).await
+        unregister(COLLECTION, raw, context).await
     }
 }
 
 /// The resource identifiers that the spec names.
 async fn resources(
     object: &McpOAuthClient,
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     server: &Server,
 ) -> Result<Vec<String>, Error> {
     let mut identifiers = Vec::new();
     for resource in &object.spec.resources {
         identifiers.push(match resource {
             ResourceRef::Uri(uri) => uri.clone(),
-            ResourceRef::Name(name) => resource_of(name, work, server).await?,
+            ResourceRef::Name(name) => resource_of(name, context, server).await?,
         });
     }
     Ok(identifiers)
 }
 
-async fn resource_of(name: &str, work: &Work<'_>, server: &Server) -> Result<String, Error> {
-    let api = work.api::<Guarded<ProtectedMcpServer>>();
-    let Some(found) = api.get_opt(name).await? else {
+async fn resource_of(
+    name: &str,
+    context: &ReconcileContext<'_>,
+    server: &Server,
+) -> Result<String, Error> {
+    let api = context.api::<Guarded<ProtectedMcpServer>>();
+    let Some(observed) = api.get_opt(name).await? else {
         return Err(Problem::outage(
             reasons::RESOURCE_NOT_FOUND,
             format!("spec.resources: ProtectedMcpServer {name} does not exist in this namespace: create it, or correct the name"),
         )
         .into());
     };
-    let found = found.0.map_err(|invalid| {
+    let observed = observed.0.map_err(|invalid| {
         let message =
             format!("spec.resources: ProtectedMcpServer {name} cannot be read: {invalid}");
         Problem::outage(reasons::INVALID_SPEC, message)
     })?;
-    let its_server = lookup::server(&found.spec.auth_server_ref, &work.owner.namespace);
+    let its_server = lookup::server(&observed.spec.auth_server_ref, &context.owner.namespace);
     if its_server != *server {
         return Err(Problem::outage(
             reasons::INVALID_SPEC,
@@ -138,24 +146,32 @@ async fn resource_of(name: &str, work: &Work<'_>, server: &Server) -> Result<Str
         )
         .into());
     }
-    Ok(found.spec.resource)
+    Ok(observed.spec.resource)
 }
 
 /// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The
 /// Secret is there before the authorization server hears of the value.
 async fn credentials(
     object: &McpOAuthClient,
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     issuer: &str,
 ) -> Result<Option<String>, Error> {
-    let api = work.api::<Secret>();
-    let name = build::secret_name(&work.owner.name, &object.spec);
+    let api = context.api::<Secret>();
+    let name = build::secret_name(&context.owner.name, &object.spec);
     let before = object.status.as_ref().and_then(|s| s.secret_name.clone());
     let moved = before.filter(|before| *before != name);
 
-    let current = work.applier.find(&api, &work.tie, &name).await?;
+    let current = context
+        .applier
+        .find(&api, &context.ownership, &name)
+        .await?;
     let old = match (&current, &moved) {
-        (None, Some(moved)) => work.applier.find(&api, &work.tie, moved).await?,
+        (None, Some(moved)) => {
+            context
+                .applier
+                .find(&api, &context.ownership, moved)
+                .await?
+        }
         _ => None,
     };
     let value = match object.spec.token_endpoint_auth_method.has_secret() {
@@ -166,10 +182,16 @@ async fn credentials(
         )?),
         false => None,
     };
-    let secret = build::secret(&work.owner, &object.spec, value.as_deref(), issuer);
-    work.applier.apply(&api, &work.tie, secret).await?;
+    let secret = build::secret(&context.owner, &object.spec, value.as_deref(), issuer);
+    context
+        .applier
+        .apply(&api, &context.ownership, secret)
+        .await?;
     if let Some(moved) = moved {
-        work.applier.delete(&api, &work.tie, &moved).await?;
+        context
+            .applier
+            .delete(&api, &context.ownership, &moved)
+            .await?;
     }
     Ok(value)
 }

@@ -22,15 +22,15 @@ use crate::desired::protected_server::{self as build, ProtectedServerObjects};
 use crate::desired::{names, registration};
 use crate::framework::context::Context;
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Kind, Work, children};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::references::References;
-use crate::framework::status::Found;
+use crate::framework::status::Observed;
 use crate::pods::Rollout;
 use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Resources;
 
-impl Kind for ProtectedMcpServer {
+impl Reconcile for ProtectedMcpServer {
     const KIND: &'static str = "ProtectedMcpServer";
     const MANAGER: &'static str = "mcpauth.io/protected-server";
     const FINALIZER: &'static str = "mcpauth.io/resource-registration";
@@ -53,55 +53,60 @@ impl Kind for ProtectedMcpServer {
         lookup::watch_auth_servers(controller, ctx)
     }
 
-    async fn sync(&self, work: &Work<'_>) -> Result<Found, Error> {
-        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &work.owner);
+    async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
+        let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &context.owner);
         let server = &entry.server;
-        let (namespace, name) = (&work.owner.namespace, &work.owner.name);
-        work.refers_to(lookup::targets(server, namespace));
-        let auth_server = match lookup::auth_server(work, server).await {
+        let (namespace, name) = (&context.owner.namespace, &context.owner.name);
+        context.refers_to(lookup::targets(server, namespace));
+        let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
                 // Pods stay as they are: their proxy refuses everybody once no token is active.
-                return Ok(entry.without_server(work, problem).await);
+                return Ok(entry.without_server(context, problem).await);
             }
             Err(other) => return Err(other),
         };
         // Pods first: they start whether or not the authorization server answers.
-        let rollout = apply(self, work, &auth_server, server).await?;
+        let rollout = apply(self, context, &auth_server, server).await?;
 
         let introspector = names::service_account_principal(namespace, name);
         let resource = registration::resource(name, &self.spec, vec![introspector]);
-        let mut found = Found {
+        let mut observed = Observed {
             ready: format!("serves {}", self.spec.resource),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
-            ..Found::default()
+            ..Observed::default()
         };
-        entry.put(work, &resource, &mut found).await;
-        found.states.push(available(rollout));
+        entry.put(context, &resource, &mut observed).await;
+        observed.conditions.push(available(rollout));
         if !rollout.is_complete() {
-            let text = why_not_up(work, Component::McpServer, rollout).await?.text;
-            found
+            let text = why_not_up(context, Component::McpServer, rollout)
+                .await?
+                .text;
+            observed
                 .problems
                 .push(Problem::stage(reasons::PODS_NOT_READY, text));
         }
-        found
+        observed
             .fields
             .insert("url".to_owned(), self.spec.resource.clone().into());
-        Ok(found)
+        Ok(observed)
     }
 
-    async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
-        workload::complete(work, found).await
+    async fn complete(
+        context: &ReconcileContext<'_>,
+        observed: &mut Observed,
+    ) -> Result<(), Error> {
+        workload::complete(context, observed).await
     }
 
-    async fn cleanup(raw: &DynamicObject, work: &Work<'_>) -> Result<(), Error> {
-        unregister(COLLECTION, raw, work).await
+    async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        unregister(COLLECTION, raw, context).await
     }
 }
 
 async fn apply(
     object: &ProtectedMcpServer,
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     auth_server: &McpAuthServer,
     server: &Server,
 ) -> Result<Rollout, Error> {
@@ -109,8 +114,13 @@ async fn apply(
         issuer: auth_server.spec.issuer.clone(),
         internal_url: server.audience(),
     };
-    let objects = build::build(&work.owner, &object.spec, &facts, &work.ctx.images)
-        .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
+    let objects = build::build(
+        &context.owner,
+        &object.spec,
+        &facts,
+        &context.program.images,
+    )
+    .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
     // Every child by name: one that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,
@@ -120,12 +130,16 @@ async fn apply(
         network_policy,
         disruption_budget,
     } = objects;
-    let (applier, tie) = (&work.applier, &work.tie);
-    applier.apply(&work.api(), tie, service_account).await?;
-    apply_live_config(work, Component::McpServer, config_map).await?;
-    applier.apply(&work.api(), tie, service).await?;
-    applier.apply(&work.api(), tie, network_policy).await?;
-    apply_budget(work, disruption_budget).await?;
-    let deployment = applier.apply(&work.api(), tie, deployment).await?;
+    let (applier, ownership) = (&context.applier, &context.ownership);
+    applier
+        .apply(&context.api(), ownership, service_account)
+        .await?;
+    apply_live_config(context, Component::McpServer, config_map).await?;
+    applier.apply(&context.api(), ownership, service).await?;
+    applier
+        .apply(&context.api(), ownership, network_policy)
+        .await?;
+    apply_budget(context, disruption_budget).await?;
+    let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Rollout::of_deployment(&deployment))
 }

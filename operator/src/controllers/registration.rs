@@ -11,8 +11,8 @@ use crate::authserver::{CallError, Collection, Server};
 use crate::desired::labels::Owner;
 use crate::desired::names;
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Work, deleted_at};
-use crate::framework::status::{Found, State};
+use crate::framework::reconciler::{ReconcileContext, deleted_at};
+use crate::framework::status::{Condition, Observed};
 use crate::problem::Problem;
 
 /// How long a deletion waits for an authorization server that does not answer.
@@ -54,46 +54,57 @@ impl Entry {
     }
 
     /// Puts it there, and tells in `found` whether that went well.
-    pub async fn put(&self, work: &Work<'_>, body: &(impl Serialize + Sync), found: &mut Found) {
-        let api = &work.ctx.auth_servers;
+    pub async fn put(
+        &self,
+        context: &ReconcileContext<'_>,
+        body: &(impl Serialize + Sync),
+        observed: &mut Observed,
+    ) {
+        let api = &context.program.auth_servers;
         let put = api.put(&self.server, self.collection, &self.id, body).await;
-        found.states.push(match put {
+        observed.conditions.push(match put {
             Ok(_) => {
                 let message = format!("McpAuthServer {} knows it as {}", self.server, self.id);
-                State::yes(types::REGISTERED, reasons::READY, message)
+                Condition::yes(types::REGISTERED, reasons::READY, message)
             }
             Err(error) => {
                 let problem = Problem::from(error);
-                let state = State::no(types::REGISTERED, &problem);
-                found.problems.push(problem);
-                state
+                let condition = Condition::no(types::REGISTERED, &problem);
+                observed.problems.push(problem);
+                condition
             }
         });
     }
 
-    /// What is found when `problem` keeps the McpAuthServer from being used. Where it does not admit
+    /// What is observed when `problem` keeps the McpAuthServer from being used. Where it does not admit
     /// references from here any longer, the entry goes, and with it every token: each time anew, since a
     /// status that says so already can be written by others.
-    pub async fn without_server(&self, work: &Work<'_>, problem: Problem) -> Found {
+    pub async fn without_server(
+        &self,
+        context: &ReconcileContext<'_>,
+        problem: Problem,
+    ) -> Observed {
         let gone = match problem.reason {
             reasons::AUTH_SERVER_NOT_FOUND => Ok(()),
-            reasons::REFERENCE_NOT_PERMITTED if lookup::is_served(work, &self.server) => {
-                self.delete(work).await
+            reasons::REFERENCE_NOT_PERMITTED if lookup::is_served(context, &self.server) => {
+                self.delete(context).await
             }
             reasons::REFERENCE_NOT_PERMITTED => Ok(()),
             // It may be there still.
-            _ => return Found::problem(problem),
+            _ => return Observed::problem(problem),
         };
-        let mut found = Found::problem(problem.clone());
+        let mut observed = Observed::problem(problem.clone());
         match gone {
-            Ok(()) => found.states.push(State::no(types::REGISTERED, &problem)),
-            Err(error) => found.problems.push(error.into()),
+            Ok(()) => observed
+                .conditions
+                .push(Condition::no(types::REGISTERED, &problem)),
+            Err(error) => observed.problems.push(error.into()),
         }
-        found
+        observed
     }
 
-    async fn delete(&self, work: &Work<'_>) -> Result<(), CallError> {
-        let api = &work.ctx.auth_servers;
+    async fn delete(&self, context: &ReconcileContext<'_>) -> Result<(), CallError> {
+        let api = &context.program.auth_servers;
         api.delete(&self.server, self.collection, &self.id).await
     }
 }
@@ -106,21 +117,25 @@ impl Entry {
 pub async fn unregister(
     collection: Collection,
     raw: &DynamicObject,
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
 ) -> Result<(), Error> {
-    let Some(entry) = Entry::of_stored(collection, raw, &work.owner) else {
+    let Some(entry) = Entry::of_stored(collection, raw, &context.owner) else {
         return Ok(());
     };
-    if !lookup::is_there(work, &entry.server).await? {
-        work.ctx.auth_servers.forget(&entry.server).await;
+    if !lookup::is_there(context, &entry.server).await? {
+        context.program.auth_servers.forget(&entry.server).await;
         return Ok(());
     }
-    let Err(error) = entry.delete(work).await else {
+    let Err(error) = entry.delete(context).await else {
         return Ok(());
     };
-    if is_over(deleted_at(raw), work.ctx.now()) {
+    if is_over(deleted_at(raw), context.program.now()) {
         let note = format!("gave up: {} may still be registered. {error}", entry.id);
-        work.ctx.events.warning(&work.about, GAVE_UP, &note).await;
+        context
+            .program
+            .events
+            .warning(&context.about, GAVE_UP, &note)
+            .await;
         return Ok(());
     }
     let message = format!("{error}, for at most {} s", PATIENCE.as_secs());

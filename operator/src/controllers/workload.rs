@@ -12,47 +12,62 @@ use crate::desired::auth_server::CONFIG_HASH;
 use crate::desired::labels::Component;
 use crate::framework::apply::{ApplyError, HASH, is_code};
 use crate::framework::error::Error;
-use crate::framework::reconciler::Work;
-use crate::framework::status::{Found, State};
+use crate::framework::reconciler::ReconcileContext;
+use crate::framework::status::{Condition, Observed};
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
 /// The Available condition: whether some pod serves.
-pub fn available(rollout: Rollout) -> State {
+pub fn available(rollout: Rollout) -> Condition {
     if rollout.is_available() {
-        State::yes(types::AVAILABLE, reasons::READY, "pods serve")
+        Condition::yes(types::AVAILABLE, reasons::READY, "pods serve")
     } else {
         let problem = Problem::stage(reasons::PODS_NOT_READY, "no pod serves");
-        State::no(types::AVAILABLE, &problem)
+        Condition::no(types::AVAILABLE, &problem)
     }
 }
 
 /// Adds the Available condition where a problem elsewhere kept the Deployment from being applied.
-pub async fn complete(work: &Work<'_>, found: &mut Found) -> Result<(), Error> {
-    if found.states.iter().any(|s| s.type_ == types::AVAILABLE) {
+pub async fn complete(
+    context: &ReconcileContext<'_>,
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    if observed
+        .conditions
+        .iter()
+        .any(|s| s.type_ == types::AVAILABLE)
+    {
         return Ok(());
     }
-    let (api, name) = (work.api::<Deployment>(), &work.owner.name);
-    let live = match work.applier.find(&api, &work.tie, name).await {
-        Err(ApplyError::NameConflict { .. } | ApplyError::Remnant { .. }) => None,
+    let (api, name) = (context.api::<Deployment>(), &context.owner.name);
+    let live = match context.applier.find(&api, &context.ownership, name).await {
+        Err(ApplyError::NameConflict { .. } | ApplyError::Orphan { .. }) => None,
         live => live?,
     };
     let rollout = Rollout::of_deployment(&live.unwrap_or_default());
-    found.states.push(available(rollout));
+    observed.conditions.push(available(rollout));
     Ok(())
 }
 
 /// Applies a budget, or takes away the one that is no longer wanted.
 pub async fn apply_budget(
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     budget: Option<PodDisruptionBudget>,
 ) -> Result<(), Error> {
-    let api = work.api::<PodDisruptionBudget>();
+    let api = context.api::<PodDisruptionBudget>();
     match budget {
-        Some(budget) => drop(work.applier.apply(&api, &work.tie, budget).await?),
+        Some(budget) => drop(
+            context
+                .applier
+                .apply(&api, &context.ownership, budget)
+                .await?,
+        ),
         None => {
-            let name = &work.owner.name;
-            work.applier.delete(&api, &work.tie, name).await?;
+            let name = &context.owner.name;
+            context
+                .applier
+                .delete(&api, &context.ownership, name)
+                .await?;
         }
     }
     Ok(())
@@ -61,15 +76,18 @@ pub async fn apply_budget(
 /// Applies a ConfigMap that running pods read again when it changes, and sees to it that they get it at once:
 /// kubelet writes it into a pod's volume about once a minute, or when the pod itself changes.
 pub async fn apply_live_config(
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     component: Component,
     config: ConfigMap,
 ) -> Result<(), Error> {
     const PODS: &str = "pods";
     const BEHIND: &str = "behind";
-    let (api, owner) = (work.api(), &work.owner.reference.uid);
-    let (config, changed) = work.applier.apply_telling(&api, &work.tie, config).await?;
-    let written = &work.ctx.written;
+    let (api, owner) = (context.api(), &context.owner.reference.uid);
+    let (config, changed) = context
+        .applier
+        .apply_telling(&api, &context.ownership, config)
+        .await?;
+    let written = &context.program.written;
     if changed {
         written.set(owner, PODS.to_owned(), BEHIND.to_owned());
     }
@@ -77,11 +95,11 @@ pub async fn apply_live_config(
         return Ok(());
     }
     let hash = config.annotations().get(HASH).cloned().unwrap_or_default();
-    match touch_pods(work, component, &hash).await {
+    match touch_pods(context, component, &hash).await {
         Ok(()) => written.set(owner, PODS.to_owned(), String::new()),
         // They get it all the same, only later.
         Err(error) => {
-            let (namespace, name) = (&work.owner.namespace, &work.owner.name);
+            let (namespace, name) = (&context.owner.namespace, &context.owner.name);
             tracing::warn!(namespace, name, %error, "cannot touch pods to hurry their configuration");
         }
     }
@@ -89,11 +107,18 @@ pub async fn apply_live_config(
 }
 
 /// Notes on each pod what it is to read.
-async fn touch_pods(work: &Work<'_>, component: Component, hash: &str) -> Result<(), kube::Error> {
-    let api = work.api::<Pod>();
+async fn touch_pods(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    hash: &str,
+) -> Result<(), kube::Error> {
+    let api = context.api::<Pod>();
     let patch = json!({ "metadata": { "annotations": { CONFIG_HASH: hash } } });
-    for pod in api.list_metadata(&pods_of(work, component)).await? {
-        work.ctx.metrics.write(work.applier.manager, "patch");
+    for pod in api.list_metadata(&pods_of(context, component)).await? {
+        context
+            .program
+            .metrics
+            .write(context.applier.manager, "patch");
         let touched = api
             .patch_metadata(
                 &pod.name_any(),
@@ -110,8 +135,8 @@ async fn touch_pods(work: &Work<'_>, component: Component, hash: &str) -> Result
 }
 
 /// The pods of a component: as many as it can have, whoever else uses its labels.
-fn pods_of(work: &Work<'_>, component: Component) -> ListParams {
-    let labels = work.owner.match_labels(component);
+fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListParams {
+    let labels = context.owner.match_labels(component);
     let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     ListParams::default().labels(&selector.join(",")).limit(50)
 }
@@ -134,12 +159,12 @@ impl Why {
 
 /// Why pods are not all up: what Kubernetes says, or else what the program in a pod says.
 pub async fn why_not_up(
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     component: Component,
     rollout: Rollout,
 ) -> Result<Why, Error> {
-    let params = pods_of(work, component);
-    let pods = work.api::<Pod>().list(&params).await?.items;
+    let params = pods_of(context, component);
+    let pods = context.api::<Pod>().list(&params).await?.items;
 
     let mut text = rollout.describe();
     if let Some(trouble) = pods.iter().find_map(pods::trouble) {
@@ -148,7 +173,7 @@ pub async fn why_not_up(
     }
     let asked = pods.iter().find_map(pods::health_address);
     let said = match asked {
-        Some(address) => work.ctx.health.ask(address).await,
+        Some(address) => context.program.health.ask(address).await,
         None => None,
     };
     if let Some(said) = &said {

@@ -5,25 +5,21 @@
 //! which nobody has touched since, is not written at all; its own controller writing its status does not
 //! count as touching.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 
-use aws_lc_rs::digest;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::framework::ownership::{Ownership, Whose};
+use crate::framework::written::{Written, fingerprint, sha256};
 use crate::metrics::Metrics;
 use crate::text::explain;
 
 /// The annotation with the hash of what was applied.
 pub const HASH: &str = "mcpauth.io/desired-hash";
-/// The annotation with the owner's UID, on what cannot have an owner reference: cluster-scoped objects.
-pub const OWNER_UID: &str = "mcpauth.io/owner-uid";
 
 /// What the kinds that we write have in common.
 pub trait Child:
@@ -40,60 +36,6 @@ impl<T> Child for T where
         + Sync
         + 'static
 {
-}
-
-/// How a child shows whose it is.
-#[derive(Clone, Debug)]
-pub enum Tie {
-    /// By its controller owner reference: children in the owner's namespace.
-    Controller(OwnerReference),
-    /// By the annotation [`OWNER_UID`]: cluster-scoped children.
-    Annotation(String),
-}
-
-impl Tie {
-    /// The owner's UID.
-    fn owner(&self) -> &str {
-        match self {
-            Self::Controller(owner) => &owner.uid,
-            Self::Annotation(uid) => uid,
-        }
-    }
-
-    fn holds(&self, meta: &ObjectMeta) -> bool {
-        match self {
-            Self::Controller(owner) => meta
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|o| o.controller == Some(true) && o.uid == owner.uid),
-            Self::Annotation(uid) => {
-                meta.annotations.as_ref().and_then(|a| a.get(OWNER_UID)) == Some(uid)
-            }
-        }
-    }
-
-    /// Whether the controller was an object of the owner's kind and name, and not the owner itself.
-    fn held_before(&self, meta: &ObjectMeta) -> bool {
-        let Self::Controller(owner) = self else {
-            return false;
-        };
-        meta.owner_references.iter().flatten().any(|o| {
-            let same = o.kind == owner.kind && o.name == owner.name;
-            o.controller == Some(true) && same && o.uid != owner.uid
-        })
-    }
-
-    fn put_on(&self, meta: &mut ObjectMeta) {
-        match self {
-            Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),
-            Self::Annotation(uid) => {
-                meta.annotations
-                    .get_or_insert_default()
-                    .insert(OWNER_UID.to_owned(), uid.clone());
-            }
-        }
-    }
 }
 
 /// Why a child was not written.
@@ -114,7 +56,7 @@ pub enum ApplyError {
     #[error(
         "{kind} {name} belongs to an object of this name that was deleted: it is made anew when that one is gone"
     )]
-    Remnant {
+    Orphan {
         /// The child's kind.
         kind: String,
         /// The child's name.
@@ -145,51 +87,19 @@ pub struct Applier<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// How each child looked after its last write by this process, by owner and child, so that changes made by others show.
-/// Without an entry (after a restart) one apply finds out; the API server makes nothing of it when
-/// nothing changed.
-#[derive(Debug, Default)]
-pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
-
-impl Written {
-    /// Whether the child was noted with this fingerprint.
-    pub fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(owner)
-            .and_then(|children| children.get(child))
-            .is_some_and(|f| f == fingerprint)
-    }
-
-    /// Notes a child.
-    pub fn set(&self, owner: &str, child: String, fingerprint: String) {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.entry(owner.to_owned())
-            .or_default()
-            .insert(child, fingerprint);
-    }
-
-    /// Forgets the children of an owner that is gone.
-    pub fn forget(&self, owner: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(owner);
-    }
-}
-
 impl Applier<'_> {
     /// Makes the child what `desired` says and gives it as the API server has it, status included.
     ///
     /// # Errors
-    /// [`ApplyError::NameConflict`] or [`ApplyError::Remnant`] when an object of that name is not `tie`'s:
+    /// [`ApplyError::NameConflict`] or [`ApplyError::Orphan`] when an object of that name is not `ownership`'s:
     /// nothing is written then.
     pub async fn apply<K: Child>(
         &self,
         api: &Api<K>,
-        tie: &Tie,
+        ownership: &Ownership,
         desired: K,
     ) -> Result<K, ApplyError> {
-        let (live, _) = self.apply_telling(api, tie, desired).await?;
+        let (live, _) = self.apply_telling(api, ownership, desired).await?;
         Ok(live)
     }
 
@@ -200,21 +110,21 @@ impl Applier<'_> {
     pub async fn apply_telling<K: Child>(
         &self,
         api: &Api<K>,
-        tie: &Tie,
+        ownership: &Ownership,
         desired: K,
     ) -> Result<(K, bool), ApplyError> {
-        let desired = prepare(tie, desired)?;
+        let desired = prepare(ownership, desired)?;
         let name = desired.name_any();
         let at = |source| api_error::<K>(&name, source);
         let Some(live) = api.get_opt(&name).await.map_err(at)? else {
-            let made = self.create(api, tie, desired).await?;
+            let made = self.create(api, ownership, desired).await?;
             return Ok((made, false));
         };
-        refuse_foreign(tie, &live)?;
+        refuse_foreign(ownership, &live)?;
         let uid = live.uid().unwrap_or_default();
         let before = fingerprint(&live)?;
         let same_hash = live.annotations().get(HASH) == desired.annotations().get(HASH);
-        if same_hash && self.written.is(tie.owner(), &uid, &before) {
+        if same_hash && self.written.is(ownership.owner(), &uid, &before) {
             return Ok((live, false));
         }
         if live.meta().deletion_timestamp.is_some() {
@@ -233,7 +143,7 @@ impl Applier<'_> {
             .map_err(at)?;
         let after = fingerprint(&live)?;
         let changed = after != before;
-        self.written.set(tie.owner(), uid, after);
+        self.written.set(ownership.owner(), uid, after);
         Ok((live, changed))
     }
 
@@ -244,7 +154,7 @@ impl Applier<'_> {
     pub async fn find<K: Child>(
         &self,
         api: &Api<K>,
-        tie: &Tie,
+        ownership: &Ownership,
         name: &str,
     ) -> Result<Option<K>, ApplyError> {
         let live = api
@@ -252,7 +162,7 @@ impl Applier<'_> {
             .await
             .map_err(|e| api_error::<K>(name, e))?;
         if let Some(live) = &live {
-            refuse_foreign(tie, live)?;
+            refuse_foreign(ownership, live)?;
         }
         Ok(live)
     }
@@ -265,13 +175,19 @@ impl Applier<'_> {
     pub async fn create_once<K: Child>(
         &self,
         api: &Api<K>,
-        tie: &Tie,
+        ownership: &Ownership,
         desired: K,
     ) -> Result<K, ApplyError> {
-        self.create(api, tie, prepare(tie, desired)?).await
+        self.create(api, ownership, prepare(ownership, desired)?)
+            .await
     }
 
-    async fn create<K: Child>(&self, api: &Api<K>, tie: &Tie, desired: K) -> Result<K, ApplyError> {
+    async fn create<K: Child>(
+        &self,
+        api: &Api<K>,
+        ownership: &Ownership,
+        desired: K,
+    ) -> Result<K, ApplyError> {
         let params = PostParams {
             field_manager: Some(self.manager.to_owned()),
             ..PostParams::default()
@@ -282,28 +198,28 @@ impl Applier<'_> {
             .await
             .map_err(|e| api_error::<K>(&desired.name_any(), e))?;
         self.written.set(
-            tie.owner(),
+            ownership.owner(),
             live.uid().unwrap_or_default(),
             fingerprint(&live)?,
         );
         Ok(live)
     }
 
-    /// Deletes the child if it exists and is `tie`'s.
+    /// Deletes the child if it exists and is `ownership`'s.
     ///
     /// # Errors
     /// [`ApplyError::Api`] when the API server refuses or does not answer.
     pub async fn delete<K: Child>(
         &self,
         api: &Api<K>,
-        tie: &Tie,
+        ownership: &Ownership,
         name: &str,
     ) -> Result<(), ApplyError> {
         let at = |source| api_error::<K>(name, source);
         let Some(live) = api.get_opt(name).await.map_err(at)? else {
             return Ok(());
         };
-        if !tie.holds(live.meta()) || live.meta().deletion_timestamp.is_some() {
+        if ownership.of(live.meta()) != Whose::Ours || live.meta().deletion_timestamp.is_some() {
             return Ok(());
         }
         let uid = live.uid();
@@ -354,23 +270,20 @@ impl Applier<'_> {
 }
 
 /// `desired` with its owner and its hash.
-fn prepare<K: Child>(tie: &Tie, mut desired: K) -> Result<K, ApplyError> {
-    tie.put_on(desired.meta_mut());
+fn prepare<K: Child>(ownership: &Ownership, mut desired: K) -> Result<K, ApplyError> {
+    ownership.put_on(desired.meta_mut());
     let hash = sha256(&serde_json::to_vec(&desired)?);
     desired.annotations_mut().insert(HASH.to_owned(), hash);
     Ok(desired)
 }
 
-fn refuse_foreign<K: Child>(tie: &Tie, live: &K) -> Result<(), ApplyError> {
-    if tie.holds(live.meta()) {
-        return Ok(());
-    }
+fn refuse_foreign<K: Child>(ownership: &Ownership, live: &K) -> Result<(), ApplyError> {
     let (kind, name) = (K::kind(&()).into_owned(), live.name_any());
-    Err(if tie.held_before(live.meta()) {
-        ApplyError::Remnant { kind, name }
-    } else {
-        ApplyError::NameConflict { kind, name }
-    })
+    match ownership.of(live.meta()) {
+        Whose::Ours => Ok(()),
+        Whose::Orphan => Err(ApplyError::Orphan { kind, name }),
+        Whose::Foreign => Err(ApplyError::NameConflict { kind, name }),
+    }
 }
 
 fn api_error<K: Child>(name: &str, source: kube::Error) -> ApplyError {
@@ -379,32 +292,6 @@ fn api_error<K: Child>(name: &str, source: kube::Error) -> ApplyError {
         name: name.to_owned(),
         source: Box::new(source),
     }
-}
-
-/// The hash of all that a person could have changed: everything but the status and what the API server
-/// counts and records itself.
-fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> {
-    let mut value = serde_json::to_value(live)?;
-    if let Some(object) = value.as_object_mut() {
-        object.remove("status");
-        if let Some(Value::Object(meta)) = object.get_mut("metadata") {
-            for field in ["resourceVersion", "managedFields", "generation"] {
-                meta.remove(field);
-            }
-        }
-    }
-    Ok(sha256(&serde_json::to_vec(&value)?))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
 }
 
 /// Whether the API server answered with this HTTP status.
@@ -418,16 +305,6 @@ mod tests {
 
     use super::*;
 
-    fn owner(uid: &str) -> OwnerReference {
-        OwnerReference {
-            uid: uid.into(),
-            controller: Some(true),
-            kind: "McpAuthServer".into(),
-            name: "auth".into(),
-            ..OwnerReference::default()
-        }
-    }
-
     fn config_map() -> ConfigMap {
         serde_json::from_value(json!({
             "metadata": { "name": "c", "namespace": "n", "resourceVersion": "1", "generation": 1 },
@@ -437,35 +314,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_controller_reference_with_our_uid_makes_a_child_ours() {
-        let tie = Tie::Controller(owner("u1"));
-        let mut meta = ObjectMeta::default();
-        assert!(!tie.holds(&meta));
-        meta.owner_references = Some(vec![owner("u2")]);
-        assert!(!tie.holds(&meta));
-        meta.owner_references = Some(vec![OwnerReference {
-            controller: None,
-            ..owner("u1")
-        }]);
-        assert!(!tie.holds(&meta));
-        meta.owner_references = Some(vec![owner("u1")]);
-        assert!(tie.holds(&meta));
-    }
-
-    #[test]
-    fn a_cluster_scoped_child_is_tied_by_annotation() {
-        let tie = Tie::Annotation("u1".into());
-        let mut meta = ObjectMeta::default();
-        assert!(!tie.holds(&meta));
-        tie.put_on(&mut meta);
-        assert!(tie.holds(&meta));
-        assert!(!Tie::Annotation("u2".into()).holds(&meta));
-    }
-
-    #[test]
     fn the_hash_follows_the_desired_state() {
-        let tie = Tie::Controller(owner("u1"));
-        let hash = |c: ConfigMap| prepare(&tie, c).unwrap().annotations()[HASH].clone();
+        let ownership = Ownership::Annotation("u1".into());
+        let hash = |c: ConfigMap| prepare(&ownership, c).unwrap().annotations()[HASH].clone();
         let mut other = config_map();
         other
             .data
@@ -473,26 +324,5 @@ mod tests {
             .insert("b".into(), "2".into());
         assert_eq!(hash(config_map()), hash(config_map()));
         assert_ne!(hash(config_map()), hash(other));
-    }
-
-    #[test]
-    fn the_fingerprint_ignores_what_the_api_server_counts_and_sees_the_rest() {
-        let mut counted = config_map();
-        counted.metadata.resource_version = Some("2".into());
-        counted.metadata.generation = Some(2);
-        assert_eq!(
-            fingerprint(&config_map()).unwrap(),
-            fingerprint(&counted).unwrap()
-        );
-
-        let mut touched = config_map();
-        touched
-            .data
-            .get_or_insert_default()
-            .insert("b".into(), "2".into());
-        assert_ne!(
-            fingerprint(&config_map()).unwrap(),
-            fingerprint(&touched).unwrap()
-        );
     }
 }

@@ -49,7 +49,7 @@ impl From<ApplyError> for Error {
             ApplyError::NameConflict { .. } => {
                 Problem::person(reasons::NAME_CONFLICT, error.to_string()).into()
             }
-            ApplyError::Remnant { .. } => {
+            ApplyError::Orphan { .. } => {
                 Problem::stage(reasons::NAME_CONFLICT, error.to_string()).into()
             }
             ApplyError::Api { source, .. } if refused(source) => {

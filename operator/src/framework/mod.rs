@@ -6,6 +6,8 @@ pub mod context;
 pub mod error;
 pub mod events;
 pub mod leader;
+pub mod ownership;
 pub mod reconciler;
 pub mod references;
 pub mod status;
+pub mod written;

@@ -20,18 +20,19 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::labels::{MANAGED_BY, Owner};
-use crate::framework::apply::{Applier, Tie, is_code};
+use crate::framework::apply::{Applier, is_code};
 use crate::framework::context::Context;
 use crate::framework::error::Error;
+use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
-use crate::framework::status::{self, Found};
+use crate::framework::status::{self, Observed};
 use crate::problem::{Problem, Retry, soon};
 
 /// An object that could be anything of kind `K`, also one that does not parse.
 pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One of our kinds.
-pub trait Kind:
+pub trait Reconcile:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -57,11 +58,17 @@ pub trait Kind:
         ctx: &Arc<Context>,
     ) -> Controller<Guarded<Self>>;
 
-    /// Makes the world what the spec says, and tells what it found.
-    fn sync(&self, work: &Work<'_>) -> impl Future<Output = Result<Found, Error>> + Send;
+    /// Makes the world what the spec says, and tells what it observed.
+    fn sync(
+        &self,
+        context: &ReconcileContext<'_>,
+    ) -> impl Future<Output = Result<Observed, Error>> + Send;
 
-    /// Adds to what was found what a problem kept [`Self::sync`] from looking at.
-    fn complete(_: &Work<'_>, _: &mut Found) -> impl Future<Output = Result<(), Error>> + Send {
+    /// Adds to what was observed what a problem kept [`Self::sync`] from looking at.
+    fn complete(
+        _: &ReconcileContext<'_>,
+        _: &mut Observed,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
         async { Ok(()) }
     }
 
@@ -69,36 +76,36 @@ pub trait Kind:
     /// parse. A [`Problem`] keeps it.
     fn cleanup(
         raw: &DynamicObject,
-        work: &Work<'_>,
+        context: &ReconcileContext<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// One reconcile: whose it is, and what it works with.
-pub struct Work<'a> {
+pub struct ReconcileContext<'a> {
     /// The program's.
-    pub ctx: &'a Context,
+    pub program: &'a Context,
     /// The object, as its children see it.
     pub owner: Owner,
     /// Writes children.
     pub applier: Applier<'a>,
     /// How children show whose they are.
-    pub tie: Tie,
+    pub ownership: Ownership,
     /// What events are about.
     pub about: ObjectReference,
     references: &'a References,
 }
 
-impl<'a> Work<'a> {
-    fn new<K: Kind>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
+impl<'a> ReconcileContext<'a> {
+    fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
-            ctx,
+            program: ctx,
             applier: Applier {
                 manager: K::MANAGER,
                 written: &ctx.written,
                 metrics: &ctx.metrics,
             },
-            tie: Tie::Controller(owner.reference.clone()),
+            ownership: Ownership::Controller(owner.reference.clone()),
             owner,
             about: object.object_ref(&()),
             references: K::references(ctx),
@@ -110,7 +117,7 @@ impl<'a> Work<'a> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        Api::namespaced(self.ctx.client.clone(), &self.owner.namespace)
+        Api::namespaced(self.program.client.clone(), &self.owner.namespace)
     }
 
     /// Notes what the object refers to, before it is read.
@@ -133,7 +140,7 @@ pub fn watch_references<K, R>(
     ctx: &Arc<Context>,
 ) -> Controller<Guarded<K>>
 where
-    K: Kind,
+    K: Reconcile,
     R: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
 {
     let ctx = Arc::clone(ctx);
@@ -143,18 +150,18 @@ where
 }
 
 /// The objects of kind `K` that refer to something.
-pub fn referrers<K: Kind>(
+pub fn referrers<K: Reconcile>(
     ctx: &Context,
     kind: references::Kind,
     key: Key,
 ) -> Vec<ObjectRef<Guarded<K>>> {
-    let found = K::references(ctx).referrers(&(kind, key));
+    let observed = K::references(ctx).referrers(&(kind, key));
     let refer = |(namespace, name): Key| ObjectRef::new(&name).within(&namespace);
-    found.into_iter().map(refer).collect()
+    observed.into_iter().map(refer).collect()
 }
 
 /// Runs the controller of `K` until `stop`; what is being worked on then is finished.
-pub async fn run<K: Kind>(ctx: Arc<Context>, stop: CancellationToken) {
+pub async fn run<K: Reconcile>(ctx: Arc<Context>, stop: CancellationToken) {
     let config = controller::Config::default().concurrency(ctx.config.concurrency);
     let controller = Controller::new(ctx.watched::<Guarded<K>>(), watcher::Config::default());
     K::watch(controller, &ctx)
@@ -192,7 +199,7 @@ pub fn key_of(object: &impl Resource) -> Key {
     clippy::needless_pass_by_value,
     reason = "the signature that kube asks for"
 )]
-fn retry<K: Kind>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> Action {
+fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> Action {
     let (namespace, name) = key_of(&*object);
     let wait = ctx.backoff.failed(
         (K::KIND, (namespace.clone(), name.clone())),
@@ -217,7 +224,10 @@ fn retry<K: Kind>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> 
     name = object.meta().name.as_deref(),
     outcome = tracing::field::Empty,
 ))]
-async fn reconcile<K: Kind>(object: Arc<Guarded<K>>, ctx: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile<K: Reconcile>(
+    object: Arc<Guarded<K>>,
+    ctx: Arc<Context>,
+) -> Result<Action, Error> {
     let started = tokio::time::Instant::now();
     let deadline = ctx.config.reconcile_timeout();
     let result = tokio::time::timeout(deadline, step(&object, &ctx))
@@ -233,39 +243,43 @@ async fn reconcile<K: Kind>(object: Arc<Guarded<K>>, ctx: Arc<Context>) -> Resul
     result
 }
 
-async fn step<K: Kind>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
-    let Some(work) = Work::new(guarded, ctx) else {
+async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
+    let Some(context) = ReconcileContext::new(guarded, ctx) else {
         return Ok(Action::await_change());
     };
     if guarded.meta().deletion_timestamp.is_some() {
-        return finalize(guarded, &work).await;
+        return finalize(guarded, &context).await;
     }
     let object = match &guarded.0 {
         Ok(object) => object,
         Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
     };
-    if !add_finalizer(guarded, &work).await? {
+    if !add_finalizer(guarded, &context).await? {
         return Ok(Action::await_change());
     }
-    let mut found = match object.sync(&work).await {
-        Ok(found) => found,
-        Err(Error::Problem(problem)) => Found::problem(problem),
+    let mut observed = match object.sync(&context).await {
+        Ok(observed) => observed,
+        Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    K::complete(&work, &mut found).await?;
-    let since = report::<K>(ctx, object, &found).await?;
-    next_action(ctx, &found, since)
+    K::complete(&context, &mut observed).await?;
+    let since = report::<K>(ctx, object, &observed).await?;
+    next_action(ctx, &observed, since)
 }
 
 /// When to look at an object again, which is in its state since `since`.
-fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result<Action, Error> {
-    if let Some(failed) = found.problems.iter().find(|p| p.retry == Retry::Backoff) {
+fn next_action(
+    ctx: &Context,
+    observed: &Observed,
+    since: Option<Timestamp>,
+) -> Result<Action, Error> {
+    if let Some(failed) = observed.problems.iter().find(|p| p.retry == Retry::Backoff) {
         return Err(failed.clone().into());
     }
-    if found.problems.is_empty() {
+    if observed.problems.is_empty() {
         // What became ready together does not come back together.
         let spread = 0.9 + 0.2 * crate::random::jitter();
-        let resync = ctx.config.resync(found.forgotten);
+        let resync = ctx.config.resync(observed.forgotten);
         return Ok(Action::requeue(resync.mul_f64(spread)));
     }
     let now = ctx.now();
@@ -276,7 +290,7 @@ fn next_action(ctx: &Context, found: &Found, since: Option<Timestamp>) -> Result
 
 /// An object of a shape that this version does not know: an event and a condition, and it waits for its
 /// next change. It keeps what it has. It is looked at again so that its metrics go when it is gone.
-async fn unparsable<K: Kind>(
+async fn unparsable<K: Reconcile>(
     guarded: &Guarded<K>,
     why: &str,
     ctx: &Context,
@@ -284,15 +298,15 @@ async fn unparsable<K: Kind>(
     let message = format!(
         "this version of the operator cannot read the object: {why}; mend it with kubectl edit"
     );
-    let found = Found::problem(Problem::person(reasons::INVALID_SPEC, message));
-    match report::<K>(ctx, guarded, &found).await {
+    let observed = Observed::problem(Problem::person(reasons::INVALID_SPEC, message));
+    match report::<K>(ctx, guarded, &observed).await {
         // What does not parse may not pass validation either.
         Err(Error::Api(error)) if is_code(&error, 422) => {
             ctx.events
                 .warning(
                     &guarded.object_ref(&()),
                     reasons::INVALID_SPEC,
-                    &found.problems[0].message,
+                    &observed.problems[0].message,
                 )
                 .await;
         }
@@ -302,17 +316,17 @@ async fn unparsable<K: Kind>(
 }
 
 /// The objects of `K` as they are stored, also those that do not parse.
-fn stored<K: Kind>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
+fn stored<K: Reconcile>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
     let kind = ApiResource::erase::<K>(&());
     Api::namespaced_with(ctx.client.clone(), namespace, &kind)
 }
 
 /// Writes the status that follows from `found`, if it differs, and tells a change of Ready by an event.
 /// Gives the time since which Ready is what it is.
-async fn report<K: Kind>(
+async fn report<K: Reconcile>(
     ctx: &Context,
     object: &impl Resource<DynamicType = ()>,
-    found: &Found,
+    observed: &Observed,
 ) -> Result<Option<Timestamp>, Error> {
     let (namespace, name) = key_of(object);
     let api = stored::<K>(ctx, &namespace);
@@ -326,12 +340,12 @@ async fn report<K: Kind>(
     ctx.metrics.object(
         K::KIND,
         format!("{namespace}/{name}"),
-        Some(found.problems.is_empty()),
+        Some(observed.problems.is_empty()),
     );
     let before = live.data.get("status").unwrap_or(&Value::Null);
-    // What was found is about the spec that was read, not the one that may be there by now.
+    // What was observed is about the spec that was read, not the one that may be there by now.
     let generation = object.meta().generation;
-    let Some(next) = status::next(before, found, generation, ctx.now()) else {
+    let Some(next) = status::next(before, observed, generation, ctx.now()) else {
         return Ok(since(before));
     };
     let patch = json!({
@@ -347,7 +361,7 @@ async fn report<K: Kind>(
         &Patch::Apply(patch),
     )
     .await?;
-    announce(ctx, &object.object_ref(&()), before, &next, found).await;
+    announce(ctx, &object.object_ref(&()), before, &next, observed).await;
     Ok(since(&next))
 }
 
@@ -364,7 +378,7 @@ async fn announce(
     about: &ObjectReference,
     before: &Value,
     after: &Value,
-    found: &Found,
+    observed: &Observed,
 ) {
     let ready = |status: &Value| {
         let conditions = status::conditions(status);
@@ -379,7 +393,7 @@ async fn announce(
     if ready(before).is_some_and(|(s, r, _)| (s, r) == (status, reason.clone())) {
         return;
     }
-    match found.problems.first() {
+    match observed.problems.first() {
         Some(problem) if problem.retry == Retry::Backoff => {
             ctx.events.warning(about, &reason, &message).await;
         }
@@ -389,7 +403,10 @@ async fn announce(
 
 /// Gives whether the object is still there: else nothing may be made for it, since nothing would take it away
 /// again.
-async fn add_finalizer<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<bool, Error> {
+async fn add_finalizer<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<bool, Error> {
     if object.finalizers().iter().any(|f| f == K::FINALIZER) {
         return Ok(true);
     }
@@ -399,25 +416,25 @@ async fn add_finalizer<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<
         .map(String::as_str)
         .chain([K::FINALIZER])
         .collect();
-    set_finalizers(object, work, &finalizers).await
+    set_finalizers(object, context, &finalizers).await
 }
 
 /// The version guards the write: the list replaces the whole list. Gives whether the object is still there.
-async fn set_finalizers<K: Kind>(
+async fn set_finalizers<K: Reconcile>(
     object: &Guarded<K>,
-    work: &Work<'_>,
+    context: &ReconcileContext<'_>,
     finalizers: &[&str],
 ) -> Result<bool, Error> {
     let patch = json!({ "metadata": {
         "finalizers": finalizers,
         "resourceVersion": object.resource_version(),
     }});
-    work.ctx.metrics.write(K::MANAGER, "finalizer");
+    context.program.metrics.write(K::MANAGER, "finalizer");
     let params = PatchParams {
         field_manager: Some(K::MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let api: Api<K> = work.api();
+    let api: Api<K> = context.api();
     match api
         .patch_metadata(&object.name_any(), &params, &Patch::Merge(patch))
         .await
@@ -428,16 +445,19 @@ async fn set_finalizers<K: Kind>(
     }
 }
 
-async fn finalize<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<Action, Error> {
+async fn finalize<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<Action, Error> {
     let (namespace, name) = key_of(object);
     if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        if let Err(error) = cleanup(object, work).await {
+        if let Err(error) = cleanup(object, context).await {
             let Error::Problem(problem) = error else {
                 return Err(error);
             };
-            let found = Found::problem(problem);
-            report::<K>(work.ctx, object, &found).await?;
-            return next_action(work.ctx, &found, deleted_at(object));
+            let observed = Observed::problem(problem);
+            report::<K>(context.program, object, &observed).await?;
+            return next_action(context.program, &observed, deleted_at(object));
         }
         let others: Vec<&str> = object
             .finalizers()
@@ -445,20 +465,24 @@ async fn finalize<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<Actio
             .map(String::as_str)
             .filter(|f| *f != K::FINALIZER)
             .collect();
-        set_finalizers(object, work, &others).await?;
+        set_finalizers(object, context, &others).await?;
     }
-    work.refers_to([]);
-    work.ctx.written.forget(&work.owner.reference.uid);
-    work.ctx
+    context.refers_to([]);
+    context.program.written.forget(&context.owner.reference.uid);
+    context
+        .program
         .metrics
         .object(K::KIND, format!("{namespace}/{name}"), None);
     Ok(Action::await_change())
 }
 
-async fn cleanup<K: Kind>(object: &Guarded<K>, work: &Work<'_>) -> Result<(), Error> {
-    let api = stored::<K>(work.ctx, &work.owner.namespace);
-    match api.get_opt(&work.owner.name).await? {
-        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, work).await,
+async fn cleanup<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<(), Error> {
+    let api = stored::<K>(context.program, &context.owner.namespace);
+    match api.get_opt(&context.owner.name).await? {
+        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, context).await,
         _ => Ok(()),
     }
 }

@@ -1,16 +1,16 @@
-//! The status of our kinds: how it follows from what was found (pure), and how it is written.
+//! The status of our kinds: how it follows from what was observed (pure), and how it is written.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StoredCondition, Time};
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 use crate::text::shorten;
 
-/// The state of one condition.
+/// One condition, as a reconcile observed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct Condition {
     /// One of [`mcpauth_api::conditions::types`].
     pub type_: &'static str,
     /// `True` or `False`.
@@ -21,7 +21,7 @@ pub struct State {
     pub message: String,
 }
 
-impl State {
+impl Condition {
     /// A condition that holds.
     pub fn yes(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -43,22 +43,22 @@ impl State {
     }
 }
 
-/// What a reconcile found.
+/// What a reconcile observed.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct Observed {
     /// The message of Ready when nothing is wrong.
     pub ready: String,
     /// What is wrong, the most important first; the first is the reason of Ready.
     pub problems: Vec<Problem>,
     /// Conditions besides Ready and Degraded. What is not named keeps its state.
-    pub states: Vec<State>,
+    pub conditions: Vec<Condition>,
     /// Whether what was registered is lost when an authorization server restarts.
     pub forgotten: bool,
     /// Fields of the status besides `conditions` and `observedGeneration`, by their JSON names.
     pub fields: Map<String, Value>,
 }
 
-impl Found {
+impl Observed {
     /// Only a problem.
     pub fn problem(problem: Problem) -> Self {
         Self {
@@ -68,14 +68,14 @@ impl Found {
     }
 
     /// The summary first, then the rest.
-    fn all_states(&self) -> Vec<State> {
+    fn all_conditions(&self) -> Vec<Condition> {
         let ready = match self.problems.first() {
-            None => State::yes(types::READY, reasons::READY, &self.ready),
-            Some(problem) => State::no(types::READY, problem),
+            None => Condition::yes(types::READY, reasons::READY, &self.ready),
+            Some(problem) => Condition::no(types::READY, problem),
         };
         let degraded = match self.problems.iter().find(|p| p.degraded) {
-            Some(p) => State::yes(types::DEGRADED, p.reason, &p.message),
-            None => State {
+            Some(p) => Condition::yes(types::DEGRADED, p.reason, &p.message),
+            None => Condition {
                 type_: types::DEGRADED,
                 holds: false,
                 reason: reasons::READY,
@@ -84,7 +84,7 @@ impl Found {
         };
         [ready, degraded]
             .into_iter()
-            .chain(self.states.iter().cloned())
+            .chain(self.conditions.iter().cloned())
             .collect()
     }
 }
@@ -92,32 +92,32 @@ impl Found {
 /// The longest message of a condition, in bytes; the API allows 32 KiB.
 const MESSAGE: usize = 2048;
 
-/// The conditions after `states` were observed at `now` on `generation`. Conditions that `states` does not
+/// The conditions after those of `observed` were seen at `now` on `generation`. Conditions that it does not
 /// name stay as they were, and `lastTransitionTime` moves only when a status changes.
 fn merge(
-    previous: &[Condition],
-    states: &[State],
+    previous: &[StoredCondition],
+    observed: &[Condition],
     generation: Option<i64>,
     now: Timestamp,
-) -> Vec<Condition> {
-    let mut conditions: Vec<Condition> = previous.to_vec();
-    for state in states {
-        let status = if state.holds { "True" } else { "False" };
-        let before = conditions.iter_mut().find(|c| c.type_ == state.type_);
+) -> Vec<StoredCondition> {
+    let mut conditions: Vec<StoredCondition> = previous.to_vec();
+    for condition in observed {
+        let status = if condition.holds { "True" } else { "False" };
+        let before = conditions.iter_mut().find(|c| c.type_ == condition.type_);
         let since = match &before {
             Some(c) if c.status == status => c.last_transition_time.clone(),
             _ => whole_seconds(now),
         };
-        let next = Condition {
-            type_: state.type_.to_owned(),
+        let next = StoredCondition {
+            type_: condition.type_.to_owned(),
             status: status.to_owned(),
-            reason: state.reason.to_owned(),
-            message: shorten(&state.message, MESSAGE).to_owned(),
+            reason: condition.reason.to_owned(),
+            message: shorten(&condition.message, MESSAGE).to_owned(),
             observed_generation: generation,
             last_transition_time: since,
         };
         match before {
-            Some(condition) => *condition = next,
+            Some(stored) => *stored = next,
             None => conditions.push(next),
         }
     }
@@ -130,20 +130,25 @@ fn whole_seconds(now: Timestamp) -> Time {
 }
 
 /// The conditions in a status as JSON; none when there are none or they do not parse.
-pub fn conditions(status: &Value) -> Vec<Condition> {
+pub fn conditions(status: &Value) -> Vec<StoredCondition> {
     serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
 }
 
 /// The status after `found`, given the one before; `None` when it is the same.
 pub fn next(
     previous: &Value,
-    found: &Found,
+    observed: &Observed,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Option<Value> {
-    let merged = merge(&conditions(previous), &found.all_states(), generation, now);
+    let merged = merge(
+        &conditions(previous),
+        &observed.all_conditions(),
+        generation,
+        now,
+    );
     let mut status = previous.as_object().cloned().unwrap_or_default();
-    for (field, value) in &found.fields {
+    for (field, value) in &observed.fields {
         status.insert(field.clone(), value.clone());
     }
     status.retain(|_, value| !value.is_null());
@@ -168,14 +173,14 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn waiting() -> Found {
-        Found::problem(Problem::stage(
+    fn waiting() -> Observed {
+        Observed::problem(Problem::stage(
             reasons::PODS_NOT_READY,
             "0 of 1 pods are ready",
         ))
     }
 
-    fn condition(status: &Value, type_: &str) -> Condition {
+    fn condition(status: &Value, type_: &str) -> StoredCondition {
         conditions(status)
             .into_iter()
             .find(|c| c.type_ == type_)
@@ -193,7 +198,7 @@ mod tests {
         assert_eq!(ready.observed_generation, Some(2));
         assert_eq!(ready.message, "1 of 2 pods are ready");
 
-        let third = next(&second, &Found::default(), Some(2), at(30)).unwrap();
+        let third = next(&second, &Observed::default(), Some(2), at(30)).unwrap();
         assert_eq!(
             condition(&third, types::READY).last_transition_time,
             Time(at(30))
@@ -209,12 +214,12 @@ mod tests {
 
     #[test]
     fn the_first_problem_is_the_reason_and_any_that_needs_a_person_degrades() {
-        let mut found = waiting();
-        found.problems.push(Problem::person(
+        let mut observed = waiting();
+        observed.problems.push(Problem::person(
             reasons::RESOURCE_CONFLICT,
             "choose another URL",
         ));
-        let status = next(&Value::Null, &found, Some(1), at(1)).unwrap();
+        let status = next(&Value::Null, &observed, Some(1), at(1)).unwrap();
         assert_eq!(
             condition(&status, types::READY).reason,
             reasons::PODS_NOT_READY
@@ -225,18 +230,18 @@ mod tests {
             ("True", "ResourceConflict")
         );
 
-        let well = next(&status, &Found::default(), Some(1), at(2)).unwrap();
+        let well = next(&status, &Observed::default(), Some(1), at(2)).unwrap();
         assert_eq!(condition(&well, types::DEGRADED).status, "False");
     }
 
     #[test]
     fn what_was_not_looked_at_keeps_its_state() {
-        let mut found = Found::default();
-        found
-            .states
-            .push(State::yes("Registered", reasons::READY, "at http://a"));
-        found.fields.insert("url".into(), json!("http://a"));
-        let before = next(&Value::Null, &found, Some(1), at(1)).unwrap();
+        let mut observed = Observed::default();
+        observed
+            .conditions
+            .push(Condition::yes("Registered", reasons::READY, "at http://a"));
+        observed.fields.insert("url".into(), json!("http://a"));
+        let before = next(&Value::Null, &observed, Some(1), at(1)).unwrap();
         let after = next(&before, &waiting(), Some(1), at(2)).unwrap();
         assert_eq!(
             condition(&after, "Registered"),
@@ -254,9 +259,9 @@ mod tests {
 
     #[test]
     fn messages_are_bounded_and_cut_between_characters() {
-        let mut found = waiting();
-        found.problems[0].message = "é".repeat(5000);
-        let status = next(&Value::Null, &found, None, at(1)).unwrap();
+        let mut observed = waiting();
+        observed.problems[0].message = "é".repeat(5000);
+        let status = next(&Value::Null, &observed, None, at(1)).unwrap();
         assert_eq!(condition(&status, types::READY).message.len(), MESSAGE);
         assert_eq!(shorten("aé", 2), "a");
     }
