@@ -92,6 +92,18 @@ pub enum CallError {
     Refused(String),
 }
 
+impl CallError {
+    /// The kind of failure in one word, for logs.
+    const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::NotAdmitted(_) => "not_admitted",
+            Self::Conflict(_) => "conflict",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
@@ -194,6 +206,9 @@ impl AuthServers {
         self.silent.lock().await.remove(server);
     }
 
+    #[tracing::instrument(name = "admin_api", skip_all, fields(
+        %server, %method, ?collection, id, outcome = tracing::field::Empty,
+    ))]
     async fn call(
         &self,
         server: &Server,
@@ -214,6 +229,8 @@ impl AuthServers {
             },
         };
         let answer = self.exchange(server, method, collection, id, body).await;
+        let outcome = answer.as_ref().err().map_or("ok", CallError::outcome);
+        tracing::Span::current().record("outcome", outcome);
         let mut all = self.silent.lock().await;
         match &answer {
             Err(CallError::Unreachable(why)) => {

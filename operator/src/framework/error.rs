@@ -22,8 +22,19 @@ pub enum Error {
     #[error("{0}")]
     Apply(ApplyError),
     /// The reconcile took too long.
-    #[error("no end within {} s", .0.as_secs())]
+    #[error("it took longer than {} s (--reconcile-timeout-seconds)", .0.as_secs())]
     Timeout(Duration),
+}
+
+impl Error {
+    /// The reason in one word, for logs; of a problem, that of its condition.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.reason,
+            Self::Api(_) | Self::Apply(_) => "ApiFailed",
+            Self::Timeout(_) => "TimedOut",
+        }
+    }
 }
 
 impl From<kube::Error> for Error {

@@ -198,11 +198,25 @@ fn retry<K: Kind>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> 
         (K::KIND, (namespace.clone(), name.clone())),
         crate::random::jitter(),
     );
-    tracing::warn!(kind = K::KIND, namespace, name, wait_seconds = wait.as_secs(), %error, "not reconciled");
+    tracing::warn!(
+        kind = K::KIND,
+        namespace,
+        name,
+        reason = error.reason(),
+        %error,
+        retry_seconds = wait.as_secs(),
+        "the reconcile failed; it is tried again"
+    );
     Action::requeue(wait)
 }
 
-/// One reconcile, counted and under its deadline.
+/// One reconcile, counted and under its deadline. [`retry`] logs why it failed.
+#[tracing::instrument(skip_all, fields(
+    kind = K::KIND,
+    namespace = object.meta().namespace.as_deref(),
+    name = object.meta().name.as_deref(),
+    outcome = tracing::field::Empty,
+))]
 async fn reconcile<K: Kind>(object: Arc<Guarded<K>>, ctx: Arc<Context>) -> Result<Action, Error> {
     let started = tokio::time::Instant::now();
     let deadline = ctx.config.reconcile_timeout();
@@ -210,6 +224,8 @@ async fn reconcile<K: Kind>(object: Arc<Guarded<K>>, ctx: Arc<Context>) -> Resul
         .await
         .unwrap_or(Err(Error::Timeout(deadline)));
     let label = if result.is_ok() { "ok" } else { "error" };
+    let outcome = result.as_ref().err().map_or("ok", Error::reason);
+    tracing::Span::current().record("outcome", outcome);
     ctx.metrics.reconciled(K::KIND, label, started.elapsed());
     if result.is_ok() {
         ctx.backoff.succeeded(&(K::KIND, key_of(&*object)));

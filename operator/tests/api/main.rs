@@ -15,5 +15,6 @@ mod crds;
 mod leader;
 mod oauth_client;
 mod protected_server;
+mod secrets;
 mod trouble;
 mod values;
