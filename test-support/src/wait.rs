@@ -77,10 +77,12 @@ async fn within<L: Look, F: Future<Output = L>>(
         match tokio::time::timeout(left, look()).await.map(Look::found) {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(seen)) => last = seen,
-            Err(_) => {
-                let seconds = bound.as_secs();
-                return Err(anyhow!("not within {seconds} s: {what}; last seen: {last}"));
-            }
+            Err(_) => {}
+        }
+        // Also where a look is so quick that no time is too short for it.
+        if begin.elapsed() >= bound {
+            let seconds = bound.as_secs();
+            return Err(anyhow!("not within {seconds} s: {what}; last seen: {last}"));
         }
         tokio::time::sleep(PAUSE.min(left)).await;
     }
