@@ -3,7 +3,7 @@
 //! A refusal is a line at info, with its reason and what a person searches for. The span around a request is
 //! at debug: a request that nobody traces pays for nothing but a check of the level.
 
-use http::Request;
+use http::{Method, Request};
 use mcpauth_service::trace::{subject_hash, trace_id};
 use tracing::Span;
 use tracing::field::Empty;
@@ -15,7 +15,7 @@ use crate::http::refusal::Refusal;
 pub fn span<B>(request: &Request<B>) -> Span {
     tracing::debug_span!(
         "request",
-        method = %request.method(),
+        method = method(request.method()),
         trace_id = trace_id(request.headers()),
         client = Empty,
         subject = Empty,
@@ -42,29 +42,44 @@ pub fn tools<'a>(span: &Span, tools: impl Iterator<Item = &'a str>) {
 /// What a refusal's line has from the request, taken before the request is gone.
 #[derive(Debug)]
 pub struct Refused {
-    method: http::Method,
-    trace_id: Option<String>,
+    method: &'static str,
+    trace_id: Option<[u8; 32]>,
 }
 
 impl Refused {
-    /// From a request that may be refused. It costs an allocation only where there is a trace id.
+    /// From a request that may be refused. It allocates nothing: most requests are not.
     pub fn new<B>(request: &Request<B>) -> Self {
         Self {
-            method: request.method().clone(),
-            trace_id: trace_id(request.headers()).map(str::to_owned),
+            method: method(request.method()),
+            trace_id: trace_id(request.headers()).and_then(|id| id.as_bytes().try_into().ok()),
         }
     }
 
     /// Writes the line.
     pub fn log(&self, refusal: &Refusal, caller: Option<&Identity>) {
+        let trace_id = self.trace_id.as_ref().map(|id| str::from_utf8(id));
         tracing::info!(
             outcome = refusal.outcome(),
             reason = %refusal.reason(),
-            method = %self.method,
-            trace_id = self.trace_id.as_deref(),
+            method = self.method,
+            trace_id = trace_id.and_then(Result::ok),
             client = caller.map(|caller| caller.client_id.as_str()),
             subject = caller.map(|caller| subject_hash(&caller.subject)),
             "refused"
         );
+    }
+}
+
+/// The method, or `other`: a stranger may make one up, as long as a head may be.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        _ => "other",
     }
 }

@@ -42,7 +42,12 @@ pub fn resource<'a>(
             "resource must be an absolute http or https URL without user name, query, fragment or dot segments",
         );
     };
-    let found = reachable.find(|resource| resource.is_named_by(&requested));
+    // Databases of older versions may hold two that are equal; then the spelling decides.
+    let named: Vec<&Resource> = reachable
+        .filter(|resource| resource.is_named_by(&requested))
+        .collect();
+    let exact = |resource: &&&Resource| resource.resource == requested.as_str();
+    let found = named.iter().find(exact).or(named.first()).copied();
     found.map_or_else(
         || invalid_target("the resource is not registered here, or this client may not use it; compare its URL with the registered one"),
         Ok,
@@ -112,5 +117,36 @@ fn of_client(client: &Client, resource: &Resource) -> Scopes {
         some => resource
             .with_implied(some)
             .intersection(&resource.scope_names()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::client::{ClientMetadata, ClientOrigin};
+
+    #[test]
+    fn of_two_equal_resources_the_spelling_decides() {
+        let resources = ["https://a.example/mcp", "https://a.example/mcp/"].map(|uri| Resource {
+            id: uri.into(),
+            resource: uri.into(),
+            name: uri.into(),
+            scopes: vec![],
+            introspectors: vec![],
+        });
+        let client = Client {
+            client_id: "client".into(),
+            origin: ClientOrigin::Declared,
+            metadata: ClientMetadata::default(),
+            secret_hash: None,
+        };
+        for (requested, expected) in [
+            ("https://a.example/mcp", "https://a.example/mcp"),
+            ("https://a.example/mcp/", "https://a.example/mcp/"),
+            ("https://A.example/mcp/", "https://a.example/mcp"),
+        ] {
+            let found = resource(Some(requested), &client, &resources).unwrap();
+            assert_eq!(found.resource, expected, "{requested}");
+        }
     }
 }

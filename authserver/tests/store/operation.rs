@@ -6,10 +6,10 @@ use mcp_authserver::issue::Minter;
 use mcp_authserver::oauth::grant::Refusal;
 use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
 use mcp_authserver::oauth::token::{Token, TokenKind};
-use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError};
+use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError, Upsert};
 use sqlx::{Executor as _, PgConnection};
 
-use crate::fixture::{Fixture, MINUTE, NOW, REFRESH, VERIFIER, database};
+use crate::fixture::{Fixture, MINUTE, NOTES, NOW, REFRESH, VERIFIER, database, resource};
 use mcpauth_test_support::postgres::{Postgres, ROLE_WITH_PASSWORD};
 use mcpauth_test_support::process::signal;
 
@@ -409,4 +409,33 @@ async fn schemas_n_and_n_minus_1_side_by_side() {
         f.store.remove_expired(NOW, NOW).await.unwrap();
     }
     f.redeem(&code, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn equal_resources_of_an_older_version_conflict_when_they_are_put() {
+    let url = Postgres::shared().create_database().await;
+    let f = Fixture::at(&url).await;
+    let notes = resource("notes", NOTES);
+    let twin = resource("twin", &format!("{NOTES}/"));
+    // As a version leaves them that does not know the column.
+    let mut older = f.session(Postgres::shared()).await;
+    older
+        .execute(
+            "UPDATE resources SET canonical = NULL;
+             INSERT INTO resources (id, resource, name, scopes, introspectors)
+             SELECT 'twin', resource || '/', 'twin', scopes,
+                    ARRAY['system:serviceaccount:default:twin']
+             FROM resources WHERE id = 'notes'",
+        )
+        .await
+        .unwrap();
+
+    let put = f.store.upsert_resource(&notes).await;
+    assert_eq!(put.unwrap(), Upsert::Unchanged);
+    let put = f.store.upsert_resource(&twin).await;
+    assert!(matches!(put, Err(StoreError::Conflict(_))), "{put:?}");
+    // Once it has gone, no other one takes its place.
+    f.store.delete_resource("twin").await.unwrap();
+    let put = f.store.upsert_resource(&twin).await;
+    assert!(matches!(put, Err(StoreError::Conflict(_))), "{put:?}");
 }

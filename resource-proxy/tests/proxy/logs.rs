@@ -43,6 +43,18 @@ async fn a_refusal_is_a_line_with_its_reason_and_what_one_searches_for() {
 }
 
 #[tokio::test]
+async fn a_method_that_a_stranger_makes_up_is_not_in_the_log() {
+    let logs = logs::capture();
+    let world = World::new().await;
+    let made_up = "MADE-UP-".repeat(1000);
+    let method = Method::from_bytes(made_up.as_bytes()).unwrap();
+    let answer = world.send(world.request(method, None), String::new()).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(logs.containing("refused outcome=no_token").len(), 1);
+    logs.assert_free_of(&["MADE-UP-"]);
+}
+
+#[tokio::test]
 async fn no_secret_on_any_failing_path() {
     let logs = logs::capture();
     let world = World::new().await;

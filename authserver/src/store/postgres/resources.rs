@@ -11,7 +11,8 @@ use crate::oauth::resource::Resource;
 impl Database {
     pub(super) async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
         let before = self.resource(&resource.id).await?;
-        if before.as_ref() == Some(resource) {
+        let same = before.as_ref() == Some(resource);
+        if same && self.has_canonical(&resource.id).await? {
             return Ok(Upsert::Unchanged);
         }
         let mut transaction = self.pool.begin().await?;
@@ -45,8 +46,20 @@ impl Database {
         transaction.commit().await?;
         Ok(match before {
             None => Upsert::Created,
+            Some(_) if same => Upsert::Unchanged,
             Some(_) => Upsert::Updated,
         })
+    }
+
+    /// Not what an older version wrote, nor the second of two equal ones, see migration 2.
+    async fn has_canonical(&self, id: &str) -> Result<bool, StoreError> {
+        let known = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM resources WHERE id = $1 AND canonical IS NOT NULL)",
+        )
+        .bind(id)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(known)
     }
 
     pub(super) async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
