@@ -38,7 +38,7 @@ pub struct LocalArgs {
     pub once: bool,
 }
 
-/// Runs the manifests as processes on loopback, walks the flow, and stays up until SIGINT or SIGTERM.
+/// Runs the manifests as processes on loopback, walks the flow, and stays up until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// When the manifests are of no use, a port is taken, a process does not come up or ends by itself,
@@ -103,15 +103,21 @@ fn show(stack: &Stack, logs: &Path, screen: &Screen) {
     screen.fact("Logs", &logs.display().to_string());
 }
 
-/// Returns at SIGINT or SIGTERM. Where no handler can be installed the signal ends the process, and
-/// the children with it.
+/// Returns at SIGINT, SIGTERM or SIGHUP, which a terminal sends when it is closed. Where no handler can be
+/// installed the signal ends the process, and the children with it.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         return std::future::pending().await;
     };
     tokio::select! {
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = hangup.recv() => {}
     }
 }
