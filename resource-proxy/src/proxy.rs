@@ -9,7 +9,7 @@ use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::auth::authorize::Operation;
 use crate::auth::bearer;
@@ -27,7 +27,7 @@ use crate::limits::friction::{Caller, Friction, Slot};
 use crate::mcp::header_match;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
-use crate::trace::{self, Refused};
+use crate::trace::Trace;
 
 /// For so long after the check of its token a request goes upstream without another check.
 const FRESH: Duration = Duration::from_millis(50);
@@ -111,18 +111,18 @@ impl Proxy {
             return response;
         }
         let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
-        let (span, line) = (trace::span(&request), Refused::new(&request));
-        let mut caller = None;
+        let mut trace = Trace::new(&request);
+        let span = trace.span();
         let served = self
-            .serve(&compiled, &origin, request, &span, &mut caller)
-            .instrument(span.clone())
+            .serve(&compiled, &origin, request, &mut trace)
+            .instrument(span)
             .await;
         let (outcome, mut response) = served.unwrap_or_else(|refusal| {
-            line.log(&refusal, caller.as_deref());
+            trace.refused(&refusal);
             let outcome = refusal.outcome();
             (outcome, refusal.into_response(&compiled.challenge))
         });
-        span.record("outcome", outcome);
+        trace.ended(outcome);
         self.runtime.metrics.request(outcome);
         origin.expose(&mut response);
         response
@@ -134,8 +134,7 @@ impl Proxy {
         compiled: &Compiled,
         origin: &Origin,
         request: Request<Incoming>,
-        span: &Span,
-        caller: &mut Option<Arc<Identity>>,
+        trace: &mut Trace,
     ) -> Result<(&'static str, Response<Body>), Refusal> {
         if *origin == Origin::Refused {
             return Err(Refusal::OriginNotAllowed);
@@ -146,8 +145,8 @@ impl Proxy {
         }
         let (mut parts, body) = request.into_parts();
         let identity = authenticate(compiled, &parts).await?;
-        trace::caller(span, &identity);
-        let identity = &**caller.insert(identity);
+        trace.caller(&identity);
+        let identity = &*identity;
         let authenticated = self.runtime.clock.monotonic();
         route(compiled, &parts)?;
         self.unbind_session(&mut parts.headers, identity)?;
@@ -156,8 +155,7 @@ impl Proxy {
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
         let mut listens = parts.method == Method::GET;
         if parts.method == Method::POST {
-            let messages = judge(compiled, &parts.headers, &body, identity)?;
-            trace::tools(span, messages.tools());
+            let messages = judge(compiled, &parts.headers, &body, identity, trace)?;
             listens = messages.listens();
             self.hold_back(compiled, &messages, identity).await;
         } else if !body.is_empty() {
@@ -328,8 +326,10 @@ fn judge<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
     identity: &Identity,
+    trace: &mut Trace,
 ) -> Result<Messages<'a>, Refusal> {
     let messages = Messages::read(body).map_err(Refusal::Body)?;
+    trace.tools(messages.tools());
     if let Err(reason) = header_match::check(headers, &messages) {
         let first = messages.iter().next();
         let id = first.and_then(|message| message.id.clone());

@@ -3,70 +3,123 @@
 //! A refusal is a line at info, with its reason and what a person searches for. The span around a request is
 //! at debug: a request that nobody traces pays for nothing but a check of the level.
 
+use std::sync::Arc;
+
 use http::{Method, Request};
 use mcpauth_service::trace::{subject_hash, trace_id};
+use mcpauth_wire::invalid::printable;
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::auth::identity::Identity;
 use crate::http::refusal::Refusal;
 
-/// The span of a request.
-pub fn span<B>(request: &Request<B>) -> Span {
-    tracing::debug_span!(
-        "request",
-        method = method(request.method()),
-        trace_id = trace_id(request.headers()),
-        client = Empty,
-        subject = Empty,
-        tool = Empty,
-        outcome = Empty,
-    )
-}
-
-/// Says in the span who calls.
-pub fn caller(span: &Span, identity: &Identity) {
-    if !span.is_disabled() {
-        span.record("client", identity.client_id.as_str());
-        span.record("subject", subject_hash(&identity.subject));
-    }
-}
-
-/// Says in the span which tools are called.
-pub fn tools<'a>(span: &Span, tools: impl Iterator<Item = &'a str>) {
-    if !span.is_disabled() {
-        span.record("tool", tools.collect::<Vec<_>>().join(" "));
-    }
-}
-
-/// What a refusal's line has from the request, taken before the request is gone.
+/// What is known of a request: for its span, and for the line of its refusal. It allocates nothing, because
+/// most requests are not refused.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Trace {
+    span: Span,
     method: &'static str,
     trace_id: Option<[u8; 32]>,
+    caller: Option<Arc<Identity>>,
+    tool: ToolName,
 }
 
-impl Refused {
-    /// From a request that may be refused. It allocates nothing: most requests are not.
+impl Trace {
+    /// Of a request that begins.
     pub fn new<B>(request: &Request<B>) -> Self {
+        let (method, trace_id) = (method(request.method()), trace_id(request.headers()));
         Self {
-            method: method(request.method()),
-            trace_id: trace_id(request.headers()).and_then(|id| id.as_bytes().try_into().ok()),
+            span: tracing::debug_span!(
+                "request",
+                method,
+                trace_id,
+                client = Empty,
+                subject = Empty,
+                tool = Empty,
+                outcome = Empty,
+            ),
+            method,
+            trace_id: trace_id.and_then(|id| id.as_bytes().try_into().ok()),
+            caller: None,
+            tool: ToolName::default(),
         }
     }
 
-    /// Writes the line.
-    pub fn log(&self, refusal: &Refusal, caller: Option<&Identity>) {
+    /// The request's span.
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Notes who calls.
+    pub fn caller(&mut self, identity: &Arc<Identity>) {
+        self.caller = Some(Arc::clone(identity));
+        if !self.span.is_disabled() {
+            self.span.record("client", identity.client_id.as_str());
+            self.span.record("subject", subject_hash(&identity.subject));
+        }
+    }
+
+    /// Notes which tools are called.
+    pub fn tools<'a>(&mut self, mut tools: impl Iterator<Item = &'a str>) {
+        if let Some(first) = tools.next() {
+            self.tool = ToolName::new(first);
+            if !self.span.is_disabled() {
+                self.span.record("tool", self.tool.printable());
+            }
+        }
+    }
+
+    /// The end of the request.
+    pub fn ended(&self, outcome: &'static str) {
+        self.span.record("outcome", outcome);
+    }
+
+    /// Writes the line of a refusal.
+    pub fn refused(&self, refusal: &Refusal) {
+        let caller = self.caller.as_deref();
         let trace_id = self.trace_id.as_ref().map(|id| str::from_utf8(id));
         tracing::info!(
             outcome = refusal.outcome(),
             reason = %refusal.reason(),
             method = self.method,
+            tool = self.tool.printable(),
             trace_id = trace_id.and_then(Result::ok),
             client = caller.map(|caller| caller.client_id.as_str()),
             subject = caller.map(|caller| subject_hash(&caller.subject)),
             "refused"
         );
+    }
+}
+
+/// The beginning of a tool's name, of the first one in a batch; empty where none is called.
+#[derive(Clone, Copy, Debug)]
+struct ToolName {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Default for ToolName {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 64],
+            length: 0,
+        }
+    }
+}
+
+impl ToolName {
+    fn new(name: &str) -> Self {
+        let mut bytes = [0; 64];
+        let length = name.floor_char_boundary(bytes.len());
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Self { bytes, length }
+    }
+
+    /// The client chose it, so it is shown without what could disturb a log.
+    fn printable(&self) -> Option<String> {
+        let name = str::from_utf8(&self.bytes[..self.length]).ok()?;
+        (!name.is_empty()).then(|| printable(name))
     }
 }
 

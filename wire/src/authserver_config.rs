@@ -320,7 +320,7 @@ impl AuthServerConfig {
                 .iter()
                 .any(|(other, known)| *other == id || known.is_same(&uri))
             {
-                return Err(Invalid::new(key, "its id or resource is there twice"));
+                return Err(Invalid::new(key, "its id or resource appears twice"));
             }
             seen.push((id, uri));
         }
@@ -337,7 +337,7 @@ impl AuthServerConfig {
                 .iter()
                 .any(|other| other.client_id == client.client_id)
             {
-                let text = format!("{id} is there twice");
+                let text = format!("{id} appears twice");
                 return Err(Invalid::new(format!("{key}.clientId"), text));
             }
         }
@@ -369,7 +369,7 @@ impl Internal {
             principal::check_credential_id(&key, &credential.id)?;
             let before = &self.credentials[..index];
             if before.iter().any(|other| other.id == credential.id) {
-                let text = format!("{} is there twice", credential.id);
+                let text = format!("{} appears twice", credential.id);
                 return Err(Invalid::new(key, text));
             }
         }
@@ -485,7 +485,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "internal: { credentials: [{ id: a, secretFile: /x }, { id: a, secretFile: /x }] }",
-                "internal.credentials[1].id: a is there twice",
+                "internal.credentials[1].id: a appears twice",
             ),
             (
                 "internal: { tokenReview: { audience: '' } }",
@@ -497,7 +497,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("resources: [{resource}, {resource}]"),
-                "resources[1]: its id or resource is there twice",
+                "resources[1]: its id or resource appears twice",
             ),
             (
                 "resources: [{ id: a, resource: /mcp, name: a }]",
@@ -507,7 +507,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 &format!(
                     "resources: [{resource}, {{ id: b, resource: 'https://A.example:443/mcp/', name: b }}]"
                 ),
-                "resources[1]: its id or resource is there twice",
+                "resources[1]: its id or resource appears twice",
             ),
             (
                 "resources: [{ resource: 'https://a.example', name: a }]",
@@ -515,7 +515,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("clients: [{client}, {client}]"),
-                "clients[1].clientId: a is there twice",
+                "clients[1].clientId: a appears twice",
             ),
             (
                 "clients: [{ tokenEndpointAuthMethod: none, grantTypes: [] }]",

@@ -27,7 +27,7 @@ impl Params {
     /// Reads a query string or a form body.
     ///
     /// # Errors
-    /// When a parameter is there twice or is not UTF-8, or when there are more than a hundred.
+    /// When a parameter appears twice or is not UTF-8, or when there are more than a hundred.
     pub fn parse(text: &[u8]) -> Result<Self, ParamsError> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in text.split(|byte| *byte == b'&') {

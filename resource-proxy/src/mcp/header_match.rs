@@ -62,7 +62,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Str
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(format!("{name} is there twice"));
+        return Err(format!("the header {name} appears twice"));
     }
     let text = value.to_str();
     text.map(Some).map_err(|_| format!("{name} is not ASCII"))

@@ -6,17 +6,17 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// How deep a body may nest: as deep as most JSON parsers go, so that nothing passes here which the
-/// server then chokes on.
+/// How deep a body may nest. Most JSON parsers have this limit, so that the server can read whatever
+/// passes here.
 const MAX_DEPTH: usize = 128;
 /// How many messages a batch may have.
 const MAX_BATCH: usize = 100;
-/// The longest name of a tool, in bytes: MCP has them at 128 characters.
+/// The longest name of a tool, in bytes. MCP recommends at most 128 characters.
 const MAX_NAME: usize = 1024;
-/// The method that a tool policy is about.
+/// The method that the rules for tools are about.
 const TOOL_CALL: &str = "tools/call";
 
-/// A JSON-RPC message: what a decision is made from.
+/// A JSON-RPC message, as far as decisions depend on it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Message<'a> {
     /// `method`; none in a response.
@@ -36,16 +36,16 @@ pub struct Params<'a> {
     pub uri: Option<Cow<'a, str>>,
     /// `params.taskId`.
     pub task_id: Option<Cow<'a, str>>,
-    /// There is a key that a lenient parser takes for `name`.
-    name_twin: bool,
+    /// There is a key that a lenient parser would take for `name`.
+    has_lookalike_name: bool,
 }
 
-/// What a body is.
+/// The content of a body.
 #[derive(Debug, PartialEq)]
 pub enum Messages<'a> {
     /// One message.
     Single(Message<'a>),
-    /// Several (MCP 2025-03-26).
+    /// Several, which MCP 2025-03-26 allows.
     Batch(Vec<Message<'a>>),
 }
 
@@ -55,7 +55,7 @@ pub enum Fault {
     /// Not JSON (JSON-RPC: −32700).
     #[error("the body is not JSON: {0}")]
     Parse(String),
-    /// JSON, but not messages that could be judged (JSON-RPC: −32600).
+    /// JSON, but not a message that access rules can be applied to (JSON-RPC: −32600).
     #[error("{0}")]
     Invalid(String),
 }
@@ -74,9 +74,9 @@ impl<'a> Messages<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// Whatever two parsers could read differently is refused: no UTF-8, a key twice, a key or a
-    /// method that differs from one that matters by its case or a NUL alone, too deep nesting, a
-    /// tool call without a tool's name.
+    /// Whatever two parsers could read differently is refused: invalid UTF-8, a duplicate key, a key or
+    /// method that differs from a relevant one only by case or a NUL, too deep nesting, a tool call
+    /// without a tool's name.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
         if depth(body) > MAX_DEPTH {
@@ -105,7 +105,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Whether the client asks for a stream without an end (MCP 2026-07-28).
+    /// Whether the client asks for a stream that does not end by itself (MCP 2026-07-28).
     pub fn listens(&self) -> bool {
         self.iter()
             .any(|message| message.method.as_deref() == Some("subscriptions/listen"))
@@ -124,29 +124,30 @@ impl Message<'_> {
         self.method.as_deref() == Some(TOOL_CALL)
     }
 
-    /// What the parser does not see.
+    /// What deserializing does not check.
     fn check(&self) -> Result<(), Fault> {
         let invalid = |text: String| Err(Fault::Invalid(text));
         match self.method.as_deref() {
             Some(TOOL_CALL) => {}
-            Some(twin) if folds_to(twin, TOOL_CALL) => {
-                return invalid(format!("unknown method {twin:?}"));
+            Some(lookalike) if folds_to(lookalike, TOOL_CALL) => {
+                return invalid(format!(
+                    "unknown method {lookalike:?}; did you mean \"tools/call\"?"
+                ));
             }
             _ => return Ok(()),
         }
         let name = self.params.name.as_deref().unwrap_or_default();
         let is_name = !name.is_empty() && name.len() <= MAX_NAME && !name.contains('\0');
-        if self.params.name_twin || !is_name {
+        if self.params.has_lookalike_name || !is_name {
             return invalid(format!(
-                "tools/call needs one `params.name`, a string of 1 to {MAX_NAME} bytes without NUL"
+                "tools/call needs exactly one `params.name`, a string of 1 to {MAX_NAME} bytes without NUL"
             ));
         }
         Ok(())
     }
 }
 
-/// How deep arrays and objects nest. Looks at strings only to skip them; what is no JSON, the
-/// parser refuses afterwards.
+/// How deep arrays and objects nest. Invalid JSON is left for the parser to refuse.
 fn depth(body: &[u8]) -> usize {
     let (mut now, mut deepest) = (0_usize, 0);
     let mut bytes = body.iter();
@@ -176,8 +177,8 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// Whether `key` is `name` to a parser that ignores case, as that of Go does (`ſ` and the Kelvin
-/// sign fold to ASCII), or that ends a string at NUL, as those in C do.
+/// Whether `key` is `name` to a parser that ignores case, as Go's does (`ſ` and the Kelvin sign fold
+/// to ASCII), or to one that ends a string at NUL, as C's do.
 fn folds_to(key: &str, name: &str) -> bool {
     let key = key.split('\0').next().unwrap_or_default();
     let fold = |character: char| match character {
@@ -191,7 +192,7 @@ fn folds_to(key: &str, name: &str) -> bool {
 /// Marks the key at `index` as seen.
 fn once<E: de::Error>(seen: &mut u8, index: usize, key: &str) -> Result<(), E> {
     if *seen & (1 << index) != 0 {
-        return Err(E::custom(format_args!("the key {key:?} is there twice")));
+        return Err(E::custom(format_args!("the key {key:?} appears twice")));
     }
     *seen |= 1 << index;
     Ok(())
@@ -215,7 +216,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Messages<'a> {
                 let mut messages = Vec::new();
                 while let Some(message) = seq.next_element()? {
                     if messages.len() == MAX_BATCH {
-                        let text = format_args!("the batch has more than {MAX_BATCH} messages");
+                        let text = format_args!(
+                            "the batch has more than {MAX_BATCH} messages; send fewer at once"
+                        );
                         return Err(de::Error::custom(text));
                     }
                     messages.push(message);
@@ -291,7 +294,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
                 while let Some(Text(key)) = map.next_key()? {
                     match KEYS.iter().position(|known| *known == key) {
                         Some(index) => once(&mut seen, index, &key)?,
-                        None => params.name_twin |= folds_to(&key, "name"),
+                        None => params.has_lookalike_name |= folds_to(&key, "name"),
                     }
                     match &*key {
                         "name" => params.name = map.next_value::<MaybeText<'de>>()?.0,
@@ -334,8 +337,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A string, a number or null (JSON-RPC 2.0, section 4). As a tree of values, anything else would take
-/// some ten times the memory of its text.
+/// A string, a number or null (JSON-RPC 2.0, section 4). Anything else is refused: as a tree of values
+/// it would take about ten times the memory of its text.
 struct Id(Value);
 
 impl<'de> Deserialize<'de> for Id {
@@ -372,7 +375,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A string, or anything else, which is none.
+/// A string; anything else counts as absent.
 struct MaybeText<'a>(Option<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for MaybeText<'a> {

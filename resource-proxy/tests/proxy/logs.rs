@@ -33,6 +33,7 @@ async fn a_refusal_is_a_line_with_its_reason_and_what_one_searches_for() {
         "insufficient_scope",
         "the rule for create_* needs the scopes notes:write; the token lacks notes:write",
         "POST",
+        "tool=create_note",
         TRACE,
         "client",
         "2bd806c97f0e00af",
@@ -86,6 +87,7 @@ async fn no_secret_on_any_failing_path() {
             format!("{{\"jsonrpc\": \"2.0\", \"method\": {SECRET}"),
         ),
         (post(), format!("{{\"method\": {{\"{SECRET}\": 1}}}}")),
+        (post(), format!("[\"{SECRET}\"]")),
         (
             post().header("mcp-session-id", SESSION),
             secret_call.to_string(),

@@ -130,7 +130,7 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "name: notes:read ",
             "name: notes:write ",
-            "scopes[1].name: \"notes:write\" is there twice",
+            "scopes[1].name: \"notes:write\" appears twice",
         ),
         (
             "implies: [notes:read]",
