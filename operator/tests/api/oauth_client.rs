@@ -207,10 +207,14 @@ async fn a_public_client_that_turns_confidential_gets_a_secret_also_after_a_fail
 
     // Now it has one that can be lost.
     let emptied = json!({ "data": { "client_secret": null } });
-    world.patch::<Secret>("robot-oauth-client", &emptied).await;
-    world
-        .not_ready::<McpOAuthClient>("robot", "SecretLost")
-        .await;
+    eventually("the operator tells of the emptied Secret", || async {
+        // A reconcile that has read the Secret before writes it again, as it was: then it is emptied once more.
+        world.patch::<Secret>("robot-oauth-client", &emptied).await;
+        let ready = world.condition::<McpOAuthClient>("robot", "Ready").await;
+        let seen = format!("{ready:?}");
+        ready.filter(|c| c.reason == "SecretLost").ok_or(seen)
+    })
+    .await;
     operator.stop().await;
 }
 
