@@ -3,6 +3,7 @@
 
 pub mod auth_server;
 pub mod authserver_config;
+mod injection;
 pub mod labels;
 pub mod names;
 mod network_policy;
@@ -12,7 +13,6 @@ pub mod postgres;
 pub mod protected_server;
 pub mod proxy_config;
 pub mod registration;
-mod sidecar;
 #[cfg(test)]
 mod tests;
 

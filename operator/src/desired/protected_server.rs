@@ -18,10 +18,10 @@ use mcpauth_api::{
 };
 
 use super::{
-    AuthServerFacts, BuildError, Images,
+    AuthServerFacts, BuildError, Images, injection,
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, PUBLIC_PORT},
-    network_policy, pod, sidecar,
+    network_policy, pod,
 };
 
 const COMPONENT: Component = Component::McpServer;
@@ -70,8 +70,8 @@ pub fn build(
             owner,
             names::proxy_config(&name),
             COMPONENT,
-            sidecar::CONFIG_FILE,
-            sidecar::config_yaml(&name, spec, auth_server)?,
+            injection::CONFIG_FILE,
+            injection::config_yaml(&name, spec, auth_server)?,
         ),
         deployment: deployment(owner, spec, template, auth_server, images),
         service: pod::service(owner, name.clone(), COMPONENT, PUBLIC_PORT, &spec.service),
@@ -93,8 +93,18 @@ fn deployment(
     auth_server: &AuthServerFacts,
     images: &Images,
 ) -> Deployment {
-    let mut volumes = sidecar::volumes(&owner.name, auth_server);
-    volumes.push(pod::scratch_volume("tmp"));
+    let mut pod = PodSpec {
+        service_account_name: Some(owner.name.clone()),
+        // The proxy has a token for the authserver only; the server has none.
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(pod::pod_security(pod::USER)),
+        topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
+        containers: vec![container(template)],
+        volumes: Some(vec![pod::scratch_volume("tmp")]),
+        ..PodSpec::default()
+    };
+    injection::inject(&mut pod, &owner.name, spec, auth_server, images);
     Deployment {
         metadata: owner.child(owner.name.clone(), COMPONENT),
         spec: Some(DeploymentSpec {
@@ -105,18 +115,7 @@ fn deployment(
                     labels: Some(owner.labels(COMPONENT)),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(owner.name.clone()),
-                    // The proxy has a token for the authserver only; the server has none.
-                    automount_service_account_token: Some(false),
-                    enable_service_links: Some(false),
-                    security_context: Some(pod::pod_security(pod::USER)),
-                    topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
-                    init_containers: Some(vec![sidecar::container(spec, images)]),
-                    containers: vec![container(template)],
-                    volumes: Some(volumes),
-                    ..PodSpec::default()
-                }),
+                spec: Some(pod),
             },
             ..DeploymentSpec::default()
         }),

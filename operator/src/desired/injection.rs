@@ -1,7 +1,9 @@
-//! The resource-proxy as a native sidecar: it starts before the MCP server and ends after it.
+//! The resource-proxy, injected into a pod as a native sidecar: it starts before the MCP server and ends after
+//! it. Whatever the pod is made from, this is what is put into it.
 
 use k8s_openapi::api::core::v1::{
-    Container, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
+    Container, PodSpec, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume,
+    VolumeProjection,
 };
 use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Server};
 use mcpauth_wire::proxy_config::Listen;
@@ -50,8 +52,21 @@ pub fn config_yaml(
     yaml(&proxy_config(spec, place))
 }
 
-/// The sidecar.
-pub fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
+/// Puts the proxy of the ProtectedMcpServer `name` into a pod: before its containers, with its volumes.
+pub fn inject(
+    pod: &mut PodSpec,
+    name: &str,
+    spec: &ProtectedMcpServerSpec,
+    auth_server: &AuthServerFacts,
+    images: &Images,
+) {
+    let containers = pod.init_containers.get_or_insert_default();
+    containers.insert(0, container(spec, images));
+    let present = pod.volumes.get_or_insert_default();
+    present.splice(0..0, volumes(name, auth_server));
+}
+
+fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
     let container = Container {
         name: "resource-proxy".to_owned(),
         image: Some(
@@ -83,7 +98,7 @@ pub fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
 
 /// The sidecar's volumes. The folder of the ConfigMap is mounted, not the file, so that a changed
 /// policy arrives in a running pod.
-pub fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
+fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
     vec![
         pod::config_volume(CONFIG_VOLUME, names::proxy_config(name)),
         Volume {

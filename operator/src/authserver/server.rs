@@ -1,0 +1,39 @@
+//! Which authorization server is meant.
+
+use std::fmt;
+
+use crate::desired::names;
+
+/// Names a McpAuthServer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Server {
+    /// The URL of its internal port in the cluster: the audience of the tokens that it takes there.
+    pub fn audience(&self) -> String {
+        names::internal_url(&self.namespace, &self.name)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audience_is_the_internal_url() {
+        let (namespace, name) = ("default".into(), "auth".into());
+        let server = Server { namespace, name };
+        assert_eq!(server.audience(), "http://auth-internal.default.svc:8081");
+    }
+}

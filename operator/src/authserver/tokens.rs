@@ -1,0 +1,96 @@
+//! The operator's own ServiceAccount tokens, one for each authorization server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use mcpauth_service::clock::Clock;
+use tokio::sync::Mutex;
+
+use super::error::CallError;
+use super::server::Server;
+use crate::text::explain;
+use crate::time;
+
+/// The lifetime asked for tokens, in seconds.
+const TOKEN_SECONDS: i64 = 3600;
+/// A token that expires sooner than this is replaced.
+const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(10);
+
+#[derive(Clone)]
+struct Token {
+    value: Arc<str>,
+    expires: Timestamp,
+}
+
+/// Gets tokens and keeps them while they are good.
+pub struct Tokens {
+    accounts: Api<ServiceAccount>,
+    account: String,
+    clock: Clock,
+    tokens: Mutex<HashMap<Server, Token>>,
+}
+
+impl Tokens {
+    /// Of the ServiceAccount `account` in `namespace`.
+    pub fn new(client: kube::Client, namespace: &str, account: &str, clock: Clock) -> Self {
+        Self {
+            accounts: Api::namespaced(client, namespace),
+            account: account.to_owned(),
+            clock,
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// Forgets a server that is gone.
+    pub async fn forget(&self, server: &Server) {
+        self.tokens.lock().await.remove(server);
+    }
+
+    /// A token for `server`: the one at hand unless it is about to expire or `fresh` is asked for.
+    ///
+    /// # Errors
+    /// [`CallError::NotAdmitted`] when the cluster makes none.
+    pub async fn token(&self, server: &Server, fresh: bool) -> Result<Arc<str>, CallError> {
+        let soon = time::now(&self.clock) + TOKEN_RESERVE;
+        let cached = self.tokens.lock().await.get(server).cloned();
+        if let Some(token) = cached.filter(|t| !fresh && t.expires > soon) {
+            return Ok(token.value);
+        }
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: vec![server.audience()],
+                expiration_seconds: Some(TOKEN_SECONDS),
+                bound_object_ref: None,
+            },
+            ..TokenRequest::default()
+        };
+        let answer = self
+            .accounts
+            .create_token_request(&self.account, &PostParams::default(), &request)
+            .await;
+        let status = answer
+            .map_err(|error| {
+                CallError::NotAdmitted(format!(
+                    "the operator cannot get a token of its ServiceAccount {}: {}",
+                    self.account,
+                    explain(&error)
+                ))
+            })?
+            .status
+            .ok_or_else(|| CallError::NotAdmitted("TokenRequest gave no token".to_owned()))?;
+        let token = Token {
+            value: status.token.into(),
+            expires: status.expiration_timestamp.0,
+        };
+        self.tokens
+            .lock()
+            .await
+            .insert(server.clone(), token.clone());
+        Ok(token.value)
+    }
+}
