@@ -19,7 +19,8 @@ use crate::config::Config;
 use crate::framework::apply::is_code;
 use crate::framework::context::Context;
 use crate::framework::leader::Elector;
-use crate::framework::reconciler::{self, Guarded, Reconcile};
+use crate::framework::reconciler::{Guarded, Reconcile};
+use crate::framework::run as controller;
 use crate::metrics::Metrics;
 
 /// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
@@ -114,9 +115,9 @@ async fn lead(
 pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let all = async {
         tokio::join!(
-            reconciler::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
-            reconciler::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
-            reconciler::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
+            controller::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
+            controller::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
+            controller::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
         )
     };
     let cut = async {

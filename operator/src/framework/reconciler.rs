@@ -1,32 +1,27 @@
-//! What the three controllers have in common: finalizers, deadlines, status, events, waits.
+//! What the three controllers have in common: one of our kinds, and one reconcile of an object of it.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject};
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
-use mcpauth_api::conditions::{reasons, types};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::desired::labels::{MANAGED_BY, Owner};
-use crate::framework::apply::{Applier, is_code};
+use crate::framework::apply::Applier;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
-use crate::framework::status::{self, Observed};
-use crate::problem::{Problem, Retry, soon};
+use crate::framework::status::Observed;
 
 /// An object that could be anything of kind `K`, also one that does not parse.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -96,7 +91,8 @@ pub struct ReconcileContext<'a> {
 }
 
 impl<'a> ReconcileContext<'a> {
-    fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
+    /// Of an object as it came; none for one without a namespace or an id.
+    pub fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
             program: ctx,
@@ -160,32 +156,6 @@ pub fn referrers<K: Reconcile>(
     observed.into_iter().map(refer).collect()
 }
 
-/// Runs the controller of `K` until `stop`; what is being worked on then is finished.
-pub async fn run<K: Reconcile>(ctx: Arc<Context>, stop: CancellationToken) {
-    let config = controller::Config::default().concurrency(ctx.config.concurrency);
-    let controller = Controller::new(ctx.watched::<Guarded<K>>(), watcher::Config::default());
-    K::watch(controller, &ctx)
-        .with_config(config)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile::<K>, retry::<K>, Arc::clone(&ctx))
-        .for_each(|result| async {
-            match result {
-                // Reconciles log their own failures.
-                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
-                Err(controller::Error::ObjectNotFound(gone)) => {
-                    let key = (gone.namespace.unwrap_or_default(), gone.name);
-                    ctx.metrics
-                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
-                    ctx.backoff.succeeded(&(K::KIND, key));
-                }
-                Err(error) => {
-                    tracing::warn!(kind = K::KIND, %error, "watch failed; it is started again");
-                }
-            }
-        })
-        .await;
-}
-
 /// The namespace and name of an object.
 pub fn key_of(object: &impl Resource) -> Key {
     let meta = object.meta();
@@ -195,296 +165,10 @@ pub fn key_of(object: &impl Resource) -> Key {
     )
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that kube asks for"
-)]
-fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> Action {
-    let (namespace, name) = key_of(&*object);
-    let wait = ctx.backoff.failed(
-        (K::KIND, (namespace.clone(), name.clone())),
-        crate::random::jitter(),
-    );
-    tracing::warn!(
-        kind = K::KIND,
-        namespace,
-        name,
-        reason = error.reason(),
-        %error,
-        retry_seconds = wait.as_secs(),
-        "the reconcile failed; it is tried again"
-    );
-    Action::requeue(wait)
-}
-
-/// One reconcile, counted and under its deadline. [`retry`] logs why it failed.
-#[tracing::instrument(skip_all, fields(
-    kind = K::KIND,
-    namespace = object.meta().namespace.as_deref(),
-    name = object.meta().name.as_deref(),
-    outcome = tracing::field::Empty,
-))]
-async fn reconcile<K: Reconcile>(
-    object: Arc<Guarded<K>>,
-    ctx: Arc<Context>,
-) -> Result<Action, Error> {
-    let started = tokio::time::Instant::now();
-    let deadline = ctx.config.reconcile_timeout();
-    let result = tokio::time::timeout(deadline, step(&object, &ctx))
-        .await
-        .unwrap_or(Err(Error::Timeout(deadline)));
-    let label = if result.is_ok() { "ok" } else { "error" };
-    let outcome = result.as_ref().err().map_or("ok", Error::reason);
-    tracing::Span::current().record("outcome", outcome);
-    ctx.metrics.reconciled(K::KIND, label, started.elapsed());
-    if result.is_ok() {
-        ctx.backoff.succeeded(&(K::KIND, key_of(&*object)));
-    }
-    result
-}
-
-async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
-    let Some(context) = ReconcileContext::new(guarded, ctx) else {
-        return Ok(Action::await_change());
-    };
-    if guarded.meta().deletion_timestamp.is_some() {
-        return finalize(guarded, &context).await;
-    }
-    let object = match &guarded.0 {
-        Ok(object) => object,
-        Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
-    };
-    if !add_finalizer(guarded, &context).await? {
-        return Ok(Action::await_change());
-    }
-    let mut observed = match object.sync(&context).await {
-        Ok(observed) => observed,
-        Err(Error::Problem(problem)) => Observed::problem(problem),
-        Err(other) => return Err(other),
-    };
-    K::complete(&context, &mut observed).await?;
-    let since = report::<K>(ctx, object, &observed).await?;
-    next_action(ctx, &observed, since)
-}
-
-/// When to look at an object again, which is in its state since `since`.
-fn next_action(
-    ctx: &Context,
-    observed: &Observed,
-    since: Option<Timestamp>,
-) -> Result<Action, Error> {
-    if let Some(failed) = observed.problems.iter().find(|p| p.retry == Retry::Backoff) {
-        return Err(failed.clone().into());
-    }
-    if observed.problems.is_empty() {
-        // What became ready together does not come back together.
-        let spread = 0.9 + 0.2 * crate::random::jitter();
-        let resync = ctx.config.resync(observed.forgotten);
-        return Ok(Action::requeue(resync.mul_f64(spread)));
-    }
-    let now = ctx.now();
-    Ok(Action::requeue(soon(
-        since.map_or(SignedDuration::ZERO, |since| now.duration_since(since)),
-    )))
-}
-
-/// An object of a shape that this version does not know: an event and a condition, and it waits for its
-/// next change. It keeps what it has. It is looked at again so that its metrics go when it is gone.
-async fn unparsable<K: Reconcile>(
-    guarded: &Guarded<K>,
-    why: &str,
-    ctx: &Context,
-) -> Result<Action, Error> {
-    let message = format!(
-        "this version of the operator cannot read the object: {why}; mend it with kubectl edit"
-    );
-    let observed = Observed::problem(Problem::person(reasons::INVALID_SPEC, message));
-    match report::<K>(ctx, guarded, &observed).await {
-        // What does not parse may not pass validation either.
-        Err(Error::Api(error)) if is_code(&error, 422) => {
-            ctx.events
-                .warning(
-                    &guarded.object_ref(&()),
-                    reasons::INVALID_SPEC,
-                    &observed.problems[0].message,
-                )
-                .await;
-        }
-        other => drop(other?),
-    }
-    Ok(Action::requeue(ctx.config.resync(false)))
-}
-
 /// The objects of `K` as they are stored, also those that do not parse.
-fn stored<K: Reconcile>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
+pub fn stored<K: Reconcile>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
     let kind = ApiResource::erase::<K>(&());
     Api::namespaced_with(ctx.client.clone(), namespace, &kind)
-}
-
-/// Writes the status that follows from `found`, if it differs, and tells a change of Ready by an event.
-/// Gives the time since which Ready is what it is.
-async fn report<K: Reconcile>(
-    ctx: &Context,
-    object: &impl Resource<DynamicType = ()>,
-    observed: &Observed,
-) -> Result<Option<Timestamp>, Error> {
-    let (namespace, name) = key_of(object);
-    let api = stored::<K>(ctx, &namespace);
-    // The cache may not have what was written last, and times must not move twice.
-    let Some(live) = api.get_opt(&name).await? else {
-        return Ok(None);
-    };
-    if live.metadata.uid != object.meta().uid {
-        return Ok(None);
-    }
-    ctx.metrics.object(
-        K::KIND,
-        format!("{namespace}/{name}"),
-        Some(observed.problems.is_empty()),
-    );
-    let before = live.data.get("status").unwrap_or(&Value::Null);
-    // What was observed is about the spec that was read, not the one that may be there by now.
-    let generation = object.meta().generation;
-    let Some(next) = status::next(before, observed, generation, ctx.now()) else {
-        return Ok(since(before));
-    };
-    let patch = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": name, "namespace": namespace, "uid": live.metadata.uid },
-        "status": next,
-    });
-    ctx.metrics.write(K::MANAGER, "status");
-    api.patch_status(
-        &name,
-        &PatchParams::apply(K::MANAGER).force(),
-        &Patch::Apply(patch),
-    )
-    .await?;
-    announce(ctx, &object.object_ref(&()), before, &next, observed).await;
-    Ok(since(&next))
-}
-
-fn since(status: &Value) -> Option<Timestamp> {
-    let ready = status::conditions(status)
-        .into_iter()
-        .find(|c| c.type_ == types::READY)?;
-    Some(ready.last_transition_time.0)
-}
-
-/// An event when Ready has another status or reason than before.
-async fn announce(
-    ctx: &Context,
-    about: &ObjectReference,
-    before: &Value,
-    after: &Value,
-    observed: &Observed,
-) {
-    let ready = |status: &Value| {
-        let conditions = status::conditions(status);
-        conditions
-            .into_iter()
-            .find(|c| c.type_ == types::READY)
-            .map(|c| (c.status, c.reason, c.message))
-    };
-    let Some((status, reason, message)) = ready(after) else {
-        return;
-    };
-    if ready(before).is_some_and(|(s, r, _)| (s, r) == (status, reason.clone())) {
-        return;
-    }
-    match observed.problems.first() {
-        Some(problem) if problem.retry == Retry::Backoff => {
-            ctx.events.warning(about, &reason, &message).await;
-        }
-        _ => ctx.events.normal(about, &reason, &message).await,
-    }
-}
-
-/// Gives whether the object is still there: else nothing may be made for it, since nothing would take it away
-/// again.
-async fn add_finalizer<K: Reconcile>(
-    object: &Guarded<K>,
-    context: &ReconcileContext<'_>,
-) -> Result<bool, Error> {
-    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        return Ok(true);
-    }
-    let finalizers: Vec<&str> = object
-        .finalizers()
-        .iter()
-        .map(String::as_str)
-        .chain([K::FINALIZER])
-        .collect();
-    set_finalizers(object, context, &finalizers).await
-}
-
-/// The version guards the write: the list replaces the whole list. Gives whether the object is still there.
-async fn set_finalizers<K: Reconcile>(
-    object: &Guarded<K>,
-    context: &ReconcileContext<'_>,
-    finalizers: &[&str],
-) -> Result<bool, Error> {
-    let patch = json!({ "metadata": {
-        "finalizers": finalizers,
-        "resourceVersion": object.resource_version(),
-    }});
-    context.program.metrics.write(K::MANAGER, "finalizer");
-    let params = PatchParams {
-        field_manager: Some(K::MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let api: Api<K> = context.api();
-    match api
-        .patch_metadata(&object.name_any(), &params, &Patch::Merge(patch))
-        .await
-    {
-        Ok(_) => Ok(true),
-        Err(error) if is_code(&error, 404) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn finalize<K: Reconcile>(
-    object: &Guarded<K>,
-    context: &ReconcileContext<'_>,
-) -> Result<Action, Error> {
-    let (namespace, name) = key_of(object);
-    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        if let Err(error) = cleanup(object, context).await {
-            let Error::Problem(problem) = error else {
-                return Err(error);
-            };
-            let observed = Observed::problem(problem);
-            report::<K>(context.program, object, &observed).await?;
-            return next_action(context.program, &observed, deleted_at(object));
-        }
-        let others: Vec<&str> = object
-            .finalizers()
-            .iter()
-            .map(String::as_str)
-            .filter(|f| *f != K::FINALIZER)
-            .collect();
-        set_finalizers(object, context, &others).await?;
-    }
-    context.refers_to([]);
-    context.program.written.forget(&context.owner.reference.uid);
-    context
-        .program
-        .metrics
-        .object(K::KIND, format!("{namespace}/{name}"), None);
-    Ok(Action::await_change())
-}
-
-async fn cleanup<K: Reconcile>(
-    object: &Guarded<K>,
-    context: &ReconcileContext<'_>,
-) -> Result<(), Error> {
-    let api = stored::<K>(context.program, &context.owner.namespace);
-    match api.get_opt(&context.owner.name).await? {
-        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, context).await,
-        _ => Ok(()),
-    }
 }
 
 /// Since when an object is being deleted.

@@ -1,0 +1,106 @@
+//! The finalizer of an object: added before anything is made for it, taken away once nothing is left.
+
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use crate::framework::apply::is_code;
+use crate::framework::error::Error;
+use crate::framework::reconciler::{
+    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, stored,
+};
+use crate::framework::report::{next_action, report};
+use crate::framework::status::Observed;
+
+/// Adds the finalizer, if it is not there. Gives whether the object still exists: else nothing may be made for
+/// it, because nothing would take it away again.
+pub async fn add_finalizer<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<bool, Error> {
+    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
+        return Ok(true);
+    }
+    let finalizers: Vec<&str> = object
+        .finalizers()
+        .iter()
+        .map(String::as_str)
+        .chain([K::FINALIZER])
+        .collect();
+    set_finalizers(object, context, &finalizers).await
+}
+
+/// Writes the list of finalizers in place of the one that was read, if nobody has changed the object since.
+/// Gives whether the object still exists.
+async fn set_finalizers<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+    finalizers: &[&str],
+) -> Result<bool, Error> {
+    let patch = json!({ "metadata": {
+        "finalizers": finalizers,
+        "resourceVersion": object.resource_version(),
+    }});
+    context.program.metrics.write(K::MANAGER, "finalizer");
+    let params = PatchParams {
+        field_manager: Some(K::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let api: Api<K> = context.api();
+    match api
+        .patch_metadata(&object.name_any(), &params, &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(error) if is_code(&error, 404) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is done with an object that is being deleted: what does not go by owner reference is removed, then the finalizer goes. A problem keeps both,
+/// and is told.
+///
+/// # Errors
+/// The API server refuses, or does not answer.
+pub async fn finalize<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<Action, Error> {
+    let (namespace, name) = key_of(object);
+    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
+        if let Err(error) = cleanup(object, context).await {
+            let Error::Problem(problem) = error else {
+                return Err(error);
+            };
+            let observed = Observed::problem(problem);
+            report::<K>(context.program, object, &observed).await?;
+            return next_action(context.program, &observed, deleted_at(object));
+        }
+        let others: Vec<&str> = object
+            .finalizers()
+            .iter()
+            .map(String::as_str)
+            .filter(|f| *f != K::FINALIZER)
+            .collect();
+        set_finalizers(object, context, &others).await?;
+    }
+    context.refers_to([]);
+    context.program.written.forget(&context.owner.reference.uid);
+    context
+        .program
+        .metrics
+        .object(K::KIND, format!("{namespace}/{name}"), None);
+    Ok(Action::await_change())
+}
+
+async fn cleanup<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<(), Error> {
+    let api = stored::<K>(context.program, &context.owner.namespace);
+    match api.get_opt(&context.owner.name).await? {
+        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, context).await,
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! What a reconcile observed, told: the status, an event when Ready changes, and when to look again.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use mcpauth_api::conditions::types;
+use serde_json::{Value, json};
+
+use crate::framework::context::Context;
+use crate::framework::error::Error;
+use crate::framework::reconciler::{Reconcile, key_of, stored};
+use crate::framework::status::{self, Observed};
+use crate::problem::{Retry, soon};
+
+/// Writes the status that follows from what was observed, if it differs, and tells a change of Ready by an event.
+/// Gives the time since which Ready is what it is.
+pub async fn report<K: Reconcile>(
+    ctx: &Context,
+    object: &impl Resource<DynamicType = ()>,
+    observed: &Observed,
+) -> Result<Option<Timestamp>, Error> {
+    let (namespace, name) = key_of(object);
+    let api = stored::<K>(ctx, &namespace);
+    // The cache may not have what was written last, and times must not move twice.
+    let Some(live) = api.get_opt(&name).await? else {
+        return Ok(None);
+    };
+    if live.metadata.uid != object.meta().uid {
+        return Ok(None);
+    }
+    ctx.metrics.object(
+        K::KIND,
+        format!("{namespace}/{name}"),
+        Some(observed.problems.is_empty()),
+    );
+    let before = live.data.get("status").unwrap_or(&Value::Null);
+    // What was observed is about the spec that was read, not the one that may be there by now.
+    let generation = object.meta().generation;
+    let Some(next) = status::next(before, observed, generation, ctx.now()) else {
+        return Ok(since(before));
+    };
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": name, "namespace": namespace, "uid": live.metadata.uid },
+        "status": next,
+    });
+    ctx.metrics.write(K::MANAGER, "status");
+    api.patch_status(
+        &name,
+        &PatchParams::apply(K::MANAGER).force(),
+        &Patch::Apply(patch),
+    )
+    .await?;
+    announce(ctx, &object.object_ref(&()), before, &next, observed).await;
+    Ok(since(&next))
+}
+
+fn since(status: &Value) -> Option<Timestamp> {
+    let ready = status::conditions(status)
+        .into_iter()
+        .find(|c| c.type_ == types::READY)?;
+    Some(ready.last_transition_time.0)
+}
+
+/// An event when Ready has another status or reason than before.
+async fn announce(
+    ctx: &Context,
+    about: &ObjectReference,
+    before: &Value,
+    after: &Value,
+    observed: &Observed,
+) {
+    let ready = |status: &Value| {
+        let conditions = status::conditions(status);
+        conditions
+            .into_iter()
+            .find(|c| c.type_ == types::READY)
+            .map(|c| (c.status, c.reason, c.message))
+    };
+    let Some((status, reason, message)) = ready(after) else {
+        return;
+    };
+    if ready(before).is_some_and(|(s, r, _)| (s, r) == (status, reason.clone())) {
+        return;
+    }
+    match observed.problems.first() {
+        Some(problem) if problem.retry == Retry::Backoff => {
+            ctx.events.warning(about, &reason, &message).await;
+        }
+        _ => ctx.events.normal(about, &reason, &message).await,
+    }
+}
+
+/// When to look at an object again, which is in its state since `since`.
+pub fn next_action(
+    ctx: &Context,
+    observed: &Observed,
+    since: Option<Timestamp>,
+) -> Result<Action, Error> {
+    if let Some(failed) = observed.problems.iter().find(|p| p.retry == Retry::Backoff) {
+        return Err(failed.clone().into());
+    }
+    if observed.problems.is_empty() {
+        // What became ready together does not come back together.
+        let spread = 0.9 + 0.2 * crate::random::jitter();
+        let resync = ctx.config.resync(observed.forgotten);
+        return Ok(Action::requeue(resync.mul_f64(spread)));
+    }
+    let now = ctx.now();
+    Ok(Action::requeue(soon(
+        since.map_or(SignedDuration::ZERO, |since| now.duration_since(since)),
+    )))
+}

@@ -1,0 +1,144 @@
+//! Running a controller: reconciles under their deadline, and when an object is looked at again.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::Resource;
+use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::watcher;
+use mcpauth_api::conditions::reasons;
+use tokio_util::sync::CancellationToken;
+
+use crate::framework::apply::is_code;
+use crate::framework::context::Context;
+use crate::framework::error::Error;
+use crate::framework::finalizer::{add_finalizer, finalize};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
+use crate::framework::report::{next_action, report};
+use crate::framework::status::Observed;
+use crate::problem::Problem;
+
+/// Runs the controller of `K` until `stop`; what is being worked on then is finished.
+pub async fn run<K: Reconcile>(ctx: Arc<Context>, stop: CancellationToken) {
+    let config = controller::Config::default().concurrency(ctx.config.concurrency);
+    let controller = Controller::new(ctx.watched::<Guarded<K>>(), watcher::Config::default());
+    K::watch(controller, &ctx)
+        .with_config(config)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile::<K>, retry::<K>, Arc::clone(&ctx))
+        .for_each(|result| async {
+            match result {
+                // Reconciles log their own failures.
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    let key = (gone.namespace.unwrap_or_default(), gone.name);
+                    ctx.metrics
+                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.backoff.succeeded(&(K::KIND, key));
+                }
+                Err(error) => {
+                    tracing::warn!(kind = K::KIND, %error, "watch failed; it is started again");
+                }
+            }
+        })
+        .await;
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube asks for"
+)]
+fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>) -> Action {
+    let (namespace, name) = key_of(&*object);
+    let wait = ctx.backoff.failed(
+        (K::KIND, (namespace.clone(), name.clone())),
+        crate::random::jitter(),
+    );
+    tracing::warn!(
+        kind = K::KIND,
+        namespace,
+        name,
+        reason = error.reason(),
+        %error,
+        retry_seconds = wait.as_secs(),
+        "the reconcile failed; it is tried again"
+    );
+    Action::requeue(wait)
+}
+
+/// One reconcile, counted and under its deadline. [`retry`] logs why it failed.
+#[tracing::instrument(skip_all, fields(
+    kind = K::KIND,
+    namespace = object.meta().namespace.as_deref(),
+    name = object.meta().name.as_deref(),
+    outcome = tracing::field::Empty,
+))]
+async fn reconcile<K: Reconcile>(
+    object: Arc<Guarded<K>>,
+    ctx: Arc<Context>,
+) -> Result<Action, Error> {
+    let started = tokio::time::Instant::now();
+    let deadline = ctx.config.reconcile_timeout();
+    let result = tokio::time::timeout(deadline, step(&object, &ctx))
+        .await
+        .unwrap_or(Err(Error::Timeout(deadline)));
+    let label = if result.is_ok() { "ok" } else { "error" };
+    let outcome = result.as_ref().err().map_or("ok", Error::reason);
+    tracing::Span::current().record("outcome", outcome);
+    ctx.metrics.reconciled(K::KIND, label, started.elapsed());
+    if result.is_ok() {
+        ctx.backoff.succeeded(&(K::KIND, key_of(&*object)));
+    }
+    result
+}
+
+async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
+    let Some(context) = ReconcileContext::new(guarded, ctx) else {
+        return Ok(Action::await_change());
+    };
+    if guarded.meta().deletion_timestamp.is_some() {
+        return finalize(guarded, &context).await;
+    }
+    let object = match &guarded.0 {
+        Ok(object) => object,
+        Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
+    };
+    if !add_finalizer(guarded, &context).await? {
+        return Ok(Action::await_change());
+    }
+    let mut observed = match object.sync(&context).await {
+        Ok(observed) => observed,
+        Err(Error::Problem(problem)) => Observed::problem(problem),
+        Err(other) => return Err(other),
+    };
+    K::complete(&context, &mut observed).await?;
+    let since = report::<K>(ctx, object, &observed).await?;
+    next_action(ctx, &observed, since)
+}
+
+/// An object of a shape that this version does not know: an event and a condition, and it waits for its
+/// next change. It keeps what it has. It is looked at again so that its metrics go when it is gone.
+async fn unparsable<K: Reconcile>(
+    guarded: &Guarded<K>,
+    why: &str,
+    ctx: &Context,
+) -> Result<Action, Error> {
+    let message = format!(
+        "this version of the operator cannot read the object: {why}; mend it with kubectl edit"
+    );
+    let observed = Observed::problem(Problem::person(reasons::INVALID_SPEC, message));
+    match report::<K>(ctx, guarded, &observed).await {
+        // What does not parse may not pass validation either.
+        Err(Error::Api(error)) if is_code(&error, 422) => {
+            ctx.events
+                .warning(
+                    &guarded.object_ref(&()),
+                    reasons::INVALID_SPEC,
+                    &observed.problems[0].message,
+                )
+                .await;
+        }
+        other => drop(other?),
+    }
+    Ok(Action::requeue(ctx.config.resync(false)))
+}
