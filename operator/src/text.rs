@@ -1,4 +1,6 @@
-//! What goes into texts for people.
+//! What goes into texts.
+
+use std::fmt::Write as _;
 
 /// What the API server said, without what a person has no use for.
 pub fn explain(error: &kube::Error) -> String {
@@ -11,4 +13,14 @@ pub fn explain(error: &kube::Error) -> String {
 /// At most `bytes` of `text`, not cut inside a character.
 pub fn shorten(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -24,7 +24,7 @@ const LIMITS: Limits = Limits {
 /// What a client may send over HTTP/2 before anybody reads it, in bytes. No less is possible.
 const UNREAD: u32 = 65_535;
 /// [`MAX_HEAD`] for settings of HTTP/2.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
+const MAX_HEADER_LIST: u32 = MAX_HEAD as u32;
 
 /// Serves MCP clients, over HTTP/1.1 or HTTP/2 without TLS, until `shutdown` closes; then lets the requests
 /// in flight end.

@@ -1,8 +1,15 @@
 //! `docs/reference/metrics.md`, against which each program holds what it counts.
 
+/// Asserts that the page has of `program` the metrics that it counts, by name and kind, and no others.
+pub fn assert_complete<'a>(program: &str, counted: impl Iterator<Item = (&'a str, &'a str)>) {
+    let own = |(name, kind): (&str, &str)| (name.to_owned(), kind.to_owned());
+    let mut counted: Vec<_> = counted.map(own).collect();
+    counted.sort();
+    assert_eq!(counted, rows(program));
+}
+
 /// Name and kind of the metrics that the page has of `program`, sorted. None when there is no page.
-#[must_use]
-pub fn rows(program: &str) -> Vec<(String, String)> {
+fn rows(program: &str) -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics.md");
     let page = std::fs::read_to_string(path).unwrap_or_default();
     let prefix = format!("mcpauth_{program}_");

@@ -19,7 +19,10 @@ pub const COUNT: Bounds = Bounds::new(0, 32);
 /// How many scopes one scope implies by itself, and how many a tool needs.
 pub const REFERENCES: Bounds = Bounds::new(0, 16);
 /// Scopes of the authorization server itself, known at every resource.
-pub const OWN: [&str; 2] = ["openid", "offline_access"];
+pub const OWN: [&str; 2] = ["openid", OFFLINE_ACCESS];
+/// Asks for a refresh token (OpenID Connect Core, section 11): between the client and the authorization server,
+/// and nothing that a client is told to ask a resource for.
+pub const OFFLINE_ACCESS: &str = "offline_access";
 
 /// A scope of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::text::hex;
+
 /// Images for what a spec leaves open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
@@ -66,21 +68,11 @@ pub fn yaml(config: &impl Serialize) -> Result<String, BuildError> {
 /// A short hash over several parts, for annotations: changes when any part does.
 #[must_use]
 pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    use std::fmt::Write;
-
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in parts {
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    let digest = context.finish();
-    digest
-        .as_ref()
-        .iter()
-        .take(16)
-        .fold(String::with_capacity(32), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex(&context.finish().as_ref()[..16])
 }

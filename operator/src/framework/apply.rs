@@ -304,14 +304,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
-
-    fn config_map() -> ConfigMap {
-        serde_json::from_value(json!({
-            "metadata": { "name": "c", "namespace": "n", "resourceVersion": "1", "generation": 1 },
-            "data": { "a": "1" }
-        }))
-        .unwrap()
-    }
+    use crate::framework::written::tests::config_map;
 
     #[test]
     fn the_hash_follows_the_desired_state() {

@@ -7,6 +7,8 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::text::hex;
+
 /// How each child looked after its last write by this process, by owner and child, so that changes made by others show.
 /// Without an entry (after a restart) one apply finds out; the API server makes nothing of it when
 /// nothing changed.
@@ -56,24 +58,17 @@ pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> 
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::json;
 
     use super::*;
 
-    fn config_map() -> ConfigMap {
+    pub(in crate::framework) fn config_map() -> ConfigMap {
         serde_json::from_value(json!({
             "metadata": { "name": "c", "namespace": "n", "resourceVersion": "1", "generation": 1 },
             "data": { "a": "1" }

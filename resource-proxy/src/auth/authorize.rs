@@ -9,10 +9,6 @@ use mcpauth_wire::scope::Hierarchy;
 use crate::config::Config;
 use crate::glob;
 
-/// The scope that is between the client and the authorization server, and that no client is told to
-/// ask a resource for.
-pub const OFFLINE_ACCESS: &str = "offline_access";
-
 /// Something that a request asks the MCP server to do, and that a rule may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use mcpauth_wire::scope::OFFLINE_ACCESS;
 use serde_json::json;
 
-use crate::auth::authorize::OFFLINE_ACCESS;
 use crate::config::{Config, ConfigError};
 use crate::http::cors;
 use crate::http::stream::Body;

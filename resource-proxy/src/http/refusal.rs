@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use mcpauth_wire::scope::OFFLINE_ACCESS;
 use serde_json::{Value, json};
 
-use crate::auth::authorize::{Denial, OFFLINE_ACCESS};
+use crate::auth::authorize::Denial;
 use crate::http::stream::Body;
 use crate::mcp::header_match::HEADER_MISMATCH;
 use crate::mcp::message::Fault;
