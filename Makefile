@@ -85,7 +85,7 @@ fuzz: rust ## Fuzz what strangers send and the configuration files, each target 
 bench: rust api-server ## Ratios against floors in the same run, and memory (release builds, nginx, pgbench, a real API server)
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
-	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test memory -- --nocapture
+	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
 	$(CARGO_TARGET_DIR)/release/bench
 
 ##@ Build

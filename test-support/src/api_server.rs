@@ -42,14 +42,21 @@ impl Cluster {
         CLUSTER
             .get_or_init(async || match Run::current("api") {
                 Some(run) => Self::of_run(&run).await,
-                None => {
-                    let folder = tempfile::Builder::new().prefix("mcp-auth-api-").tempdir();
-                    let cluster = Self::start(folder.unwrap().keep(), None);
-                    cluster.prepare().await;
-                    cluster
-                }
+                None => Self::alone().await,
             })
             .await
+    }
+
+    /// One that no other test uses. It ends with this program.
+    pub async fn apart() -> &'static Self {
+        Box::leak(Box::new(Self::alone().await))
+    }
+
+    async fn alone() -> Self {
+        let folder = tempfile::Builder::new().prefix("mcp-auth-api-").tempdir();
+        let cluster = Self::start(folder.unwrap().keep(), None);
+        cluster.prepare().await;
+        cluster
     }
 
     async fn of_run(run: &Run) -> Self {

@@ -1,6 +1,5 @@
 //! McpAuthServer: the authorization server's pods, and its database.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -14,16 +13,16 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
+use mcpauth_api::auth_server::{PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
-use super::secrets::{Generated, value_of};
+use super::secrets;
 use super::workload::{self, apply_budget, available, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
-use crate::desired::postgres::{self, PostgresObjects};
-use crate::desired::{hash, names};
+use crate::desired::names;
+use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::ownership::Ownership;
@@ -34,7 +33,6 @@ use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
 use crate::pods::Rollout;
 use crate::problem::Problem;
-use crate::random;
 
 impl Reconcile for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";
@@ -67,11 +65,11 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
-        let secrets = dereference(self, context).await?;
+        let secrets_hash = secrets::of_auth_server(self, context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
             admins: vec![context.program.config.principal()],
-            secrets_hash: &secrets,
+            secrets_hash: &secrets_hash,
         };
         let objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
@@ -126,68 +124,6 @@ fn binding_ownership(context: &ReconcileContext<'_>) -> Ownership {
 fn owner_of_binding(name: &str) -> Option<ObjectRef<Guarded<McpAuthServer>>> {
     let (namespace, name) = name.strip_prefix("mcpauth:")?.split_once(':')?;
     Some(ObjectRef::new(name).within(namespace))
-}
-
-/// Makes or reads the Secrets that the pods mount, and gives a hash over what they hold. The pepper comes
-/// first: nobody who sees the hash can guess a weak password of the others from it.
-async fn dereference(
-    object: &McpAuthServer,
-    context: &ReconcileContext<'_>,
-) -> Result<String, Error> {
-    let spec = &object.spec;
-    let mut foreign = Vec::new();
-    if let Storage::Postgres(PostgresStorage::SecretRef(secret)) = &spec.storage {
-        foreign.push(("spec.storage.postgres.secretRef", &secret.name, &secret.key));
-    }
-    if let Login::LocalUsers(users) = &spec.login {
-        foreign.push((
-            "spec.login.localUsers.secretRef",
-            &users.secret_ref.name,
-            &users.secret_ref.key,
-        ));
-    }
-    context.refers_to(foreign.iter().map(|(_, name, _)| {
-        (
-            references::Kind::Secret,
-            (context.owner.namespace.clone(), (*name).clone()),
-        )
-    }));
-
-    let mut values = vec![pepper(context).await?];
-    if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
-        values.push(database_url(context).await?);
-    }
-    for (field, name, key) in foreign {
-        values.push(value_of(context, field, name, key).await?);
-    }
-    Ok(hash(values.iter().map(Vec::as_slice)))
-}
-
-/// The pepper, made before the pods.
-async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
-    let secret = Generated::<Deployment> {
-        name: names::keys_secret(&context.owner.name),
-        key: "pepper",
-        dependent: context.owner.name.clone(),
-        because: "all tokens are hashed with it",
-        dependents: PhantomData,
-    };
-    let make = || Ok(build::keys_secret(&context.owner, &random::bytes()?));
-    secret.value(context, make).await
-}
-
-/// The URL of the managed database, made before the database.
-async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
-    let name = names::postgres(&context.owner.name);
-    let secret = Generated::<StatefulSet> {
-        key: "uri",
-        dependent: name.clone(),
-        name,
-        because: "the database was initialised with its password",
-        dependents: PhantomData,
-    };
-    let make = || Ok(postgres::secret(&context.owner, &random::secret()?));
-    secret.value(context, make).await
 }
 
 /// What the API server has of what makes Ready.
@@ -252,7 +188,7 @@ async fn apply(
 }
 
 impl Applied {
-    /// `external`: whether the database is one that somebody else runs.
+    /// What keeps the pods from serving. `external`: whether the database is one that somebody else runs.
     async fn problems(
         &self,
         context: &ReconcileContext<'_>,

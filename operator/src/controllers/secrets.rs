@@ -3,37 +3,107 @@
 
 use std::marker::PhantomData;
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
+use mcpauth_api::McpAuthServer;
+use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
-use crate::framework::apply::Child;
+use crate::desired::{auth_server, hash, names, postgres};
+use crate::framework::apply::Object;
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
+use crate::framework::references;
 use crate::problem::Problem;
-use crate::random::NoRandomness;
+use crate::random::{self, NoRandomness};
 
-/// A Secret with a random value: made once, before what depends on it, and never made anew under it.
-pub struct Generated<D> {
-    /// Its name.
-    pub name: String,
-    /// The key whose value is used.
-    pub key: &'static str,
-    /// The name of the object that depends on it, of kind `D`.
-    pub dependent: String,
-    /// Why it must keep its value.
-    pub because: &'static str,
-    /// The kind of what depends on it.
-    pub dependents: PhantomData<D>,
+/// Makes or reads the Secrets that the pods mount, and gives a hash over what they hold. The pepper comes
+/// first: nobody who sees the hash can guess a weak password of the others from it.
+///
+/// # Errors
+/// One is missing, lost or damaged, or the API server does not answer.
+pub async fn of_auth_server(
+    object: &McpAuthServer,
+    context: &ReconcileContext<'_>,
+) -> Result<String, Error> {
+    let spec = &object.spec;
+    let mut foreign = Vec::new();
+    if let Storage::Postgres(PostgresStorage::SecretRef(secret)) = &spec.storage {
+        foreign.push(("spec.storage.postgres.secretRef", &secret.name, &secret.key));
+    }
+    if let Login::LocalUsers(users) = &spec.login {
+        foreign.push((
+            "spec.login.localUsers.secretRef",
+            &users.secret_ref.name,
+            &users.secret_ref.key,
+        ));
+    }
+    context.refers_to(foreign.iter().map(|(_, name, _)| {
+        (
+            references::Kind::Secret,
+            (context.owner.namespace.clone(), (*name).clone()),
+        )
+    }));
+
+    let mut values = vec![pepper(context).await?];
+    if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
+        values.push(database_url(context).await?);
+    }
+    for (field, name, key) in foreign {
+        values.push(value_of(context, field, name, key).await?);
+    }
+    Ok(hash(values.iter().map(Vec::as_slice)))
 }
 
-impl<D: Child + Resource<Scope = NamespaceResourceScope>> Generated<D> {
+/// The pepper, made before the pods.
+async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
+    let secret = Generated::<Deployment> {
+        name: names::keys_secret(&context.owner.name),
+        key: "pepper",
+        dependent: context.owner.name.clone(),
+        because: "all tokens are hashed with it",
+        dependents: PhantomData,
+    };
+    let make = || Ok(auth_server::keys_secret(&context.owner, &random::bytes()?));
+    secret.value(context, make).await
+}
+
+/// The URL of the managed database, made before the database.
+async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
+    let name = names::postgres(&context.owner.name);
+    let secret = Generated::<StatefulSet> {
+        key: "uri",
+        dependent: name.clone(),
+        name,
+        because: "the database was initialised with its password",
+        dependents: PhantomData,
+    };
+    let make = || Ok(postgres::secret(&context.owner, &random::secret()?));
+    secret.value(context, make).await
+}
+
+/// A Secret with a random value: made once, before what depends on it, and never made anew under it.
+struct Generated<D> {
+    /// Its name.
+    name: String,
+    /// The key whose value is used.
+    key: &'static str,
+    /// The name of the object that depends on it, of kind `D`.
+    dependent: String,
+    /// Why it must keep its value.
+    because: &'static str,
+    /// The kind of what depends on it.
+    dependents: PhantomData<D>,
+}
+
+impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
     /// Its value. `make` makes the Secret where nothing depends on it yet.
     ///
     /// # Errors
     /// It is gone or damaged, and what depends on it is there; or the API server refuses.
-    pub async fn value(
+    async fn value(
         &self,
         context: &ReconcileContext<'_>,
         make: impl FnOnce() -> Result<Secret, NoRandomness>,
@@ -83,7 +153,7 @@ impl<D: Child + Resource<Scope = NamespaceResourceScope>> Generated<D> {
 ///
 /// # Errors
 /// The Secret or its key is missing, or the API server does not answer.
-pub async fn value_of(
+async fn value_of(
     context: &ReconcileContext<'_>,
     field: &str,
     name: &str,

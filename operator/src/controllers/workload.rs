@@ -4,13 +4,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::json;
 
 use crate::desired::auth_server::CONFIG_HASH;
 use crate::desired::labels::Component;
-use crate::framework::apply::{ApplyError, HASH, is_code};
+use crate::framework::apply::{ApplyError, HASH};
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::status::{Condition, Observed};
@@ -111,25 +111,11 @@ async fn touch_pods(
     context: &ReconcileContext<'_>,
     component: Component,
     hash: &str,
-) -> Result<(), kube::Error> {
+) -> Result<(), Error> {
     let api = context.api::<Pod>();
-    let patch = json!({ "metadata": { "annotations": { CONFIG_HASH: hash } } });
+    let fields = json!({ "metadata": { "annotations": { CONFIG_HASH: hash } } });
     for pod in api.list_metadata(&pods_of(context, component)).await? {
-        context
-            .program
-            .metrics
-            .write(context.applier.manager, "patch");
-        let touched = api
-            .patch_metadata(
-                &pod.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
-            .await;
-        match touched {
-            Err(error) if !is_code(&error, 404) => return Err(error),
-            _ => {}
-        }
+        context.applier.inject(&api, &pod.metadata, &fields).await?;
     }
     Ok(())
 }

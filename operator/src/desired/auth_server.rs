@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    ByteString,
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
@@ -29,7 +28,7 @@ use super::{
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     pod,
     postgres::{self, PostgresObjects},
-    yaml,
+    secret, yaml,
 };
 
 /// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read theirs only at
@@ -133,14 +132,8 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
     use base64::{Engine, prelude::BASE64_STANDARD};
 
     let line = format!("1:{}\n", BASE64_STANDARD.encode(pepper));
-    Secret {
-        metadata: owner.child(names::keys_secret(&owner.name), COMPONENT),
-        data: Some(BTreeMap::from([(
-            "pepper".to_owned(),
-            ByteString(line.into_bytes()),
-        )])),
-        ..Secret::default()
-    }
+    let metadata = owner.child(names::keys_secret(&owner.name), COMPONENT);
+    secret(metadata, [("pepper", line)])
 }
 
 fn config_yaml(

@@ -18,6 +18,9 @@ mod tests;
 
 use std::net::SocketAddr;
 
+use k8s_openapi::{
+    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use serde::Serialize;
 
 use crate::text::hex;
@@ -63,6 +66,16 @@ pub fn everywhere(port: u16) -> SocketAddr {
 /// When a value has no form in YAML, which no value of ours has.
 pub fn yaml(config: &impl Serialize) -> Result<String, BuildError> {
     Ok(serde_saphyr::to_string(config)?)
+}
+
+/// A Secret with these values, by their keys.
+fn secret<'a>(metadata: ObjectMeta, values: impl IntoIterator<Item = (&'a str, String)>) -> Secret {
+    let entry = |(key, value): (&str, String)| (key.to_owned(), ByteString(value.into_bytes()));
+    Secret {
+        metadata,
+        data: Some(values.into_iter().map(entry).collect()),
+        ..Secret::default()
+    }
 }
 
 /// A short hash over several parts, for annotations: changes when any part does.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use mcpauth_api::McpOAuthClientSpec;
 
 use super::{
@@ -35,20 +35,16 @@ pub fn secret(
     client_secret: Option<&str>,
     issuer: &str,
 ) -> Secret {
-    let entry = |key: &str, value: &str| (key.to_owned(), ByteString(value.as_bytes().to_vec()));
-    let mut data = BTreeMap::from([
-        entry(CLIENT_ID, &names::client_id(&owner.namespace, &owner.name)),
-        entry("issuer", issuer),
-        entry("token_endpoint", &format!("{issuer}/token")),
-    ]);
+    let client_id = names::client_id(&owner.namespace, &owner.name);
+    let mut values = vec![
+        (CLIENT_ID, client_id),
+        ("issuer", issuer.to_owned()),
+        ("token_endpoint", format!("{issuer}/token")),
+    ];
     let mut metadata = owner.child(secret_name(&owner.name, spec), Component::OAuthClient);
     if let Some(client_secret) = client_secret {
-        data.extend([entry(CLIENT_SECRET, client_secret)]);
+        values.push((CLIENT_SECRET, client_secret.to_owned()));
         metadata.annotations = Some(BTreeMap::from([(ISSUED.to_owned(), "true".to_owned())]));
     }
-    Secret {
-        metadata,
-        data: Some(data),
-        ..Secret::default()
-    }
+    super::secret(metadata, values)
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    ByteString,
     api::{
         apps::v1::{StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec},
         core::v1::{
@@ -54,19 +53,17 @@ pub fn secret(owner: &Owner, password: &str) -> Secret {
     let name = names::postgres(&owner.name);
     let host = format!("{name}.{}.svc", owner.namespace);
     let uri = format!("postgres://{ROLE}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
-    let entry = |key: &str, value: &str| (key.to_owned(), ByteString(value.as_bytes().to_vec()));
-    Secret {
-        metadata: owner.child(name, COMPONENT),
-        data: Some(BTreeMap::from([
-            entry("username", ROLE),
-            entry("password", password),
-            entry("dbname", DATABASE),
-            entry("host", &host),
-            entry("port", &POSTGRES_PORT.to_string()),
-            entry("uri", &uri),
-        ])),
-        ..Secret::default()
-    }
+    super::secret(
+        owner.child(name, COMPONENT),
+        [
+            ("username", ROLE.to_owned()),
+            ("password", password.to_owned()),
+            ("dbname", DATABASE.to_owned()),
+            ("host", host),
+            ("port", POSTGRES_PORT.to_string()),
+            ("uri", uri),
+        ],
+    )
 }
 
 /// Builds the children.

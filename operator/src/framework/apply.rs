@@ -4,10 +4,12 @@
 //! are server-side applies that carry the UID. A child whose desired state is the one applied before, and
 //! which nobody has touched since, is not written at all; its own controller writing its status does not
 //! count as touching.
+//!
+//! What belongs to somebody else is only ever injected into: [`Applier::inject`].
 
 use std::fmt::Debug;
 
-use kube::api::{Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,12 +23,12 @@ use crate::text::explain;
 /// The annotation with the hash of what was applied.
 pub const HASH: &str = "mcpauth.io/desired-hash";
 
-/// What the kinds that we write have in common.
-pub trait Child:
+/// A kind that the operator reads and writes.
+pub trait Object:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
 }
-impl<T> Child for T where
+impl<T> Object for T where
     T: Resource<DynamicType = ()>
         + Clone
         + Debug
@@ -93,7 +95,7 @@ impl Applier<'_> {
     /// # Errors
     /// [`ApplyError::NameConflict`] or [`ApplyError::Orphan`] when an object of that name is not `ownership`'s:
     /// nothing is written then.
-    pub async fn apply<K: Child>(
+    pub async fn apply<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -107,7 +109,7 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub async fn apply_telling<K: Child>(
+    pub async fn apply_telling<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -147,11 +149,41 @@ impl Applier<'_> {
         Ok((live, changed))
     }
 
+    /// Writes fields into an object of somebody else, `fields` being those alone. It is neither made nor
+    /// claimed nor deleted: when it is gone, or another has taken its name, nothing is written.
+    ///
+    /// # Errors
+    /// [`ApplyError::Api`] when the API server refuses or does not answer.
+    pub async fn inject<K: Object>(
+        &self,
+        api: &Api<K>,
+        target: &ObjectMeta,
+        fields: &serde_json::Value,
+    ) -> Result<(), ApplyError> {
+        let name = target.name.clone().unwrap_or_default();
+        let mut body = fields.clone();
+        body["apiVersion"] = K::api_version(&()).into();
+        body["kind"] = K::kind(&()).into();
+        body["metadata"]["name"] = name.as_str().into();
+        // With a UID the API server does not create what is gone, and leaves another of that name alone.
+        body["metadata"]["uid"] = target.uid.clone().into();
+        let params = PatchParams::apply(self.manager).force();
+        self.metrics.write(self.manager, "inject");
+        match api
+            .patch_metadata(&name, &params, &Patch::Apply(&body))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone_or_replaced(&error) => Ok(()),
+            Err(error) => Err(api_error::<K>(&name, error)),
+        }
+    }
+
     /// The child as it is, if there is one.
     ///
     /// # Errors
     /// As [`Self::apply`]. A child that could not be read is an error, not a missing one.
-    pub async fn find<K: Child>(
+    pub async fn find<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -172,7 +204,7 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// As [`Self::apply`]; also when something of that name exists.
-    pub async fn create_once<K: Child>(
+    pub async fn create_once<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -182,7 +214,7 @@ impl Applier<'_> {
             .await
     }
 
-    async fn create<K: Child>(
+    async fn create<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -209,7 +241,7 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// [`ApplyError::Api`] when the API server refuses or does not answer.
-    pub async fn delete<K: Child>(
+    pub async fn delete<K: Object>(
         &self,
         api: &Api<K>,
         ownership: &Ownership,
@@ -240,7 +272,7 @@ impl Applier<'_> {
 
     /// After a `create` the fields are ours by "update". Applying would leave them so, and a field that we
     /// no longer want would stay; so what we own by update becomes owned by apply first.
-    async fn own_by_apply<K: Child>(&self, api: &Api<K>, live: &K) -> Result<(), kube::Error> {
+    async fn own_by_apply<K: Object>(&self, api: &Api<K>, live: &K) -> Result<(), kube::Error> {
         let mut entries = live.managed_fields().to_vec();
         let mut changed = false;
         for entry in &mut entries {
@@ -270,14 +302,14 @@ impl Applier<'_> {
 }
 
 /// `desired` with its owner and its hash.
-fn prepare<K: Child>(ownership: &Ownership, mut desired: K) -> Result<K, ApplyError> {
+fn prepare<K: Object>(ownership: &Ownership, mut desired: K) -> Result<K, ApplyError> {
     ownership.put_on(desired.meta_mut());
     let hash = sha256(&serde_json::to_vec(&desired)?);
     desired.annotations_mut().insert(HASH.to_owned(), hash);
     Ok(desired)
 }
 
-fn refuse_foreign<K: Child>(ownership: &Ownership, live: &K) -> Result<(), ApplyError> {
+fn refuse_foreign<K: Object>(ownership: &Ownership, live: &K) -> Result<(), ApplyError> {
     let (kind, name) = (K::kind(&()).into_owned(), live.name_any());
     match ownership.of(live.meta()) {
         Whose::Ours => Ok(()),
@@ -286,12 +318,22 @@ fn refuse_foreign<K: Child>(ownership: &Ownership, live: &K) -> Result<(), Apply
     }
 }
 
-fn api_error<K: Child>(name: &str, source: kube::Error) -> ApplyError {
+fn api_error<K: Object>(name: &str, source: kube::Error) -> ApplyError {
     ApplyError::Api {
         kind: K::kind(&()).into_owned(),
         name: name.to_owned(),
         source: Box::new(source),
     }
+}
+
+/// What the API server says to a write with the UID of an object that is gone, or that another has replaced.
+fn is_gone_or_replaced(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    matches!(status.code, 404 | 409)
+        || status.code == 422 && causes.into_iter().all(|c| c.field == "metadata.uid")
 }
 
 /// Whether the API server answered with this HTTP status.

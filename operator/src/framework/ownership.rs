@@ -1,8 +1,8 @@
 //! Whose an object is, and so whether a controller may write it.
 //!
-//! Today every child is owned: made, written and deleted for one of our objects. A workload of somebody else
-//! into which a proxy is injected would be a variant of [`Ownership`] here: written, never claimed, never
-//! deleted.
+//! A child is owned: made, written and deleted for one of our objects, which [`Ownership`] marks on it. Other
+//! objects, as pods, are injected into: fields of ours are written, and they are never claimed or deleted
+//! ([`Applier::inject`](super::apply::Applier::inject)).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;

@@ -12,11 +12,9 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::desired::labels::{MANAGED_BY, Owner};
-use crate::framework::apply::Applier;
+use crate::framework::apply::{Applier, Object};
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::ownership::Ownership;
@@ -27,16 +25,7 @@ use crate::framework::status::Observed;
 pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One of our kinds.
-pub trait Reconcile:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
-{
+pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
     /// As `kubectl` names it.
     const KIND: &'static str;
     /// The field manager of its controller.

@@ -5,14 +5,14 @@
     reason = "a test says so when it fails"
 )]
 
-#[expect(dead_code, reason = "the other program uses the rest")]
-#[path = "../support/mod.rs"]
 mod support;
 
+mod all_namespaces;
 mod auth_server;
 mod configuration;
 mod crds;
 mod leader;
+mod memory;
 mod oauth_client;
 mod protected_server;
 mod secrets;

@@ -4,6 +4,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::PostParams;
+use mcp_auth_operator::framework::apply::Applier;
+use mcp_auth_operator::framework::written::Written;
+use mcp_auth_operator::metrics::Metrics;
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
@@ -179,6 +182,7 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
         .await;
     let deployment: Deployment = world.appears("notes").await;
     let mut labels = deployment.spec.unwrap().template.metadata.unwrap().labels;
+    let own_labels = labels.clone();
     let pods = world.api::<Pod>();
     for name in ["notes-x", "other-x"] {
         let pod = json!({
@@ -208,6 +212,10 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     })
     .await;
     let touched = version("notes-x").await;
+    // Injected, not owned: the pod stays whose it was.
+    let pod = pods.get("notes-x").await.unwrap();
+    assert_eq!(pod.metadata.owner_references, None);
+    assert_eq!(pod.metadata.labels, own_labels);
     operator.goes_on(3).await;
     operator.stop().await;
     let operator = world.operator();
@@ -215,6 +223,44 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     assert_eq!(version("notes-x").await, touched);
     assert_eq!(version("other-x").await, other);
     operator.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_injected_into_an_object_that_is_gone_or_was_replaced() {
+    let world = World::new("inject").await;
+    let maps = world.api::<ConfigMap>();
+    let map: ConfigMap =
+        serde_json::from_value(json!({ "metadata": { "name": "theirs" } })).unwrap();
+    let (metrics, written) = (Metrics::default(), Written::default());
+    let applier = Applier {
+        manager: "test",
+        written: &written,
+        metrics: &metrics,
+    };
+    let fields = json!({ "metadata": { "annotations": { "note": "injected" } } });
+
+    let first = maps.create(&PostParams::default(), &map).await.unwrap();
+    applier
+        .inject(&maps, &first.metadata, &fields)
+        .await
+        .unwrap();
+    let injected = maps.get("theirs").await.unwrap();
+    assert_eq!(injected.annotations()["note"], "injected");
+
+    world.delete::<ConfigMap>("theirs").await;
+    world.disappears::<ConfigMap>("theirs").await;
+    applier
+        .inject(&maps, &first.metadata, &fields)
+        .await
+        .unwrap();
+    assert_eq!(world.get::<ConfigMap>("theirs").await, None);
+
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    applier
+        .inject(&maps, &first.metadata, &fields)
+        .await
+        .unwrap();
+    assert!(maps.get("theirs").await.unwrap().annotations().is_empty());
 }
 
 #[tokio::test]

@@ -3,25 +3,15 @@
 //! `make bench` measures the release build, which `OPERATOR_PROGRAM` names then, by what is resident. A
 //! dev build's unoptimised file is larger than all the rest: there only what the program allocated counts.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says so when it fails"
-)]
-
-#[expect(dead_code, reason = "the other program uses the rest")]
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::process::Command;
 
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
+use crate::support::world::{Object, World, specs};
 use mcpauth_test_support::memory::Memory;
 use mcpauth_test_support::process::{Process, free_ports};
 use mcpauth_test_support::wait::eventually;
-use support::world::{Object, World, specs};
 
 /// Of each kind.
 const OBJECTS: usize = 50;

@@ -1,16 +1,6 @@
 //! The operator for all namespaces: references from one to another.
 //!
-//! A program of its own, since such an operator serves the objects of every test.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says so when it fails"
-)]
-
-#[expect(dead_code, reason = "the other program uses the rest")]
-#[path = "../support/mod.rs"]
-mod support;
+//! On an API server of their own, since such an operator serves the objects of every test.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -19,9 +9,9 @@ use kube::api::{Patch, PatchParams};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 
+use crate::support::authserver::AuthServer;
+use crate::support::world::{World, specs};
 use mcpauth_test_support::wait::eventually;
-use support::authserver::AuthServer;
-use support::world::{World, specs};
 
 async fn label(world: &World, labels: serde_json::Value) {
     let api: Api<Namespace> = Api::all(world.client.clone());
@@ -37,7 +27,8 @@ async fn label(world: &World, labels: serde_json::Value) {
 
 #[tokio::test]
 async fn a_cross_namespace_reference_without_permission_is_refused() {
-    let (auth, team) = (World::new("auth").await, World::new("team").await);
+    let auth = World::apart("auth").await;
+    let team = auth.neighbour("team").await;
     let operator = auth.operator_with(auth.client.clone(), None);
     auth.create::<McpAuthServer>("auth", &specs::auth_server())
         .await;

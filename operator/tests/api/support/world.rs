@@ -65,10 +65,23 @@ pub struct World {
 }
 
 impl World {
-    /// A new namespace whose name begins with `name`.
+    /// A new namespace whose name begins with `name`, on the API server that tests share.
     pub async fn new(name: &str) -> Self {
+        Self::on(Cluster::get().await, name).await
+    }
+
+    /// As [`Self::new`], on an API server of its own: for an operator that serves all namespaces.
+    pub async fn apart(name: &str) -> Self {
+        Self::on(Cluster::apart().await, name).await
+    }
+
+    /// Another namespace on the same API server.
+    pub async fn neighbour(&self, name: &str) -> Self {
+        Self::on(self.cluster, name).await
+    }
+
+    async fn on(cluster: &'static Cluster, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let cluster = Cluster::get().await;
         let client = cluster.client();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Tests may be processes of their own. A namespace has at most 63 characters.
