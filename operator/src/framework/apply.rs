@@ -333,7 +333,7 @@ fn is_gone_or_replaced(error: &kube::Error) -> bool {
     };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     matches!(status.code, 404 | 409)
-        || status.code == 422 && causes.into_iter().all(|c| c.field == "metadata.uid")
+        || status.code == 422 && causes.into_iter().any(|c| c.field == "metadata.uid")
 }
 
 /// Whether the API server answered with this HTTP status.
