@@ -271,18 +271,21 @@ impl World {
             .unwrap();
     }
 
-    /// The notes of events about an object with this reason.
+    /// The notes of events about an object with this reason. Waits for the first: it is published after the
+    /// status that it is about is written.
     pub async fn events(&self, name: &str, reason: &str) -> Vec<String> {
-        let all = self
-            .api::<Event>()
-            .list(&ListParams::default())
-            .await
-            .unwrap();
-        all.into_iter()
-            .filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name))
-            .filter(|e| e.reason.as_deref() == Some(reason))
-            .filter_map(|e| e.note)
-            .collect()
+        let api = self.api::<Event>();
+        eventually(&format!("an event {reason} about {name}"), || async {
+            let all = api.list(&ListParams::default()).await.unwrap();
+            let notes: Vec<String> = all
+                .into_iter()
+                .filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name))
+                .filter(|e| e.reason.as_deref() == Some(reason))
+                .filter_map(|e| e.note)
+                .collect();
+            (!notes.is_empty()).then_some(notes)
+        })
+        .await
     }
 
     /// The resource versions of all children, by kind and name.
