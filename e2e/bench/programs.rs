@@ -174,10 +174,10 @@ pub async fn proxy(
             "cacheMilliseconds": 900, "cacheEntries": 10_000, "timeoutMilliseconds": 3000,
         },
         "scopes": [{ "name": "bench:call", "description": "Call" }],
-        "tools": [
-            { "name": "create_*", "scopes": ["bench:call"] },
-            { "name": "read_*", "scopes": ["bench:call"] },
-        ],
+        "access": { "rules": [
+            { "tools": ["create_*"], "scopes": ["bench:call"] },
+            { "tools": ["read_*"], "scopes": ["bench:call"] },
+        ]},
         "friction": {
             "rate": rate, "subjectRate": rate, "resourceRate": rate,
             "halfLifeSeconds": 30, "maxDelayMilliseconds": 30_000, "warmupCalls": 10,

@@ -259,7 +259,11 @@ impl Proxy {
         body: Bytes,
         identity: &Identity,
     ) -> Result<Response<Body>, Refusal> {
-        let named = compiled.config.identity_headers.then_some(identity);
+        let named = compiled
+            .config
+            .identity
+            .as_ref()
+            .map(|mcpauth_wire::proxy_config::Identity::Headers {}| identity);
         let request = compiled.upstream.request(parts, body, named);
         let request = request.map_err(|_| Refusal::InvalidRequest("the query is malformed"))?;
         let sent = self.runtime.clock.monotonic();

@@ -24,9 +24,10 @@ impl ToolLabels {
                 name: group.name.clone(),
             })
         });
-        let rules = config.tools.iter().map(|tool| Label {
-            pattern: tool.name.clone(),
-            name: tool.name.clone(),
+        let patterns = config.access.rules.iter().flat_map(|rule| &rule.tools);
+        let rules = patterns.map(|pattern| Label {
+            pattern: pattern.clone(),
+            name: pattern.clone(),
         });
         Self(groups.chain(rules).collect())
     }
@@ -48,7 +49,7 @@ mod tests {
     fn labels_are_bounded_by_the_configuration() {
         let text = example(
             r#"
-tools: [{ name: "create_*", scopes: [] }, { name: "read_*", scopes: [] }]
+access: { rules: [{ tools: ["create_*", "read_*"], anyToken: true }] }
 friction:
   rate: { calls: 1, periodSeconds: 1 }
   groups: [{ name: writes, tools: ["create_*"], rate: { calls: 1, periodSeconds: 1 } }]

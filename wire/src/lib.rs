@@ -9,6 +9,7 @@
 //! Nothing here knows Kubernetes or HTTP. The resources' own types (`mcpauth-api`) use the bounds and
 //! patterns of this crate in their schemas.
 
+pub mod access;
 pub mod admin;
 pub mod authserver_config;
 pub mod client;

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::access::Access;
 use crate::friction::Friction;
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
 use crate::scope::{self, Scope};
-use crate::{Invalid, issuer, origin, read, tool};
+use crate::{Invalid, issuer, origin, read};
 
 /// The longest request body, in bytes.
 pub const BODY_BYTES: Bounds = Bounds::new(1_024, 67_108_864);
@@ -44,12 +45,9 @@ pub struct ProxyConfig {
     /// The scopes of the resource.
     #[serde(default)]
     pub scopes: Vec<Scope>,
-    /// Which tools need which scopes; the first match wins.
+    /// Which token may do what.
     #[serde(default)]
-    pub tools: Vec<Tool>,
-    /// What a tool needs that no rule names. Absent: every scope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unlisted_tools: Option<UnlistedTools>,
+    pub access: Access,
     /// Targets for the volume of calls. Absent: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub friction: Option<Friction>,
@@ -59,10 +57,17 @@ pub struct ProxyConfig {
     /// Browser origins that may call; see [`origin`].
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// Whether the server is told who calls, by `X-MCP-Subject`, `X-MCP-Client-Id` and
-    /// `X-MCP-Scopes`.
-    #[serde(default)]
-    pub identity_headers: bool,
+    /// How the server is told who calls. Absent: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+/// How the server is told who calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Identity {
+    /// By the headers `X-MCP-Subject`, `X-MCP-Client-Id` and `X-MCP-Scopes`.
+    Headers {},
 }
 
 /// Addresses to listen at.
@@ -98,7 +103,7 @@ pub struct Upstream {
 /// The default of [`Upstream::response_header_seconds`].
 #[must_use]
 pub const fn response_header_seconds() -> u32 {
-    60
+    300
 }
 
 /// How tokens are checked (RFC 7662).
@@ -152,24 +157,6 @@ pub struct BasicCredential {
     pub secret_file: PathBuf,
 }
 
-/// What a tool needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Tool {
-    /// A name, in which `*` matches any run of characters.
-    pub name: String,
-    /// All the scopes that a call needs.
-    pub scopes: Vec<String>,
-}
-
-/// What a tool needs that no rule names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UnlistedTools {
-    /// All the scopes that a call needs.
-    pub scopes: Vec<String>,
-}
-
 /// Bounds on requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -211,7 +198,9 @@ impl ProxyConfig {
         )?;
         self.introspection.check()?;
         scope::check_all(&self.scopes)?;
-        self.check_tools()?;
+        self.access
+            .check(&self.scopes)
+            .map_err(|error| error.below("access"))?;
         if let Some(friction) = &self.friction {
             friction.check().map_err(|error| error.below("friction"))?;
         }
@@ -231,21 +220,6 @@ impl ProxyConfig {
                 .map_err(|text| Invalid::new(format!("authorizationServers[{index}]"), text))?;
         }
         Ok(())
-    }
-
-    fn check_tools(&self) -> Result<(), Invalid> {
-        tool::COUNT.list("tools", &self.tools)?;
-        for (index, tool) in self.tools.iter().enumerate() {
-            tool::LENGTH.text(format!("tools[{index}].name"), &tool.name)?;
-            let key = format!("tools[{index}].scopes");
-            scope::check_known(&key, &tool.scopes, &self.scopes)?;
-        }
-        match &self.unlisted_tools {
-            Some(unlisted) => {
-                scope::check_known("unlistedTools.scopes", &unlisted.scopes, &self.scopes)
-            }
-            None => Ok(()),
-        }
     }
 }
 

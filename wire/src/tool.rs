@@ -4,5 +4,3 @@ use crate::invalid::Bounds;
 
 /// The length of a tool's name or pattern, in characters. In a pattern `*` matches any run of characters.
 pub const LENGTH: Bounds = Bounds::new(1, 128);
-/// How many entries `tools` has.
-pub const COUNT: Bounds = Bounds::new(0, 128);

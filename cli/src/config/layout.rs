@@ -108,7 +108,7 @@ pub fn files(
                 issuer: manifests.auth_server.spec.issuer.clone(),
                 upstream_url: format!(
                     "http://{}:{}{}",
-                    at.upstream_host, template.port, template.path
+                    at.upstream_host, template.http.port, template.http.path
                 ),
                 introspection_endpoint: place.introspection_endpoint.clone(),
                 credential: ProxyCredential::Basic(BasicCredential {

@@ -135,8 +135,8 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
     }
     for server in &manifests.servers {
         let Server::Template(template) = &server.spec.server;
-        let address = SocketAddr::from(([127, 0, 0, 1], template.port));
-        ports::check_free("spec.server.template.port", address)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], template.http.port));
+        ports::check_free("spec.server.template.http.port", address)?;
     }
     let mut public = public.into_iter();
     Ok(Addresses {
@@ -232,7 +232,7 @@ async fn start_server(
         env: environment(manifests, server, template)?,
     };
     processes.start(&program, logs)?;
-    let address = SocketAddr::from(([127, 0, 0, 1], template.port));
+    let address = SocketAddr::from(([127, 0, 0, 1], template.http.port));
     wait(processes, &program.name, async || {
         TcpStream::connect(address).await.is_ok()
     })

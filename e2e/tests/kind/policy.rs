@@ -36,13 +36,13 @@ pub(crate) async fn strict() -> Result<()> {
     let before = pod().await?;
 
     let server = object("pms", "notes").await?;
-    let mut tools = server["spec"]["tools"]
+    let mut rules = server["spec"]["access"]["rules"]
         .as_array()
         .cloned()
         .unwrap_or_default();
-    tools.insert(0, json!({ "name": "list_notes", "scopes": [WRITE] }));
+    rules.insert(0, json!({ "tools": ["list_notes"], "scopes": [WRITE] }));
     let patch = json!({ "spec": {
-        "tools": tools,
+        "access": { "rules": rules },
         "friction": {
             "rate": { "calls": 10, "periodSeconds": 1 },
             "groups": null, "subjectRate": null, "resourceRate": null,

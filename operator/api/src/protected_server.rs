@@ -6,8 +6,8 @@ use mcpauth_wire::friction::{
     CALLS, GROUP_COUNT, GROUP_NAME_LENGTH, GROUP_TOOL_COUNT, HALF_LIFE_SECONDS,
     MAX_DELAY_MILLISECONDS, PERIOD_SECONDS, WARMUP_CALLS,
 };
-use mcpauth_wire::proxy_config::BODY_BYTES;
-use mcpauth_wire::{origin, resource_uri, scope, tool};
+use mcpauth_wire::proxy_config::{BODY_BYTES, RESPONSE_HEADER_SECONDS, response_header_seconds};
+use mcpauth_wire::{access, origin, resource_uri, scope, tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,7 @@ use crate::{
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters: a Service has that name"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and consist of lower-case letters, digits and hyphens: a Service has that name")
 )]
-#[x_kube(validation = Rule::new("!has(self.tools) || self.tools.all(t, !has(t.scopes) || t.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("tools: every scope must be one of spec.scopes"))]
-#[x_kube(validation = Rule::new("!has(self.unlistedTools) || !has(self.unlistedTools.scopes) || self.unlistedTools.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n))").message("unlistedTools: every scope must be one of spec.scopes"))]
+#[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.rules) || self.access.rules.all(r, !has(r.scopes) || r.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("access.rules: every scope must be one of spec.scopes"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerSpec {
     /// The McpAuthServer whose tokens are accepted. It cannot change.
@@ -54,6 +53,10 @@ pub struct ProtectedMcpServerSpec {
     pub resource: String,
     /// The MCP server itself. Exactly one of its members.
     pub server: Server,
+    /// How many pods serve. 0 stops the server.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
     /// The proxy that stands before it.
     #[serde(default)]
     pub proxy: Proxy,
@@ -64,14 +67,9 @@ pub struct ProtectedMcpServerSpec {
     #[x_kube(validation = rules::scopes_not_reserved())]
     #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies must name scopes of the same list"))]
     pub scopes: Vec<Scope>,
-    /// The scopes that tools need. The first entry whose name matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = tool::COUNT.most))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub tools: Vec<Tool>,
-    /// What tools need that no entry of `tools` matches; every scope when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unlisted_tools: Option<UnlistedTools>,
+    /// Which token may do what.
+    #[serde(default)]
+    pub access: Access,
     /// Delays for callers that go too fast; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub friction: Option<Friction>,
@@ -91,10 +89,9 @@ pub struct ProtectedMcpServerSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = rules::origins_without_default_port())]
     pub allowed_origins: Vec<String>,
-    /// Whether the server is told who calls, in the headers X-MCP-Subject, X-MCP-Client-Id and
-    /// X-MCP-Scopes.
-    #[serde(default)]
-    pub identity_headers: bool,
+    /// How the server is told who calls; it is not when left out. Exactly one of its members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// The Service of the proxy's port.
     #[serde(default)]
     pub service: Service,
@@ -129,22 +126,26 @@ pub struct ServerTemplate {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
+    /// Where the server speaks MCP over HTTP.
+    pub http: Http,
+    /// Compute resources of the server's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// An MCP endpoint over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Http {
     /// The port on which the server listens. It should listen on 127.0.0.1 only: nothing but the
     /// proxy in the same pod is to reach it.
     #[schemars(range(min = 1, max = 65535))]
     #[x_kube(validation = Rule::new("self != 8080 && self != 9090").message("port must not be 8080 or 9090: the proxy in the same pod listens there"))]
     pub port: u16,
-    /// The path of the server's MCP endpoint.
+    /// The path of the endpoint.
     #[serde(default = "mcp_path")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^/[^?#\s]*$"))]
     pub path: String,
-    /// How many pods serve.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 20))]
-    pub replicas: i32,
-    /// Compute resources of the server's container.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
 }
 
 fn mcp_path() -> String {
@@ -219,34 +220,64 @@ pub struct Scope {
     pub implies: Vec<String>,
 }
 
-/// The scopes that some tools need.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which token may do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Tool {
-    /// Name of a tool, in which `*` matches any run of characters.
-    #[schemars(length(min = tool::LENGTH.least, max = tool::LENGTH.most))]
-    pub name: String,
-    /// The scopes that a caller must have, all of them. None: any valid token will do.
+pub struct Access {
+    /// The first rule that matches a call decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = scope::REFERENCES.most),
-        inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
-    )]
-    pub scopes: Vec<String>,
+    #[schemars(length(max = access::RULE_COUNT.most))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub rules: Vec<AccessRule>,
+    /// What decides where no rule matches.
+    #[serde(default)]
+    pub unmatched: Unmatched,
 }
 
-/// What tools need that are not listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What a token needs to call some tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct UnlistedTools {
-    /// The scopes that a caller must have, all of them. None: any valid token will do.
+#[x_kube(validation = Rule::new("has(self.anyToken) && self.anyToken ? !has(self.scopes) || size(self.scopes) == 0 : has(self.scopes) && size(self.scopes) > 0").message("a rule needs scopes, or anyToken: true, and not both"))]
+pub struct AccessRule {
+    /// Names of tools, in which `*` matches any run of characters.
+    #[schemars(
+        length(min = access::TOOL_COUNT.least, max = access::TOOL_COUNT.most),
+        inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
+    )]
+    pub tools: Vec<String>,
+    /// The scopes that a token must have, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = scope::REFERENCES.most),
         inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
     )]
     pub scopes: Vec<String>,
+    /// Any valid token for this resource will do, whatever its scopes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_token: bool,
 }
+
+/// What decides where no rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unmatched {
+    /// A token needs every scope in `spec.scopes`.
+    #[default]
+    RequireAllScopes,
+    /// Any valid token for this resource will do.
+    AnyToken,
+}
+
+/// How the server is told who calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Identity {
+    /// In the headers X-MCP-Subject, X-MCP-Client-Id and X-MCP-Scopes.
+    Headers(IdentityHeaders),
+}
+
+/// The headers have no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IdentityHeaders {}
 
 /// Delays for callers that go too fast. No call is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -328,12 +359,18 @@ pub struct Limits {
     #[serde(default = "body_bytes")]
     #[schemars(range(min = BODY_BYTES.least, max = BODY_BYTES.most))]
     pub body_bytes: u32,
+    /// How long the server may take until its response begins, in seconds. The proxy answers 504
+    /// after that; a stream that has begun is not bounded by it.
+    #[serde(default = "response_header_seconds")]
+    #[schemars(range(min = RESPONSE_HEADER_SECONDS.least, max = RESPONSE_HEADER_SECONDS.most))]
+    pub response_header_seconds: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: body_bytes(),
+            response_header_seconds: response_header_seconds(),
         }
     }
 }

@@ -5,7 +5,10 @@ use k8s_openapi::api::core::v1::{
     Container, PodSpec, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume,
     VolumeProjection,
 };
-use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Server};
+use mcpauth_api::{
+    ProtectedMcpServerSpec,
+    protected_server::{Server, ServerTemplate},
+};
 use mcpauth_wire::proxy_config::Listen;
 
 use super::{
@@ -37,7 +40,7 @@ pub fn config_yaml(
     spec: &ProtectedMcpServerSpec,
     auth_server: &AuthServerFacts,
 ) -> Result<String, BuildError> {
-    let Server::Template(template) = &spec.server;
+    let Server::Template(ServerTemplate { http, .. }) = &spec.server;
     let place = ProxyPlace {
         listen: Listen {
             proxy: everywhere(PUBLIC_PORT),
@@ -45,7 +48,7 @@ pub fn config_yaml(
         },
         resource_name: name.to_owned(),
         issuer: auth_server.issuer.clone(),
-        upstream_url: format!("http://127.0.0.1:{}{}", template.port, template.path),
+        upstream_url: format!("http://127.0.0.1:{}{}", http.port, http.path),
         introspection_endpoint: format!("{}/introspect", auth_server.internal_url),
         credential: ProxyCredential::TokenFile(format!("{TOKEN_FOLDER}/token")),
     };

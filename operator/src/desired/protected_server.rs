@@ -82,7 +82,7 @@ pub fn build(
             &[PUBLIC_PORT, HEALTH_PORT],
             None,
         ),
-        disruption_budget: pod::disruption_budget(owner, COMPONENT, template.replicas),
+        disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
 }
 
@@ -108,7 +108,7 @@ fn deployment(
     Deployment {
         metadata: owner.child(owner.name.clone(), COMPONENT),
         spec: Some(DeploymentSpec {
-            replicas: Some(template.replicas),
+            replicas: Some(spec.replicas),
             selector: owner.selector(COMPONENT),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {

@@ -2,10 +2,10 @@
 
 use mcpauth_api::ProtectedMcpServerSpec;
 use mcpauth_api::protected_server as api;
+use mcpauth_wire::access::{Access, Rule, Unmatched};
 use mcpauth_wire::friction::{Friction, Group, Rate};
 use mcpauth_wire::proxy_config::{
-    self, BasicCredential, Introspection, Limits, Listen, ProxyConfig, Tool, UnlistedTools,
-    Upstream,
+    self, BasicCredential, Identity, Introspection, Limits, Listen, ProxyConfig, Upstream,
 };
 
 use super::registration;
@@ -50,7 +50,7 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
         authorization_servers: vec![place.issuer],
         upstream: Upstream {
             url: place.upstream_url,
-            response_header_seconds: proxy_config::response_header_seconds(),
+            response_header_seconds: spec.limits.response_header_seconds,
         },
         introspection: Introspection {
             endpoint: place.introspection_endpoint,
@@ -61,23 +61,34 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
             timeout_milliseconds: proxy_config::timeout_milliseconds(),
         },
         scopes: registration::scopes(spec),
-        tools: spec
-            .tools
-            .iter()
-            .map(|tool| Tool {
-                name: tool.name.clone(),
-                scopes: tool.scopes.clone(),
-            })
-            .collect(),
-        unlisted_tools: spec.unlisted_tools.as_ref().map(|unlisted| UnlistedTools {
-            scopes: unlisted.scopes.clone(),
-        }),
+        access: access(&spec.access),
         friction: spec.friction.as_ref().map(friction),
         limits: Limits {
             body_bytes: spec.limits.body_bytes,
         },
         allowed_origins: spec.allowed_origins.clone(),
-        identity_headers: spec.identity_headers,
+        identity: spec
+            .identity
+            .as_ref()
+            .map(|api::Identity::Headers(_)| Identity::Headers {}),
+    }
+}
+
+fn access(access: &api::Access) -> Access {
+    Access {
+        rules: access
+            .rules
+            .iter()
+            .map(|rule| Rule {
+                tools: rule.tools.clone(),
+                scopes: rule.scopes.clone(),
+                any_token: rule.any_token,
+            })
+            .collect(),
+        unmatched: match access.unmatched {
+            api::Unmatched::RequireAllScopes => Unmatched::RequireAllScopes,
+            api::Unmatched::AnyToken => Unmatched::AnyToken,
+        },
     }
 }
 

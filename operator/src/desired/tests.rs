@@ -47,12 +47,12 @@ fn protected_server_with(changes: &Value) -> ProtectedMcpServer {
     let mut spec = json!({
         "authServerRef": { "name": "auth" },
         "resource": "http://localhost:9001/mcp",
-        "server": { "template": { "image": "notes:1", "port": 8000 } },
+        "server": { "template": { "image": "notes:1", "http": { "port": 8000 } } },
         "scopes": [
             { "name": "notes:read", "description": "Read notes" },
             { "name": "notes:write", "implies": ["notes:read"] },
         ],
-        "tools": [{ "name": "create_*", "scopes": ["notes:write"] }],
+        "access": { "rules": [{ "tools": ["create_*"], "scopes": ["notes:write"] }] },
         "friction": {
             "rate": { "calls": 60, "periodSeconds": 60 },
             "groups": [{
@@ -258,7 +258,7 @@ fn the_internal_port_is_never_published() {
 #[test]
 fn a_changed_policy_leaves_the_pods_alone() {
     let before = build_protected_server(&json!({}));
-    let after = build_protected_server(&json!({ "tools": [], "identityHeaders": true }));
+    let after = build_protected_server(&json!({ "access": {}, "identity": { "headers": {} } }));
     assert_ne!(before.config_map, after.config_map);
     assert_eq!(before.deployment, after.deployment);
 }

@@ -134,7 +134,7 @@ fn the_proxy_takes_the_least_that_a_spec_can_say() {
     proxy_config(json!({
         "authServerRef": { "name": "auth" },
         "resource": "https://notes.example",
-        "server": { "template": { "image": "notes", "port": 8000 } },
+        "server": { "template": { "image": "notes", "http": { "port": 8000 } } },
     }));
 }
 
@@ -144,13 +144,19 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
     proxy_config(json!({
         "authServerRef": { "name": "auth", "namespace": "other" },
         "resource": "https://notes.example/mcp",
-        "server": { "template": { "image": "notes", "port": 8000, "path": "/" } },
+        "server": { "template": { "image": "notes", "http": { "port": 8000, "path": "/" } } },
         "scopes": [
             { "name": "read" },
             { "name": "write", "description": "Write", "implies": ["read"] },
         ],
-        "tools": [{ "name": "create_*", "scopes": ["write"] }, { "name": "ping" }],
-        "unlistedTools": {},
+        "replicas": 0,
+        "access": {
+            "rules": [
+                { "tools": ["create_*"], "scopes": ["write"] },
+                { "tools": ["ping"], "anyToken": true },
+            ],
+            "unmatched": "AnyToken",
+        },
         "friction": {
             "rate": rate,
             "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate }],
@@ -160,8 +166,8 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
             "maxDelayMilliseconds": 1000,
             "warmupCalls": 0,
         },
-        "limits": { "bodyBytes": 1024 },
+        "limits": { "bodyBytes": 1024, "responseHeaderSeconds": 7 },
         "allowedOrigins": ["https://app.example"],
-        "identityHeaders": true,
+        "identity": { "headers": {} },
     }));
 }

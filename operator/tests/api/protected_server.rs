@@ -90,8 +90,8 @@ async fn a_changed_policy_reaches_the_configuration_and_not_the_pods() {
         .create::<ProtectedMcpServer>("notes", &specs::protected_server())
         .await;
     let before: Deployment = world.appears("notes").await;
-    let tools = json!({ "spec": { "tools": [{ "name": "purge_*", "scopes": ["notes:write"] }] } });
-    world.patch::<ProtectedMcpServer>("notes", &tools).await;
+    let access = json!({ "spec": { "access": { "rules": [{ "tools": ["purge_*"], "scopes": ["notes:write"] }] } } });
+    world.patch::<ProtectedMcpServer>("notes", &access).await;
     eventually("proxy.yaml has the new policy", || async {
         let data = world.get::<ConfigMap>("notes-proxy").await?.data?;
         data["proxy.yaml"].contains("purge_").then_some(())
@@ -202,8 +202,8 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     operator.goes_on(3).await;
     assert_eq!(version("notes-x").await, before);
 
-    let tools = json!({ "spec": { "tools": [{ "name": "purge_*", "scopes": ["notes:write"] }] } });
-    world.patch::<ProtectedMcpServer>("notes", &tools).await;
+    let access = json!({ "spec": { "access": { "rules": [{ "tools": ["purge_*"], "scopes": ["notes:write"] }] } } });
+    world.patch::<ProtectedMcpServer>("notes", &access).await;
     eventually("the pod is touched", || async {
         let pod = pods.get("notes-x").await.unwrap();
         let config: ConfigMap = world.get("notes-proxy").await?;

@@ -308,15 +308,14 @@ async fn auth_servers() {
 
 #[tokio::test]
 async fn protected_servers() {
-    use mcpauth_wire::{friction, proxy_config, scope, tool};
+    use mcpauth_wire::{access, friction, proxy_config, scope};
     let rate = json!({ "calls": 60, "periodSeconds": 60 });
     let base = json!({
         "authServerRef": { "name": "auth" },
         "resource": "https://notes.example/mcp",
-        "server": { "template": { "image": "notes", "port": 8000, "path": "/mcp" } },
+        "server": { "template": { "image": "notes", "http": { "port": 8000, "path": "/mcp" } } },
         "scopes": [{ "name": "read" }, { "name": "write", "description": "Write", "implies": ["read"] }],
-        "tools": [{ "name": "create_*", "scopes": ["write"] }],
-        "unlistedTools": { "scopes": [] },
+        "access": { "rules": [{ "tools": ["create_*"], "scopes": ["write"] }] },
         "friction": {
             "rate": rate, "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate }],
             "subjectRate": rate, "resourceRate": rate,
@@ -340,7 +339,8 @@ async fn protected_servers() {
             .map(|n| json!({ "name": format!("s{n}") }))
             .collect()
     };
-    let tools = |count: u32| vec![json!({ "name": "x", "scopes": ["read"] }); count as usize];
+    let rules = |count: u32| vec![json!({ "tools": ["x"], "scopes": ["read"] }); count as usize];
+    let tools = |count: u32| json!([{ "tools": vec!["x"; count as usize], "anyToken": true }]);
     let named = |name: &str| json!([{ "name": name }, { "name": "read" }, { "name": "write" }]);
     let table = vec![
         strings("/resource", &resources, BAD_URLS),
@@ -418,29 +418,46 @@ async fn protected_servers() {
             )],
         ),
         values(
-            "/tools",
+            "/access/rules",
             vec![
                 json!([]),
-                json!([{ "name": "*" }]),
-                json!([{ "name": "ä b", "scopes": ["read", "write"] }]),
-                json!(tools(tool::COUNT.most)),
+                json!([{ "tools": ["*"], "anyToken": true }]),
+                json!([{ "tools": ["ä b"], "scopes": ["read", "write"], "anyToken": false }]),
+                json!(rules(access::RULE_COUNT.most)),
+                tools(access::TOOL_COUNT.most),
             ],
             vec![
-                json!([{ "name": "" }]),
-                json!([{ "name": "a".repeat(129) }]),
-                json!([{ "name": "x", "scopes": ["other"] }]),
-                json!([{ "name": "x", "scopes": [""] }]),
-                json!([{ "name": "x", "scopes": vec!["read"; scope::REFERENCES.most as usize + 1] }]),
-                json!(tools(tool::COUNT.most + 1)),
+                json!([{ "tools": ["x"] }]),
+                json!([{ "tools": ["x"], "scopes": [] }]),
+                json!([{ "tools": ["x"], "anyToken": false }]),
+                json!([{ "tools": ["x"], "scopes": ["read"], "anyToken": true }]),
+                json!([{ "scopes": ["read"] }]),
+                json!([{ "tools": [""], "anyToken": true }]),
+                json!([{ "tools": ["a".repeat(129)], "anyToken": true }]),
+                json!([{ "tools": ["x"], "scopes": ["other"] }]),
+                json!([{ "tools": ["x"], "scopes": [""] }]),
+                json!([{ "tools": ["x"], "scopes": vec!["read"; scope::REFERENCES.most as usize + 1] }]),
+                json!(rules(access::RULE_COUNT.most + 1)),
+                tools(0),
+                tools(access::TOOL_COUNT.most + 1),
             ],
         ),
         values(
-            "/unlistedTools",
-            vec![json!({}), json!({ "scopes": ["read"] })],
-            vec![json!({ "scopes": ["other"] })],
+            "/access/unmatched",
+            vec![json!("RequireAllScopes"), json!("AnyToken")],
+            vec![json!("Allow"), json!("")],
+        ),
+        values(
+            "/identity",
+            vec![json!({ "headers": {} })],
+            vec![json!({}), json!({ "header": {} })],
+        ),
+        bounds(
+            "/limits/responseHeaderSeconds",
+            proxy_config::RESPONSE_HEADER_SECONDS,
         ),
         strings(
-            "/server/template/path",
+            "/server/template/http/path",
             &["/", "/mcp", "/%7Ex", "/{x}"],
             &["mcp", "/mcp?x", "/mcp#x"],
         ),

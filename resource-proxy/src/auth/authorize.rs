@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use mcpauth_wire::access::{Rule, Unmatched};
 use mcpauth_wire::scope::Hierarchy;
 
 use crate::config::Config;
@@ -19,22 +20,16 @@ pub enum Operation<'a> {
 /// The access rules of a resource.
 #[derive(Clone, Debug)]
 pub struct AccessRules {
-    tools: Vec<Rule>,
-    /// What a tool needs that no rule names.
-    unlisted_tools: Vec<String>,
+    rules: Vec<Rule>,
+    /// What an operation needs that no rule matches.
+    unmatched: Vec<String>,
     hierarchy: Hierarchy,
-}
-
-#[derive(Clone, Debug)]
-struct Rule {
-    pattern: String,
-    scopes: Vec<String>,
 }
 
 /// Why a request is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// The pattern of the rule that denies the first operation; `None` where no rule names it.
+    /// The pattern of the rule that denies the first operation; `None` where no rule matches it.
     pub rule: Option<String>,
     /// All scopes that the request needs, in the order of its operations.
     pub needed: Vec<String>,
@@ -46,7 +41,7 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
             Some(rule) => write!(f, "the rule for {rule} ")?,
-            None => f.write_str("the rule for unlisted tools ")?,
+            None => f.write_str("access.unmatched ")?,
         }
         let (needed, missing) = (self.needed.join(" "), self.missing.join(" "));
         write!(f, "needs the scopes {needed}; the token lacks {missing}")
@@ -54,19 +49,14 @@ impl fmt::Display for Denial {
 }
 
 impl AccessRules {
-    /// From a checked configuration. Without `unlistedTools`, a tool that no rule names needs every
-    /// scope of the resource: a forgotten tool is closed, not open.
+    /// From a checked configuration.
     pub fn new(config: &Config) -> Self {
         let every_scope = || config.scopes.iter().map(|scope| scope.name.clone());
-        let rules = config.tools.iter().map(|tool| Rule {
-            pattern: tool.name.clone(),
-            scopes: tool.scopes.clone(),
-        });
         Self {
-            tools: rules.collect(),
-            unlisted_tools: match &config.unlisted_tools {
-                Some(unlisted) => unlisted.scopes.clone(),
-                None => every_scope().collect(),
+            rules: config.access.rules.clone(),
+            unmatched: match config.access.unmatched {
+                Unmatched::RequireAllScopes => every_scope().collect(),
+                Unmatched::AnyToken => Vec::new(),
             },
             hierarchy: config.scopes.iter().collect(),
         }
@@ -97,15 +87,18 @@ impl AccessRules {
 
     /// The scopes that an operation needs: those of the first rule that matches.
     fn needs(&self, operation: Operation<'_>) -> &[String] {
-        let Operation::CallTool(_) = operation;
         self.rule(operation)
-            .map_or(&self.unlisted_tools, |rule| &rule.scopes)
+            .map_or(&self.unmatched, |(rule, _)| &rule.scopes)
     }
 
-    fn rule(&self, operation: Operation<'_>) -> Option<&Rule> {
+    /// The first rule that matches an operation, and which of its patterns does.
+    fn rule(&self, operation: Operation<'_>) -> Option<(&Rule, &String)> {
         let Operation::CallTool(name) = operation;
-        let mut rules = self.tools.iter();
-        rules.find(|rule| glob::matches(&rule.pattern, name))
+        self.rules.iter().find_map(|rule| {
+            let mut patterns = rule.tools.iter();
+            let pattern = patterns.find(|pattern| glob::matches(pattern, name))?;
+            Some((rule, pattern))
+        })
     }
 
     fn explain<'a>(
@@ -124,7 +117,7 @@ impl AccessRules {
             .iter()
             .filter(|scope| !self.hierarchy.grants(held, scope));
         Denial {
-            rule: self.rule(denied).map(|rule| rule.pattern.clone()),
+            rule: self.rule(denied).map(|(_, pattern)| pattern.clone()),
             missing: missing.cloned().collect(),
             needed,
         }
@@ -153,10 +146,11 @@ mod tests {
     }
 
     const RULES: &str = r#"
-tools:
-  - { name: "create_draft", scopes: ["notes:read"] }
-  - { name: "create_*", scopes: ["notes:write"] }
-unlistedTools: { scopes: [] }
+access:
+  rules:
+    - { tools: [create_draft], scopes: ["notes:read"] }
+    - { tools: ["create_*", "update_*"], scopes: ["notes:write"] }
+  unmatched: AnyToken
 "#;
 
     #[test]
@@ -164,11 +158,12 @@ unlistedTools: { scopes: [] }
         let rules = rules(RULES);
         assert_eq!(needs(&rules, "create_draft"), ["notes:read"]);
         assert_eq!(needs(&rules, "create_note"), ["notes:write"]);
+        assert_eq!(needs(&rules, "update_note"), ["notes:write"]);
         assert!(needs(&rules, "list").is_empty());
     }
 
     #[test]
-    fn an_unlisted_tool_needs_every_scope() {
+    fn what_no_rule_matches_needs_every_scope() {
         let rules = rules("");
         assert_eq!(needs(&rules, "anything"), ["notes:read", "notes:write"]);
         let denial = authorize(&rules, &["anything"], &["notes:read"]).unwrap_err();
@@ -193,8 +188,7 @@ unlistedTools: { scopes: [] }
 
     #[test]
     fn tool_names_in_other_case_or_unicode_forms_match_nothing() {
-        let rules =
-            rules("tools: [{ name: \"caf\u{e9}\", scopes: [] }, { name: get, scopes: [] }]");
+        let rules = rules("access: { rules: [{ tools: [\"caf\u{e9}\", get], anyToken: true }] }");
         let every = ["notes:read", "notes:write"];
         assert!(needs(&rules, "get").is_empty() && needs(&rules, "caf\u{e9}").is_empty());
         for tool in [

@@ -176,7 +176,7 @@ async fn batch_with_one_forbidden_call_nothing_of_it_runs() {
 
 #[tokio::test]
 async fn tool_names_in_other_case_or_unicode_forms_match_nothing() {
-    let world = World::with("unlistedTools: { scopes: [notes:write] }").await;
+    let world = World::with("access: { rules: [{ tools: [read], scopes: [notes:read] }] }").await;
     world.introspection.grant("good", "notes:read");
     assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
     for tool in ["Read", "READ", "read ", "re\u{200b}ad", "ｒｅａｄ"] {

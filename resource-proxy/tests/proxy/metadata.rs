@@ -67,10 +67,8 @@ async fn old_clients_are_sent_to_the_authorization_server() {
 
 #[tokio::test]
 async fn offline_access_is_in_neither_challenge_nor_metadata() {
-    let world = World::with(
-        "scopes: [{ name: notes:read }, { name: offline_access }]\ntools: []\nunlistedTools: { scopes: [notes:read, offline_access] }",
-    )
-    .await;
+    let world =
+        World::with("scopes: [{ name: notes:read }, { name: offline_access }]\naccess: {}").await;
     world.introspection.grant("bare", "");
     let metadata = world.path(Method::GET, PATHS[0], None).await;
     assert_eq!(metadata.json()["scopes_supported"], json!(["notes:read"]));

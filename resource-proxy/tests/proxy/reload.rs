@@ -31,7 +31,7 @@ async fn a_changed_policy_applies_without_a_restart() {
 
     version(
         2,
-        &world.configuration("tools: [{ name: read, scopes: [notes:write] }]"),
+        &world.configuration("access: { rules: [{ tools: [read], scopes: [notes:write] }] }"),
     );
     assert_eq!(reloader.look().await, Outcome::Applied);
     assert_eq!(reloader.look().await, Outcome::Unchanged);
@@ -43,7 +43,7 @@ async fn a_changed_policy_applies_without_a_restart() {
     for bad in [
         "nonsense",
         "",
-        &world.configuration("tools: [{ name: read, scopes: [unknown] }]"),
+        &world.configuration("access: { rules: [{ tools: [read], scopes: [unknown] }] }"),
     ] {
         std::fs::write(root.join("proxy.yaml"), bad).unwrap();
         assert_eq!(reloader.look().await, Outcome::Refused);
@@ -55,7 +55,7 @@ async fn a_changed_policy_applies_without_a_restart() {
     }
     std::fs::remove_file(root.join("..data")).unwrap();
     assert_eq!(reloader.look().await, Outcome::Refused);
-    version(3, &world.configuration("tools: []"));
+    version(3, &world.configuration("access: { unmatched: AnyToken }"));
     assert_eq!(reloader.look().await, Outcome::Applied);
     assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
     let reloads = "mcpauth_proxy_config_reloads_total";
@@ -74,7 +74,7 @@ async fn what_is_known_of_a_token_is_forgotten_when_the_resource_changes() {
     let world = World::new().await;
     world.introspection.grant("good", "notes:read");
     assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
-    world.reconfigure("tools: []");
+    world.reconfigure("access: { unmatched: AnyToken }");
     assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
     assert_eq!(world.introspection.asked().len(), 1);
     world.reconfigure("resource: http://localhost:9002/mcp");

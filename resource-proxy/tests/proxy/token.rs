@@ -160,7 +160,7 @@ async fn a_scope_that_implies_another_is_enough() {
 
 #[tokio::test]
 async fn what_calls_no_tool_needs_no_scope() {
-    let world = World::with("unlistedTools: { scopes: [notes:write] }").await;
+    let world = World::with("access: { rules: [{ tools: [read], scopes: [notes:read] }] }").await;
     world.introspection.grant("bare", "");
     for method in [
         "initialize",

@@ -187,7 +187,7 @@ async fn the_clients_authorization_never_reaches_the_mcp_server() {
 
 #[tokio::test]
 async fn identity_headers_sent_by_the_client_are_stripped() {
-    for (more, subject) in [("", None), ("identityHeaders: true", Some("alice"))] {
+    for (more, subject) in [("", None), ("identity: { headers: {} }", Some("alice"))] {
         let world = world_with(more).await;
         let request = world
             .request(Method::POST, Some("good"))

@@ -21,7 +21,7 @@ resourceName: notes
 authorizationServers: [http://localhost:9000]
 upstream:
   url: http://127.0.0.1:8000/mcp
-  responseHeaderSeconds: 60              # 504 after it; a stream itself has no bound
+  responseHeaderSeconds: 300             # 504 after it; a stream itself has no bound
 introspection:
   endpoint: http://auth-internal.default.svc:8081/introspect
   tokenFile: /var/run/secrets/mcpauth/token        # or `basic: { id, secretFile }`; exactly one
@@ -31,9 +31,11 @@ introspection:
 scopes:
   - { name: "notes:read", description: Read notes }
   - { name: "notes:write", description: Change notes, implies: ["notes:read"] }
-tools:                                   # first match wins; `*` matches any run of characters
-  - { name: "create_*", scopes: ["notes:write"] }
-unlistedTools: { scopes: [] }            # absent: every scope in `scopes` is needed
+access:
+  rules:                                 # first match wins; `*` matches any run of characters
+    - { tools: ["create_*"], scopes: ["notes:write"] }
+    - { tools: [health], anyToken: true }          # either scopes or anyToken
+  unmatched: RequireAllScopes            # or AnyToken
 friction:                                # absent: off
   rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
   groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
@@ -44,7 +46,7 @@ friction:                                # absent: off
   warmupCalls: 10
 limits: { bodyBytes: 4194304 }
 allowedOrigins: []                       # browser origins besides none; `Origin` absent is fine
-identityHeaders: false                   # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server
+identity: { headers: {} }                # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server; absent: nothing
 "#;
 
 #[test]
@@ -62,10 +64,8 @@ fn the_contracts_file_is_read_and_its_values_are_the_defaults() {
             ..short.introspection
         }
     );
-    assert_eq!(
-        config.unlisted_tools,
-        Some(UnlistedTools { scopes: vec![] })
-    );
+    assert_eq!(config.access.unmatched, short.access.unmatched);
+    assert!(config.identity.is_some() && short.identity.is_none());
     assert!(config.friction.is_some() && short.friction.is_none());
 }
 
@@ -150,14 +150,18 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
     }
     for (more, message) in [
         (
-            "tools: [{ name: '', scopes: [] }]",
-            "tools[0].name: expected 1 to 128 characters",
+            "access: { rules: [{ tools: [''], anyToken: true }] }",
+            "access.rules[0].tools[0]: expected 1 to 128 characters",
         ),
         (
-            "tools: [{ name: a, scopes: [x] }]",
-            "tools[0].scopes[0]: \"x\" is not in `scopes`",
+            "access: { rules: [{ tools: [a], scopes: [x] }] }",
+            "access.rules[0].scopes[0]: \"x\" is not in `scopes`",
         ),
-        ("unlistedTools: { scopes: [x] }", "unlistedTools.scopes[0]"),
+        (
+            "access: { rules: [{ tools: [a] }] }",
+            "access.rules[0].scopes: is empty",
+        ),
+        ("identity: { jwt: {} }", "identity: unknown variant"),
         (
             "limits: { bodyBytes: 0 }",
             "limits.bodyBytes: 0 is out of bounds",
@@ -175,8 +179,8 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
             "listen.proxy: invalid socket address",
         ),
         (
-            "tools: [{ name: a, scopes: x }]",
-            "tools[0].scopes: invalid type",
+            "access: { rules: [{ tools: [a], scopes: x }] }",
+            "access.rules[0].scopes: invalid type",
         ),
         (
             "limits: { bodyBytes: -1 }",

@@ -472,12 +472,12 @@ pub mod specs {
         json!({
             "authServerRef": { "name": "auth" },
             "resource": "http://localhost:9001/mcp",
-            "server": { "template": { "image": "notes:test", "port": 8000 } },
+            "server": { "template": { "image": "notes:test", "http": { "port": 8000 } } },
             "scopes": [
                 { "name": "notes:read" },
                 { "name": "notes:write", "implies": ["notes:read"] },
             ],
-            "tools": [{ "name": "create_*", "scopes": ["notes:write"] }],
+            "access": { "rules": [{ "tools": ["create_*"], "scopes": ["notes:write"] }] },
         })
     }
 

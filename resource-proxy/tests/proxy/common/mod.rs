@@ -220,11 +220,10 @@ fn configuration(
             "[{ name: notes:read }, { name: notes:write, implies: [notes:read] }]".to_owned(),
         ),
         (
-            "tools",
-            "[{ name: create_*, scopes: [notes:write] }, { name: read, scopes: [notes:read] }]"
+            "access",
+            "{ rules: [{ tools: [create_*], scopes: [notes:write] }, { tools: [read], scopes: [notes:read] }], unmatched: AnyToken }"
                 .to_owned(),
         ),
-        ("unlistedTools", "{ scopes: [] }".to_owned()),
     ];
     for (key, value) in defaults {
         if !more
