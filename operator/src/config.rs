@@ -60,7 +60,7 @@ pub struct Config {
     #[arg(long, env = "LEASE_NAME", default_value = "mcp-auth-operator")]
     pub lease_name: String,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
-    #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:9090")]
+    #[arg(long, env = "HEALTH_ADDRESS", default_value = "[::]:9090")]
     pub health_address: SocketAddr,
 }
 

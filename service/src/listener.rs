@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn advice(reason: &io::Error) -> String {
             "this process may not; choose a port from 1024 up".into()
         }
         io::ErrorKind::AddrNotAvailable => {
-            "it is not an address of this machine; choose one that is, or 0.0.0.0 for all".into()
+            "it is not an address of this machine; choose one that is, or [::] for all".into()
         }
         _ => format!("{reason}; choose another address"),
     }
@@ -88,7 +88,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`, which `key` configures.
+    /// Listens on `address`, which `key` configures. `[::]` is every address of both IP families, and of IPv4
+    /// alone where the host has no IPv6.
     ///
     /// # Errors
     /// The port is taken, or not ours to take.
@@ -98,7 +99,7 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         let text = address.to_string();
         let bound = async {
-            let socket = TcpListener::bind(address).await?;
+            let socket = bind_any(address).await?;
             let address = socket.local_addr()?;
             Ok(Self { socket, address })
         };
@@ -186,6 +187,32 @@ impl Listener {
     }
 }
 
+async fn bind_any(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    match TcpListener::bind(addresses.as_slice()).await {
+        Err(error) if has_no_ipv6(&error) => {
+            let ports = addresses.iter().filter(|a| a.ip() == Ipv6Addr::UNSPECIFIED);
+            let ipv4 = ports.map(|a| SocketAddr::from((Ipv4Addr::UNSPECIFIED, a.port())));
+            let ipv4: Vec<SocketAddr> = ipv4.collect();
+            if ipv4.is_empty() {
+                return Err(error);
+            }
+            TcpListener::bind(ipv4.as_slice()).await
+        }
+        bound => bound,
+    }
+}
+
+/// What the system says of `[::]` when IPv6 is not compiled in, or is switched off.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    /// `EAFNOSUPPORT`, of Linux and of macOS.
+    const NO_FAMILY: [i32; 2] = [97, 47];
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error
+            .raw_os_error()
+            .is_some_and(|code| NO_FAMILY.contains(&code))
+}
+
 async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
@@ -200,5 +227,32 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_is_of_both_ip_families() {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let listener = Listener::bind("listen", any).await.unwrap();
+        let port = listener.address().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .unwrap();
+        if listener.address().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port))
+                .await
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_host_without_ipv6_is_recognised() {
+        assert!(has_no_ipv6(&io::Error::from_raw_os_error(97)));
+        assert!(has_no_ipv6(&io::ErrorKind::AddrNotAvailable.into()));
+        assert!(!has_no_ipv6(&io::ErrorKind::AddrInUse.into()));
     }
 }

@@ -403,7 +403,7 @@ login: { developmentAutoApprove: { subject: developer } }
             "{LEAST}
 registration: {{ dynamic: true, allowedRedirectSchemes: [cursor] }}
 internal:
-  tokenReview: {{ audience: 'http://auth-internal.default.svc:8081' }}
+  tokenReview: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
   admins: ['system:serviceaccount:mcp-auth-system:mcp-auth-operator', 'credential:operator']
 resources: [{{ id: a.b, resource: 'http://localhost:9001/mcp', name: b }}]

@@ -1,6 +1,6 @@
 //! `proxy.yaml`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -83,8 +83,8 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            proxy: SocketAddr::from(([0, 0, 0, 0], 8080)),
-            health: SocketAddr::from(([0, 0, 0, 0], 9090)),
+            proxy: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
+            health: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
         }
     }
 }

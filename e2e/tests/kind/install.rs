@@ -75,7 +75,7 @@ pub(crate) async fn wrong_fields() -> Result<()> {
         ),
         (
             "replicas",
-            "{issuer: https://a.example, replicas: 0, storage: {memory: {}}, login: {localUsers: {secretRef: {name: x}}}}",
+            "{issuer: https://a.example, replicas: -1, storage: {memory: {}}, login: {localUsers: {secretRef: {name: x}}}}",
         ),
     ] {
         let args = ["apply", "--dry-run=server", "-n", NAMESPACE, "-f", "-"];

@@ -11,11 +11,7 @@ use crate::{
 
 /// The pod's uid, and how often each of its containers restarted.
 async fn pod() -> Result<(String, Vec<Value>)> {
-    let pods = objects(
-        "pods",
-        "app.kubernetes.io/instance=notes,app.kubernetes.io/name=mcp-server",
-    )
-    .await?;
+    let pods = objects("pods", "mcpauth.io/protected-server=notes").await?;
     ensure!(pods.len() == 1, "{} pods of the notes server", pods.len());
     let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
     let restarts = statuses

@@ -28,16 +28,17 @@ use crate::{
     shortname = "mas",
     category = "mcp",
     status = "McpAuthServerStatus",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     derive = "PartialEq",
     doc = "An OAuth 2.1 authorization server for MCP servers.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("size(self.metadata.name) <= 43").message("metadata.name must have at most 43 characters: the names of children are made from it"),
+    validation = Rule::new("size(self.metadata.name) <= 38").message("metadata.name must have at most 38 characters: the names of children are made from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and consist of lower-case letters, digits and hyphens: a Service has that name")
 )]
-#[x_kube(validation = Rule::new("!has(self.storage.memory) || self.replicas == 1").message("storage.memory is not shared between replicas: use storage.postgres, or replicas: 1"))]
+#[x_kube(validation = Rule::new("!has(self.storage.memory) || self.replicas <= 1").message("storage.memory is not shared between replicas: use storage.postgres, or replicas: 1"))]
 #[x_kube(validation = Rule::new("!has(self.login.developmentAutoApprove) || self.issuer.matches('^https?://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)')").message("login.developmentAutoApprove approves everybody: it needs an issuer on localhost, 127.0.0.1 or [::1]"))]
 #[serde(rename_all = "camelCase")]
 pub struct McpAuthServerSpec {
@@ -50,9 +51,9 @@ pub struct McpAuthServerSpec {
     #[x_kube(validation = rules::issuer_without_default_port())]
     #[x_kube(validation = rules::no_dot_segments("issuer"))]
     pub issuer: String,
-    /// How many pods serve.
+    /// How many pods serve. 0 stops the server. An autoscaler names this object, not its Deployment.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 20))]
+    #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
     /// The authserver's image; the operator's default when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -298,4 +299,14 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
+    /// How many pods there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How many pods are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Selects the pods, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub selector: Option<String>,
 }

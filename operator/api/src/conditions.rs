@@ -18,6 +18,8 @@ pub mod reasons {
     pub const READY: &str = "Ready";
     /// Pods are not up, or not up to date.
     pub const PODS_NOT_READY: &str = "PodsNotReady";
+    /// The object asks for no pods.
+    pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not up, or does not answer.
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
     /// The object does not parse, or contradicts itself.

@@ -27,6 +27,37 @@ pub struct Quantity(pub String);
 /// What Kubernetes accepts as a quantity, as a regular expression.
 const QUANTITY: &str = r"^([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|([eE][0-9]+))?$";
 
+impl Quantity {
+    /// The number that the text stands for, as far as a float holds it; none when it is no quantity.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        if let Ok(number) = self.0.parse() {
+            // Also with an exponent.
+            return Some(number);
+        }
+        let number = self.0.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let factor = match &self.0[number.len()..] {
+            "n" => 1e-9,
+            "u" => 1e-6,
+            "m" => 1e-3,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            "T" => 1e12,
+            "P" => 1e15,
+            "E" => 1e18,
+            "Ki" => 1024_f64,
+            "Mi" => 1024_f64.powi(2),
+            "Gi" => 1024_f64.powi(3),
+            "Ti" => 1024_f64.powi(4),
+            "Pi" => 1024_f64.powi(5),
+            "Ei" => 1024_f64.powi(6),
+            _ => return None,
+        };
+        Some(number.parse::<f64>().ok()? * factor)
+    }
+}
+
 impl<'de> Deserialize<'de> for Quantity {
     /// Takes a string or an integer: YAML's `cpu: 1` is the latter.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -63,39 +94,168 @@ impl JsonSchema for Quantity {
 }
 
 /// The Service through which clients come.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'").message("nodePort needs type: NodePort or type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.externalTrafficPolicy) || self.type != 'ClusterIP'").message("externalTrafficPolicy needs type: NodePort or type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'").message("loadBalancerClass needs type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.loadBalancerSourceRanges) || self.type == 'LoadBalancer'").message("loadBalancerSourceRanges needs type: LoadBalancer"))]
 pub struct Service {
     /// How the Service is published.
     #[serde(default, rename = "type")]
     pub type_: ServiceType,
+    /// The port of the Service.
+    #[serde(default = "port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
     /// The port on every node; Kubernetes picks one when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub node_port: Option<u16>,
+    /// Annotations of the Service, for a load balancer's controller.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {"type": "string", "maxLength": 4096}
+    ))]
+    pub annotations: BTreeMap<String, String>,
+    /// Labels of the Service besides those that the operator sets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
+    pub labels: BTreeMap<String, String>,
+    /// Which controller makes the load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 316))]
+    pub load_balancer_class: Option<String>,
+    /// The networks from which the load balancer takes connections, as `192.0.2.0/24`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 43)))]
+    pub load_balancer_source_ranges: Vec<String>,
+    /// Whether nodes pass connections on to pods of other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+    /// Whether the Service has addresses of one IP family or of both; the cluster's default when left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// Whether connections of one client go to the same pod.
+    #[serde(default)]
+    pub session_affinity: SessionAffinity,
 }
 
-/// How a Service is published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ServiceType {
-    /// Inside the cluster only.
-    #[default]
-    ClusterIP,
-    /// On a port of every node.
-    NodePort,
-    /// By the platform's load balancer.
-    LoadBalancer,
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            type_: ServiceType::default(),
+            port: port(),
+            node_port: None,
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            load_balancer_class: None,
+            load_balancer_source_ranges: Vec::new(),
+            external_traffic_policy: None,
+            ip_family_policy: None,
+            session_affinity: SessionAffinity::default(),
+        }
+    }
 }
 
-impl ServiceType {
-    /// The value of a Service's `spec.type`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClusterIP => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
+fn port() -> u16 {
+    80
+}
+
+/// Defines the values of a Kubernetes field, each written as it is named here.
+macro_rules! values {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[$value_doc])* $value,)*
+        }
+
+        impl $name {
+            /// The value as Kubernetes writes it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => stringify!($value),)*
+                }
+            }
+        }
+    };
+}
+
+values! {
+    /// How a Service is published.
+    ServiceType {
+        /// Inside the cluster only.
+        #[default]
+        ClusterIP,
+        /// On a port of every node.
+        NodePort,
+        /// By the platform's load balancer.
+        LoadBalancer,
+    }
+}
+
+values! {
+    /// Where nodes pass connections from outside the cluster.
+    ExternalTrafficPolicy {
+        /// To any pod; the client's address is lost.
+        #[default]
+        Cluster,
+        /// To pods of the same node; the client's address is kept.
+        Local,
+    }
+}
+
+values! {
+    /// Which IP families a Service has addresses of.
+    IpFamilyPolicy {
+        /// One.
+        #[default]
+        SingleStack,
+        /// Both, where the cluster has both.
+        PreferDualStack,
+        /// Both.
+        RequireDualStack,
+    }
+}
+
+values! {
+    /// Where connections of one client go.
+    SessionAffinity {
+        /// To any pod.
+        #[default]
+        None,
+        /// To the same pod, by the client's address.
+        ClientIP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_a_value() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("0.5", 0.5),
+            ("250m", 0.25),
+            ("2k", 2e3),
+            ("64Mi", 67_108_864.0),
+            ("1.5Gi", 1_610_612_736.0),
+            ("1e3", 1e3),
+            ("2E", 2e18),
+        ] {
+            assert_eq!(Quantity(text.to_owned()).value(), Some(value), "{text}");
+        }
+        for text in ["", "Mi", "1Q", "x"] {
+            assert_eq!(Quantity(text.to_owned()).value(), None, "{text}");
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     shortname = "pms",
     category = "mcp",
     status = "ProtectedMcpServerStatus",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     derive = "PartialEq",
     doc = "An MCP server with an OAuth 2.1 resource server in front of it.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
@@ -53,7 +54,7 @@ pub struct ProtectedMcpServerSpec {
     pub resource: String,
     /// The MCP server itself. Exactly one of its members.
     pub server: Server,
-    /// How many pods serve. 0 stops the server.
+    /// How many pods serve. 0 stops the server. An autoscaler names this object, not its Deployment.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
@@ -395,4 +396,14 @@ pub struct ProtectedMcpServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
+    /// How many pods there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How many pods are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Selects the pods, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub selector: Option<String>,
 }

@@ -34,6 +34,9 @@ mod tests {
     fn the_audience_is_the_internal_url() {
         let (namespace, name) = ("default".into(), "auth".into());
         let server = Server { namespace, name };
-        assert_eq!(server.audience(), "http://auth-internal.default.svc:8081");
+        assert_eq!(
+            server.audience(),
+            "http://auth-authserver-internal.default.svc:8081"
+        );
     }
 }

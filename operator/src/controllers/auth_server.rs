@@ -17,7 +17,7 @@ use mcpauth_api::auth_server::{PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
 use super::secrets;
-use super::workload::{self, apply_budget, available, why_not_up};
+use super::workload::{self, apply_budget, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
@@ -81,9 +81,14 @@ impl Reconcile for McpAuthServer {
         let mut observed = Observed {
             ready: format!("serves {}", self.spec.issuer),
             problems: applied.problems(context, external).await?,
-            conditions: vec![available(applied.rollout)],
             ..Observed::default()
         };
+        workload::observe(
+            context,
+            Component::AuthServer,
+            applied.rollout,
+            &mut observed,
+        );
         observed
             .fields
             .insert("url".to_owned(), self.spec.issuer.clone().into());
@@ -94,7 +99,7 @@ impl Reconcile for McpAuthServer {
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {
-        workload::complete(context, observed).await
+        workload::complete(context, Component::AuthServer, observed).await
     }
 
     async fn cleanup(_: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
@@ -160,7 +165,7 @@ async fn apply(
     applier
         .apply(&context.api(), ownership, internal_service)
         .await?;
-    apply_budget(context, disruption_budget).await?;
+    apply_budget(context, Component::AuthServer, disruption_budget).await?;
     let database = match postgres {
         // A database that the spec no longer asks for stays until the object goes: it holds data.
         None => None,

@@ -14,7 +14,7 @@ use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 
 use super::lookup;
 use super::registration::{Entry, unregister};
-use super::workload::{self, apply_budget, apply_live_config, available, why_not_up};
+use super::workload::{self, apply_budget, apply_live_config, why_not_up};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
@@ -77,7 +77,7 @@ impl Reconcile for ProtectedMcpServer {
             ..Observed::default()
         };
         entry.put(context, &resource, &mut observed).await;
-        observed.conditions.push(available(rollout));
+        workload::observe(context, Component::McpServer, rollout, &mut observed);
         if !rollout.is_complete() {
             let text = why_not_up(context, Component::McpServer, rollout)
                 .await?
@@ -96,7 +96,7 @@ impl Reconcile for ProtectedMcpServer {
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {
-        workload::complete(context, observed).await
+        workload::complete(context, Component::McpServer, observed).await
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
@@ -139,7 +139,7 @@ async fn apply(
     applier
         .apply(&context.api(), ownership, network_policy)
         .await?;
-    apply_budget(context, disruption_budget).await?;
+    apply_budget(context, Component::McpServer, disruption_budget).await?;
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Rollout::of_deployment(&deployment))
 }

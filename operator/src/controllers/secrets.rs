@@ -62,7 +62,7 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let secret = Generated::<Deployment> {
         name: names::keys_secret(&context.owner.name),
         key: "pepper",
-        dependent: context.owner.name.clone(),
+        dependent: names::auth_server(&context.owner.name),
         because: "all tokens are hashed with it",
         dependents: PhantomData,
     };

@@ -18,7 +18,7 @@ use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
 /// The Available condition: whether some pod serves.
-pub fn available(rollout: Rollout) -> Condition {
+fn available(rollout: Rollout) -> Condition {
     if rollout.is_available() {
         Condition::yes(types::AVAILABLE, reasons::READY, "pods serve")
     } else {
@@ -27,9 +27,32 @@ pub fn available(rollout: Rollout) -> Condition {
     }
 }
 
+/// Adds to what was observed what a Deployment says of its pods: the fields of a scale subresource, the Available
+/// condition, and a problem where the spec asks for none.
+pub fn observe(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    rollout: Rollout,
+    observed: &mut Observed,
+) {
+    let selector = selector(context, component);
+    observed.fields.extend([
+        ("replicas".to_owned(), rollout.replicas().into()),
+        ("readyReplicas".to_owned(), rollout.ready_replicas().into()),
+        ("selector".to_owned(), selector.into()),
+    ]);
+    observed.conditions.push(available(rollout));
+    if rollout.is_scaled_to_zero() {
+        let message = "spec.replicas is 0, so no pod serves: set it to 1 or more";
+        let problem = Problem::stage(reasons::SCALED_TO_ZERO, message);
+        observed.problems.push(problem);
+    }
+}
+
 /// Adds the Available condition where a problem elsewhere kept the Deployment from being applied.
 pub async fn complete(
     context: &ReconcileContext<'_>,
+    component: Component,
     observed: &mut Observed,
 ) -> Result<(), Error> {
     if observed
@@ -39,8 +62,11 @@ pub async fn complete(
     {
         return Ok(());
     }
-    let (api, name) = (context.api::<Deployment>(), &context.owner.name);
-    let live = match context.applier.find(&api, &context.ownership, name).await {
+    let (api, name) = (
+        context.api::<Deployment>(),
+        context.owner.workload(component),
+    );
+    let live = match context.applier.find(&api, &context.ownership, &name).await {
         Err(ApplyError::NameConflict { .. } | ApplyError::Orphan { .. }) => None,
         live => live?,
     };
@@ -52,6 +78,7 @@ pub async fn complete(
 /// Applies a budget, or takes away the one that is no longer wanted.
 pub async fn apply_budget(
     context: &ReconcileContext<'_>,
+    component: Component,
     budget: Option<PodDisruptionBudget>,
 ) -> Result<(), Error> {
     let api = context.api::<PodDisruptionBudget>();
@@ -63,10 +90,10 @@ pub async fn apply_budget(
                 .await?,
         ),
         None => {
-            let name = &context.owner.name;
+            let name = context.owner.workload(component);
             context
                 .applier
-                .delete(&api, &context.ownership, name)
+                .delete(&api, &context.ownership, &name)
                 .await?;
         }
     }
@@ -122,9 +149,15 @@ async fn touch_pods(
 
 /// The pods of a component: as many as it can have, whoever else uses its labels.
 fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListParams {
+    let selector = selector(context, component);
+    ListParams::default().labels(&selector).limit(50)
+}
+
+/// Selects the pods of a component.
+fn selector(context: &ReconcileContext<'_>, component: Component) -> String {
     let labels = context.owner.match_labels(component);
     let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    ListParams::default().labels(&selector.join(",")).limit(50)
+    selector.join(",")
 }
 
 /// Why pods are not up.

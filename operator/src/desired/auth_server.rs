@@ -16,7 +16,6 @@ use k8s_openapi::{
 use mcpauth_api::{
     McpAuthServerSpec,
     auth_server::{Login, PostgresStorage, Storage},
-    pod as api,
 };
 use mcpauth_wire::authserver_config::{Internal, Listen, TokenReview};
 
@@ -90,7 +89,7 @@ pub fn build(
 ) -> Result<AuthServerObjects, BuildError> {
     let config = config_yaml(owner, spec, inputs.admins.clone())?;
     let config_hash = hash([config.as_bytes(), inputs.secrets_hash.as_bytes()]);
-    let name = owner.name.clone();
+    let name = owner.workload(COMPONENT);
     Ok(AuthServerObjects {
         service_account: ServiceAccount {
             metadata: owner.child(name.clone(), COMPONENT),
@@ -101,7 +100,7 @@ pub fn build(
         token_review_binding: token_review_binding(owner),
         config_map: pod::config_map(
             owner,
-            names::auth_server_config(&name),
+            names::auth_server_config(&owner.name),
             COMPONENT,
             CONFIG_FILE,
             config,
@@ -113,13 +112,13 @@ pub fn build(
             Storage::Postgres(PostgresStorage::SecretRef(_)) | Storage::Memory(_) => None,
         },
         deployment: deployment(owner, spec, inputs.images, config_hash),
-        service: pod::service(owner, name.clone(), COMPONENT, PUBLIC_PORT, &spec.service),
-        internal_service: pod::service(
+        service: pod::public_service(owner, COMPONENT, &spec.service),
+        internal_service: pod::internal_service(
             owner,
-            names::internal_service(&name),
+            names::internal_service(&owner.name),
             COMPONENT,
+            "http",
             INTERNAL_PORT,
-            &api::Service::default(),
         ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
@@ -178,7 +177,7 @@ fn token_review_binding(owner: &Owner) -> ClusterRoleBinding {
         subjects: Some(vec![Subject {
             api_group: None,
             kind: "ServiceAccount".to_owned(),
-            name: owner.name.clone(),
+            name: owner.workload(COMPONENT),
             namespace: Some(owner.namespace.clone()),
         }]),
     }
@@ -192,7 +191,7 @@ fn deployment(
 ) -> Deployment {
     let volumes = volumes(owner, spec);
     Deployment {
-        metadata: owner.child(owner.name.clone(), COMPONENT),
+        metadata: owner.child(owner.workload(COMPONENT), COMPONENT),
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             selector: owner.selector(COMPONENT),
@@ -204,7 +203,7 @@ fn deployment(
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    service_account_name: Some(owner.name.clone()),
+                    service_account_name: Some(owner.workload(COMPONENT)),
                     // For TokenReviews.
                     automount_service_account_token: Some(true),
                     enable_service_links: Some(false),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
 
+use super::names;
+
 /// The value of `app.kubernetes.io/managed-by` on every child.
 pub const MANAGED_BY: &str = "mcp-auth-operator";
 
@@ -30,6 +32,15 @@ impl Component {
             Self::McpServer => "mcp-server",
             Self::Postgres => "postgres",
             Self::OAuthClient => "oauth-client",
+        }
+    }
+
+    /// The label with the name of the object that the component belongs to.
+    fn owner_label(self) -> &'static str {
+        match self {
+            Self::AuthServer | Self::Postgres => "mcpauth.io/auth-server",
+            Self::McpServer => "mcpauth.io/protected-server",
+            Self::OAuthClient => "mcpauth.io/oauth-client",
         }
     }
 }
@@ -67,18 +78,32 @@ impl Owner {
         }
     }
 
+    /// The name of the component's Deployment, and of what else it has one of.
+    #[must_use]
+    pub fn workload(&self, component: Component) -> String {
+        match component {
+            Component::AuthServer => names::auth_server(&self.name),
+            Component::Postgres => names::postgres(&self.name),
+            Component::McpServer | Component::OAuthClient => self.name.clone(),
+        }
+    }
+
     /// The labels of a child.
     #[must_use]
     pub fn labels(&self, component: Component) -> BTreeMap<String, String> {
         let mut labels = self.match_labels(component);
-        labels.insert(
-            "app.kubernetes.io/managed-by".to_owned(),
-            MANAGED_BY.to_owned(),
-        );
+        labels.extend([
+            ("app.kubernetes.io/instance".to_owned(), self.name.clone()),
+            (
+                "app.kubernetes.io/managed-by".to_owned(),
+                MANAGED_BY.to_owned(),
+            ),
+        ]);
         labels
     }
 
-    /// The labels by which pods are selected. They never change: selectors are immutable.
+    /// The labels by which pods are selected. One is our own: charts give their pods names and instances of
+    /// `app.kubernetes.io` as they like. They never change: selectors are immutable.
     #[must_use]
     pub fn match_labels(&self, component: Component) -> BTreeMap<String, String> {
         BTreeMap::from([
@@ -86,7 +111,7 @@ impl Owner {
                 "app.kubernetes.io/name".to_owned(),
                 component.as_str().to_owned(),
             ),
-            ("app.kubernetes.io/instance".to_owned(), self.name.clone()),
+            (component.owner_label().to_owned(), self.name.clone()),
         ])
     }
 

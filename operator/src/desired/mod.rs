@@ -16,7 +16,7 @@ pub mod registration;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -54,10 +54,10 @@ pub enum BuildError {
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 
-/// A port on every address of the host.
+/// A port on every address of the host, of both IP families where it has both.
 #[must_use]
 pub fn everywhere(port: u16) -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], port))
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
 
 /// A configuration file's text.

@@ -11,11 +11,25 @@ pub const POSTGRES_PORT: u16 = 5432;
 /// The ClusterRole, from the chart, that allows creating TokenReviews.
 pub const TOKEN_REVIEWER_ROLE: &str = "mcp-auth-token-reviewer";
 
+/// Version of `authserver.yaml`'s format, in the name of its ConfigMap: pods of the version before go on
+/// reading theirs while new ones are rolled out.
+const AUTHSERVER_FORMAT: &str = "v1";
+/// Version of `proxy.yaml`'s format, likewise.
+const PROXY_FORMAT: &str = "v1";
+
+/// Name of an authorization server's ServiceAccount, Deployment, Service and what else it has one of. Another
+/// than the McpAuthServer's, so that a ProtectedMcpServer of the same name can stand beside it.
+#[must_use]
+pub fn auth_server(name: &str) -> String {
+    format!("{name}-authserver")
+}
+
 /// URL of a McpAuthServer's internal port, which is also the audience of the ServiceAccount tokens
 /// that its callers present.
 #[must_use]
 pub fn internal_url(namespace: &str, auth_server: &str) -> String {
-    format!("http://{auth_server}-internal.{namespace}.svc:{INTERNAL_PORT}")
+    let service = internal_service(auth_server);
+    format!("http://{service}.{namespace}.svc:{INTERNAL_PORT}")
 }
 
 /// The principal that a ServiceAccount's token proves, as TokenReview names it.
@@ -39,25 +53,25 @@ pub fn client_id(namespace: &str, name: &str) -> String {
 /// Name of the ConfigMap with `authserver.yaml`.
 #[must_use]
 pub fn auth_server_config(name: &str) -> String {
-    format!("{name}-config")
+    format!("{name}-authserver-{AUTHSERVER_FORMAT}")
 }
 
 /// Name of the Service of the internal port.
 #[must_use]
 pub fn internal_service(name: &str) -> String {
-    format!("{name}-internal")
+    format!("{name}-authserver-internal")
 }
 
 /// Name of the Secret with the pepper.
 #[must_use]
 pub fn keys_secret(name: &str) -> String {
-    format!("{name}-keys")
+    format!("{name}-authserver-keys")
 }
 
 /// Name of everything that belongs to the managed PostgreSQL.
 #[must_use]
 pub fn postgres(name: &str) -> String {
-    format!("{name}-postgres")
+    format!("{name}-authserver-db")
 }
 
 /// Name of the ClusterRoleBinding that lets the authserver create TokenReviews.
@@ -69,7 +83,7 @@ pub fn token_review_binding(namespace: &str, name: &str) -> String {
 /// Name of the ConfigMap with `proxy.yaml`.
 #[must_use]
 pub fn proxy_config(name: &str) -> String {
-    format!("{name}-proxy")
+    format!("{name}-proxy-{PROXY_FORMAT}")
 }
 
 /// Name of the Secret with a client's credentials, when its spec names none.

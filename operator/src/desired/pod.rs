@@ -20,7 +20,7 @@ use mcpauth_api::pod as api;
 
 use super::{
     labels::{Component, Owner},
-    names::HEALTH_PORT,
+    names::{HEALTH_PORT, PUBLIC_PORT},
 };
 
 /// The user and group of our programs, and of the MCP servers.
@@ -65,35 +65,39 @@ pub struct DefaultResources {
     pub memory_limit: &'static str,
 }
 
-/// The compute resources of a container: those of the spec, or the defaults.
+/// The compute resources of a container: what the spec says, and the defaults for what it leaves out.
 pub fn resources(
     spec: Option<&api::Resources>,
     defaults: &DefaultResources,
 ) -> ResourceRequirements {
-    let quantities = |map: &BTreeMap<String, api::Quantity>| {
-        (!map.is_empty()).then(|| {
-            map.iter()
-                .map(|(k, v)| (k.clone(), Quantity(v.0.clone())))
-                .collect()
-        })
+    let mut resources = spec.cloned().unwrap_or_default();
+    let default = |text: &str| api::Quantity(text.to_owned());
+    let (requests, limits) = (&mut resources.requests, &mut resources.limits);
+    for (name, amount) in [("cpu", defaults.cpu), ("memory", defaults.memory)] {
+        // A request above the limit is refused; where there is only a limit, Kubernetes requests that.
+        let limit = limits.get(name).and_then(api::Quantity::value);
+        if limit.is_none_or(|limit| Some(limit) >= default(amount).value()) {
+            requests
+                .entry(name.to_owned())
+                .or_insert_with(|| default(amount));
+        }
+    }
+    // A container without a limit could take the node's memory.
+    let requested = requests.get("memory").cloned();
+    limits.entry("memory".to_owned()).or_insert_with(|| {
+        let limit = default(defaults.memory_limit);
+        requested
+            .filter(|requested| requested.value() > limit.value())
+            .unwrap_or(limit)
+    });
+    let quantities = |map: BTreeMap<String, api::Quantity>| {
+        let quantity = |(name, amount): (String, api::Quantity)| (name, Quantity(amount.0));
+        (!map.is_empty()).then(|| map.into_iter().map(quantity).collect())
     };
-    match spec {
-        Some(spec) => ResourceRequirements {
-            claims: None,
-            requests: quantities(&spec.requests),
-            limits: quantities(&spec.limits),
-        },
-        None => ResourceRequirements {
-            claims: None,
-            requests: Some(BTreeMap::from([
-                ("cpu".to_owned(), Quantity(defaults.cpu.to_owned())),
-                ("memory".to_owned(), Quantity(defaults.memory.to_owned())),
-            ])),
-            limits: Some(BTreeMap::from([(
-                "memory".to_owned(),
-                Quantity(defaults.memory_limit.to_owned()),
-            )])),
-        },
+    ResourceRequirements {
+        claims: None,
+        requests: quantities(resources.requests),
+        limits: quantities(resources.limits),
     }
 }
 
@@ -209,41 +213,35 @@ pub fn disruption_budget(
     replicas: i32,
 ) -> Option<PodDisruptionBudget> {
     (replicas > 1).then(|| PodDisruptionBudget {
-        metadata: owner.child(owner.name.clone(), component),
+        metadata: owner.child(owner.workload(component), component),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(owner.selector(component)),
+            // A pod that does not come up must not keep a node from being drained.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
     })
 }
 
-/// A Service with one port, which has the same number on the pod.
-pub fn service(
+/// A Service inside the cluster with one port, which has the same number on the pod.
+pub fn internal_service(
     owner: &Owner,
     name: String,
     component: Component,
+    port_name: &str,
     number: u16,
-    published: &api::Service,
 ) -> Service {
     Service {
         metadata: owner.child(name, component),
         spec: Some(ServiceSpec {
-            type_: Some(published.type_.as_str().to_owned()),
+            type_: Some(api::ServiceType::ClusterIP.as_str().to_owned()),
             selector: Some(owner.match_labels(component)),
             ports: Some(vec![ServicePort {
-                name: Some(
-                    if number == super::names::POSTGRES_PORT {
-                        "postgres"
-                    } else {
-                        "http"
-                    }
-                    .to_owned(),
-                ),
+                name: Some(port_name.to_owned()),
                 port: number.into(),
                 target_port: Some(IntOrString::Int(number.into())),
-                node_port: published.node_port.map(Into::into),
                 protocol: Some("TCP".to_owned()),
                 ..ServicePort::default()
             }]),
@@ -251,6 +249,35 @@ pub fn service(
         }),
         status: None,
     }
+}
+
+/// The Service of the public port, as a spec asks for it.
+pub fn public_service(owner: &Owner, component: Component, published: &api::Service) -> Service {
+    let name = owner.workload(component);
+    let mut service = internal_service(owner, name, component, "http", PUBLIC_PORT);
+    let mut labels = published.labels.clone();
+    labels.extend(owner.labels(component));
+    service.metadata.labels = Some(labels);
+    let annotations = &published.annotations;
+    service.metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
+    let spec = service.spec.get_or_insert_default();
+    spec.type_ = Some(published.type_.as_str().to_owned());
+    for port in spec.ports.iter_mut().flatten() {
+        port.port = published.port.into();
+        port.node_port = published.node_port.map(Into::into);
+    }
+    let ranges = &published.load_balancer_source_ranges;
+    spec.load_balancer_source_ranges = (!ranges.is_empty()).then(|| ranges.clone());
+    spec.load_balancer_class
+        .clone_from(&published.load_balancer_class);
+    spec.external_traffic_policy = published
+        .external_traffic_policy
+        .map(|policy| policy.as_str().to_owned());
+    spec.ip_family_policy = published
+        .ip_family_policy
+        .map(|policy| policy.as_str().to_owned());
+    spec.session_affinity = Some(published.session_affinity.as_str().to_owned());
+    service
 }
 
 /// A ConfigMap with one file.

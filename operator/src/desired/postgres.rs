@@ -14,7 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
-use mcpauth_api::{auth_server::ManagedPostgres, pod as api};
+use mcpauth_api::auth_server::ManagedPostgres;
 
 use super::{
     Images,
@@ -71,13 +71,7 @@ pub fn secret(owner: &Owner, password: &str) -> Secret {
 pub fn build(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> PostgresObjects {
     let name = names::postgres(&owner.name);
     PostgresObjects {
-        service: pod::service(
-            owner,
-            name.clone(),
-            COMPONENT,
-            POSTGRES_PORT,
-            &api::Service::default(),
-        ),
+        service: pod::internal_service(owner, name.clone(), COMPONENT, "postgres", POSTGRES_PORT),
         network_policy: network_policy::build(
             owner,
             name,

@@ -74,7 +74,7 @@ pub fn build(
             injection::config_yaml(&name, spec, auth_server)?,
         ),
         deployment: deployment(owner, spec, template, auth_server, images),
-        service: pod::service(owner, name.clone(), COMPONENT, PUBLIC_PORT, &spec.service),
+        service: pod::public_service(owner, COMPONENT, &spec.service),
         network_policy: network_policy::build(
             owner,
             name,

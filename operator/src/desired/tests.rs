@@ -1,6 +1,7 @@
 //! What matters about the objects that we build.
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::{Value, json};
@@ -171,13 +172,13 @@ fn every_pod_meets_the_restricted_standard() {
 fn nobody_gets_round_the_proxy_or_to_the_database() {
     let policy = build_protected_server(&json!({})).network_policy;
     let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
-    let labels = |name: &str, instance: &str| {
+    let labels = |name: &str, kind: &str, owner: &str| {
         json!({ "matchLabels": {
-            "app.kubernetes.io/name": name, "app.kubernetes.io/instance": instance } })
+            "app.kubernetes.io/name": name, format!("mcpauth.io/{kind}"): owner } })
     };
     let port = |port: u16| json!({ "protocol": "TCP", "port": port });
     let expected = json!({
-        "podSelector": labels("mcp-server", "notes"), "policyTypes": ["Ingress"],
+        "podSelector": labels("mcp-server", "protected-server", "notes"), "policyTypes": ["Ingress"],
         "ingress": [{ "ports": [port(8080), port(9090)] }],
     });
     assert_eq!(spec, expected);
@@ -185,9 +186,9 @@ fn nobody_gets_round_the_proxy_or_to_the_database() {
     let policy = build_auth_server(&managed()).postgres.unwrap();
     let spec = serde_json::to_value(policy.network_policy.spec.unwrap()).unwrap();
     let expected = json!({
-        "podSelector": labels("postgres", "auth"), "policyTypes": ["Ingress"],
+        "podSelector": labels("postgres", "auth-server", "auth"), "policyTypes": ["Ingress"],
         "ingress": [{
-            "from": [{ "podSelector": labels("mcp-authserver", "auth") }], "ports": [port(5432)],
+            "from": [{ "podSelector": labels("mcp-authserver", "auth-server", "auth") }], "ports": [port(5432)],
         }],
     });
     assert_eq!(spec, expected);
@@ -217,7 +218,7 @@ fn only_the_proxy_has_a_token_and_only_for_the_authserver() {
     let audience = &sources[0].service_account_token.as_ref().unwrap().audience;
     assert_eq!(
         audience.as_deref(),
-        Some("http://auth-internal.team.svc:8081")
+        Some("http://auth-authserver-internal.team.svc:8081")
     );
     let has_token = |container: &Container| {
         container
@@ -238,7 +239,8 @@ fn a_service_reaches_only_the_proxy() {
     assert_eq!(service.type_.as_deref(), Some("NodePort"));
     let ports = service.ports.unwrap();
     assert_eq!(ports.len(), 1);
-    assert_eq!((ports[0].port, ports[0].node_port), (8080, Some(30901)));
+    assert_eq!((ports[0].port, ports[0].node_port), (80, Some(30901)));
+    assert_eq!(ports[0].target_port, Some(IntOrString::Int(8080)));
 }
 
 #[test]
@@ -249,7 +251,7 @@ fn the_internal_port_is_never_published() {
         Some("LoadBalancer")
     );
     let internal = objects.internal_service;
-    assert_eq!(internal.name_any(), "auth-internal");
+    assert_eq!(internal.name_any(), "auth-authserver-internal");
     let spec = internal.spec.unwrap();
     assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
     assert_eq!(spec.ports.unwrap()[0].port, 8081);
@@ -300,7 +302,10 @@ fn a_disruption_budget_is_for_several_replicas() {
     assert!(build_auth_server(&json!({})).disruption_budget.is_none());
     let mut changes = managed();
     changes["replicas"] = json!(2);
-    assert!(build_auth_server(&changes).disruption_budget.is_some());
+    let budget = build_auth_server(&changes).disruption_budget.unwrap();
+    // Nor must a pod that never comes up keep a node from being drained.
+    let policy = budget.spec.unwrap().unhealthy_pod_eviction_policy;
+    assert_eq!(policy.as_deref(), Some("AlwaysAllow"));
 }
 
 #[test]
@@ -329,7 +334,7 @@ fn postgres_is_initialised_from_the_secret_that_the_authserver_reads() {
     let text = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
     assert_eq!(
         text("uri"),
-        "postgres://mcpauth:p4ss@auth-postgres.team.svc:5432/mcpauth"
+        "postgres://mcpauth:p4ss@auth-authserver-db.team.svc:5432/mcpauth"
     );
     assert_eq!(text("password"), "p4ss");
     let pod = postgres_pod();
@@ -353,7 +358,7 @@ fn postgres_is_initialised_from_the_secret_that_the_authserver_reads() {
         .unwrap();
     assert_eq!(
         volume.secret.as_ref().unwrap().secret_name.as_deref(),
-        Some("auth-postgres")
+        Some("auth-authserver-db")
     );
 }
 
@@ -401,7 +406,7 @@ fn children_belong_to_their_owner() {
 #[test]
 fn names_at_the_length_limit_give_valid_children() {
     let mut object = auth_server_with(&managed());
-    object.metadata.name = Some("a".repeat(43));
+    object.metadata.name = Some("a".repeat(38));
     let owner = Owner::of(&object).unwrap();
     let inputs = AuthServerInputs {
         images: &images(),
@@ -471,4 +476,95 @@ fn the_hash_tells_parts_apart() {
         hash([b"a".as_slice(), b"bc"])
     );
     assert_eq!(hash([b"ab".as_slice()]).len(), 32);
+}
+
+#[test]
+fn what_a_spec_says_of_compute_resources_takes_nothing_else_away() {
+    let resources = |given: Value| {
+        let objects = build_auth_server(&json!({ "resources": given }));
+        let pod = objects.deployment.spec.unwrap().template.spec.unwrap();
+        serde_json::to_value(pod.containers[0].resources.clone().unwrap()).unwrap()
+    };
+    let full = |cpu: &str, memory: &str, limits: Value| json!({ "requests": { "cpu": cpu, "memory": memory }, "limits": limits });
+    for (given, expected) in [
+        (json!({}), full("50m", "64Mi", json!({ "memory": "256Mi" }))),
+        (
+            json!({ "requests": { "cpu": "1" } }),
+            full("1", "64Mi", json!({ "memory": "256Mi" })),
+        ),
+        (
+            json!({ "requests": { "memory": "1Gi" } }),
+            full("50m", "1Gi", json!({ "memory": "1Gi" })),
+        ),
+        (
+            json!({ "limits": { "cpu": 2, "memory": "128Mi" } }),
+            full("50m", "64Mi", json!({ "cpu": "2", "memory": "128Mi" })),
+        ),
+        // Kubernetes requests the limit where there is no request.
+        (
+            json!({ "limits": { "cpu": "10m", "memory": "32Mi" } }),
+            json!({ "limits": { "cpu": "10m", "memory": "32Mi" } }),
+        ),
+    ] {
+        assert_eq!(resources(given.clone()), expected, "{given}");
+    }
+}
+
+#[test]
+fn a_service_is_published_as_the_spec_says() {
+    let plain = build_auth_server(&json!({})).service;
+    assert_eq!(plain.name_any(), "auth-authserver");
+    let port = plain.spec.unwrap().ports.unwrap().remove(0);
+    assert_eq!(
+        (port.port, port.target_port),
+        (80, Some(IntOrString::Int(8080)))
+    );
+
+    let service = build_protected_server(&json!({ "service": {
+        "type": "LoadBalancer", "port": 8443, "nodePort": 30001,
+        "annotations": { "lb.example/kind": "internal" },
+        "labels": { "team": "x", "app.kubernetes.io/managed-by": "me" },
+        "loadBalancerClass": "lb.example/nlb", "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "externalTrafficPolicy": "Local", "ipFamilyPolicy": "PreferDualStack",
+        "sessionAffinity": "ClientIP",
+    }}))
+    .service;
+    assert_eq!(service.name_any(), "notes");
+    assert_eq!(service.annotations()["lb.example/kind"], "internal");
+    assert_eq!(service.labels()["team"], "x");
+    assert_eq!(
+        service.labels()["app.kubernetes.io/managed-by"],
+        "mcp-auth-operator"
+    );
+    let spec = serde_json::to_value(service.spec.unwrap()).unwrap();
+    let expected = json!({
+        "type": "LoadBalancer",
+        "ports": [{ "name": "http", "port": 8443, "targetPort": 8080, "nodePort": 30001, "protocol": "TCP" }],
+        "selector": { "app.kubernetes.io/name": "mcp-server", "mcpauth.io/protected-server": "notes" },
+        "loadBalancerClass": "lb.example/nlb", "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "externalTrafficPolicy": "Local", "ipFamilyPolicy": "PreferDualStack",
+        "sessionAffinity": "ClientIP",
+    });
+    assert_eq!(spec, expected);
+}
+
+/// A McpAuthServer and a ProtectedMcpServer of one name stand side by side.
+#[test]
+fn children_of_two_kinds_of_one_name_differ() {
+    let auth = build_auth_server(&managed());
+    let database = auth.postgres.unwrap();
+    let auth = [
+        auth.deployment.name_any(),
+        auth.service.name_any(),
+        auth.service_account.name_any(),
+        auth.config_map.name_any(),
+        database.stateful_set.name_any(),
+    ];
+    assert!(
+        auth.iter().all(|name| name.starts_with("auth-authserver")),
+        "{auth:?}"
+    );
+    let notes = build_protected_server(&json!({}));
+    assert_eq!(notes.deployment.name_any(), "notes");
+    assert_eq!(notes.config_map.name_any(), "notes-proxy-v1");
 }

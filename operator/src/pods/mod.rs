@@ -15,6 +15,10 @@ pub struct Rollout {
     wanted: i32,
     updated: i32,
     available: i32,
+    /// How many there are, of whatever version.
+    replicas: i32,
+    /// How many of them are ready.
+    ready: i32,
     /// Whether the numbers are about the current spec.
     current: bool,
 }
@@ -33,6 +37,8 @@ impl Rollout {
             updated: status.updated_replicas.unwrap_or(0),
             // Pods of the version before are up as well, and are not meant.
             available: status.available_replicas.unwrap_or(0),
+            replicas: status.replicas.unwrap_or(0),
+            ready: status.ready_replicas.unwrap_or(0),
             current: status.observed_generation >= deployment.metadata.generation && old <= 0,
         }
     }
@@ -44,8 +50,25 @@ impl Rollout {
             wanted: set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
             updated: status.updated_replicas.unwrap_or(0),
             available: status.ready_replicas.unwrap_or(0),
+            replicas: status.replicas,
+            ready: status.ready_replicas.unwrap_or(0),
             current: status.observed_generation >= set.metadata.generation,
         }
+    }
+
+    /// Whether no pod is wanted.
+    pub fn is_scaled_to_zero(self) -> bool {
+        self.wanted == 0
+    }
+
+    /// How many pods there are.
+    pub fn replicas(self) -> i32 {
+        self.replicas
+    }
+
+    /// How many pods are ready.
+    pub fn ready_replicas(self) -> i32 {
+        self.ready
     }
 
     /// Whether every pod that is wanted is up, and of the current version.

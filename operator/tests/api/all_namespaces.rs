@@ -33,7 +33,7 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
     auth.create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
     let authserver = AuthServer::start(&auth, "auth").await;
-    auth.pods_are_up("auth").await;
+    auth.pods_are_up("auth-authserver").await;
     let reference = json!({ "name": "auth", "namespace": auth.namespace });
     let spec = specs::with(specs::protected_server(), "/authServerRef", reference);
     team.create::<ProtectedMcpServer>("notes", &spec).await;

@@ -23,7 +23,7 @@ async fn ready_tells_the_state_of_the_pods() {
         .await;
     assert_eq!(waiting.message, "pods are being started");
 
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     let ready = world.is_ready::<McpAuthServer>("auth").await;
     assert_eq!(ready.message, "serves http://localhost:9000");
     assert_eq!(ready.observed_generation, Some(1));
@@ -32,7 +32,7 @@ async fn ready_tells_the_state_of_the_pods() {
         ["serves http://localhost:9000"]
     );
 
-    world.pods_are_down("auth").await;
+    world.pods_are_down("auth-authserver").await;
     world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
@@ -47,10 +47,10 @@ async fn children_have_their_names_owners_and_labels() {
     world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
-    let deployment: Deployment = world.get("auth").await.unwrap();
-    let internal: Service = world.get("auth-internal").await.unwrap();
-    let config: ConfigMap = world.get("auth-config").await.unwrap();
-    let keys: Secret = world.get("auth-keys").await.unwrap();
+    let deployment: Deployment = world.get("auth-authserver").await.unwrap();
+    let internal: Service = world.get("auth-authserver-internal").await.unwrap();
+    let config: ConfigMap = world.get("auth-authserver-v1").await.unwrap();
+    let keys: Secret = world.get("auth-authserver-keys").await.unwrap();
     for meta in [
         deployment.metadata,
         internal.metadata,
@@ -79,7 +79,7 @@ async fn an_image_that_cannot_be_pulled_is_named_in_the_condition() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    let deployment: Deployment = world.appears("auth").await;
+    let deployment: Deployment = world.appears("auth-authserver").await;
     let template = deployment.spec.unwrap().template;
     let mut pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "auth-x" } })).unwrap();
     pod.metadata.labels = template.metadata.unwrap().labels;
@@ -125,7 +125,7 @@ async fn an_unreachable_database_is_told_in_the_words_of_the_pod() {
 
     let words = "the database does not answer: connection refused";
     let port = pod_that_says(words).await;
-    let deployment: Deployment = world.appears("auth").await;
+    let deployment: Deployment = world.appears("auth-authserver").await;
     let template = deployment.spec.unwrap().template;
     let pod = json!({
         "metadata": { "name": "auth-x", "labels": template.metadata.unwrap().labels },
@@ -169,7 +169,7 @@ async fn a_steady_state_writes_nothing() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<McpAuthServer>("auth").await;
     operator.goes_on(3).await;
     let (versions, writes) = (world.versions().await, operator.writes());
@@ -195,15 +195,21 @@ async fn a_change_made_by_hand_to_a_child_is_repaired() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<McpAuthServer>("auth").await;
 
-    let before: Deployment = world.get("auth").await.unwrap();
+    let before: Deployment = world.get("auth-authserver").await.unwrap();
     world
-        .patch::<Deployment>("auth", &json!({ "spec": { "replicas": 5 } }))
+        .patch::<Deployment>("auth-authserver", &json!({ "spec": { "replicas": 5 } }))
         .await;
     eventually("replicas are back", || async {
-        (world.get::<Deployment>("auth").await?.spec?.replicas == Some(1)).then_some(())
+        (world
+            .get::<Deployment>("auth-authserver")
+            .await?
+            .spec?
+            .replicas
+            == Some(1))
+        .then_some(())
     })
     .await;
     let container = &before.spec.unwrap().template.spec.unwrap().containers[0];
@@ -211,18 +217,22 @@ async fn a_change_made_by_hand_to_a_child_is_repaired() {
 
     world
         .patch::<Service>(
-            "auth",
+            "auth-authserver",
             &json!({ "spec": { "selector": { "added": "by-hand" } } }),
         )
         .await;
     eventually("the selector is back", || async {
-        let selector = world.get::<Service>("auth").await?.spec?.selector?;
+        let selector = world
+            .get::<Service>("auth-authserver")
+            .await?
+            .spec?
+            .selector?;
         (!selector.contains_key("added")).then_some(())
     })
     .await;
 
-    world.delete::<ConfigMap>("auth-config").await;
-    world.appears::<ConfigMap>("auth-config").await;
+    world.delete::<ConfigMap>("auth-authserver-v1").await;
+    world.appears::<ConfigMap>("auth-authserver-v1").await;
 
     let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
     let name = format!("mcpauth:{}:auth", world.namespace);
@@ -254,13 +264,18 @@ async fn a_field_that_the_spec_no_longer_has_is_taken_away() {
     );
     let spec = specs::with(spec, "/resources", json!({ "limits": { "cpu": "1" } }));
     world.create::<McpAuthServer>("auth", &spec).await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<McpAuthServer>("auth").await;
 
     let patch = json!({ "spec": { "resources": null } });
     world.patch::<McpAuthServer>("auth", &patch).await;
     eventually("the limit is gone", || async {
-        let spec = world.get::<Deployment>("auth").await?.spec?.template.spec?;
+        let spec = world
+            .get::<Deployment>("auth-authserver")
+            .await?
+            .spec?
+            .template
+            .spec?;
         let limits = spec.containers[0]
             .resources
             .clone()?
@@ -276,7 +291,7 @@ async fn a_field_that_the_spec_no_longer_has_is_taken_away() {
 async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_stolen() {
     let world = World::new("conflict").await;
     let theirs: Service = serde_json::from_value(json!({
-        "metadata": { "name": "auth", "labels": { "theirs": "yes" } },
+        "metadata": { "name": "auth-authserver", "labels": { "theirs": "yes" } },
         "spec": { "ports": [{ "port": 80 }], "selector": { "theirs": "yes" } },
     }))
     .unwrap();
@@ -295,16 +310,16 @@ async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_s
     assert!(
         condition
             .message
-            .starts_with("Service auth exists and belongs to something else")
+            .starts_with("Service auth-authserver exists and belongs to something else")
     );
     world
         .reaches::<McpAuthServer>("auth", "Degraded", "True", "NameConflict")
         .await;
     assert_eq!(world.events("auth", "NameConflict").await.len(), 1);
-    let now: Service = world.get("auth").await.unwrap();
+    let now: Service = world.get("auth-authserver").await.unwrap();
     assert_eq!(now.resource_version(), theirs.resource_version());
 
-    world.delete::<Service>("auth").await;
+    world.delete::<Service>("auth-authserver").await;
     world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
@@ -372,11 +387,11 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<McpAuthServer>("auth").await;
 
-    let kept: Secret = world.get("auth-keys").await.unwrap();
-    world.delete::<Secret>("auth-keys").await;
+    let kept: Secret = world.get("auth-authserver-keys").await.unwrap();
+    world.delete::<Secret>("auth-authserver-keys").await;
     let condition = world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
     assert!(
         condition.message.contains("restore it from a backup"),
@@ -384,16 +399,16 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
         condition.message
     );
     operator.goes_on(2).await;
-    assert!(world.get::<Secret>("auth-keys").await.is_none());
+    assert!(world.get::<Secret>("auth-authserver-keys").await.is_none());
     // What runs is told all the same.
     world
         .reaches::<McpAuthServer>("auth", "Available", "True", "Ready")
         .await;
-    world.pods_are_down("auth").await;
+    world.pods_are_down("auth-authserver").await;
     world
         .reaches::<McpAuthServer>("auth", "Available", "False", "PodsNotReady")
         .await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
 
     let mut restored = kept.clone();
     restored.metadata.resource_version = None;
@@ -405,7 +420,11 @@ async fn a_secret_that_is_missing_is_ready_false_never_regenerated_over_a_live_o
         .unwrap();
     world.is_ready::<McpAuthServer>("auth").await;
     assert_eq!(
-        world.get::<Secret>("auth-keys").await.unwrap().data,
+        world
+            .get::<Secret>("auth-authserver-keys")
+            .await
+            .unwrap()
+            .data,
         kept.data
     );
     operator.stop().await;
@@ -454,7 +473,7 @@ async fn secrets_that_the_user_keeps_are_waited_for() {
             .annotations
             .unwrap()
     };
-    let before = hash(world.get("auth").await.unwrap());
+    let before = hash(world.get("auth-authserver").await.unwrap());
     world
         .patch::<Secret>(
             "people",
@@ -462,7 +481,7 @@ async fn secrets_that_the_user_keeps_are_waited_for() {
         )
         .await;
     eventually("pods restart with the changed Secret", || async {
-        (hash(world.get("auth").await?) != before).then_some(())
+        (hash(world.get("auth-authserver").await?) != before).then_some(())
     })
     .await;
     operator.stop().await;
@@ -475,17 +494,22 @@ async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
     let storage = json!({ "postgres": { "managed": {} } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>("auth", &spec).await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world
         .not_ready::<McpAuthServer>("auth", "DatabaseNotReady")
         .await;
-    world.database_is_up("auth-postgres").await;
+    world.database_is_up("auth-authserver-db").await;
     world.is_ready::<McpAuthServer>("auth").await;
 
-    let secret: Secret = world.get("auth-postgres").await.unwrap();
-    world.delete::<Secret>("auth-postgres").await;
+    let secret: Secret = world.get("auth-authserver-db").await.unwrap();
+    world.delete::<Secret>("auth-authserver-db").await;
     world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
-    assert!(world.get::<StatefulSet>("auth-postgres").await.is_some());
+    assert!(
+        world
+            .get::<StatefulSet>("auth-authserver-db")
+            .await
+            .is_some()
+    );
     let password = secret.data.unwrap()["password"].0.clone();
     assert!(password.len() >= 32);
     operator.stop().await;
@@ -500,7 +524,11 @@ async fn storage_can_change_both_ways() {
         .await;
     let strategy = async |type_: &str| {
         eventually(&format!("the strategy is {type_}"), || async {
-            let strategy = world.get::<Deployment>("auth").await?.spec?.strategy?;
+            let strategy = world
+                .get::<Deployment>("auth-authserver")
+                .await?
+                .spec?
+                .strategy?;
             (strategy.type_.as_deref() == Some(type_)).then_some(())
         })
         .await;
@@ -521,7 +549,7 @@ async fn storage_can_change_both_ways() {
 async fn a_remnant_of_the_object_before_is_waited_for() {
     let world = World::new("remnant").await;
     let remnant: Service = serde_json::from_value(json!({
-        "metadata": { "name": "auth", "labels": { "app.kubernetes.io/managed-by": "mcp-auth-operator" },
+        "metadata": { "name": "auth-authserver", "labels": { "app.kubernetes.io/managed-by": "mcp-auth-operator" },
             "ownerReferences": [{ "apiVersion": "mcpauth.io/v1alpha1", "kind": "McpAuthServer", "name": "auth",
                 "uid": "00000000-0000-0000-0000-000000000001", "controller": true }] },
         "spec": { "ports": [{ "port": 80 }] },
@@ -549,7 +577,7 @@ async fn a_remnant_of_the_object_before_is_waited_for() {
     world
         .reaches::<McpAuthServer>("auth", "Degraded", "False", "Ready")
         .await;
-    world.delete::<Service>("auth").await;
+    world.delete::<Service>("auth-authserver").await;
     world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
@@ -560,12 +588,12 @@ async fn a_remnant_of_the_object_before_is_waited_for() {
 async fn names_at_the_length_limit_work() {
     let world = World::new("n".repeat(60).as_str()).await;
     let operator = world.operator();
-    let name = "a".repeat(43);
+    let name = "a".repeat(38);
     let storage = json!({ "postgres": { "managed": {} } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>(&name, &spec).await;
-    world.pods_are_up(&name).await;
-    world.database_is_up(&format!("{name}-postgres")).await;
+    world.pods_are_up(&format!("{name}-authserver")).await;
+    world.database_is_up(&format!("{name}-authserver-db")).await;
     world.is_ready::<McpAuthServer>(&name).await;
     operator.stop().await;
 }

@@ -56,8 +56,8 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         ),
         ("/issuer", json!(""), "spec.issuer"),
         ("/issuer", Value::Null, "spec.issuer"),
-        ("/replicas", json!(0), "spec.replicas"),
-        ("/replicas", json!(21), "spec.replicas"),
+        ("/replicas", json!(-1), "spec.replicas"),
+        ("/replicas", json!(101), "spec.replicas"),
         (
             "/replicas",
             json!(2),
@@ -273,6 +273,33 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
             "spec.access.unmatched",
         ),
         ("/identity", json!({}), "spec.identity"),
+        ("/service", json!({ "port": 0 }), "spec.service.port"),
+        (
+            "/service",
+            json!({ "externalTrafficPolicy": "Local" }),
+            "externalTrafficPolicy needs type: NodePort or type: LoadBalancer",
+        ),
+        (
+            "/service",
+            json!({ "type": "NodePort", "loadBalancerClass": "x" }),
+            "loadBalancerClass needs type: LoadBalancer",
+        ),
+        (
+            "/service",
+            json!({ "type": "NodePort", "loadBalancerSourceRanges": ["192.0.2.0/24"] }),
+            "loadBalancerSourceRanges needs type: LoadBalancer",
+        ),
+        (
+            "/service",
+            json!({ "sessionAffinity": "Cookie" }),
+            "spec.service.sessionAffinity",
+        ),
+        (
+            "/service",
+            json!({ "ipFamilyPolicy": "Dual" }),
+            "spec.service.ipFamilyPolicy",
+        ),
+        ("/replicas", json!(-1), "spec.replicas"),
         (
             "/friction",
             json!({ "rate": { "calls": 0, "periodSeconds": 60 } }),
@@ -391,8 +418,8 @@ async fn names_beyond_the_limits_are_refused() {
     let world = World::new("crd-names").await;
     for (name, expected) in [
         (
-            "a".repeat(44),
-            "metadata.name must have at most 43 characters",
+            "a".repeat(39),
+            "metadata.name must have at most 38 characters",
         ),
         ("1a".to_owned(), "metadata.name must begin with a letter"),
         ("a.b".to_owned(), "metadata.name must begin with a letter"),

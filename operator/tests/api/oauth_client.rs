@@ -241,13 +241,20 @@ async fn a_secret_that_someone_else_has_is_not_overwritten() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    let spec = specs::with(specs::client(), "/secret", json!({ "name": "auth-keys" }));
-    let keys: Secret = world.appears("auth-keys").await;
+    let spec = specs::with(
+        specs::client(),
+        "/secret",
+        json!({ "name": "auth-authserver-keys" }),
+    );
+    let keys: Secret = world.appears("auth-authserver-keys").await;
     world.create::<McpOAuthClient>("robot", &spec).await;
     world
         .not_ready::<McpOAuthClient>("robot", "NameConflict")
         .await;
-    assert_eq!(world.get::<Secret>("auth-keys").await.unwrap(), keys);
+    assert_eq!(
+        world.get::<Secret>("auth-authserver-keys").await.unwrap(),
+        keys
+    );
     operator.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt as _;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use mcp_auth_operator::framework::apply::Applier;
 use mcp_auth_operator::framework::written::Written;
 use mcp_auth_operator::metrics::Metrics;
@@ -74,7 +74,7 @@ async fn pods_start_while_the_authorization_server_is_away() {
 
     // It comes, and its Ready finds those who wait for it.
     let _authserver = AuthServer::start(&world, "auth").await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<ProtectedMcpServer>("notes").await;
     operator.stop().await;
 }
@@ -93,7 +93,7 @@ async fn a_changed_policy_reaches_the_configuration_and_not_the_pods() {
     let access = json!({ "spec": { "access": { "rules": [{ "tools": ["purge_*"], "scopes": ["notes:write"] }] } } });
     world.patch::<ProtectedMcpServer>("notes", &access).await;
     eventually("proxy.yaml has the new policy", || async {
-        let data = world.get::<ConfigMap>("notes-proxy").await?.data?;
+        let data = world.get::<ConfigMap>("notes-proxy-v1").await?.data?;
         data["proxy.yaml"].contains("purge_").then_some(())
     })
     .await;
@@ -133,7 +133,7 @@ async fn only_what_a_memory_may_lose_is_looked_at_often() {
     let reference = json!({ "name": "kept" });
     let client = specs::with(specs::client(), "/authServerRef", reference);
     world.create::<McpOAuthClient>("robot", &client).await;
-    for name in ["auth", "kept", "notes"] {
+    for name in ["auth-authserver", "kept-authserver", "notes"] {
         world.pods_are_up(name).await;
     }
     world.is_ready::<McpAuthServer>("auth").await;
@@ -163,7 +163,7 @@ async fn only_what_a_memory_may_lose_is_looked_at_often() {
     world.patch::<McpAuthServer>("kept", &note).await;
     goes_on().await;
     assert_eq!(clients(), before);
-    world.pods_are_down("kept").await;
+    world.pods_are_down("kept-authserver").await;
     eventually("the client is looked at", || async {
         (clients() > before).then_some(())
     })
@@ -193,7 +193,7 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
         pods.create(&PostParams::default(), &pod).await.unwrap();
         labels
             .get_or_insert_default()
-            .insert("app.kubernetes.io/instance".to_owned(), "other".to_owned());
+            .insert("mcpauth.io/protected-server".to_owned(), "other".to_owned());
     }
     world.pods_are_up("notes").await;
     world.is_ready::<ProtectedMcpServer>("notes").await;
@@ -206,7 +206,7 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     world.patch::<ProtectedMcpServer>("notes", &access).await;
     eventually("the pod is touched", || async {
         let pod = pods.get("notes-x").await.unwrap();
-        let config: ConfigMap = world.get("notes-proxy").await?;
+        let config: ConfigMap = world.get("notes-proxy-v1").await?;
         let told = pod.annotations().get("mcpauth.io/config-hash")?.clone();
         (config.metadata.annotations?["mcpauth.io/desired-hash"] == told).then_some(())
     })
@@ -340,5 +340,69 @@ async fn an_operator_of_one_namespace_refuses_references_to_others() {
         .await;
     world.delete::<ProtectedMcpServer>("notes").await;
     world.disappears::<ProtectedMcpServer>("notes").await;
+    operator.stop().await;
+}
+
+/// An autoscaler and `kubectl scale` write the scale subresource of our kind; a manifest that does not name the
+/// replicas leaves them alone.
+#[tokio::test]
+async fn replicas_are_scaled_and_a_manifest_without_them_does_not_reset_them() {
+    let world = World::new("scale").await;
+    let operator = world.operator();
+    let _authserver = AuthServer::create(&world, "auth").await;
+    let servers = world.api::<ProtectedMcpServer>();
+    let manifest = json!({
+        "apiVersion": "mcpauth.io/v1alpha1", "kind": "ProtectedMcpServer",
+        "metadata": { "name": "notes" }, "spec": specs::protected_server(),
+    });
+    let apply = async || {
+        let params = PatchParams::apply("kubectl");
+        servers
+            .patch("notes", &params, &Patch::Apply(&manifest))
+            .await
+            .unwrap();
+    };
+    apply().await;
+    world.pods_are_up("notes").await;
+    world.is_ready::<ProtectedMcpServer>("notes").await;
+
+    let scale = async |replicas: i32| {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let params = PatchParams::default();
+        servers.patch_scale("notes", &params, &patch).await.unwrap()
+    };
+    let scaled_to = async |replicas: i32| {
+        eventually("the Deployment is scaled", || async {
+            let spec = world.get::<Deployment>("notes").await?.spec?;
+            (spec.replicas == Some(replicas)).then_some(())
+        })
+        .await;
+    };
+    scale(3).await;
+    scaled_to(3).await;
+    apply().await;
+    operator.goes_on(3).await;
+    scaled_to(3).await;
+    world.pods_are_up("notes").await;
+    let status = eventually("the scale subresource counts three pods", || async {
+        let status = servers.get_scale("notes").await.unwrap().status?;
+        (status.replicas == 3).then_some(status)
+    })
+    .await;
+    assert_eq!(
+        status.selector.as_deref(),
+        Some("app.kubernetes.io/name=mcp-server,mcpauth.io/protected-server=notes")
+    );
+
+    scale(0).await;
+    scaled_to(0).await;
+    world.pods_are_down("notes").await;
+    world
+        .not_ready::<ProtectedMcpServer>("notes", "ScaledToZero")
+        .await;
+    scale(1).await;
+    scaled_to(1).await;
+    world.pods_are_up("notes").await;
+    world.is_ready::<ProtectedMcpServer>("notes").await;
     operator.stop().await;
 }

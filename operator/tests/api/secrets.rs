@@ -176,7 +176,7 @@ async fn a_foreign_secret_is_left_alone_and_told_without_what_it_holds() {
     let world = World::new("leak-conflict").await;
     for (name, key) in [
         ("robot-oauth-client", "client_secret"),
-        ("auth-keys", "pepper"),
+        ("auth-authserver-keys", "pepper"),
     ] {
         let foreign = json!({
             "metadata": { "name": name },

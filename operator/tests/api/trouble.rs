@@ -55,7 +55,7 @@ async fn an_invalid_spec_condition_and_event_no_crash_other_objects_go_on() {
     world
         .create::<McpAuthServer>("good", &specs::auth_server())
         .await;
-    world.pods_are_up("good").await;
+    world.pods_are_up("good-authserver").await;
     world.is_ready::<McpAuthServer>("good").await;
 
     // It is not counted any longer than it lives.
@@ -289,15 +289,19 @@ async fn auth_server_survives(point: i64, fate: Fate) -> bool {
     .await;
     let died = dead.load(Ordering::SeqCst);
     operator.kill().await;
-    let kept: Option<Secret> = world.get("auth-keys").await;
+    let kept: Option<Secret> = world.get("auth-authserver-keys").await;
 
     let operator = world.operator();
-    world.pods_are_up("auth").await;
-    world.database_is_up("auth-postgres").await;
+    world.pods_are_up("auth-authserver").await;
+    world.database_is_up("auth-authserver-db").await;
     world.is_ready::<McpAuthServer>("auth").await;
     if let Some(kept) = kept {
         assert_eq!(
-            world.get::<Secret>("auth-keys").await.unwrap().data,
+            world
+                .get::<Secret>("auth-authserver-keys")
+                .await
+                .unwrap()
+                .data,
             kept.data
         );
     }
@@ -365,7 +369,7 @@ async fn an_api_server_that_is_slow_away_or_answers_with_errors_is_outlived() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    world.pods_are_up("auth").await;
+    world.pods_are_up("auth-authserver").await;
     world.is_ready::<McpAuthServer>("auth").await;
     operator.kill().await;
 }
@@ -387,6 +391,6 @@ async fn a_request_that_hangs_ends_with_the_reconciles_deadline() {
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())
         .await;
-    world.appears::<Deployment>("auth").await;
+    world.appears::<Deployment>("auth-authserver").await;
     operator.kill().await;
 }

@@ -448,6 +448,18 @@ async fn protected_servers() {
             vec![json!("Allow"), json!("")],
         ),
         values(
+            "/service",
+            vec![
+                json!({}),
+                json!({ "type": "ClusterIP", "port": 8080, "ipFamilyPolicy": "RequireDualStack" }),
+                json!({ "type": "NodePort", "nodePort": 30001, "externalTrafficPolicy": "Local" }),
+                json!({ "type": "LoadBalancer", "loadBalancerClass": "x.example/y" }),
+                json!({ "type": "LoadBalancer", "loadBalancerSourceRanges": ["2001:db8::/32"] }),
+                json!({ "sessionAffinity": "ClientIP", "annotations": { "a": "b" }, "labels": { "c": "d" } }),
+            ],
+            vec![],
+        ),
+        values(
             "/identity",
             vec![json!({ "headers": {} })],
             vec![json!({}), json!({ "header": {} })],

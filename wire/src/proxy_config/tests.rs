@@ -15,7 +15,7 @@ scopes: [{{ name: notes:read }}, {{ name: notes:write, implies: [notes:read] }}]
 
 /// `docs/reference/interfaces.md`, word for word.
 const CONTRACT: &str = r#"
-listen: { proxy: 0.0.0.0:8080, health: 0.0.0.0:9090 }
+listen: { proxy: "[::]:8080", health: "[::]:9090" }   # both IP families, where the host has both
 resource: http://localhost:9001/mcp      # RFC 8707 audience; its path is the path that the proxy serves
 resourceName: notes
 authorizationServers: [http://localhost:9000]
@@ -23,7 +23,7 @@ upstream:
   url: http://127.0.0.1:8000/mcp
   responseHeaderSeconds: 300             # 504 after it; a stream itself has no bound
 introspection:
-  endpoint: http://auth-internal.default.svc:8081/introspect
+  endpoint: http://auth-authserver-internal.default.svc:8081/introspect
   tokenFile: /var/run/secrets/mcpauth/token        # or `basic: { id, secretFile }`; exactly one
   cacheMilliseconds: 900
   cacheEntries: 10000

@@ -49,8 +49,8 @@ impl AuthServer {
     /// Starts the McpAuthServer `name`, with a memory in place of any database, and tells the operator where
     /// it is.
     pub async fn start(world: &World, name: &str) -> Self {
-        let config: ConfigMap = world.appears(&format!("{name}-config")).await;
-        let keys: Secret = world.appears(&format!("{name}-keys")).await;
+        let config: ConfigMap = world.appears(&format!("{name}-authserver-v1")).await;
+        let keys: Secret = world.appears(&format!("{name}-authserver-keys")).await;
         let folder = tempfile::tempdir().unwrap();
         let pepper = folder.path().join("pepper");
         std::fs::write(&pepper, &keys.data.unwrap()["pepper"].0).unwrap();

@@ -329,7 +329,10 @@ impl World {
 
     /// A token of the operator for the internal port of the McpAuthServer `name`.
     pub async fn operator_token(&self, name: &str) -> String {
-        let audience = format!("http://{name}-internal.{}.svc:8081", self.namespace);
+        let audience = format!(
+            "http://{name}-authserver-internal.{}.svc:8081",
+            self.namespace
+        );
         let request: TokenRequest =
             serde_json::from_value(json!({ "metadata": {}, "spec": { "audiences": [audience] } }))
                 .unwrap();
