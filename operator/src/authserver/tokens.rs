@@ -76,13 +76,17 @@ impl Tokens {
         let status = answer
             .map_err(|error| {
                 CallError::NotAdmitted(format!(
-                    "the operator cannot get a token of its ServiceAccount {}: {}",
+                    "the operator cannot get a token for its ServiceAccount {}: {}",
                     self.account,
                     explain(&error)
                 ))
             })?
             .status
-            .ok_or_else(|| CallError::NotAdmitted("TokenRequest gave no token".to_owned()))?;
+            .ok_or_else(|| {
+                CallError::NotAdmitted(
+                    "the API server answered a TokenRequest without a token".to_owned(),
+                )
+            })?;
         let token = Token {
             value: status.token.into(),
             expires: status.expiration_timestamp.0,

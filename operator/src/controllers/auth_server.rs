@@ -79,7 +79,7 @@ impl Reconcile for McpAuthServer {
             Storage::Postgres(PostgresStorage::SecretRef(_))
         );
         let mut observed = Observed {
-            ready: format!("serves {}", self.spec.issuer),
+            ready: format!("serving {}", self.spec.issuer),
             problems: applied.problems(context, external).await?,
             ..Observed::default()
         };

@@ -114,8 +114,8 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
     Problem::person(
         reasons::REFERENCE_NOT_PERMITTED,
         format!(
-            "McpAuthServer {server} does not admit references from namespace {namespace}: \
-             its spec.allowedNamespaces must name it"
+            "McpAuthServer {server} does not allow references from namespace {namespace}: \
+             ask its owner to add the namespace to spec.allowedNamespaces"
         ),
     )
 }
@@ -146,7 +146,7 @@ async fn read(
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
             format!(
-                "this operator serves namespace {} only, and McpAuthServer {server} is elsewhere",
+                "this operator watches only namespace {}, so it cannot use McpAuthServer {server}",
                 only.unwrap_or_default()
             ),
         )
@@ -162,7 +162,7 @@ async fn read(
         Some(DeserializeGuard(Ok(found))) => Ok(Some(found)),
         Some(DeserializeGuard(Err(invalid))) => Err(Problem::person(
             reasons::INVALID_SPEC,
-            format!("McpAuthServer {server} cannot be read: {invalid}"),
+            format!("McpAuthServer {server} has an invalid spec: {invalid}"),
         )
         .into()),
     }

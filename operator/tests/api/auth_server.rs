@@ -21,15 +21,15 @@ async fn ready_tells_the_state_of_the_pods() {
     let waiting = world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
-    assert_eq!(waiting.message, "pods are being started");
+    assert_eq!(waiting.message, "pods are starting");
 
     world.pods_are_up("auth-authserver").await;
     let ready = world.is_ready::<McpAuthServer>("auth").await;
-    assert_eq!(ready.message, "serves http://localhost:9000");
+    assert_eq!(ready.message, "serving http://localhost:9000");
     assert_eq!(ready.observed_generation, Some(1));
     assert_eq!(
         world.events("auth", "Ready").await,
-        ["serves http://localhost:9000"]
+        ["serving http://localhost:9000"]
     );
 
     world.pods_are_down("auth-authserver").await;
@@ -147,7 +147,7 @@ async fn an_unreachable_database_is_told_in_the_words_of_the_pod() {
         .await;
     assert_eq!(
         condition.message,
-        format!("pods are being started; a pod says: {words}")
+        format!("pods are starting; a pod reports: {words}")
     );
     operator.stop().await;
 }
@@ -308,9 +308,9 @@ async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_s
         .not_ready::<McpAuthServer>("auth", "NameConflict")
         .await;
     assert!(
-        condition
-            .message
-            .starts_with("Service auth-authserver exists and belongs to something else")
+        condition.message.starts_with(
+            "Service auth-authserver already exists and is not managed by this object"
+        )
     );
     world
         .reaches::<McpAuthServer>("auth", "Degraded", "True", "NameConflict")
@@ -442,7 +442,7 @@ async fn secrets_that_the_user_keeps_are_waited_for() {
         .await;
     assert_eq!(
         condition.message,
-        "spec.login.localUsers.secretRef: Secret people does not exist: create it, with the key users.yaml"
+        "spec.login.localUsers.secretRef: Secret people does not exist: create it with key users.yaml"
     );
     let empty: Secret =
         serde_json::from_value(json!({ "metadata": { "name": "people" } })).unwrap();
@@ -570,7 +570,7 @@ async fn a_remnant_of_the_object_before_is_waited_for() {
     assert!(
         condition
             .message
-            .contains("an object of this name that was deleted"),
+            .contains("a deleted object of the same name"),
         "{}",
         condition.message
     );
