@@ -13,13 +13,12 @@ use tokio::sync::Mutex;
 
 use super::error::CallError;
 use super::server::Server;
+use crate::desired::names;
 use crate::text::explain;
 use crate::time;
 
-/// The lifetime asked for tokens, in seconds.
-const TOKEN_SECONDS: i64 = 3600;
 /// A token that expires sooner than this is replaced.
-const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(10);
+const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Clone)]
 struct Token {
@@ -64,7 +63,7 @@ impl Tokens {
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 audiences: vec![server.audience()],
-                expiration_seconds: Some(TOKEN_SECONDS),
+                expiration_seconds: Some(names::TOKEN_SECONDS),
                 bound_object_ref: None,
             },
             ..TokenRequest::default()
