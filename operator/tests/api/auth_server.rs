@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams, PostParams};
 use mcpauth_api::McpAuthServer;
 use serde_json::json;
 
