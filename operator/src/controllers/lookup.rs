@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
-use mcpauth_api::refs::AuthServerRef;
+use mcpauth_api::refs::{AuthServerRef, NamespaceSelector};
 
 use crate::authserver::Server;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers, watch_references,
+    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
 };
 use crate::framework::references::{self, Target};
 use crate::problem::Problem;
@@ -66,7 +67,30 @@ pub fn watch_auth_servers<K: Reconcile>(
         return controller;
     }
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
+    let context = Arc::clone(ctx);
+    controller.watches(namespaces, watcher::Config::default(), move |namespace| {
+        let key = key_of(&namespace);
+        let mut affected = referrers::<K>(&context, references::Kind::Namespace, key);
+        let (kind, key) = any_namespace();
+        affected.extend(referrers::<K>(&context, kind, key));
+        affected
+    })
+}
+
+/// What the selection of namespaces by their labels depends on.
+pub fn any_namespace() -> Target {
+    (references::Kind::Namespace, (String::new(), String::new()))
+}
+
+/// The namespaces that a selector matches.
+pub async fn namespaces(
+    context: &ReconcileContext<'_>,
+    selector: &NamespaceSelector,
+) -> Result<Vec<String>, Error> {
+    let api: Api<Namespace> = Api::all(context.program.client.clone());
+    let all = api.list_metadata(&ListParams::default()).await?;
+    let matching = all.iter().filter(|n| selector.matches(n.labels()));
+    Ok(matching.map(ResourceExt::name_any).collect())
 }
 
 /// What of a McpAuthServer concerns those who refer to it: its spec, its end, and when it came and went, since
@@ -98,7 +122,7 @@ pub async fn auth_server(
             ),
         )
     })?;
-    let labels = namespace_labels(context, server).await?;
+    let labels = namespace_labels(context, &server.namespace).await?;
     let own = &context.owner.namespace;
     if !found
         .spec
@@ -179,12 +203,12 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
-/// The labels of the object's namespace, where they can matter.
-async fn namespace_labels(
+/// The labels of the object's namespace, where they can matter for a reference to the namespace `referred`.
+pub async fn namespace_labels(
     context: &ReconcileContext<'_>,
-    server: &Server,
+    referred: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
-    if server.namespace == context.owner.namespace {
+    if referred == context.owner.namespace || context.program.config.watch_namespace.is_some() {
         return Ok(BTreeMap::new());
     }
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.program.client.clone());
