@@ -3,16 +3,23 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::desired::{Images, names};
+use crate::text;
 
 /// Flags of `mcp-auth-operator`; each can be given in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Serve the resources of this namespace only; of all when left out.
-    #[arg(long, env = "WATCH_NAMESPACE", value_parser = non_empty)]
-    pub watch_namespace: Option<String>,
+    /// Serve the resources of this namespace only; given again, or with commas, of these. Of all when left out.
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NAMESPACE",
+        env = "WATCH_NAMESPACE",
+        value_delimiter = ',',
+        value_parser = namespace
+    )]
+    pub watch_namespaces: Vec<String>,
     /// Image of the authorization server, for objects that name none.
     #[arg(
         long,
@@ -34,7 +41,20 @@ pub struct Config {
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// How many objects of each kind are worked on at once.
+    /// Name of a Secret with the credentials of a registry, for every pod that the operator makes; given again, or
+    /// with commas, of several. The Secret is in the pod's namespace.
+    #[arg(
+        long = "image-pull-secret",
+        value_name = "SECRET",
+        env = "IMAGE_PULL_SECRETS",
+        value_delimiter = ',',
+        value_parser = secret
+    )]
+    pub image_pull_secrets: Vec<String>,
+    /// Make NetworkPolicies for the pods; `false` deletes those that are there.
+    #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
+    pub network_policies: bool,
+    /// How many objects of each kind are worked on at once; with --watch-namespace in each namespace.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Seconds after which clients and resources are put again to an authorization server that keeps them in
@@ -90,13 +110,27 @@ impl Config {
             authserver: self.authserver_image.clone(),
             resource_proxy: self.resource_proxy_image.clone(),
             postgres: self.postgres_image.clone(),
+            pull_secrets: self.image_pull_secrets.clone(),
         }
+    }
+
+    /// Whether resources in this namespace are served.
+    pub fn serves(&self, namespace: &str) -> bool {
+        let only = &self.watch_namespaces;
+        only.is_empty() || only.iter().any(|only| only == namespace)
     }
 }
 
-fn non_empty(value: &str) -> Result<String, String> {
-    if value.is_empty() {
-        return Err("name a namespace, or leave the option out for all namespaces".to_owned());
+fn namespace(value: &str) -> Result<String, String> {
+    match text::is_label(value) {
+        true => Ok(value.to_owned()),
+        false => Err("name a namespace, or leave the option out for all namespaces".to_owned()),
     }
-    Ok(value.to_owned())
+}
+
+fn secret(value: &str) -> Result<String, String> {
+    match value.split('.').all(text::is_label) {
+        true => Ok(value.to_owned()),
+        false => Err("name a Secret, or leave the option out".to_owned()),
+    }
 }

@@ -1,7 +1,5 @@
 //! McpOAuthClient: a client's credentials, and its registration.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
@@ -17,7 +15,7 @@ use super::registration::{Entry, unregister};
 use crate::authserver::{Collection, Server};
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::registration;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, children, watch_references,
@@ -37,15 +35,16 @@ impl Reconcile for McpOAuthClient {
         &ctx.references.oauth_clients
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
-        let controller = controller.owns(ctx.watched::<Secret>(), children());
-        let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
-        let controller =
-            watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
-        lookup::watch_auth_servers(controller, ctx)
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
+        let controller = controller.owns(scope.api::<Secret>(), children());
+        let servers = scope.api::<PartialObjectMeta<ProtectedMcpServer>>();
+        let controller = watch_references(
+            controller,
+            servers,
+            references::Kind::ProtectedServer,
+            scope,
+        );
+        lookup::watch_auth_servers(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {

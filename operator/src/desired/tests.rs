@@ -21,6 +21,7 @@ fn images() -> Images {
         authserver: "authserver:1".to_owned(),
         resource_proxy: "resource-proxy:1".to_owned(),
         postgres: "docker.io/library/postgres:15".to_owned(),
+        pull_secrets: Vec::new(),
     }
 }
 
@@ -79,6 +80,7 @@ fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObje
     let inputs = AuthServerInputs {
         images: &images(),
         admins: vec![names::service_account_principal("system", "operator")],
+        operator_namespace: "mcp-auth-system",
         secrets_hash,
     };
     auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs).unwrap()
