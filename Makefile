@@ -67,9 +67,10 @@ test-api: rust api-server ## The operator on a real API server: etcd and kube-ap
 	$(NEXTEST) api
 
 .PHONY: test-chart
-test-chart: rust helm ## What the chart renders, and helm lint
-	scripts/tools.sh nextest
+test-chart: rust helm api-server ## What the chart renders, with Helm 3 and 4; on a real API server; kubernetes-validate, checkov
+	scripts/tools.sh nextest chart
 	$(NEXTEST) chart
+	scripts/chart.sh
 
 .PHONY: test-long
 test-long: rust ## The tests of floods and races again and again, for LONG (10m)
@@ -100,7 +101,7 @@ generate: rust ## Write the generated files (crds/, the chart's CRDs)
 
 .PHONY: clean
 clean: cluster-down ## Remove the cluster and all of the cache
-	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv docker docker-data fuzz target kubeconfig)
+	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv chart-tools docker docker-data fuzz target kubeconfig)
 
 .PHONY: env
 env: ## Print the environment of the targets: eval "$(make -s env)"

@@ -45,10 +45,7 @@ async fn ask(client: &Asking, url: &Uri) -> Result<(), String> {
     let answer = tokio::time::timeout(TIMEOUT, client.get(url.clone())).await;
     let answer = answer
         .map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))?
-        .map_err(|error| match std::error::Error::source(&error) {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        })?;
+        .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
     let status = answer.status();
     if status == http::StatusCode::OK {
         return Ok(());
