@@ -21,69 +21,69 @@ NEXTEST = cargo nextest run --workspace --locked $(if $(TEST),'$(TEST)') --profi
 
 ##@ Try it
 .PHONY: demo
-demo: rust ## Run MANIFEST (examples/notes.yaml) as processes, without a cluster; ONCE=1 ends after the walk through the flow
+demo: rust ## Run MANIFEST (default examples/notes.yaml) as local processes, without a cluster; ONCE=1 exits after the scripted flow
 	$(BUILD)
 	$(CARGO_TARGET_DIR)/debug/kubectl-mcpauth local -f '$(or $(MANIFEST),examples/notes.yaml)' $(if $(ONCE),--once)
 
 ##@ Check
 .PHONY: check
-check: fmt-check circles clippy generate-check unit ## What one runs all day: Rust alone, no service, no cluster
+check: fmt-check circles clippy generate-check unit ## The quick checks for everyday work: Rust only, no services, no cluster
 
 .PHONY: fmt
 fmt: rust ## Format the code
 	cargo fmt --all
 
 .PHONY: clippy
-clippy: rust ## Lints of Rust
+clippy: rust ## Lint the Rust code
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: circles
-circles: ## No circle of imports between the modules of a crate
+circles: ## Check that no modules of a crate import each other in a circle
 	python3 scripts/test_import_circles.py
 	scripts/import-circles.py
 
 .PHONY: unit
-unit: rust ## Tests that need nothing but Rust; TEST=NAME, here and below: those whose names contain it
+unit: rust ## Tests that need only Rust; TEST=NAME (here and below) runs those whose names contain NAME
 	scripts/tools.sh nextest
 	$(NEXTEST) unit
 
 .PHONY: lint
-lint: shell workflows fmt-check circles clippy deny ## All lints: also shell, workflows, licences and sources of dependencies
+lint: shell workflows fmt-check circles clippy deny ## All lints: Rust, shell, workflows, licences and sources of dependencies
 
 ##@ Test
 .PHONY: test
-test: ## Everything, as CI does: installs what it needs, prints where the time goes
+test: ## Run everything, as CI does; installs what it needs and prints where the time went
 	scripts/test.sh
 
 .PHONY: test-servers
-test-servers: rust ## The servers from outside: both stores (starts its own Postgres), pages in Chromium
+test-servers: rust ## Test the servers end to end: both stores (starts its own Postgres), pages in Chromium
 	scripts/tools.sh nextest postgres browser
 	$(NEXTEST) servers
 
 .PHONY: test-api
-test-api: rust api-server ## The operator on a real API server: etcd and kube-apiserver as processes
+test-api: rust api-server ## Test the operator against a real API server (etcd and kube-apiserver as processes)
 	scripts/tools.sh nextest
 	$(BUILD)
 	$(NEXTEST) api
 
 .PHONY: test-chart
-test-chart: rust helm api-server ## What the chart renders, with Helm 3 and 4; on a real API server; kubernetes-validate, checkov
+test-chart: rust helm api-server ## Test the chart's output with Helm 3 and 4, on a real API server, by kubernetes-validate and checkov
 	scripts/tools.sh nextest chart
 	$(NEXTEST) chart
 	scripts/chart.sh
 
 .PHONY: test-long
-test-long: rust ## The tests of floods and races again and again, for LONG (10m)
+test-long: rust ## Repeat the flood and race tests for LONG (default 10m)
 	scripts/tools.sh nextest postgres
 	$(NEXTEST) long --stress-duration '$(or $(LONG),10m)'
 
 .PHONY: fuzz
-fuzz: rust ## Fuzz what strangers send and the configuration files, each target (or TARGET) for SECONDS (60)
+fuzz: rust ## Fuzz untrusted input and the configuration files: each target (or TARGET) for SECONDS (default 60)
 	scripts/tools.sh fuzz
 	scripts/fuzz.sh '$(or $(SECONDS),60)' $(TARGET)
 
 .PHONY: bench
-bench: rust api-server ## Ratios against floors in the same run, and memory (release builds, nginx, pgbench, a real API server)
+bench: rust api-server ## Benchmark against baselines in the same run, and measure memory (release builds, nginx, pgbench, a real API server)
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
@@ -91,16 +91,16 @@ bench: rust api-server ## Ratios against floors in the same run, and memory (rel
 
 ##@ Build
 .PHONY: build
-build: rust ## Build the programs, into $(CARGO_TARGET_DIR)/debug
+build: rust ## Build the programs into $(CARGO_TARGET_DIR)/debug
 	$(BUILD)
 
 .PHONY: generate
-generate: rust ## Write the generated files (crds/, the chart's CRDs)
+generate: rust ## Regenerate crds/ and the chart's CRDs
 	$(BUILD)
 	$(CARGO_TARGET_DIR)/debug/crdgen
 
 .PHONY: clean
-clean: cluster-down ## Remove the cluster and all of the cache
+clean: cluster-down ## Delete the cluster and the whole cache
 	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv chart-tools docker docker-data fuzz target kubeconfig)
 
 .PHONY: env
@@ -112,7 +112,7 @@ include e2e/cluster/cluster.mk
 include scripts/release.mk
 
 .PHONY: help
-help: ## Show this
+help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The stages of scripts/test.sh that are of no interest alone.

@@ -11,6 +11,7 @@ use mcpauth_service::shutdown::Shutdown;
 use crate::config::{Config, Storage};
 use crate::http::app::App;
 use crate::http::core::Core;
+use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
@@ -50,7 +51,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     if let Some(app) = started {
         let store = Arc::clone(&app.core.store);
-        health.ready_if(move || ping(Arc::clone(&store)));
+        let verifier = app.service_accounts.clone();
+        let keys = tokio::spawn(keep_keys(app.service_accounts, shutdown.clone()));
+        health.ready_if(move || ready(Arc::clone(&store), verifier.clone()));
         let [public_at, internal_at, health_at] = addresses;
         tracing::info!(
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
@@ -63,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
+        keys.await?;
     }
     health_port.stop().await;
     Ok(())
@@ -93,8 +97,19 @@ async fn migrate(store: &PostgresStore, health: &Health) {
     }
 }
 
-/// Readiness: whether the store answers.
-async fn ping(store: Arc<dyn Store>) -> Result<(), String> {
+/// Keeps the keys of ServiceAccount tokens up to date, until the server stops.
+async fn keep_keys(verifier: Option<Arc<TokenVerifier>>, shutdown: Shutdown) {
+    if let Some(verifier) = verifier {
+        tokio::select! {
+            () = verifier.keep_up_to_date() => {}
+            () = shutdown.closing().cancelled() => {}
+        }
+    }
+}
+
+/// Readiness: whether callers of the internal port can be known, and the store answers.
+async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> Result<(), String> {
+    verifier.map_or(Ok(()), |verifier| verifier.ready())?;
     match tokio::time::timeout(PING, store.ping()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),

@@ -1,4 +1,4 @@
-//! What the operator is told by flags and environment.
+//! The operator's flags and environment variables.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use clap::{ArgAction, Args};
 use crate::desired::{Images, names};
 use crate::text;
 
-/// Flags of `mcp-auth-operator`; each can be given in the environment.
+/// Flags of `mcp-auth-operator`. Each can also be set by an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Serve the resources of this namespace only; given again, or with commas, of these. Of all when left out.
+    /// Watch only this namespace; repeat it, or use commas, for several [default: all namespaces].
     #[arg(
         long = "watch-namespace",
         value_name = "NAMESPACE",
@@ -20,29 +20,29 @@ pub struct Config {
         value_parser = namespace
     )]
     pub watch_namespaces: Vec<String>,
-    /// Image of the authorization server, for objects that name none.
+    /// Default image of the authorization server.
     #[arg(
         long,
         env = "AUTHSERVER_IMAGE",
         default_value = "mcp-authserver:latest"
     )]
     pub authserver_image: String,
-    /// Image of the proxy, for objects that name none.
+    /// Default image of the resource-proxy.
     #[arg(
         long,
         env = "RESOURCE_PROXY_IMAGE",
         default_value = "mcp-resource-proxy:latest"
     )]
     pub resource_proxy_image: String,
-    /// Image of the managed PostgreSQL, for objects that name none.
+    /// Default image of the managed PostgreSQL.
     #[arg(
         long,
         env = "POSTGRES_IMAGE",
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// Name of a Secret with the credentials of a registry, for every pod that the operator makes; given again, or
-    /// with commas, of several. The Secret is in the pod's namespace.
+    /// Image pull secret for every pod that the operator makes; repeat it, or use commas, for several. The Secret is
+    /// in the pod's namespace.
     #[arg(
         long = "image-pull-secret",
         value_name = "SECRET",
@@ -51,35 +51,35 @@ pub struct Config {
         value_parser = secret
     )]
     pub image_pull_secrets: Vec<String>,
-    /// Make NetworkPolicies for the pods; `false` deletes those that are there.
+    /// Make NetworkPolicies for the pods; `false` deletes the existing ones.
     #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
     pub network_policies: bool,
-    /// How many objects of each kind are worked on at once; with --watch-namespace in each namespace.
+    /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
-    /// Seconds after which clients and resources are put again to an authorization server that keeps them in
-    /// memory, in case it lost them.
+    /// Seconds between checks that an authorization server with in-memory storage still has its clients and
+    /// resources.
     #[arg(long, env = "RESYNC_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub resync_seconds: u32,
-    /// Seconds after which anything else that is ready is looked at again. Changes are seen at once.
+    /// Seconds between reconciles of anything else that is ready. Changes are reconciled at once.
     #[arg(long, env = "LONG_RESYNC_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub long_resync_seconds: u32,
-    /// Seconds that one reconcile may take.
+    /// Timeout of one reconcile, in seconds.
     #[arg(long, env = "RECONCILE_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub reconcile_timeout_seconds: u32,
-    /// The operator's own namespace: its Lease and its ServiceAccount are there.
+    /// Namespace of the operator itself, with its Lease and its ServiceAccount.
     #[arg(long, env = "POD_NAMESPACE", default_value = "mcp-auth-system")]
     pub namespace: String,
-    /// The operator's own ServiceAccount, which authorization servers admit to their admin API.
+    /// ServiceAccount of the operator itself. Authorization servers accept it on their admin API.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "mcp-auth-operator")]
     pub service_account: String,
-    /// What tells this replica from others: the pod's name.
+    /// Identity of this replica in the leader election: the pod's name.
     #[arg(long, env = "POD_NAME", default_value = "mcp-auth-operator")]
     pub identity: String,
-    /// Name of the Lease by which replicas elect their leader.
+    /// Name of the Lease for leader election.
     #[arg(long, env = "LEASE_NAME", default_value = "mcp-auth-operator")]
     pub lease_name: String,
-    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    /// Address that serves `/livez`, `/readyz` and `/metrics`.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "[::]:9090")]
     pub health_address: SocketAddr,
 }
@@ -124,13 +124,15 @@ impl Config {
 fn namespace(value: &str) -> Result<String, String> {
     match text::is_label(value) {
         true => Ok(value.to_owned()),
-        false => Err("name a namespace, or leave the option out for all namespaces".to_owned()),
+        false => Err(
+            "give the name of a namespace, or omit the option to watch all namespaces".to_owned(),
+        ),
     }
 }
 
 fn secret(value: &str) -> Result<String, String> {
     match value.split('.').all(text::is_label) {
         true => Ok(value.to_owned()),
-        false => Err("name a Secret, or leave the option out".to_owned()),
+        false => Err("give the name of a Secret, or omit the option".to_owned()),
     }
 }

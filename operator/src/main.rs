@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn start(config: Config) -> anyhow::Result<()> {
     log::init("info,kube_runtime=warn,kube_client=warn");
-    let runtime = Runtime::new().context("the async runtime cannot start")?;
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(controllers(config));
     // A replica that lost its Lease must not write: tasks that still run are cut off.
     runtime.shutdown_background();
@@ -66,8 +66,8 @@ fn ask(url: &Uri, patience: Duration) -> anyhow::Result<()> {
 }
 
 async fn controllers(config: Config) -> anyhow::Result<()> {
-    let client = kube::Client::try_default()
-        .await
-        .context("cannot connect to the Kubernetes API: run it in a cluster, or set KUBECONFIG")?;
+    let client = kube::Client::try_default().await.context(
+        "cannot connect to the Kubernetes API: run the operator in a cluster, or set KUBECONFIG",
+    )?;
     run::run(client, config, Clock::system(), Arc::new(Server::audience)).await
 }

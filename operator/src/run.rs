@@ -84,7 +84,7 @@ async fn lead(
         return Ok(());
     }
     metrics.leads(true);
-    tracing::info!(identity = config.identity, "this replica leads");
+    tracing::info!(identity = config.identity, "this replica is now the leader");
 
     let context = Arc::new(Context::new(
         client,
@@ -100,14 +100,14 @@ async fn lead(
     };
     metrics.leads(false);
     if let Some(lost) = lost {
-        bail!("this replica no longer leads and ends at once: {lost}");
+        bail!("lost the leader Lease, exiting: {lost}");
     }
     match tokio::time::timeout(RELEASE, elector.release()).await {
-        Ok(Ok(())) => tracing::info!("stopped; another replica may lead"),
+        Ok(Ok(())) => tracing::info!("stopped and released the leader Lease"),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the leader Lease was not given back; it expires by itself");
+            tracing::warn!(%error, "could not release the leader Lease; it will expire");
         }
-        Err(_) => tracing::warn!("the leader Lease was not given back; it expires by itself"),
+        Err(_) => tracing::warn!("could not release the leader Lease; it will expire"),
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     };
     tokio::select! {
         _ = all => {}
-        () = cut => tracing::warn!("reconciles did not end in {} s and are cut off", DRAIN.as_secs()),
+        () = cut => tracing::warn!("reconciles still running after {} s were aborted", DRAIN.as_secs()),
     }
 }
 
@@ -145,11 +145,11 @@ async fn wait_for_api(
         match answer {
             Ok(()) => return Ok(true),
             Err((kind, error)) if is_code(&error, 404) => bail!(
-                "the Kubernetes API knows no {kind}: install the CustomResourceDefinitions (kubectl apply -f crds/, \
-                 or the chart with crds.enabled)"
+                "the Kubernetes API does not serve {kind}: install the CustomResourceDefinitions \
+                 (kubectl apply -f crds/, or the chart with crds.enabled)"
             ),
             Err((kind, error)) => {
-                tracing::warn!(kind, %error, "cannot list; tried again");
+                tracing::warn!(kind, %error, "cannot list objects; retrying");
             }
         }
         tokio::select! {

@@ -213,15 +213,20 @@ impl Cluster {
     /// A kubeconfig file of the administrator, for processes.
     pub fn kubeconfig(&self) -> PathBuf {
         let path = self.folder.join("kubeconfig");
+        self.write_kubeconfig(&path, TOKEN);
+        path
+    }
+
+    /// Writes a kubeconfig file of whoever has this token.
+    pub fn write_kubeconfig(&self, path: &Path, token: &str) {
         let text = serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{ "name": "c", "cluster": {
                 "server": self.url, "certificate-authority": self.certificate() } }],
-            "users": [{ "name": "u", "user": { "token": TOKEN } }],
+            "users": [{ "name": "u", "user": { "token": token } }],
             "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
         });
-        std::fs::write(&path, text.to_string()).unwrap();
-        path
+        std::fs::write(path, text.to_string()).unwrap();
     }
 }
 

@@ -249,9 +249,9 @@ impl RateLimit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Internal {
-    /// In Kubernetes: ServiceAccount tokens, proved by TokenReview. Absent: they are not accepted.
+    /// In Kubernetes: the ServiceAccount tokens of the cluster. Absent: they are not accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_review: Option<TokenReview>,
+    pub service_account_tokens: Option<ServiceAccountTokens>,
     /// Elsewhere: HTTP Basic.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
@@ -259,10 +259,10 @@ pub struct Internal {
     pub admins: Vec<String>,
 }
 
-/// How ServiceAccount tokens are checked.
+/// Which ServiceAccount tokens are accepted. They are verified by the keys that the Kubernetes API publishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TokenReview {
+pub struct ServiceAccountTokens {
     /// The audience that they must have: the URL of the internal port.
     pub audience: String,
 }
@@ -374,13 +374,13 @@ impl Internal {
             }
         }
         if self
-            .token_review
+            .service_account_tokens
             .as_ref()
-            .is_some_and(|review| review.audience.is_empty())
+            .is_some_and(|tokens| tokens.audience.is_empty())
         {
             let text =
                 "expected the audience of the callers' ServiceAccount tokens: this port's URL";
-            return Err(Invalid::new("internal.tokenReview.audience", text));
+            return Err(Invalid::new("internal.serviceAccountTokens.audience", text));
         }
         principal::check_all("internal.admins", &self.admins)
     }
@@ -403,7 +403,7 @@ login: { developmentAutoApprove: { subject: developer } }
             "{LEAST}
 registration: {{ dynamic: true, allowedRedirectSchemes: [cursor] }}
 internal:
-  tokenReview: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
+  serviceAccountTokens: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
   admins: ['system:serviceaccount:mcp-auth-system:mcp-auth-operator', 'credential:operator']
 resources: [{{ id: a.b, resource: 'http://localhost:9001/mcp', name: b }}]
@@ -488,8 +488,8 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 "internal.credentials[1].id: a appears twice",
             ),
             (
-                "internal: { tokenReview: { audience: '' } }",
-                "internal.tokenReview.audience: expected the audience",
+                "internal: { serviceAccountTokens: { audience: '' } }",
+                "internal.serviceAccountTokens.audience: expected the audience",
             ),
             (
                 "internal: { admins: [''] }",

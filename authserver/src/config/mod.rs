@@ -60,7 +60,7 @@ pub enum Storage {
 #[derive(Clone, Debug, Default)]
 pub struct Internal {
     /// The audience of ServiceAccount tokens; none: they are not accepted.
-    pub token_review_audience: Option<String>,
+    pub service_account_audience: Option<String>,
     /// Ids and secrets for HTTP Basic.
     pub credentials: Vec<(String, Secret)>,
     /// Principals that may administer.
@@ -163,7 +163,9 @@ fn internal(internal: authserver_config::Internal) -> Result<Internal, Invalid> 
     });
     Ok(Internal {
         credentials: credentials.collect::<Result<_, Invalid>>()?,
-        token_review_audience: internal.token_review.map(|review| review.audience),
+        service_account_audience: internal
+            .service_account_tokens
+            .map(|tokens| tokens.audience),
         admins: internal.admins,
     })
 }

@@ -24,7 +24,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(config.rate_limit.client_requests_per_minute, 600);
     assert_eq!(config.rate_limit.address_failures_per_minute, 60);
     assert!(!config.registration.dynamic);
-    assert!(config.internal.token_review_audience.is_none());
+    assert!(config.internal.service_account_audience.is_none());
 }
 
 #[test]

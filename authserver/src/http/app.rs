@@ -10,6 +10,7 @@ use crate::http::client_auth::ClientAuthentication;
 use crate::http::core::Core;
 use crate::http::internal::InternalState;
 use crate::http::internal::authentication::InternalAuthentication;
+use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::public::{self, PublicState};
 use crate::keys::signing_key::{SigningKey, SigningKeyError};
 use crate::login::Login;
@@ -27,6 +28,8 @@ pub struct App {
     pub public: PublicState,
     /// What the internal port's endpoints work with.
     pub internal: InternalState,
+    /// What verifies the ServiceAccount tokens of the internal port's callers, where they are accepted.
+    pub service_accounts: Option<Arc<TokenVerifier>>,
 }
 
 /// Why the server does not start.
@@ -41,10 +44,10 @@ pub enum StartError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// No client for the Kubernetes API, though `internal.tokenReview` is configured.
+    /// No client for the Kubernetes API, though `internal.serviceAccountTokens` is configured.
     #[error(
-        "internal.tokenReview needs the Kubernetes API, and no client for it can be made: {0}; \
-         run in a pod with a ServiceAccount, or remove internal.tokenReview"
+        "internal.serviceAccountTokens needs the Kubernetes API, and no client for it can be made: {0}; \
+         run in a pod with a ServiceAccount, or remove internal.serviceAccountTokens"
     )]
     Kubernetes(#[source] Box<kube::Error>),
 }
@@ -73,7 +76,7 @@ impl App {
             let client = documents::client(document, client_id, ClientOrigin::Config, &core.pepper);
             core.store.upsert_client(&client, core.clock.now()).await?;
         }
-        let authentication = InternalAuthentication::new(config.internal).await;
+        let authentication = InternalAuthentication::new(config.internal, core.clock.clone()).await;
         let authentication =
             authentication.map_err(|error| StartError::Kubernetes(Box::new(error)))?;
         let public = PublicState::new(public::Parts {
@@ -87,6 +90,7 @@ impl App {
         });
         Ok(Self {
             public,
+            service_accounts: authentication.service_accounts(),
             internal: InternalState::new(Arc::clone(&core), authentication, metrics),
             core,
         })

@@ -2,34 +2,26 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use mcpauth_wire::client;
 use serde::Deserialize;
 use serde_json::Value;
 
 use mcpauth_service::clock::UnixTime;
 
+use crate::keys::jws;
+
 /// How far ahead `exp` may lie, in seconds: for so long a `jti` must be remembered.
 pub const MAX_LIFETIME: i64 = 300;
 /// How far the clocks of client and server may differ, in seconds.
 const SKEW: i64 = 30;
-/// Signatures by a private key; never `none`, never HMAC.
-const ALGORITHMS: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
 /// The names of the accepted algorithms, for the metadata.
 pub fn algorithm_names() -> Vec<String> {
-    ALGORITHMS.iter().map(|alg| format!("{alg:?}")).collect()
+    jws::ALGORITHMS
+        .iter()
+        .map(|alg| format!("{alg:?}"))
+        .collect()
 }
 
 /// The claims that matter afterwards.
@@ -72,8 +64,7 @@ pub enum AssertionError {
 
 /// Verifies an assertion but for its single use.
 ///
-/// Keys come from the registration alone: `jku`, `jwk` and `x5c` of the header are ignored, and `kid`
-/// only chooses among the registered keys. The audience is the issuer and not the token endpoint's URL:
+/// Keys come from the registration alone. The audience is the issuer and not the token endpoint's URL:
 /// another server could have told the client that our endpoint is its own.
 ///
 /// # Errors
@@ -85,14 +76,8 @@ pub fn verify(
     issuer: &str,
     now: UnixTime,
 ) -> Result<Claims, AssertionError> {
-    let header = decode_header(jwt).map_err(|_| AssertionError::Header)?;
-    if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
-        return Err(AssertionError::Header);
-    }
-    let claims = keys(jwks)
-        .filter(|key| fits(key, header.kid.as_deref(), header.alg))
-        .find_map(|key| signed_by(jwt, &key, header.alg))
-        .ok_or(AssertionError::Signature)?;
+    let header = jws::header(jwt).ok_or(AssertionError::Header)?;
+    let claims = jws::claims(jwt, &header, keys(jwks)).ok_or(AssertionError::Signature)?;
     let claims: Claims = serde_json::from_value(claims).map_err(|_| AssertionError::Audience)?;
     if claims.iss != client_id || claims.sub != client_id {
         return Err(AssertionError::Client);
@@ -122,24 +107,6 @@ fn keys(jwks: Option<&Value>) -> impl Iterator<Item = Jwk> {
         .flatten()
         .take(client::KEY_COUNT.most as usize)
         .filter_map(|key| serde_json::from_value(key.clone()).ok())
-}
-
-fn fits(key: &Jwk, kid: Option<&str>, algorithm: Algorithm) -> bool {
-    let same_kid = kid.is_none() || key.common.key_id.as_deref() == kid;
-    let registered = key.common.key_algorithm;
-    let same_algorithm =
-        registered.is_none_or(|known| Algorithm::try_from(known).ok() == Some(algorithm));
-    same_kid && same_algorithm
-}
-
-fn signed_by(jwt: &str, key: &Jwk, algorithm: Algorithm) -> Option<Value> {
-    // Time is checked against our clock, audience and the rest more strictly than the library does.
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    let key = DecodingKey::from_jwk(key).ok()?;
-    Some(decode(jwt, &key, &validation).ok()?.claims)
 }
 
 /// The `sub` that an assertion claims, unverified: to know whose keys to look for.

@@ -142,7 +142,7 @@ pub fn files(
             postgres_url_file: place.postgres_url_file.clone(),
             users_file: seen(place, AUTHSERVER, "users.yaml"),
             internal: Internal {
-                token_review: None,
+                service_account_tokens: None,
                 credentials,
                 admins: Vec::new(),
             },

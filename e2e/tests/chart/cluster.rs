@@ -30,8 +30,8 @@ impl Installation {
     fn install(&self, settings: &str) {
         let chart = ["upgrade", "--install", "gate", "charts/mcp-auth-operator"];
         // The API server of the tests has the kinds.
-        let others = "crds.enabled=false,tokenReviewer.create=false";
-        self.helm(&[&chart[..], &["--set", others, "--set", settings]].concat())
+        let kinds = "crds.enabled=false";
+        self.helm(&[&chart[..], &["--set", kinds, "--set", settings]].concat())
             .unwrap();
     }
 

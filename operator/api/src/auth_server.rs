@@ -17,7 +17,7 @@ use crate::{
     rules,
 };
 
-/// What an authorization server is to be.
+/// The desired state of an authorization server.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "mcpauth.io",
@@ -35,15 +35,15 @@ use crate::{
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("size(self.metadata.name) <= 38").message("metadata.name must have at most 38 characters: the names of children are made from it"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and consist of lower-case letters, digits and hyphens: a Service has that name")
+    validation = Rule::new("size(self.metadata.name) <= 38").message("metadata.name must be at most 38 characters long: the names of its child objects are derived from it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must start with a letter and contain only lowercase letters, digits and hyphens: a Service name is derived from it")
 )]
 #[x_kube(validation = Rule::new("!has(self.storage.memory) || self.replicas <= 1").message("storage.memory is not shared between replicas: use storage.postgres, or replicas: 1"))]
-#[x_kube(validation = Rule::new("!has(self.login.developmentAutoApprove) || self.issuer.matches('^https?://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)')").message("login.developmentAutoApprove approves everybody: it needs an issuer on localhost, 127.0.0.1 or [::1]"))]
+#[x_kube(validation = Rule::new("!has(self.login.developmentAutoApprove) || self.issuer.matches('^https?://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]+)?(/|$)')").message("login.developmentAutoApprove signs everyone in without a password, so the issuer must be on localhost, 127.0.0.1 or [::1]"))]
 #[serde(rename_all = "camelCase")]
 pub struct McpAuthServerSpec {
-    /// The issuer identifier (RFC 8414): the URL at which clients reach the server, exactly as they
-    /// compare it. https, or http on a loopback host; no trailing slash, query or fragment.
+    /// The issuer identifier (RFC 8414): the public URL of the server, compared byte for byte by
+    /// clients. https, or http on a loopback host; no trailing slash, query or fragment.
     #[schemars(length(min = 1, max = issuer::MAX_LENGTH))]
     #[x_kube(validation = rules::secure("issuer"))]
     #[x_kube(validation = Rule::new("!self.endsWith('/') && !self.contains('?') && !self.contains('#')").message("issuer must not have a trailing slash, a query or a fragment"))]
@@ -51,34 +51,35 @@ pub struct McpAuthServerSpec {
     #[x_kube(validation = rules::issuer_without_default_port())]
     #[x_kube(validation = rules::no_dot_segments("issuer"))]
     pub issuer: String,
-    /// How many pods serve. 0 stops the server. An autoscaler names this object, not its Deployment.
+    /// Number of pods; 0 stops the server. A HorizontalPodAutoscaler targets this object, not its
+    /// Deployment.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// The authserver's image; the operator's default when left out.
+    /// Image of the authserver. Defaults to the one that the operator is configured with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Compute resources of the authserver's container.
+    /// Compute resources of the authserver container. Amounts that are omitted keep their defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// The Service of the public port.
     #[serde(default)]
     pub service: Service,
-    /// Where grants, clients and tokens' hashes are kept. Exactly one of its members.
+    /// Where grants, clients and hashes of tokens are stored. Set exactly one field.
     pub storage: Storage,
-    /// How users prove who they are. Exactly one of its members.
+    /// How users sign in. Set exactly one field.
     pub login: Login,
-    /// Which clients may register themselves.
+    /// How clients can register themselves.
     #[serde(default)]
     pub registration: Registration,
-    /// How long tokens live.
+    /// Lifetimes of tokens.
     #[serde(default)]
     pub tokens: Tokens,
-    /// How many requests the token endpoint takes.
+    /// Rate limits of the token endpoint.
     #[serde(default)]
     pub rate_limit: RateLimit,
-    /// The namespaces whose objects may refer to this server.
+    /// The namespaces whose objects may reference this server.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
 }
@@ -87,17 +88,17 @@ fn one() -> i32 {
     1
 }
 
-/// Where the authorization server keeps its state.
+/// Where the authorization server stores its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Storage {
-    /// In the memory of the one pod: lost when it restarts.
+    /// In the memory of a single pod. Everything is lost when it restarts.
     Memory(MemoryStorage),
-    /// In PostgreSQL. Exactly one of its members.
+    /// In PostgreSQL. Set exactly one field.
     Postgres(PostgresStorage),
 }
 
-/// Memory has no settings.
+/// In-memory storage has no settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryStorage {}
 
@@ -105,28 +106,28 @@ pub struct MemoryStorage {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PostgresStorage {
-    /// One that the operator runs: a single instance on a volume, with a generated password. The
-    /// volume is deleted with the McpAuthServer.
+    /// A single PostgreSQL instance that the operator runs, with a generated password. Its volume is
+    /// deleted together with the McpAuthServer.
     Managed(ManagedPostgres),
-    /// One that exists, by the connection URL in a Secret.
+    /// An existing PostgreSQL, by the connection URL in a Secret.
     SecretRef(UriSecretRef),
 }
 
 /// A PostgreSQL that the operator runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storageClassName cannot change: a volume stays in its class"))]
+#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storageClassName is immutable: a volume cannot move to another class"))]
 pub struct ManagedPostgres {
-    /// The image, which follows the official `postgres` image's conventions; the operator's default
-    /// when left out.
+    /// The image. It must follow the conventions of the official `postgres` image. Defaults to the
+    /// one that the operator is configured with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Size of the volume. It cannot change.
+    /// Size of the volume. Immutable.
     #[serde(default = "one_gibibyte")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("size cannot change: enlarge the PersistentVolumeClaim itself"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("size is immutable: to grow the volume, edit its PersistentVolumeClaim"))]
     pub size: Quantity,
-    /// StorageClass of the volume; the cluster's default when left out. It cannot change.
+    /// StorageClass of the volume. Defaults to the cluster's default class. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
@@ -139,18 +140,18 @@ fn one_gibibyte() -> Quantity {
     Quantity("1Gi".to_owned())
 }
 
-/// How users prove who they are.
+/// How users sign in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Login {
-    /// Nobody is asked: every authorization request is approved as one subject. Only for a loopback
-    /// issuer.
+    /// No sign-in: every authorization request is approved as the same subject. Allowed only with an
+    /// issuer on loopback.
     DevelopmentAutoApprove(DevelopmentAutoApprove),
-    /// Users with passwords, listed in a Secret.
+    /// Users with passwords, from a Secret.
     LocalUsers(LocalUsers),
 }
 
-/// Everybody is let in as one subject.
+/// Approves every authorization request as the same subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DevelopmentAutoApprove {
@@ -172,15 +173,15 @@ pub struct LocalUsers {
     pub secret_ref: UsersSecretRef,
 }
 
-/// Which clients may register themselves (RFC 7591).
+/// How clients can register themselves (RFC 7591).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Whether any client may register itself at `/register`.
+    /// Whether clients can register themselves at `/register`.
     #[serde(default)]
     pub dynamic: bool,
-    /// Private-use schemes (RFC 8252) that redirect URIs of such clients may have, besides https and
-    /// http on loopback.
+    /// Private-use URI schemes (RFC 8252) allowed in redirect URIs of self-registered clients, in
+    /// addition to https and to http on loopback.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = SCHEME_COUNT.most),
@@ -193,28 +194,28 @@ pub struct Registration {
     pub allowed_redirect_schemes: Vec<String>,
 }
 
-/// How long tokens live, in seconds.
+/// Lifetimes of tokens, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tokens {
-    /// An access token.
+    /// Lifetime of an access token.
     #[serde(default = "access_token_seconds")]
     #[schemars(range(min = ACCESS_TOKEN_SECONDS.least, max = ACCESS_TOKEN_SECONDS.most))]
     pub access_token_seconds: u32,
-    /// A refresh token that is not used.
+    /// Lifetime of a refresh token that is not used.
     #[serde(default = "refresh_token_seconds")]
     #[schemars(range(min = REFRESH_TOKEN_SECONDS.least, max = REFRESH_TOKEN_SECONDS.most))]
     pub refresh_token_seconds: u32,
-    /// A grant with all its tokens, however often it is refreshed.
+    /// Lifetime of a grant and all its tokens, however often it is refreshed.
     #[serde(default = "grant_seconds")]
     #[schemars(range(min = GRANT_SECONDS.least, max = GRANT_SECONDS.most))]
     pub grant_seconds: u32,
-    /// An authorization code.
+    /// Lifetime of an authorization code.
     #[serde(default = "authorization_code_seconds")]
     #[schemars(range(min = AUTHORIZATION_CODE_SECONDS.least, max = AUTHORIZATION_CODE_SECONDS.most))]
     pub authorization_code_seconds: u32,
-    /// How long a refresh token that was used may be used again, by a client that refreshes in
-    /// parallel or lost the answer.
+    /// How long a used refresh token is still accepted, for clients that refresh in parallel or did
+    /// not receive the response.
     #[serde(default = "refresh_grace_seconds")]
     #[schemars(range(min = REFRESH_GRACE_SECONDS.least, max = REFRESH_GRACE_SECONDS.most))]
     pub refresh_grace_seconds: u32,
@@ -252,15 +253,15 @@ fn refresh_grace_seconds() -> u32 {
     60
 }
 
-/// How many requests the token endpoint takes before it answers 429.
+/// Rate limits. Requests beyond them are answered with 429.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// Requests per minute of one client.
+    /// Requests per minute and client.
     #[serde(default = "client_requests_per_minute")]
     #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub client_requests_per_minute: u32,
-    /// Failed requests per minute from one address.
+    /// Failed requests per minute and client address.
     #[serde(default = "address_failures_per_minute")]
     #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub address_failures_per_minute: u32,
@@ -283,14 +284,14 @@ fn address_failures_per_minute() -> u32 {
     60
 }
 
-/// What was observed of an authorization server.
+/// The observed state of an authorization server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct McpAuthServerStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state in detail; `Ready` sums it up.
+    /// The conditions; `Ready` summarizes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -299,13 +300,13 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
-    /// How many pods there are.
+    /// Number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// How many pods are ready.
+    /// Number of ready pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Selects the pods, for autoscalers.
+    /// Label selector of the pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,

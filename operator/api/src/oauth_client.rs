@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::refs::{AuthServerRef, LABEL, SUBDOMAIN};
 use crate::rules;
 
-/// What an OAuth client is to be.
+/// The desired state of an OAuth client.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "mcpauth.io",
@@ -24,40 +24,40 @@ use crate::rules;
     category = "mcp",
     status = "McpOAuthClientStatus",
     derive = "PartialEq",
-    doc = "An OAuth 2.1 client, registered at a McpAuthServer.",
+    doc = "An OAuth 2.1 client, registered with a McpAuthServer.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientId"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters: labels of children have that value")
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters long: it is the value of a label")
 )]
-#[x_kube(validation = Rule::new("!('authorization_code' in self.grantTypes) || (has(self.redirectUris) && size(self.redirectUris) > 0)").message("redirectUris: the grant type authorization_code needs at least one"))]
-#[x_kube(validation = Rule::new("!('client_credentials' in self.grantTypes) || self.tokenEndpointAuthMethod != 'none'").message("grantTypes: client_credentials needs a tokenEndpointAuthMethod other than none"))]
-#[x_kube(validation = Rule::new("!('refresh_token' in self.grantTypes) || 'authorization_code' in self.grantTypes").message("grantTypes: refresh_token is of use only with authorization_code"))]
-#[x_kube(validation = Rule::new("(self.tokenEndpointAuthMethod == 'private_key_jwt') == has(self.jwks)").message("jwks is needed with tokenEndpointAuthMethod: private_key_jwt, and only then"))]
+#[x_kube(validation = Rule::new("!('authorization_code' in self.grantTypes) || (has(self.redirectUris) && size(self.redirectUris) > 0)").message("redirectUris: the grant type authorization_code requires at least one"))]
+#[x_kube(validation = Rule::new("!('client_credentials' in self.grantTypes) || self.tokenEndpointAuthMethod != 'none'").message("grantTypes: client_credentials requires a tokenEndpointAuthMethod other than none"))]
+#[x_kube(validation = Rule::new("!('refresh_token' in self.grantTypes) || 'authorization_code' in self.grantTypes").message("grantTypes: refresh_token requires authorization_code"))]
+#[x_kube(validation = Rule::new("(self.tokenEndpointAuthMethod == 'private_key_jwt') == has(self.jwks)").message("jwks is required with tokenEndpointAuthMethod: private_key_jwt, and not allowed otherwise"))]
 #[serde(rename_all = "camelCase")]
 pub struct McpOAuthClientSpec {
-    /// The McpAuthServer at which the client is registered. It cannot change.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef cannot change: delete the object and create it anew"))]
+    /// The McpAuthServer that the client is registered with. Immutable.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef is immutable: delete the object and create it again"))]
     pub auth_server_ref: AuthServerRef,
-    /// The name that people see when they are asked to consent.
+    /// The client's name, shown on the consent page.
     #[schemars(length(min = 1, max = NAME_LENGTH.most))]
     pub client_name: String,
-    /// A web page about the client.
+    /// URL of a web page about the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = WEB_LENGTH.most), regex(pattern = WEB_PATTERN))]
     pub client_uri: Option<String>,
-    /// The client's logo.
+    /// URL of the client's logo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = WEB_LENGTH.most), regex(pattern = LOGO_PATTERN))]
     pub logo_uri: Option<String>,
-    /// How the client proves who it is at the token endpoint (RFC 7591 section 2).
+    /// How the client authenticates at the token endpoint (RFC 7591 section 2).
     #[serde(default)]
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
-    /// The client's public keys, with `private_key_jwt`.
+    /// The client's public keys, for `private_key_jwt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<JsonWebKeySet>,
-    /// Where users may be sent back, compared as strings (the port of loopback hosts aside).
+    /// Redirect URIs, compared as strings except for the port on loopback hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = redirect_uri::COUNT.most),
@@ -71,12 +71,12 @@ pub struct McpOAuthClientSpec {
     #[x_kube(validation = rules::redirect_uri_schemes())]
     #[x_kube(validation = rules::redirect_uris_without_user_info())]
     pub redirect_uris: Vec<String>,
-    /// How the client may get tokens.
+    /// The grant types that the client may use.
     #[serde(default = "grant_types")]
     #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub grant_types: Vec<GrantType>,
-    /// The scopes that the client may ask for; any when empty.
+    /// The scopes that the client may request; any when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = SCOPE_COUNT.most),
@@ -87,18 +87,18 @@ pub struct McpOAuthClientSpec {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub scopes: Vec<String>,
-    /// The resources for which the client may ask for tokens; any when empty.
+    /// The resources that the client may request tokens for; any when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = RESOURCE_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[x_kube(validation = rules::resource_references())]
     #[x_kube(validation = rules::resource_references_without_dot_segments())]
     pub resources: Vec<ResourceRef>,
-    /// The Secret into which the client's id and secret are written; `NAME-oauth-client` when left
-    /// out.
+    /// The Secret that the operator writes the client id and client secret to. Defaults to
+    /// `NAME-oauth-client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<OutputSecret>,
-    /// What becomes of the registration when this object is deleted.
+    /// What happens to the registration when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -107,18 +107,18 @@ fn grant_types() -> Vec<GrantType> {
     vec![GrantType::AuthorizationCode, GrantType::RefreshToken]
 }
 
-/// How a client proves who it is (RFC 7591 section 2, RFC 7523).
+/// How a client authenticates (RFC 7591 section 2, RFC 7523).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenEndpointAuthMethod {
-    /// Not at all: a public client.
+    /// No authentication: a public client.
     None,
-    /// By its secret, in HTTP Basic.
+    /// Client secret in HTTP Basic authentication.
     #[default]
     ClientSecretBasic,
-    /// By its secret, in the request's body.
+    /// Client secret in the request body.
     ClientSecretPost,
-    /// By a JWT that it signs.
+    /// A JWT signed with one of its keys.
     PrivateKeyJwt,
 }
 
@@ -130,15 +130,15 @@ impl TokenEndpointAuthMethod {
     }
 }
 
-/// How a client gets tokens (RFC 7591 section 2).
+/// A grant type (RFC 7591 section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
-    /// A user authorizes it.
+    /// The client acts for a user who authorized it.
     AuthorizationCode,
-    /// It renews what a user authorized.
+    /// The client renews what a user authorized.
     RefreshToken,
-    /// It acts for itself.
+    /// The client acts on its own behalf.
     ClientCredentials,
 }
 
@@ -190,52 +190,52 @@ pub struct JsonWebKey {
     pub y: Option<String>,
 }
 
-/// A resource for which a client may ask for tokens.
+/// A resource that a client may request tokens for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ResourceRef {
-    /// The name of a ProtectedMcpServer in the same namespace.
+    /// Name of a ProtectedMcpServer in the same namespace.
     Name(#[schemars(length(min = 1, max = 63), regex(pattern = LABEL))] String),
     /// A resource identifier (RFC 8707).
     Uri(#[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))] String),
 }
 
-/// The Secret into which a client's credentials are written.
+/// The Secret that a client's credentials are written to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputSecret {
-    /// Name of the Secret. One that exists and is not this object's is not overwritten.
+    /// Name of the Secret. An existing Secret that this object does not own is never overwritten.
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 
-/// What becomes of the registration when its object is deleted.
+/// What happens to the registration when the object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// The client is removed from the authorization server and its grants are revoked.
+    /// Remove the client from the authorization server and revoke its grants.
     #[default]
     Delete,
-    /// The client stays registered.
+    /// Keep the client registered.
     Orphan,
 }
 
-/// What was observed of an OAuth client.
+/// The observed state of an OAuth client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct McpOAuthClientStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state in detail; `Ready` sums it up.
+    /// The conditions; `Ready` summarizes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The client's id.
+    /// The client id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub client_id: Option<String>,
-    /// Name of the Secret that holds the client's id and secret.
+    /// Name of the Secret that holds the client id and client secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,

@@ -6,15 +6,15 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Compute resources of one container.
+/// Compute resources of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the container is guaranteed, by resource name (`cpu`, `memory`).
+    /// Amounts that the container is guaranteed, by resource name (`cpu`, `memory`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub requests: BTreeMap<String, Quantity>,
-    /// What the container may use at most, by resource name.
+    /// Maximum amounts that the container may use, by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub limits: BTreeMap<String, Quantity>,
@@ -93,13 +93,13 @@ impl JsonSchema for Quantity {
     }
 }
 
-/// The Service through which clients come.
+/// The Service that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'").message("nodePort needs type: NodePort or type: LoadBalancer"))]
-#[x_kube(validation = Rule::new("!has(self.externalTrafficPolicy) || self.type != 'ClusterIP'").message("externalTrafficPolicy needs type: NodePort or type: LoadBalancer"))]
-#[x_kube(validation = Rule::new("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'").message("loadBalancerClass needs type: LoadBalancer"))]
-#[x_kube(validation = Rule::new("!has(self.loadBalancerSourceRanges) || self.type == 'LoadBalancer'").message("loadBalancerSourceRanges needs type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'").message("nodePort requires type: NodePort or type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.externalTrafficPolicy) || self.type != 'ClusterIP'").message("externalTrafficPolicy requires type: NodePort or type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'").message("loadBalancerClass requires type: LoadBalancer"))]
+#[x_kube(validation = Rule::new("!has(self.loadBalancerSourceRanges) || self.type == 'LoadBalancer'").message("loadBalancerSourceRanges requires type: LoadBalancer"))]
 pub struct Service {
     /// How the Service is published.
     #[serde(default, rename = "type")]
@@ -108,40 +108,39 @@ pub struct Service {
     #[serde(default = "port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// The port on every node; Kubernetes picks one when left out.
+    /// The port on every node. Kubernetes picks one when it is omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub node_port: Option<u16>,
-    /// Annotations of the Service, for a load balancer's controller.
+    /// Annotations of the Service, such as those that a load balancer's controller reads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "maxProperties" = 64,
         "additionalProperties" = {"type": "string", "maxLength": 4096}
     ))]
     pub annotations: BTreeMap<String, String>,
-    /// Labels of the Service besides those that the operator sets.
+    /// Labels of the Service, in addition to those that the operator sets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "maxProperties" = 64,
         "additionalProperties" = {"type": "string", "maxLength": 63}
     ))]
     pub labels: BTreeMap<String, String>,
-    /// Which controller makes the load balancer.
+    /// The class of the load balancer's controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 316))]
     pub load_balancer_class: Option<String>,
-    /// The networks from which the load balancer takes connections, as `192.0.2.0/24`.
+    /// Client networks that the load balancer accepts connections from, such as `192.0.2.0/24`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 43)))]
     pub load_balancer_source_ranges: Vec<String>,
-    /// Whether nodes pass connections on to pods of other nodes.
+    /// Whether nodes forward external connections to pods on other nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
-    /// Whether the Service has addresses of one IP family or of both; the cluster's default when left
-    /// out.
+    /// Whether the Service is single-stack or dual-stack. Defaults to what the cluster does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_family_policy: Option<IpFamilyPolicy>,
-    /// Whether connections of one client go to the same pod.
+    /// Whether connections from the same client go to the same pod.
     #[serde(default)]
     pub session_affinity: SessionAffinity,
 }
@@ -202,31 +201,31 @@ values! {
 }
 
 values! {
-    /// Where nodes pass connections from outside the cluster.
+    /// Where nodes forward external connections.
     ExternalTrafficPolicy {
-        /// To any pod; the client's address is lost.
+        /// To any pod. The client's address is lost.
         #[default]
         Cluster,
-        /// To pods of the same node; the client's address is kept.
+        /// To pods on the same node. The client's address is preserved.
         Local,
     }
 }
 
 values! {
-    /// Which IP families a Service has addresses of.
+    /// The IP families of a Service.
     IpFamilyPolicy {
-        /// One.
+        /// One IP family.
         #[default]
         SingleStack,
-        /// Both, where the cluster has both.
+        /// Both IP families where the cluster supports them.
         PreferDualStack,
-        /// Both.
+        /// Both IP families.
         RequireDualStack,
     }
 }
 
 values! {
-    /// Where connections of one client go.
+    /// Where connections from the same client go.
     SessionAffinity {
         /// To any pod.
         #[default]

@@ -17,7 +17,7 @@ use crate::{
     rules,
 };
 
-/// What a protected MCP server is to be.
+/// The desired state of a protected MCP server.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "mcpauth.io",
@@ -35,50 +35,51 @@ use crate::{
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters: a Service has that name"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and consist of lower-case letters, digits and hyphens: a Service has that name")
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters long: its Service has the same name"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must start with a letter and contain only lowercase letters, digits and hyphens: its Service has the same name")
 )]
 #[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.rules) || self.access.rules.all(r, !has(r.scopes) || r.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("access.rules: every scope must be one of spec.scopes"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerSpec {
-    /// The McpAuthServer whose tokens are accepted. It cannot change.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef cannot change: delete the object and create it anew"))]
+    /// The McpAuthServer that issues the tokens. Immutable.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef is immutable: delete the object and create it again"))]
     pub auth_server_ref: AuthServerRef,
-    /// The resource identifier (RFC 8707): the URL at which clients reach the MCP endpoint, and the
-    /// audience of their tokens. https, or http on a loopback host; no query or fragment.
+    /// The resource identifier (RFC 8707): the public URL of the MCP endpoint, and the audience of
+    /// access tokens. https, or http on a loopback host; no query or fragment.
     #[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))]
     #[x_kube(validation = rules::secure("resource"))]
     #[x_kube(validation = Rule::new("!self.contains('?') && !self.contains('#')").message("resource must not have a query or a fragment"))]
     #[x_kube(validation = rules::resource())]
     #[x_kube(validation = rules::no_dot_segments("resource"))]
     pub resource: String,
-    /// The MCP server itself. Exactly one of its members.
+    /// The MCP server. Set exactly one field.
     pub server: Server,
-    /// How many pods serve. 0 stops the server. An autoscaler names this object, not its Deployment.
+    /// Number of pods; 0 stops the server. A HorizontalPodAutoscaler targets this object, not its
+    /// Deployment.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
-    /// The proxy that stands before it.
+    /// The resource-proxy in front of the server.
     #[serde(default)]
     pub proxy: Proxy,
-    /// The scopes that clients can ask for.
+    /// The scopes that clients can request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = scope::COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[x_kube(validation = rules::scopes_not_reserved())]
-    #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies must name scopes of the same list"))]
+    #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies may only name scopes from the same list"))]
     pub scopes: Vec<Scope>,
-    /// Which token may do what.
+    /// Which scopes a token needs for which calls.
     #[serde(default)]
     pub access: Access,
-    /// Delays for callers that go too fast; none when left out.
+    /// Delays for callers that exceed their target rate. Omit it for no delays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub friction: Option<Friction>,
-    /// Bounds on requests.
+    /// Limits of requests.
     #[serde(default)]
     pub limits: Limits,
-    /// Origins of web pages that may call (`https://app.example`). Requests without an Origin are
-    /// not concerned.
+    /// Origins of web pages that may send requests, such as `https://app.example`. Requests without
+    /// an Origin header are not affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = origin::COUNT.most),
@@ -90,35 +91,35 @@ pub struct ProtectedMcpServerSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = rules::origins_without_default_port())]
     pub allowed_origins: Vec<String>,
-    /// How the server is told who calls; it is not when left out. Exactly one of its members.
+    /// How the caller's identity is passed to the server. Omit it to pass nothing. Set exactly one
+    /// field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// The Service of the proxy's port.
+    /// The Service in front of the proxy.
     #[serde(default)]
     pub service: Service,
 }
 
-/// The MCP server that is protected.
+/// The protected MCP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Server {
-    /// A Deployment that the operator makes of this.
+    /// A Deployment that the operator creates from this template.
     Template(ServerTemplate),
 }
 
-/// An MCP server to run.
+/// The container of an MCP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerTemplate {
-    /// The server's image. It runs as a user other than root, with a read-only root file system and
-    /// a writable /tmp.
+    /// The image. It runs as a non-root user, with a read-only root file system and a writable /tmp.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
-    /// The command, instead of the image's entry point.
+    /// Overrides the image's entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub command: Vec<String>,
-    /// Arguments of the command.
+    /// Arguments of the entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Vec<String>,
@@ -127,9 +128,9 @@ pub struct ServerTemplate {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
-    /// Where the server speaks MCP over HTTP.
+    /// The server's MCP endpoint.
     pub http: Http,
-    /// Compute resources of the server's container.
+    /// Compute resources of the server container. Amounts that are omitted keep their defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }
@@ -138,8 +139,8 @@ pub struct ServerTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
-    /// The port on which the server listens. It should listen on 127.0.0.1 only: nothing but the
-    /// proxy in the same pod is to reach it.
+    /// The port. The server should listen on 127.0.0.1 only, so that nothing but the proxy in the
+    /// same pod can reach it.
     #[schemars(range(min = 1, max = 65535))]
     #[x_kube(validation = Rule::new("self != 8080 && self != 9090").message("port must not be 8080 or 9090: the proxy in the same pod listens there"))]
     pub port: u16,
@@ -172,28 +173,28 @@ pub struct EnvVar {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
-    /// Where the value comes from. Exactly one of its members.
+    /// The source of the value. Set exactly one field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<EnvVarSource>,
 }
 
-/// Where the value of an environment variable comes from.
+/// The source of an environment variable's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum EnvVarSource {
-    /// From a key of a Secret in the same namespace.
+    /// A key of a Secret in the same namespace.
     SecretKeyRef(SecretKeyRef),
 }
 
-/// The proxy that stands before the server.
+/// The resource-proxy in front of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proxy {
-    /// The resource-proxy's image; the operator's default when left out.
+    /// Image of the resource-proxy. Defaults to the one that the operator is configured with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Compute resources of the proxy's container.
+    /// Compute resources of the proxy container. Amounts that are omitted keep their defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }
@@ -202,17 +203,17 @@ pub struct Proxy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
-    /// The scope as it stands in requests and tokens.
+    /// Name of the scope, as in requests and tokens.
     #[schemars(
         length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most),
         regex(pattern = scope::NAME_PATTERN)
     )]
     pub name: String,
-    /// What it allows, for the person who is asked to consent.
+    /// What the scope allows, shown on the consent page.
     #[schemars(length(max = scope::DESCRIPTION_LENGTH.most))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Scopes that a holder of this one has as well.
+    /// Scopes that this scope includes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = scope::REFERENCES.most),
@@ -221,21 +222,21 @@ pub struct Scope {
     pub implies: Vec<String>,
 }
 
-/// Which token may do what.
+/// Which scopes a token needs for which calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// The first rule that matches a call decides.
+    /// The rules, in order. The first one that matches a call applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = access::RULE_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub rules: Vec<AccessRule>,
-    /// What decides where no rule matches.
+    /// What applies to a call that no rule matches.
     #[serde(default)]
     pub unmatched: Unmatched,
 }
 
-/// What a token needs to call some tools.
+/// The scopes that a token needs to call certain tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.anyToken) && self.anyToken ? !has(self.scopes) || size(self.scopes) == 0 : has(self.scopes) && size(self.scopes) > 0").message("a rule needs scopes, or anyToken: true, and not both"))]
@@ -246,29 +247,29 @@ pub struct AccessRule {
         inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
     )]
     pub tools: Vec<String>,
-    /// The scopes that a token must have, all of them.
+    /// The scopes that a token needs. All of them are required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = scope::REFERENCES.most),
         inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
     )]
     pub scopes: Vec<String>,
-    /// Any valid token for this resource will do, whatever its scopes.
+    /// Accept any valid token for this resource, whatever its scopes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_token: bool,
 }
 
-/// What decides where no rule matches.
+/// What applies to a call that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unmatched {
     /// A token needs every scope in `spec.scopes`.
     #[default]
     RequireAllScopes,
-    /// Any valid token for this resource will do.
+    /// Any valid token for this resource is accepted.
     AnyToken,
 }
 
-/// How the server is told who calls.
+/// How the caller's identity is passed to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Identity {
@@ -276,36 +277,36 @@ pub enum Identity {
     Headers(IdentityHeaders),
 }
 
-/// The headers have no settings.
+/// Identity headers have no settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityHeaders {}
 
-/// Delays for callers that go too fast. No call is refused.
+/// Delays for callers that exceed their target rate. Calls are never rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Friction {
-    /// The target of each client and subject, for each tool that is in no group.
+    /// Target rate per client and subject, for each tool that is not in a group.
     pub rate: Rate,
-    /// Tools that share a target.
+    /// Groups of tools that share a target rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = GROUP_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub groups: Vec<FrictionGroup>,
-    /// The target of each subject, over all clients and tools.
+    /// Target rate per subject, across all clients and tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_rate: Option<Rate>,
-    /// The target of everybody together.
+    /// Target rate of the whole resource, across all subjects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_rate: Option<Rate>,
-    /// After how many seconds a call counts half.
+    /// Half-life of a call in the measured volume, in seconds.
     #[serde(default = "half_life_seconds")]
     #[schemars(range(min = HALF_LIFE_SECONDS.least, max = HALF_LIFE_SECONDS.most))]
     pub half_life_seconds: u32,
-    /// The longest delay, in milliseconds.
+    /// Maximum delay of a call, in milliseconds.
     #[serde(default = "max_delay_milliseconds")]
     #[schemars(range(min = MAX_DELAY_MILLISECONDS.least, max = MAX_DELAY_MILLISECONDS.most))]
     pub max_delay_milliseconds: u32,
-    /// How many calls are free at first.
+    /// Number of calls that are not delayed at first.
     #[serde(default = "warmup_calls")]
     #[schemars(range(min = WARMUP_CALLS.least, max = WARMUP_CALLS.most))]
     pub warmup_calls: u32,
@@ -323,7 +324,7 @@ fn warmup_calls() -> u32 {
     10
 }
 
-/// Tools that share a target rate.
+/// A group of tools that share a target rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FrictionGroup {
@@ -336,32 +337,32 @@ pub struct FrictionGroup {
         inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
     )]
     pub tools: Vec<String>,
-    /// The target of each client and subject over these tools.
+    /// Target rate per client and subject, across the tools of the group.
     pub rate: Rate,
 }
 
-/// A number of calls in a period.
+/// A number of calls per period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
-    /// How many calls.
+    /// Number of calls.
     #[schemars(range(min = CALLS.least, max = CALLS.most))]
     pub calls: u32,
-    /// In how many seconds.
+    /// Length of the period, in seconds.
     #[schemars(range(min = PERIOD_SECONDS.least, max = PERIOD_SECONDS.most))]
     pub period_seconds: u32,
 }
 
-/// Bounds on requests.
+/// Limits of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// The largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     #[serde(default = "body_bytes")]
     #[schemars(range(min = BODY_BYTES.least, max = BODY_BYTES.most))]
     pub body_bytes: u32,
-    /// How long the server may take until its response begins, in seconds. The proxy answers 504
-    /// after that; a stream that has begun is not bounded by it.
+    /// How long the proxy waits for the server's response headers, in seconds, before it answers 504.
+    /// A response that has begun may take longer.
     #[serde(default = "response_header_seconds")]
     #[schemars(range(min = RESPONSE_HEADER_SECONDS.least, max = RESPONSE_HEADER_SECONDS.most))]
     pub response_header_seconds: u32,
@@ -380,29 +381,29 @@ fn body_bytes() -> u32 {
     4_194_304
 }
 
-/// What was observed of a protected MCP server.
+/// The observed state of a protected MCP server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state in detail; `Ready` sums it up.
+    /// The conditions; `Ready` summarizes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The resource identifier: the URL for clients.
+    /// The resource identifier: the URL that clients connect to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
-    /// How many pods there are.
+    /// Number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// How many pods are ready.
+    /// Number of ready pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Selects the pods, for autoscalers.
+    /// Label selector of the pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,

@@ -11,15 +11,15 @@ pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// Keys of Secrets.
 const SECRET_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
-/// Names the McpAuthServer that an object belongs to.
+/// A reference to a McpAuthServer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthServerRef {
     /// Name of the McpAuthServer.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
-    /// Namespace of the McpAuthServer; the object's own when left out. Another namespace must be
-    /// admitted by the McpAuthServer's allowedNamespaces.
+    /// Namespace of the McpAuthServer. Defaults to the object's own namespace. A McpAuthServer in
+    /// another namespace must list this one in its allowedNamespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub namespace: Option<String>,
@@ -33,14 +33,14 @@ impl AuthServerRef {
     }
 }
 
-/// Names one key of a Secret in the same namespace that holds a Postgres connection URL.
+/// A key of a Secret in the same namespace that holds a PostgreSQL connection URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UriSecretRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
-    /// Key of the Secret whose value is the connection URL, `postgres://USER:PASSWORD@HOST:PORT/DB`.
+    /// Key of the Secret with the connection URL, `postgres://USER:PASSWORD@HOST:PORT/DB`.
     #[serde(default = "uri_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
@@ -50,15 +50,15 @@ fn uri_key() -> String {
     "uri".to_owned()
 }
 
-/// Names one key of a Secret in the same namespace that holds the local users.
+/// A key of a Secret in the same namespace that holds the local users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsersSecretRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
-    /// Key of the Secret whose value is YAML: `users`, a list of `name` and `passwordHash` (argon2id
-    /// in PHC format).
+    /// Key of the Secret with the users as YAML: `users`, a list of `name` and `passwordHash`
+    /// (argon2id in PHC format).
     #[serde(default = "users_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
@@ -68,7 +68,7 @@ fn users_key() -> String {
     "users.yaml".to_owned()
 }
 
-/// Names one key of a Secret in the same namespace.
+/// A key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
@@ -80,20 +80,21 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// The namespaces whose objects may refer to a McpAuthServer. Its own namespace always may.
+/// The namespaces whose objects may reference a McpAuthServer. Its own namespace always may.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector is needed with from: Selector, and only then"))]
+#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector is required with from: Selector, and not allowed otherwise"))]
 pub struct AllowedNamespaces {
-    /// Which namespaces: the McpAuthServer's own, all, or those that `selector` matches.
+    /// `Same` for the McpAuthServer's own namespace, `All`, or `Selector` for those that `selector`
+    /// matches.
     #[serde(default)]
     pub from: NamespacesFrom,
-    /// Labels of the namespaces, with `from: Selector`.
+    /// Selects namespaces by label, with `from: Selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
 }
 
-/// Which namespaces are meant.
+/// Which namespaces are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NamespacesFrom {
     /// Only the object's own namespace.
@@ -109,7 +110,7 @@ pub enum NamespacesFrom {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
-    /// Labels that a namespace must have, each with this value.
+    /// Labels that a namespace must have.
     #[schemars(extend(
         "minProperties" = 1,
         "maxProperties" = 16,

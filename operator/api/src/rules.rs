@@ -23,7 +23,7 @@ pub(crate) fn secure(field: &str) -> Rule {
 
 /// No `.` or `..` in the path.
 pub(crate) fn no_dot_segments(field: &str) -> Rule {
-    let message = format!("{field} must not have . or .. as a segment of its path");
+    let message = format!("{field} must not contain . or .. as a path segment");
     let rule = format!("!{}", matches("self", web_url::DOT_SEGMENT_PATTERN));
     Rule::new(rule).message(message.as_str())
 }
@@ -31,20 +31,20 @@ pub(crate) fn no_dot_segments(field: &str) -> Rule {
 /// An issuer in the one spelling that clients compare.
 pub(crate) fn issuer_in_normal_form() -> Rule {
     Rule::new(matches("self", issuer::PATTERN)).message(
-        "issuer must be in normal form: scheme and host in lower case, no user name, a port from 1 to 65535 or none, no trailing slash, a path of the characters of RFC 3986 without * and braces",
+        "issuer must be in normal form: lowercase scheme and host, no user name, no port or one from 1 to 65535, no trailing slash, and only characters of RFC 3986 in the path, without * and braces",
     )
 }
 
 /// An issuer without the port that clients leave out.
 pub(crate) fn issuer_without_default_port() -> Rule {
     let rule = format!("!{}", matches("self", issuer::DEFAULT_PORT_PATTERN));
-    Rule::new(rule).message("issuer must not name the default port (443 for https, 80 for http)")
+    Rule::new(rule).message("issuer must not include the default port (443 for https, 80 for http)")
 }
 
 /// A resource identifier.
 pub(crate) fn resource() -> Rule {
     Rule::new(matches("self", resource_uri::PATTERN)).message(
-        "resource must be a URL without user name, query and fragment, with a port from 1 to 65535 or none, and a path of the characters of RFC 3986",
+        "resource must be a URL without user name, query or fragment, with no port or one from 1 to 65535, and only characters of RFC 3986 in the path",
     )
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn resource_references() -> Rule {
 pub(crate) fn resource_references_without_dot_segments() -> Rule {
     let dots = matches("x.uri", web_url::DOT_SEGMENT_PATTERN);
     Rule::new(each(&format!("!has(x.uri) || !{dots}")))
-        .message("resources: uri must not have . or .. as a segment of its path")
+        .message("resources: uri must not contain . or .. as a path segment")
 }
 
 /// No scope of the authorization server's own.
@@ -86,7 +86,7 @@ pub(crate) fn origins_without_default_port() -> Rule {
 pub(crate) fn private_schemes() -> Rule {
     let never = matches("x", redirect_uri::NOT_PRIVATE_PATTERN);
     Rule::new(each(&format!("!{never}"))).message(
-        "allowedRedirectSchemes: http and https are governed by other rules, and schemes that run code or read files are never allowed",
+        "allowedRedirectSchemes: http and https have rules of their own, and schemes that run code or read files are never allowed",
     )
 }
 
@@ -108,5 +108,5 @@ pub(crate) fn redirect_uri_schemes() -> Rule {
 pub(crate) fn redirect_uris_without_user_info() -> Rule {
     let user_info = matches("x", redirect_uri::USER_INFO_PATTERN);
     Rule::new(each(&format!("!{user_info}")))
-        .message("redirectUris: expected no user name or password")
+        .message("redirectUris: a user name or password is not allowed")
 }

@@ -88,7 +88,7 @@ impl AuthServers {
             .await?;
         serde_json::from_slice::<PutAnswer>(&answer).map(|a| a.outcome).map_err(|_| {
             CallError::Unreachable(format!(
-                "McpAuthServer {server} did not answer as the admin API does: is {} something else?",
+                "McpAuthServer {server} sent an answer that is not from the admin API: check that nothing else answers at {}",
                 (self.endpoint)(server)
             ))
         })
@@ -177,7 +177,7 @@ impl AuthServers {
             return judge(server, status, answer);
         }
         Err(CallError::NotAdmitted(format!(
-            "McpAuthServer {server} does not accept the operator's token"
+            "McpAuthServer {server} rejects the operator's ServiceAccount token: check the authorization server's log for the reason"
         )))
     }
 
@@ -188,7 +188,7 @@ impl AuthServers {
     ) -> Result<(StatusCode, Bytes), CallError> {
         let unreachable = |why: String| {
             CallError::Unreachable(format!(
-                "McpAuthServer {server} does not answer at {} ({why}); it is tried again",
+                "McpAuthServer {server} does not answer at {} ({why}); retrying",
                 (self.endpoint)(server)
             ))
         };

@@ -57,18 +57,20 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
         .map(|e: ErrorAnswer| format!("{}: {}", e.error, e.error_description))
         .unwrap_or_default();
     Err(match status {
-        StatusCode::CONFLICT => CallError::Conflict(format!("McpAuthServer {server} says {said}")),
+        StatusCode::CONFLICT => {
+            CallError::Conflict(format!("McpAuthServer {server} reports a conflict: {said}"))
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
-            "McpAuthServer {server} does not let the operator in ({status}): \
-             the operator's ServiceAccount must be among its admins"
+            "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount must be \
+             one of its admins; restart its pods if the operator was reinstalled under another name"
         )),
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
             CallError::Refused(format!(
-                "McpAuthServer {server} refuses it: {status} {said}"
+                "McpAuthServer {server} rejected the registration: {status} {said}"
             ))
         }
         _ => CallError::Unreachable(format!(
-            "McpAuthServer {server} is not able to answer: {status} {said}"
+            "McpAuthServer {server} failed to answer: {status} {said}"
         )),
     })
 }

@@ -13,13 +13,12 @@ use tokio::sync::Mutex;
 
 use super::error::CallError;
 use super::server::Server;
+use crate::desired::names;
 use crate::text::explain;
 use crate::time;
 
-/// The lifetime asked for tokens, in seconds.
-const TOKEN_SECONDS: i64 = 3600;
 /// A token that expires sooner than this is replaced.
-const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(10);
+const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Clone)]
 struct Token {
@@ -64,7 +63,7 @@ impl Tokens {
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 audiences: vec![server.audience()],
-                expiration_seconds: Some(TOKEN_SECONDS),
+                expiration_seconds: Some(names::TOKEN_SECONDS),
                 bound_object_ref: None,
             },
             ..TokenRequest::default()
@@ -76,13 +75,17 @@ impl Tokens {
         let status = answer
             .map_err(|error| {
                 CallError::NotAdmitted(format!(
-                    "the operator cannot get a token of its ServiceAccount {}: {}",
+                    "the operator cannot get a token for its ServiceAccount {}: {}",
                     self.account,
                     explain(&error)
                 ))
             })?
             .status
-            .ok_or_else(|| CallError::NotAdmitted("TokenRequest gave no token".to_owned()))?;
+            .ok_or_else(|| {
+                CallError::NotAdmitted(
+                    "the API server answered a TokenRequest without a token".to_owned(),
+                )
+            })?;
         let token = Token {
             value: status.token.into(),
             expires: status.expiration_timestamp.0,

@@ -4,12 +4,9 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
@@ -19,11 +16,9 @@ use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
-use crate::desired::names;
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::ownership::Ownership;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, children, watch_references,
 };
@@ -35,15 +30,13 @@ use crate::problem::Problem;
 impl Reconcile for McpAuthServer {
     const KIND: &'static str = "McpAuthServer";
     const MANAGER: &'static str = "mcpauth.io/auth-server";
-    const FINALIZER: &'static str = "mcpauth.io/token-review-binding";
+    const FINALIZER: &'static str = "mcpauth.io/auth-server";
 
     fn references(ctx: &Context) -> &References {
         &ctx.references.auth_servers
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let bindings: Api<PartialObjectMeta<ClusterRoleBinding>> =
-            Api::all(scope.program.client.clone());
         let controller = controller
             .owns(scope.api::<ServiceAccount>(), children())
             .owns(scope.api::<ConfigMap>(), children())
@@ -52,10 +45,7 @@ impl Reconcile for McpAuthServer {
             .owns(scope.api::<NetworkPolicy>(), children())
             .owns(scope.api::<StatefulSet>(), children())
             .owns(scope.api::<Deployment>(), children())
-            .owns(scope.api::<PodDisruptionBudget>(), children())
-            .watches(bindings, children(), |binding| {
-                owner_of_binding(&binding.name_any())
-            });
+            .owns(scope.api::<PodDisruptionBudget>(), children());
         let secrets = scope.api::<PartialObjectMeta<Secret>>();
         watch_references(controller, secrets, references::Kind::Secret, scope)
     }
@@ -76,7 +66,7 @@ impl Reconcile for McpAuthServer {
             Storage::Postgres(PostgresStorage::SecretRef(_))
         );
         let mut observed = Observed {
-            ready: format!("serves {}", self.spec.issuer),
+            ready: format!("serving {}", self.spec.issuer),
             problems: applied.problems(context, external).await?,
             ..Observed::default()
         };
@@ -100,12 +90,6 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn cleanup(_: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
-        let name = names::token_review_binding(&context.owner.namespace, &context.owner.name);
-        let api: Api<ClusterRoleBinding> = Api::all(context.program.client.clone());
-        context
-            .applier
-            .delete(&api, &binding_ownership(context), &name)
-            .await?;
         let Owner {
             namespace, name, ..
         } = context.owner.clone();
@@ -116,16 +100,6 @@ impl Reconcile for McpAuthServer {
             .await;
         Ok(())
     }
-}
-
-fn binding_ownership(context: &ReconcileContext<'_>) -> Ownership {
-    Ownership::Annotation(context.owner.reference.uid.clone())
-}
-
-/// From the name of a ClusterRoleBinding to its McpAuthServer.
-fn owner_of_binding(name: &str) -> Option<ObjectRef<Guarded<McpAuthServer>>> {
-    let (namespace, name) = name.strip_prefix("mcpauth:")?.split_once(':')?;
-    Some(ObjectRef::new(name).within(namespace))
 }
 
 /// What the API server has of what makes Ready.
@@ -141,7 +115,6 @@ async fn apply(
     // Every child by name: one that is forgotten here does not compile.
     let AuthServerObjects {
         service_account,
-        token_review_binding,
         config_map,
         postgres,
         deployment,
@@ -153,10 +126,6 @@ async fn apply(
     let (applier, ownership) = (&context.applier, &context.ownership);
     applier
         .apply(&context.api(), ownership, service_account)
-        .await?;
-    let bindings = Api::all(context.program.client.clone());
-    applier
-        .apply(&bindings, &binding_ownership(context), token_review_binding)
         .await?;
     applier.apply(&context.api(), ownership, config_map).await?;
     applier.apply(&context.api(), ownership, service).await?;
@@ -211,21 +180,5 @@ impl Applied {
             });
         }
         Ok(problems)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_binding_leads_to_its_server_and_a_foreign_one_nowhere() {
-        let observed = owner_of_binding("mcpauth:team-a:auth").unwrap();
-        assert_eq!(
-            (observed.namespace.as_deref(), observed.name.as_str()),
-            (Some("team-a"), "auth")
-        );
-        assert!(owner_of_binding("system:node").is_none());
-        assert!(owner_of_binding("mcpauth:odd").is_none());
     }
 }

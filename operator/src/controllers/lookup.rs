@@ -135,8 +135,8 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
     Problem::person(
         reasons::REFERENCE_NOT_PERMITTED,
         format!(
-            "McpAuthServer {server} does not admit references from namespace {namespace}: \
-             its spec.allowedNamespaces must name it"
+            "McpAuthServer {server} does not allow references from namespace {namespace}: \
+             ask its owner to add the namespace to spec.allowedNamespaces"
         ),
     )
 }
@@ -145,9 +145,9 @@ fn labels_unknown(context: &ReconcileContext<'_>, server: &Server) -> Problem {
     Problem::person(
         reasons::REFERENCE_NOT_PERMITTED,
         format!(
-            "McpAuthServer {server} admits references by the labels of namespaces, and this operator may not read \
-             them, because it serves {} only: set spec.allowedNamespaces.from of the McpAuthServer to All, or let \
-             the operator serve all namespaces",
+            "McpAuthServer {server} admits references by the labels of namespaces, which this operator may not \
+             read because it watches only {}: set spec.allowedNamespaces.from of the McpAuthServer to All, or let \
+             the operator watch all namespaces",
             served(context.program)
         ),
     )
@@ -182,7 +182,7 @@ async fn read(
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
             format!(
-                "this operator serves {} only, and McpAuthServer {server} is elsewhere",
+                "this operator watches only {}, so it cannot use McpAuthServer {server}",
                 served(context.program)
             ),
         )
@@ -198,7 +198,7 @@ async fn read(
         Some(DeserializeGuard(Ok(found))) => Ok(Some(found)),
         Some(DeserializeGuard(Err(invalid))) => Err(Problem::person(
             reasons::INVALID_SPEC,
-            format!("McpAuthServer {server} cannot be read: {invalid}"),
+            format!("McpAuthServer {server} has an invalid spec: {invalid}"),
         )
         .into()),
     }

@@ -75,7 +75,10 @@ impl Reconcile for McpOAuthClient {
         let secret = credentials(self, context, &auth_server.spec.issuer).await?;
         let client = registration::client(&self.spec, resources, secret.as_deref());
         let mut observed = Observed {
-            ready: format!("registered at {} as {}", auth_server.spec.issuer, entry.id),
+            ready: format!(
+                "registered with {} as {}",
+                auth_server.spec.issuer, entry.id
+            ),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Observed::default()
         };
@@ -131,7 +134,7 @@ async fn resource_of(
     };
     let observed = observed.0.map_err(|invalid| {
         let message =
-            format!("spec.resources: ProtectedMcpServer {name} cannot be read: {invalid}");
+            format!("spec.resources: ProtectedMcpServer {name} has an invalid spec: {invalid}");
         Problem::outage(reasons::INVALID_SPEC, message)
     })?;
     let its_server = lookup::server(&observed.spec.auth_server_ref, &context.owner.namespace);
@@ -139,8 +142,8 @@ async fn resource_of(
         return Err(Problem::outage(
             reasons::INVALID_SPEC,
             format!(
-                "spec.resources: ProtectedMcpServer {name} belongs to McpAuthServer {its_server}, \
-                 this client to {server}"
+                "spec.resources: ProtectedMcpServer {name} uses McpAuthServer {its_server}, but this client \
+                 is registered with {server}: list only servers that use the same McpAuthServer"
             ),
         )
         .into());
@@ -227,8 +230,8 @@ fn lost(name: &str) -> Problem {
     Problem::person(
         reasons::SECRET_LOST,
         format!(
-            "Secret {name} or its key {CLIENT_SECRET} is gone, while the client stays registered: restore it; \
-             or delete this McpOAuthClient and create it anew, which gives a new secret"
+            "Secret {name} or its key {CLIENT_SECRET} is missing, but the client is still registered: restore \
+             it, or delete this McpOAuthClient and create it again to get a new secret"
         ),
     )
 }

@@ -67,7 +67,7 @@ impl Reconcile for ProtectedMcpServer {
         let introspector = names::service_account_principal(namespace, name);
         let resource = registration::resource(name, &self.spec, vec![introspector]);
         let mut observed = Observed {
-            ready: format!("serves {}", self.spec.resource),
+            ready: format!("serving {}", self.spec.resource),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Observed::default()
         };

@@ -64,7 +64,10 @@ impl Entry {
         let put = api.put(&self.server, self.collection, &self.id, body).await;
         observed.conditions.push(match put {
             Ok(_) => {
-                let message = format!("McpAuthServer {} knows it as {}", self.server, self.id);
+                let message = format!(
+                    "registered with McpAuthServer {} as {}",
+                    self.server, self.id
+                );
                 Condition::yes(types::REGISTERED, reasons::READY, message)
             }
             Err(error) => {
@@ -130,7 +133,10 @@ pub async fn unregister(
         return Ok(());
     };
     if is_over(deleted_at(raw), context.program.now()) {
-        let note = format!("gave up: {} may still be registered. {error}", entry.id);
+        let note = format!(
+            "gave up: {} may still be registered with the authorization server. {error}",
+            entry.id
+        );
         context
             .program
             .events
@@ -138,7 +144,10 @@ pub async fn unregister(
             .await;
         return Ok(());
     }
-    let message = format!("{error}, for at most {} s", PATIENCE.as_secs());
+    let message = format!(
+        "{error}; deletion goes ahead after {} s in any case",
+        PATIENCE.as_secs()
+    );
     Err(Problem::stage(reasons::DELETING, message).into())
 }
 

@@ -63,7 +63,7 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
         name: names::keys_secret(&context.owner.name),
         key: "pepper",
         dependent: names::auth_server(&context.owner.name),
-        because: "all tokens are hashed with it",
+        because: "every stored token is hashed with it",
         dependents: PhantomData,
     };
     let make = || Ok(auth_server::keys_secret(&context.owner, &random::bytes()?));
@@ -77,7 +77,7 @@ async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> 
         key: "uri",
         dependent: name.clone(),
         name,
-        because: "the database was initialised with its password",
+        because: "the database was initialized with its password",
         dependents: PhantomData,
     };
     let make = || Ok(postgres::secret(&context.owner, &random::secret()?));
@@ -122,7 +122,7 @@ impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
         value(&secret, self.key).ok_or_else(|| {
             let (name, key) = (&self.name, self.key);
             let message =
-                format!("Secret {name} has no value under the key {key}: restore it from a backup");
+                format!("Secret {name} has no value for key {key}: restore it from a backup");
             Problem::person(reasons::SECRET_LOST, message).into()
         })
     }
@@ -142,8 +142,8 @@ impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
         } = self;
         let kind = D::kind(&());
         let message = format!(
-            "Secret {name} is gone, and {because}: restore it from a backup; or delete {kind} {dependent}, \
-             and a new Secret is made, with which nothing issued before is valid"
+            "Secret {name} is missing, and {because}: restore it from a backup. If there is none, delete \
+             {kind} {dependent}: a new Secret is then generated, and everything issued so far becomes invalid"
         );
         Err(Problem::person(reasons::SECRET_LOST, message).into())
     }
@@ -160,12 +160,11 @@ async fn value_of(
     key: &str,
 ) -> Result<Vec<u8>, Error> {
     let Some(secret) = context.api::<Secret>().get_opt(name).await? else {
-        let message =
-            format!("{field}: Secret {name} does not exist: create it, with the key {key}");
+        let message = format!("{field}: Secret {name} does not exist: create it with key {key}");
         return Err(Problem::outage(reasons::SECRET_NOT_FOUND, message).into());
     };
     value(&secret, key).ok_or_else(|| {
-        let message = format!("{field}: Secret {name} has no value under the key {key}");
+        let message = format!("{field}: Secret {name} has no value for key {key}: add it");
         Problem::outage(reasons::SECRET_INVALID, message).into()
     })
 }

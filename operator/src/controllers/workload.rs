@@ -21,9 +21,13 @@ use crate::problem::Problem;
 /// The Available condition: whether some pod serves.
 fn available(rollout: Rollout) -> Condition {
     if rollout.is_available() {
-        Condition::yes(types::AVAILABLE, reasons::READY, "pods serve")
+        Condition::yes(
+            types::AVAILABLE,
+            reasons::READY,
+            "at least one pod is serving",
+        )
     } else {
-        let problem = Problem::stage(reasons::PODS_NOT_READY, "no pod serves");
+        let problem = Problem::stage(reasons::PODS_NOT_READY, "no pod is serving");
         Condition::no(types::AVAILABLE, &problem)
     }
 }
@@ -44,7 +48,7 @@ pub fn observe(
     ]);
     observed.conditions.push(available(rollout));
     if rollout.is_scaled_to_zero() {
-        let message = "spec.replicas is 0, so no pod serves: set it to 1 or more";
+        let message = "scaled to zero: set spec.replicas to 1 or more to serve requests";
         let problem = Problem::stage(reasons::SCALED_TO_ZERO, message);
         observed.problems.push(problem);
     }
@@ -142,7 +146,7 @@ pub async fn apply_live_config(
         // They get it all the same, only later.
         Err(error) => {
             let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-            tracing::warn!(namespace, name, %error, "cannot touch pods to hurry their configuration");
+            tracing::warn!(namespace, name, %error, "cannot annotate pods; the kubelet delivers their new configuration within about a minute");
         }
     }
     Ok(())
@@ -211,7 +215,7 @@ pub async fn why_not_up(
         None => None,
     };
     if let Some(said) = &said {
-        text = format!("{text}; a pod says: {said}");
+        text = format!("{text}; a pod reports: {said}");
     }
     Ok(Why { text, said })
 }

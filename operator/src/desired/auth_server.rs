@@ -10,7 +10,6 @@ use k8s_openapi::{
         },
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
-        rbac::v1::{ClusterRoleBinding, RoleRef, Subject},
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -18,7 +17,7 @@ use mcpauth_api::{
     McpAuthServerSpec,
     auth_server::{Login, PostgresStorage, Storage},
 };
-use mcpauth_wire::authserver_config::{Internal, Listen, TokenReview};
+use mcpauth_wire::authserver_config::{Internal, Listen, ServiceAccountTokens};
 
 use super::{
     BuildError, Images,
@@ -64,9 +63,6 @@ pub struct AuthServerInputs<'a> {
 pub struct AuthServerObjects {
     /// Whom the pods are.
     pub service_account: ServiceAccount,
-    /// Lets the pods create TokenReviews. Cluster-scoped: it has no owner reference, and goes by the
-    /// finalizer.
-    pub token_review_binding: ClusterRoleBinding,
     /// `authserver.yaml`.
     pub config_map: ConfigMap,
     /// The managed PostgreSQL, when the spec asks for one.
@@ -102,7 +98,6 @@ pub fn build(
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         },
-        token_review_binding: token_review_binding(owner),
         config_map: pod::config_map(
             owner,
             names::auth_server_config(&owner.name),
@@ -170,7 +165,7 @@ fn config_yaml(
         postgres_url_file: wants_postgres(spec).then(|| "/etc/mcpauth/postgres/uri".to_owned()),
         users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
         internal: Internal {
-            token_review: Some(TokenReview {
+            service_account_tokens: Some(ServiceAccountTokens {
                 audience: names::internal_url(&owner.namespace, &owner.name),
             }),
             credentials: Vec::new(),
@@ -180,27 +175,6 @@ fn config_yaml(
         clients: Vec::new(),
     };
     yaml(&authserver_config(spec, place))
-}
-
-fn token_review_binding(owner: &Owner) -> ClusterRoleBinding {
-    ClusterRoleBinding {
-        metadata: ObjectMeta {
-            name: Some(names::token_review_binding(&owner.namespace, &owner.name)),
-            labels: Some(owner.labels(COMPONENT)),
-            ..ObjectMeta::default()
-        },
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "ClusterRole".to_owned(),
-            name: names::TOKEN_REVIEWER_ROLE.to_owned(),
-        },
-        subjects: Some(vec![Subject {
-            api_group: None,
-            kind: "ServiceAccount".to_owned(),
-            name: owner.workload(COMPONENT),
-            namespace: Some(owner.namespace.clone()),
-        }]),
-    }
 }
 
 fn deployment(
@@ -224,7 +198,7 @@ fn deployment(
                 }),
                 spec: Some(PodSpec {
                     service_account_name: Some(owner.workload(COMPONENT)),
-                    // For TokenReviews.
+                    // To read the cluster's keys for ServiceAccount tokens, which needs no right.
                     automount_service_account_token: Some(true),
                     enable_service_links: Some(false),
                     image_pull_secrets: pod::pull_secrets(images),

@@ -111,7 +111,7 @@ fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
                 sources: Some(vec![VolumeProjection {
                     service_account_token: Some(ServiceAccountTokenProjection {
                         audience: Some(auth_server.internal_url.clone()),
-                        expiration_seconds: Some(3600),
+                        expiration_seconds: Some(names::TOKEN_SECONDS),
                         path: "token".to_owned(),
                     }),
                     ..VolumeProjection::default()

@@ -52,7 +52,7 @@ pub struct AuthServerFacts {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A configuration file cannot be written.
-    #[error("the configuration file cannot be written as YAML: {0}")]
+    #[error("cannot serialize the configuration file as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 

@@ -8,8 +8,9 @@ pub const INTERNAL_PORT: u16 = 8081;
 pub const HEALTH_PORT: u16 = 9090;
 /// Port of PostgreSQL.
 pub const POSTGRES_PORT: u16 = 5432;
-/// The ClusterRole, from the chart, that allows creating TokenReviews.
-pub const TOKEN_REVIEWER_ROLE: &str = "mcp-auth-token-reviewer";
+/// Lifetime of the ServiceAccount tokens that callers present to an authserver, in seconds: the shortest that
+/// Kubernetes has. Authservers accept none that live longer.
+pub const TOKEN_SECONDS: i64 = 600;
 
 /// Version of `authserver.yaml`'s format, in the name of its ConfigMap: pods of the version before go on
 /// reading theirs while new ones are rolled out.
@@ -32,7 +33,7 @@ pub fn internal_url(namespace: &str, auth_server: &str) -> String {
     format!("http://{service}.{namespace}.svc:{INTERNAL_PORT}")
 }
 
-/// The principal that a ServiceAccount's token proves, as TokenReview names it.
+/// The principal that a ServiceAccount's token proves: its `sub`.
 #[must_use]
 pub fn service_account_principal(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
@@ -72,12 +73,6 @@ pub fn keys_secret(name: &str) -> String {
 #[must_use]
 pub fn postgres(name: &str) -> String {
     format!("{name}-authserver-db")
-}
-
-/// Name of the ClusterRoleBinding that lets the authserver create TokenReviews.
-#[must_use]
-pub fn token_review_binding(namespace: &str, name: &str) -> String {
-    format!("mcpauth:{namespace}:{name}")
 }
 
 /// Name of the ConfigMap with `proxy.yaml`.

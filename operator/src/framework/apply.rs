@@ -45,8 +45,8 @@ impl<T> Object for T where
 pub enum ApplyError {
     /// An object of that name exists and is not ours.
     #[error(
-        "{kind} {name} exists and belongs to something else, so it is left alone: \
-         remove it, or give this object another name"
+        "{kind} {name} already exists and is not managed by this object, so it was left unchanged: \
+         delete it, or give this object another name"
     )]
     NameConflict {
         /// The child's kind.
@@ -56,7 +56,7 @@ pub enum ApplyError {
     },
     /// An object of that name belonged to the one before ours, and is about to go with it.
     #[error(
-        "{kind} {name} belongs to an object of this name that was deleted: it is made anew when that one is gone"
+        "{kind} {name} still belongs to a deleted object of the same name: waiting until it is garbage-collected"
     )]
     Orphan {
         /// The child's kind.
@@ -75,7 +75,7 @@ pub enum ApplyError {
         source: Box<kube::Error>,
     },
     /// The child cannot be written as JSON.
-    #[error("cannot be written as JSON: {0}")]
+    #[error("cannot serialize the object as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 

@@ -22,7 +22,7 @@ pub enum Error {
     #[error("{0}")]
     Apply(ApplyError),
     /// The reconcile took too long.
-    #[error("it took longer than {} s (--reconcile-timeout-seconds)", .0.as_secs())]
+    #[error("the reconcile took longer than {} s (--reconcile-timeout-seconds)", .0.as_secs())]
     Timeout(Duration),
 }
 

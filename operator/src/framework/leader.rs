@@ -165,9 +165,11 @@ impl Elector {
                     self.renewed = attempted;
                     return true;
                 }
-                Ok(Ok(holder)) => tracing::debug!(holder, "standing by"),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot read or take the leader Lease"),
-                Err(_) => tracing::warn!("the API server does not answer about the leader Lease"),
+                Ok(Ok(holder)) => {
+                    tracing::debug!(holder, "standing by; another replica is the leader");
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "cannot read or acquire the leader Lease"),
+                Err(_) => tracing::warn!("timed out acquiring the leader Lease"),
             }
             tokio::select! {
                 () = stop.cancelled() => return false,

@@ -38,7 +38,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                     ctx.backoff.succeeded(&(K::KIND, key));
                 }
                 Err(error) => {
-                    tracing::warn!(kind = K::KIND, %error, "watch failed; it is started again");
+                    tracing::warn!(kind = K::KIND, %error, "watch failed; restarting it");
                 }
             }
         })
@@ -62,7 +62,7 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
         reason = error.reason(),
         %error,
         retry_seconds = wait.as_secs(),
-        "the reconcile failed; it is tried again"
+        "reconcile failed; retrying"
     );
     Action::requeue(wait)
 }
@@ -125,7 +125,7 @@ async fn unparsable<K: Reconcile>(
     ctx: &Context,
 ) -> Result<Action, Error> {
     let message = format!(
-        "this version of the operator cannot read the object: {why}; mend it with kubectl edit"
+        "this version of the operator cannot read the object: {why}; correct it with kubectl edit"
     );
     let observed = Observed::problem(Problem::person(reasons::INVALID_SPEC, message));
     match report::<K>(ctx, guarded, &observed).await {

@@ -79,7 +79,7 @@ impl Observed {
                 type_: types::DEGRADED,
                 holds: false,
                 reason: reasons::READY,
-                message: "nothing needs a person".to_owned(),
+                message: "no manual action is needed".to_owned(),
             },
         };
         [ready, degraded]

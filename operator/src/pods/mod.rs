@@ -87,11 +87,11 @@ impl Rollout {
             format!("{} of {} pods are ready", self.available, self.wanted)
         } else if self.available > 0 {
             format!(
-                "a new version is being rolled out; {} pods serve",
+                "rolling out a new version; {} pods are serving",
                 self.available
             )
         } else {
-            "pods are being started".to_owned()
+            "pods are starting".to_owned()
         }
     }
 }
@@ -190,10 +190,7 @@ fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
         )
     });
     let message = message.map(|m| format!(" ({m})")).unwrap_or_default();
-    Some(format!(
-        "container {} is in {reason}{message}",
-        container.name
-    ))
+    Some(format!("container {}: {reason}{message}", container.name))
 }
 
 #[cfg(test)]
@@ -238,7 +235,7 @@ mod tests {
         }]}));
         assert_eq!(
             trouble(&pod).unwrap(),
-            "pod p: container authserver is in ImagePullBackOff (Back-off pulling image \"x:1\")"
+            "pod p: container authserver: ImagePullBackOff (Back-off pulling image \"x:1\")"
         );
     }
 
@@ -269,7 +266,7 @@ mod tests {
         }]}));
         assert_eq!(
             trouble_of(&pod).unwrap(),
-            "container proxy is in CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
+            "container proxy: CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
         );
     }
 

@@ -1,14 +1,18 @@
 //! McpAuthServer.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use serde_json::json;
 
-use crate::support::world::{World, specs};
+use crate::support::authserver::AuthServer;
+use crate::support::world::{ACCOUNT, OWN, World, specs};
 use mcpauth_test_support::wait::eventually;
 
 #[tokio::test]
@@ -21,15 +25,15 @@ async fn ready_tells_the_state_of_the_pods() {
     let waiting = world
         .not_ready::<McpAuthServer>("auth", "PodsNotReady")
         .await;
-    assert_eq!(waiting.message, "pods are being started");
+    assert_eq!(waiting.message, "pods are starting");
 
     world.pods_are_up("auth-authserver").await;
     let ready = world.is_ready::<McpAuthServer>("auth").await;
-    assert_eq!(ready.message, "serves http://localhost:9000");
+    assert_eq!(ready.message, "serving http://localhost:9000");
     assert_eq!(ready.observed_generation, Some(1));
     assert_eq!(
         world.events("auth", "Ready").await,
-        ["serves http://localhost:9000"]
+        ["serving http://localhost:9000"]
     );
 
     world.pods_are_down("auth-authserver").await;
@@ -147,7 +151,7 @@ async fn an_unreachable_database_is_told_in_the_words_of_the_pod() {
         .await;
     assert_eq!(
         condition.message,
-        format!("pods are being started; a pod says: {words}")
+        format!("pods are starting; a pod reports: {words}")
     );
     operator.stop().await;
 }
@@ -233,23 +237,6 @@ async fn a_change_made_by_hand_to_a_child_is_repaired() {
 
     world.delete::<ConfigMap>("auth-authserver-v1").await;
     world.appears::<ConfigMap>("auth-authserver-v1").await;
-
-    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
-    let name = format!("mcpauth:{}:auth", world.namespace);
-    let nobody = json!({ "subjects": null });
-    bindings
-        .patch(&name, &PatchParams::default(), &Patch::Merge(nobody))
-        .await
-        .unwrap();
-    eventually("the binding has its subject back", || async {
-        bindings
-            .get(&name)
-            .await
-            .ok()?
-            .subjects
-            .filter(|s| s.len() == 1)
-    })
-    .await;
     operator.stop().await;
 }
 
@@ -308,9 +295,9 @@ async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_s
         .not_ready::<McpAuthServer>("auth", "NameConflict")
         .await;
     assert!(
-        condition
-            .message
-            .starts_with("Service auth-authserver exists and belongs to something else")
+        condition.message.starts_with(
+            "Service auth-authserver already exists and is not managed by this object"
+        )
     );
     world
         .reaches::<McpAuthServer>("auth", "Degraded", "True", "NameConflict")
@@ -329,55 +316,70 @@ async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_s
     operator.stop().await;
 }
 
+/// The authorization server runs with the ServiceAccount that the operator made for it, which has no right in the
+/// cluster: verifying callers needs none.
 #[tokio::test]
-async fn a_foreign_binding_is_refused_and_outlives_the_resource() {
-    let world = World::new("binding").await;
-    let name = format!("mcpauth:{}:auth", world.namespace);
-    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
-    let theirs: ClusterRoleBinding = serde_json::from_value(json!({
-        "metadata": { "name": name },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
-    }))
-    .unwrap();
-    bindings
-        .create(&PostParams::default(), &theirs)
-        .await
-        .unwrap();
+async fn callers_are_known_without_rights_and_junk_keeps_nobody_waiting() {
+    let world = World::new("callers").await;
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    world
-        .not_ready::<McpAuthServer>("auth", "NameConflict")
-        .await;
-    world.delete::<McpAuthServer>("auth").await;
-    world.disappears::<McpAuthServer>("auth").await;
-    assert_eq!(bindings.get(&name).await.unwrap().role_ref.name, "view");
+    let authserver = AuthServer::create(&world, "auth").await;
+    world.pods_are_up("auth-authserver").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    let good = world.operator_token("auth").await;
+    assert_eq!(authserver.status_for(&good).await, 404);
+
+    let audience = |audiences: &[&str], seconds: u32| {
+        let audiences: Vec<String> = audiences.iter().map(ToString::to_string).collect();
+        world.token_of(OWN, ACCOUNT, audiences, seconds)
+    };
+    let own = format!(
+        "http://auth-authserver-internal.{}.svc:8081",
+        world.namespace
+    );
+    let default = "https://kubernetes.default.svc";
+    for refused in [
+        audience(&[default], 600).await,
+        audience(&[&own, default], 600).await,
+        audience(&["http://other.default.svc:8081"], 600).await,
+        audience(&[&own], 3600).await,
+        good.replace('.', "x"),
+        format!("{good}x"),
+    ] {
+        assert_eq!(authserver.status_for(&refused).await, 401, "{refused}");
+    }
+
+    // 400 connections with tokens of an unknown key, again and again.
+    let junk = unknown_key(&good);
+    let flood: Vec<_> = (0..400)
+        .map(|_| {
+            let (authserver, junk) = (authserver.url(), junk.clone());
+            tokio::spawn(async move {
+                let client = reqwest::Client::new();
+                loop {
+                    let request = client.get(&authserver).bearer_auth(&junk).send().await;
+                    assert_eq!(request.unwrap().status(), 401);
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..7 {
+        let fresh = world.operator_token("auth").await;
+        assert_eq!(authserver.status_for(&fresh).await, 404);
+    }
+    for connection in flood {
+        connection.abort();
+        let ended = connection.await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+    }
     operator.stop().await;
 }
 
-#[tokio::test]
-async fn deletion_takes_the_binding_away() {
-    let world = World::new("deletion").await;
-    let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    world
-        .not_ready::<McpAuthServer>("auth", "PodsNotReady")
-        .await;
-    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
-    let name = format!("mcpauth:{}:auth", world.namespace);
-    let binding = bindings.get(&name).await.unwrap();
-    assert_eq!(binding.role_ref.name, "mcp-auth-token-reviewer");
-    assert_eq!(
-        binding.subjects.unwrap()[0].namespace.as_ref(),
-        Some(&world.namespace)
-    );
-    world.delete::<McpAuthServer>("auth").await;
-    world.disappears::<McpAuthServer>("auth").await;
-    assert!(bindings.get_opt(&name).await.unwrap().is_none());
-    operator.stop().await;
+/// A token as it would be if another cluster had signed it.
+fn unknown_key(token: &str) -> String {
+    let (_, rest) = token.split_once('.').unwrap();
+    let header = json!({ "alg": "RS256", "kid": "of-another-cluster" }).to_string();
+    format!("{}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header))
 }
 
 #[tokio::test]
@@ -442,7 +444,7 @@ async fn secrets_that_the_user_keeps_are_waited_for() {
         .await;
     assert_eq!(
         condition.message,
-        "spec.login.localUsers.secretRef: Secret people does not exist: create it, with the key users.yaml"
+        "spec.login.localUsers.secretRef: Secret people does not exist: create it with key users.yaml"
     );
     let empty: Secret =
         serde_json::from_value(json!({ "metadata": { "name": "people" } })).unwrap();
@@ -570,7 +572,7 @@ async fn a_remnant_of_the_object_before_is_waited_for() {
     assert!(
         condition
             .message
-            .contains("an object of this name that was deleted"),
+            .contains("a deleted object of the same name"),
         "{}",
         condition.message
     );

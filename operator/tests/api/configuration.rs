@@ -122,7 +122,7 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
     assert_eq!(config.rate_limit.address_failures_per_minute, 6);
     assert_eq!(config.registration.allowed_redirect_schemes, ["cursor"]);
     assert_eq!(
-        config.internal.token_review_audience.as_deref(),
+        config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")
     );
     assert_eq!(

@@ -30,7 +30,7 @@ async fn refuses<K: Object>(world: &World, spec: &Value, cases: Vec<Case>) {
 #[tokio::test]
 async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
     let world = World::new("crd-mas").await;
-    let loopback = "it needs an issuer on localhost";
+    let loopback = "the issuer must be on localhost";
     let https = "issuer must be an https URL";
     let users = json!({ "localUsers": { "secretRef": { "name": "people" } } });
     let spec = specs::with(specs::auth_server(), "/login", users);
@@ -133,7 +133,7 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         (
             "/service",
             json!({ "nodePort": 30000 }),
-            "nodePort needs type: NodePort",
+            "nodePort requires type: NodePort",
         ),
         (
             "/allowedNamespaces",
@@ -143,7 +143,7 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         (
             "/allowedNamespaces",
             json!({ "from": "Selector" }),
-            "selector is needed with from: Selector",
+            "selector is required with from: Selector",
         ),
         (
             "/allowedNamespaces",
@@ -250,7 +250,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/scopes",
             json!([{ "name": "notes:write", "implies": ["no:such"] }]),
-            "scopes: implies must name scopes of the same list",
+            "scopes: implies may only name scopes from the same list",
         ),
         (
             "/access",
@@ -277,17 +277,17 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/service",
             json!({ "externalTrafficPolicy": "Local" }),
-            "externalTrafficPolicy needs type: NodePort or type: LoadBalancer",
+            "externalTrafficPolicy requires type: NodePort or type: LoadBalancer",
         ),
         (
             "/service",
             json!({ "type": "NodePort", "loadBalancerClass": "x" }),
-            "loadBalancerClass needs type: LoadBalancer",
+            "loadBalancerClass requires type: LoadBalancer",
         ),
         (
             "/service",
             json!({ "type": "NodePort", "loadBalancerSourceRanges": ["192.0.2.0/24"] }),
-            "loadBalancerSourceRanges needs type: LoadBalancer",
+            "loadBalancerSourceRanges requires type: LoadBalancer",
         ),
         (
             "/service",
@@ -352,12 +352,12 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
         (
             "/redirectUris",
             Value::Null,
-            "redirectUris: the grant type authorization_code needs at least one",
+            "redirectUris: the grant type authorization_code requires at least one",
         ),
         (
             "/redirectUris",
             json!([]),
-            "redirectUris: the grant type authorization_code needs at least one",
+            "redirectUris: the grant type authorization_code requires at least one",
         ),
         ("/redirectUris", json!(["http://app.example/cb"]), loopback),
         ("/redirectUris", json!(["HTTP://app.example/cb"]), loopback),
@@ -377,7 +377,7 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
         (
             "/grantTypes",
             json!(["refresh_token"]),
-            "refresh_token is of use only with authorization_code",
+            "refresh_token requires authorization_code",
         ),
         (
             "/tokenEndpointAuthMethod",
@@ -387,12 +387,12 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
         (
             "/tokenEndpointAuthMethod",
             json!("private_key_jwt"),
-            "jwks is needed with tokenEndpointAuthMethod",
+            "jwks is required with tokenEndpointAuthMethod",
         ),
         (
             "/jwks",
             json!({ "keys": [{ "kty": "RSA" }] }),
-            "jwks is needed with tokenEndpointAuthMethod",
+            "jwks is required with tokenEndpointAuthMethod",
         ),
         ("/scopes", json!(["with space"]), "spec.scopes[0]"),
         (
@@ -408,7 +408,7 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
     let none = (
         "/tokenEndpointAuthMethod",
         json!("none"),
-        "client_credentials needs a tokenEndpointAuthMethod",
+        "client_credentials requires a tokenEndpointAuthMethod",
     );
     refuses::<McpOAuthClient>(&world, &specs::client(), vec![none]).await;
 }
@@ -419,10 +419,10 @@ async fn names_beyond_the_limits_are_refused() {
     for (name, expected) in [
         (
             "a".repeat(39),
-            "metadata.name must have at most 38 characters",
+            "metadata.name must be at most 38 characters long",
         ),
-        ("1a".to_owned(), "metadata.name must begin with a letter"),
-        ("a.b".to_owned(), "metadata.name must begin with a letter"),
+        ("1a".to_owned(), "metadata.name must start with a letter"),
+        ("a.b".to_owned(), "metadata.name must start with a letter"),
     ] {
         let error = world
             .try_create::<McpAuthServer>(&name, &specs::auth_server())
@@ -438,7 +438,7 @@ async fn names_beyond_the_limits_are_refused() {
     assert!(
         error
             .to_string()
-            .contains("metadata.name must have at most 63 characters"),
+            .contains("metadata.name must be at most 63 characters long"),
         "{error}"
     );
     let error = world
@@ -448,7 +448,7 @@ async fn names_beyond_the_limits_are_refused() {
     assert!(
         error
             .to_string()
-            .contains("metadata.name must have at most 63 characters"),
+            .contains("metadata.name must be at most 63 characters long"),
         "{error}"
     );
 }
@@ -475,7 +475,7 @@ async fn what_cannot_change_is_refused() {
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("authServerRef cannot change"),
+        refused.to_string().contains("authServerRef is immutable"),
         "{refused}"
     );
     let refused = world
@@ -484,7 +484,7 @@ async fn what_cannot_change_is_refused() {
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("authServerRef cannot change"),
+        refused.to_string().contains("authServerRef is immutable"),
         "{refused}"
     );
     let larger = json!({ "spec": { "storage": { "postgres": { "managed": { "size": "2Gi" } } } } });
@@ -495,7 +495,7 @@ async fn what_cannot_change_is_refused() {
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("size cannot change"),
+        refused.to_string().contains("size is immutable"),
         "{refused}"
     );
 }

@@ -222,6 +222,6 @@ async fn a_failed_reconcile_is_logged_once() {
             .count()
     };
     let ended = of_this(logs.containing("span reconcile{"));
-    let told = of_this(logs.containing("the reconcile failed"));
+    let told = of_this(logs.containing("reconcile failed; retrying"));
     assert_eq!(told, ended, "{:#?}", logs.containing("reconcile"));
 }

@@ -3,6 +3,8 @@
 mod admin;
 pub mod authentication;
 mod introspect;
+mod service_account;
+pub mod token_verifier;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::keys::signing_key::SigningKey;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
 const ISSUER: &str = "https://auth.example";

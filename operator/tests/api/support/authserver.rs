@@ -1,9 +1,9 @@
 //! The real authorization server as a process on loopback, run with what the operator rendered for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use mcpauth_api::McpAuthServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,7 +70,7 @@ impl AuthServer {
         command
             .arg("--config")
             .arg(&path)
-            .env("KUBECONFIG", world.cluster.kubeconfig());
+            .env("KUBECONFIG", kubeconfig(world, name, folder.path()).await);
         let process = Process::logging(&mut command, &folder.path().join("log"));
         eventually("the authorization server is ready", || async {
             let answer = reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await?;
@@ -84,6 +84,17 @@ impl AuthServer {
         };
         server.is_found(world, name);
         server
+    }
+
+    /// An address of the internal port that answers 404 to the operator.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/admin/v1/clients/none", self.internal)
+    }
+
+    /// How the internal port answers the bearer of a token.
+    pub async fn status_for(&self, token: &str) -> u16 {
+        let request = reqwest::Client::new().get(self.url()).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
     }
 
     /// Lets the operator find it.
@@ -121,4 +132,16 @@ impl AuthServer {
             other => panic!("{other}: {}", answer.text().await.unwrap()),
         }
     }
+}
+
+/// As its pod would reach the API server: with the ServiceAccount that the operator made.
+async fn kubeconfig(world: &World, name: &str, folder: &Path) -> PathBuf {
+    let account = format!("{name}-authserver");
+    world.appears::<ServiceAccount>(&account).await;
+    let token = world
+        .token_of(&world.namespace, &account, Vec::new(), 3600)
+        .await;
+    let path = folder.join("kubeconfig");
+    world.cluster.write_kubeconfig(&path, &token);
+    path
 }

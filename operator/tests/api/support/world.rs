@@ -333,12 +333,24 @@ impl World {
             "http://{name}-authserver-internal.{}.svc:8081",
             self.namespace
         );
-        let request: TokenRequest =
-            serde_json::from_value(json!({ "metadata": {}, "spec": { "audiences": [audience] } }))
-                .unwrap();
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), OWN);
+        self.token_of(OWN, ACCOUNT, vec![audience], 600).await
+    }
+
+    /// A token of a ServiceAccount; without audiences, for the API server.
+    pub async fn token_of(
+        &self,
+        namespace: &str,
+        account: &str,
+        audiences: Vec<String>,
+        seconds: u32,
+    ) -> String {
+        let request: TokenRequest = serde_json::from_value(json!({
+            "metadata": {}, "spec": { "audiences": audiences, "expirationSeconds": seconds },
+        }))
+        .unwrap();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let answer = accounts
-            .create_token_request(ACCOUNT, &PostParams::default(), &request)
+            .create_token_request(account, &PostParams::default(), &request)
             .await;
         answer.unwrap().status.unwrap().token
     }
