@@ -145,7 +145,7 @@ fn labels_unknown(context: &ReconcileContext<'_>, server: &Server) -> Problem {
     Problem::person(
         reasons::REFERENCE_NOT_PERMITTED,
         format!(
-            "McpAuthServer {server} admits references by the labels of namespaces, which this operator may not \
+            "McpAuthServer {server} allows references by the labels of namespaces, which this operator may not \
              read because it watches only {}: set spec.allowedNamespaces.from of the McpAuthServer to All, or let \
              the operator watch all namespaces",
             served(context.program)

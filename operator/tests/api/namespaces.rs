@@ -32,10 +32,7 @@ async fn a_list_of_namespaces_is_served_and_no_other() {
     // A change in one namespace is seen by who refers to it from another.
     let labels = json!({ "from": "Selector", "selector": { "matchLabels": { "mcp": "yes" } } });
     for (allowed, word) in [
-        (
-            json!({ "from": "Same", "selector": null }),
-            "does not admit",
-        ),
+        (json!({ "from": "Same", "selector": null }), "ask its owner"),
         (labels, "labels of namespaces"),
     ] {
         let patch = json!({ "spec": { "allowedNamespaces": allowed } });
