@@ -1,7 +1,5 @@
 //! McpOAuthClient: a client's credentials, and its registration.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
@@ -18,7 +16,7 @@ use super::registration::{Entry, unregister};
 use crate::authserver::{Collection, Server};
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::registration;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, children, watch_references,
@@ -38,15 +36,20 @@ impl Reconcile for McpOAuthClient {
         &ctx.references.oauth_clients
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
-        let controller = controller.owns(ctx.watched::<Secret>(), children());
-        let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
-        let controller =
-            watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
-        lookup::watch_auth_servers(controller, ctx)
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
+        let controller = controller.owns(scope.api::<Secret>(), children());
+        // One of another namespace can be named as well.
+        let everywhere = scope.program.scopes().into_iter();
+        let controller = everywhere.fold(controller, |controller, servers| {
+            let servers = servers.api::<PartialObjectMeta<ProtectedMcpServer>>();
+            watch_references(
+                controller,
+                servers,
+                references::Kind::ProtectedServer,
+                scope,
+            )
+        });
+        lookup::watch_auth_servers(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
@@ -139,7 +142,7 @@ async fn resource_of(
     server: &Server,
 ) -> Result<String, Error> {
     let own = &context.owner.namespace;
-    let found = match is_served(context, namespace) {
+    let found = match context.program.config.serves(namespace) {
         true => {
             let client = context.program.client.clone();
             let api: Api<Guarded<ProtectedMcpServer>> = Api::namespaced(client, namespace);
@@ -177,11 +180,6 @@ async fn resource_of(
         .into());
     }
     Ok(found.spec.resource)
-}
-
-fn is_served(context: &ReconcileContext<'_>, namespace: &str) -> bool {
-    let only = context.program.config.watch_namespace.as_deref();
-    only.is_none_or(|only| only == namespace)
 }
 
 /// The same whether it does not exist or does not admit the client: what another namespace has is not told.

@@ -1,7 +1,5 @@
 //! ProtectedMcpServer: the pods of an MCP server with the proxy before it, and its registration.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -15,13 +13,13 @@ use mcpauth_wire::admin::AllowedClients;
 
 use super::lookup;
 use super::registration::{Entry, unregister};
-use super::workload::{self, apply_budget, apply_live_config, why_not_up};
+use super::workload::{self, apply_budget, apply_live_config, apply_network_policy, why_not_up};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
 use crate::desired::protected_server::{self as build, ProtectedServerObjects};
 use crate::desired::{names, registration};
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::references::References;
@@ -40,18 +38,15 @@ impl Reconcile for ProtectedMcpServer {
         &ctx.references.protected_servers
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
         let controller = controller
-            .owns(ctx.watched::<ServiceAccount>(), children())
-            .owns(ctx.watched::<ConfigMap>(), children())
-            .owns(ctx.watched::<Service>(), children())
-            .owns(ctx.watched::<NetworkPolicy>(), children())
-            .owns(ctx.watched::<Deployment>(), children())
-            .owns(ctx.watched::<PodDisruptionBudget>(), children());
-        lookup::watch_auth_servers(controller, ctx)
+            .owns(scope.api::<ServiceAccount>(), children())
+            .owns(scope.api::<ConfigMap>(), children())
+            .owns(scope.api::<Service>(), children())
+            .owns(scope.api::<NetworkPolicy>(), children())
+            .owns(scope.api::<Deployment>(), children())
+            .owns(scope.api::<PodDisruptionBudget>(), children());
+        lookup::watch_auth_servers(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
@@ -124,16 +119,12 @@ async fn allowed_clients(
     let Some(selector) = &object.spec.allowed_clients.namespaces.selector else {
         return Ok((allowed(Vec::new()), None));
     };
-    if let Some(only) = &context.program.config.watch_namespace {
-        let message = format!(
-            "spec.allowedClients.namespaces.selector: this operator watches only namespace {only} and cannot \
-             read the labels of namespaces: list them in names instead"
-        );
-        let problem = Problem::person(reasons::INVALID_SPEC, message);
-        return Ok((allowed(Vec::new()), Some(problem)));
+    let field = "spec.allowedClients.namespaces.selector";
+    match lookup::namespaces(context, field, selector).await {
+        Ok(selected) => Ok((allowed(selected), None)),
+        Err(Error::Problem(problem)) => Ok((allowed(Vec::new()), Some(problem))),
+        Err(other) => Err(other),
     }
-    let selected = lookup::namespaces(context, selector).await?;
-    Ok((allowed(selected), None))
 }
 
 async fn apply(
@@ -168,9 +159,7 @@ async fn apply(
         .await?;
     apply_live_config(context, Component::McpServer, config_map).await?;
     applier.apply(&context.api(), ownership, service).await?;
-    applier
-        .apply(&context.api(), ownership, network_policy)
-        .await?;
+    apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Rollout::of_deployment(&deployment))
