@@ -6,9 +6,10 @@ use mcpauth_wire::scope::Scope;
 use mcpauth_wire::{Invalid, Issuer};
 
 use crate::keys::pepper::Pepper;
+use crate::oauth::admission::AllowedClients;
 use crate::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use crate::oauth::client_assertion;
-use crate::oauth::resource::{AllowedClients, Resource, ResourceScope};
+use crate::oauth::resource::{Resource, ResourceScope};
 
 /// Why a resource is not registered.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -122,8 +122,9 @@ fn of_client(client: &Client, resource: &Resource) -> Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::admission::AllowedClients;
     use crate::oauth::client::{AllowedResource, ClientMetadata, ClientOrigin};
-    use crate::oauth::resource::{AllowedClients, ResourceScope};
+    use crate::oauth::resource::ResourceScope;
 
     const URI: &str = "https://a.example/mcp";
 

@@ -5,6 +5,7 @@ use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::pepper::KeyedHash;
+use crate::oauth::admission::Owner;
 use crate::oauth::resource::Resource;
 
 /// A registered client.
@@ -123,15 +124,6 @@ impl Client {
             }
         }
     }
-}
-
-/// Whose a client is, and so by what a resource admits it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner<'a> {
-    /// It registered itself.
-    Itself,
-    /// Somebody declared it, in this namespace or in none.
-    Namespace(Option<&'a str>),
 }
 
 #[cfg(test)]

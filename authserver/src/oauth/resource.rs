@@ -4,7 +4,7 @@ use mcpauth_wire::scope::Hierarchy;
 use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
-use crate::oauth::client::Owner;
+use crate::oauth::admission::AllowedClients;
 
 /// A protected resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,30 +22,6 @@ pub struct Resource {
     pub introspectors: Vec<String>,
     /// Whose clients may get tokens for it.
     pub allowed_clients: AllowedClients,
-}
-
-/// Whose clients may get tokens for a resource; by default nobody's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowedClients {
-    /// Those declared anywhere.
-    pub all_namespaces: bool,
-    /// Those declared in these namespaces.
-    pub namespaces: Vec<String>,
-    /// Those that registered themselves.
-    pub self_registered: bool,
-}
-
-impl AllowedClients {
-    /// Whether clients of this owner are admitted.
-    pub fn admit(&self, owner: Owner<'_>) -> bool {
-        match owner {
-            Owner::Itself => self.self_registered,
-            Owner::Namespace(namespace) => {
-                let named = |namespace: &str| self.namespaces.iter().any(|own| own == namespace);
-                self.all_namespaces || namespace.is_some_and(named)
-            }
-        }
-    }
 }
 
 /// A scope of a resource.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use mcp_authserver::issue::{Issued, Minter};
 use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::admission::AllowedClients;
 use mcp_authserver::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
 use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
-use mcp_authserver::oauth::resource::{AllowedClients, Resource};
+use mcp_authserver::oauth::resource::Resource;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::authentication::{Digest, sha256};
 use super::service_account::{ClusterKeys, Refused, ServiceAccountToken, verify};
 use crate::http::error::HttpError;
+use crate::keys::digest::{Digest, sha256};
 use crate::oauth::error::OAuthError;
 
 /// Where an API server says who issues its tokens, and by which keys (OpenID Connect Discovery).

@@ -5,7 +5,7 @@
 
 /// Whether the resource `r` admits the client `c`, as [`AllowedClients::admit`] has it.
 ///
-/// [`AllowedClients::admit`]: crate::oauth::resource::AllowedClients::admit
+/// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
 macro_rules! is_admitted {
     () => {
         "CASE c.origin WHEN 'dynamic' THEN r.self_registered

@@ -7,7 +7,8 @@ use super::super::{StoreError, Upsert, canonical, resource_taken};
 use super::Database;
 use super::clients::{from_json, to_json};
 use super::housekeeping::BATCH;
-use crate::oauth::resource::{AllowedClients, Resource};
+use crate::oauth::admission::AllowedClients;
+use crate::oauth::resource::Resource;
 
 /// $1 the resource, $2 the batch.
 const SWEEP: &str = concat!(
