@@ -18,6 +18,8 @@ async fn a_list_of_namespaces_is_served_and_no_other() {
     let other = auth.neighbour("unlisted").await;
     let operator = auth.operator_for(auth.client.clone(), |config| {
         config.watch_namespaces = vec![auth.namespace.clone(), team.namespace.clone()];
+        // Only what is seen counts.
+        (config.resync_seconds, config.long_resync_seconds) = (3600, 3600);
     });
     let everybody = json!({ "from": "All" });
     let spec = specs::with(specs::auth_server(), "/allowedNamespaces", everybody);
