@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
-use mcpauth_api::refs::{AuthServerRef, NamespacesFrom};
+use mcpauth_api::refs::{AuthServerRef, NamespaceSelector, NamespacesFrom};
 
 use crate::authserver::Server;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers, watch_references,
+    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
 };
 use crate::framework::references::{self, Target};
 use crate::problem::Problem;
@@ -57,7 +58,42 @@ pub fn watch_auth_servers<K: Reconcile>(
         return controller;
     }
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(scope.program.client.clone());
-    watch_references(controller, namespaces, references::Kind::Namespace, scope)
+    let scope = scope.clone();
+    controller.watches(namespaces, watcher::Config::default(), move |namespace| {
+        let key = key_of(&namespace);
+        let mut affected = referrers::<K>(&scope, references::Kind::Namespace, key);
+        let (kind, key) = any_namespace();
+        affected.extend(referrers::<K>(&scope, kind, key));
+        affected
+    })
+}
+
+/// What the selection of namespaces by their labels depends on.
+pub fn any_namespace() -> Target {
+    (references::Kind::Namespace, (String::new(), String::new()))
+}
+
+/// The namespaces that a selector matches.
+///
+/// # Errors
+/// A problem when the operator may not read Namespaces; `field` names where the selector stands.
+pub async fn namespaces(
+    context: &ReconcileContext<'_>,
+    field: &str,
+    selector: &NamespaceSelector,
+) -> Result<Vec<String>, Error> {
+    if is_bounded(context.program) {
+        let message = format!(
+            "{field}: this operator watches only {} and cannot read the labels of namespaces: list them in names \
+             instead",
+            served(context.program)
+        );
+        return Err(Problem::person(reasons::INVALID_SPEC, message).into());
+    }
+    let api: Api<Namespace> = Api::all(context.program.client.clone());
+    let all = api.list_metadata(&ListParams::default()).await?;
+    let matching = all.iter().filter(|n| selector.matches(n.labels()));
+    Ok(matching.map(ResourceExt::name_any).collect())
 }
 
 fn watch_servers<K: Reconcile>(
@@ -116,19 +152,16 @@ pub async fn auth_server(
         )
     })?;
     let own = &context.owner.namespace;
-    let by_labels = found.spec.allowed_namespaces.from == NamespacesFrom::Selector;
-    if by_labels && *own != server.namespace && is_bounded(context.program) {
-        return Err(labels_unknown(context, server).into());
+    let allowed = &found.spec.allowed_namespaces;
+    let labels = namespace_labels(context, &server.namespace).await?;
+    if allowed.admits(&server.namespace, own, &labels) {
+        return Ok(found);
     }
-    let labels = namespace_labels(context, server).await?;
-    if !found
-        .spec
-        .allowed_namespaces
-        .admits(&server.namespace, own, &labels)
-    {
-        return Err(not_permitted(server, own).into());
-    }
-    Ok(found)
+    let problem = match allowed.from == NamespacesFrom::Selector && is_bounded(context.program) {
+        true => labels_unknown(context, server),
+        false => not_permitted(server, own),
+    };
+    Err(problem.into())
 }
 
 fn not_permitted(server: &Server, namespace: &str) -> Problem {
@@ -146,8 +179,8 @@ fn labels_unknown(context: &ReconcileContext<'_>, server: &Server) -> Problem {
         reasons::REFERENCE_NOT_PERMITTED,
         format!(
             "McpAuthServer {server} allows references by the labels of namespaces, which this operator may not \
-             read because it watches only {}: set spec.allowedNamespaces.from of the McpAuthServer to All, or let \
-             the operator watch all namespaces",
+             read because it watches only {}: list the namespaces in spec.allowedNamespaces.names of the McpAuthServer, \
+             or let the operator watch all namespaces",
             served(context.program)
         ),
     )
@@ -215,12 +248,13 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
-/// The labels of the object's namespace, where they can matter.
-async fn namespace_labels(
+/// The labels of the object's namespace, where they can matter for a reference to the namespace `referred`. None
+/// where the operator may not read them.
+pub async fn namespace_labels(
     context: &ReconcileContext<'_>,
-    server: &Server,
+    referred: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
-    if server.namespace == context.owner.namespace {
+    if referred == context.owner.namespace || is_bounded(context.program) {
         return Ok(BTreeMap::new());
     }
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.program.client.clone());

@@ -9,6 +9,7 @@ use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use mcpauth_wire::admin::AllowedClients;
 
 use super::lookup;
 use super::registration::{Entry, unregister};
@@ -52,7 +53,13 @@ impl Reconcile for ProtectedMcpServer {
         let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &context.owner);
         let server = &entry.server;
         let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-        context.refers_to(lookup::targets(server, namespace));
+        let targets = lookup::targets(server, namespace);
+        let selects = self.spec.allowed_clients.namespaces.selector.is_some();
+        context.refers_to(
+            targets
+                .into_iter()
+                .chain(selects.then(lookup::any_namespace)),
+        );
         let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
@@ -65,8 +72,10 @@ impl Reconcile for ProtectedMcpServer {
         let rollout = apply(self, context, &auth_server, server).await?;
 
         let introspector = names::service_account_principal(namespace, name);
-        let resource = registration::resource(name, &self.spec, vec![introspector]);
+        let (allowed, narrowed) = allowed_clients(self, context).await?;
+        let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
         let mut observed = Observed {
+            problems: narrowed.into_iter().collect(),
             ready: format!("serving {}", self.spec.resource),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Observed::default()
@@ -96,6 +105,25 @@ impl Reconcile for ProtectedMcpServer {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         unregister(COLLECTION, raw, context).await
+    }
+}
+
+/// Whose clients the server admits. With a selector that this operator cannot evaluate, only those that are named
+/// otherwise, and the problem that this is.
+async fn allowed_clients(
+    object: &ProtectedMcpServer,
+    context: &ReconcileContext<'_>,
+) -> Result<(AllowedClients, Option<Problem>), Error> {
+    let own = &context.owner.namespace;
+    let allowed = |selected| registration::allowed_clients(&object.spec, own, selected);
+    let Some(selector) = &object.spec.allowed_clients.namespaces.selector else {
+        return Ok((allowed(Vec::new()), None));
+    };
+    let field = "spec.allowedClients.namespaces.selector";
+    match lookup::namespaces(context, field, selector).await {
+        Ok(selected) => Ok((allowed(selected), None)),
+        Err(Error::Problem(problem)) => Ok((allowed(Vec::new()), Some(problem))),
+        Err(other) => Err(other),
     }
 }
 

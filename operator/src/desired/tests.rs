@@ -510,11 +510,17 @@ fn a_public_client_has_no_secret() {
     };
     let public = client("none");
     assert_eq!(
-        registration::client(&public.spec, Vec::new(), Some("s")).client_secret,
+        registration::client("team", "robot", &public.spec, Vec::new(), Some("s")).client_secret,
         None
     );
     let confidential = client("client_secret_basic");
-    let registered = registration::client(&confidential.spec, Vec::new(), Some("s3cr3t"));
+    let registered = registration::client(
+        "team",
+        "robot",
+        &confidential.spec,
+        Vec::new(),
+        Some("s3cr3t"),
+    );
     assert_eq!(
         registered
             .client_secret
