@@ -12,7 +12,7 @@ use mcp_auth_operator::{desired::names, random};
 use mcpauth_api::{
     ProtectedMcpServer,
     auth_server::Login,
-    protected_server::{EnvVarSource, Server, ServerTemplate},
+    protected_server::{Server, ServerTemplate},
 };
 use mcpauth_wire::{authserver_config::Listen, proxy_config};
 use tempfile::TempDir;
@@ -250,19 +250,31 @@ fn environment(
 ) -> anyhow::Result<Vec<(String, String)>> {
     let from = format!("ProtectedMcpServer {}", server.name_any());
     let namespace = namespace_of(server);
-    template
-        .env
-        .iter()
-        .map(|variable| {
-            let value = match &variable.value_from {
-                Some(EnvVarSource::SecretKeyRef(secret)) => {
-                    manifests.secret(&from, &namespace, &secret.name, &secret.key)?
-                }
-                None => variable.value.clone().unwrap_or_default(),
-            };
-            Ok((variable.name.clone(), value))
-        })
-        .collect()
+    if !template.env_from.is_empty() {
+        bail!(
+            "{from}: spec.server.template.envFrom needs a cluster; outside one, name each variable in env"
+        );
+    }
+    let mut environment = Vec::new();
+    for variable in &template.env {
+        let name = variable.name.clone();
+        let Some(source) = &variable.value_from else {
+            environment.push((name, variable.value.clone().unwrap_or_default()));
+            continue;
+        };
+        let Some(secret) = &source.secret_key_ref else {
+            bail!(
+                "{from}: spec.server.template.env[{name}].valueFrom: only secretKeyRef works outside a cluster; give a \
+                 value or a secretKeyRef"
+            );
+        };
+        match manifests.secret(&from, &namespace, &secret.name, &secret.key) {
+            Ok(value) => environment.push((name, value)),
+            Err(_) if secret.optional == Some(true) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(environment)
 }
 
 async fn until_ready(

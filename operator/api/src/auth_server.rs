@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    pod::{Quantity, Resources, Service},
+    pod::{PodTemplate, Quantity, Resources, Service},
     refs::{AllowedNamespaces, UriSecretRef, UsersSecretRef},
     rules,
 };
@@ -63,6 +63,10 @@ pub struct McpAuthServerSpec {
     /// Compute resources of the authserver container. Amounts that are omitted keep their defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// What is merged over the pods: labels, annotations, scheduling, your own containers and volumes,
+    /// and resources of the operator's containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
     /// The Service of the public port.
     #[serde(default)]
     pub service: Service,

@@ -10,6 +10,8 @@ pub mod types {
     pub const AVAILABLE: &str = "Available";
     /// The authorization server knows it as the spec has it.
     pub const REGISTERED: &str = "Registered";
+    /// Its pods meet the restricted Pod Security Standard.
+    pub const POD_SECURITY_RESTRICTED: &str = "PodSecurityRestricted";
 }
 
 /// Condition reasons.
@@ -24,6 +26,8 @@ pub mod reasons {
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
     /// The object does not parse, or contradicts itself.
     pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The spec asks for pods below the restricted Pod Security Standard.
+    pub const BELOW_RESTRICTED: &str = "BelowRestricted";
     /// A child's name is taken by an object that is not ours.
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// Another resource has the same URL at the authorization server.

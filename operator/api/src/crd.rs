@@ -77,8 +77,57 @@ mod tests {
         }
     }
 
+    /// Where Kubernetes' own types begin.
+    const EMBEDDED: [&str; 6] = [
+        "conditions[]",
+        ".env[]",
+        ".envFrom[]",
+        ".volumes[]",
+        ".volumeMounts[]",
+        "Probe.",
+    ];
+
+    fn is_embedded(path: &str) -> bool {
+        EMBEDDED.iter().any(|part| path.contains(part))
+    }
+
     fn is_ours(path: &str) -> bool {
-        (path.contains(".spec") || path.contains(".status")) && !path.contains("conditions[]")
+        (path.contains(".spec") || path.contains(".status")) && !is_embedded(path)
+    }
+
+    #[test]
+    fn a_file_is_taken_by_client_side_apply() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for folder in ["crds", "charts/mcp-auth-operator/templates/crds"] {
+            for file in std::fs::read_dir(root.join(folder)).unwrap() {
+                let file = file.unwrap();
+                let bytes = file.metadata().unwrap().len();
+                assert!(bytes < 200 * 1024, "{:?} has {bytes} bytes", file.path());
+            }
+        }
+    }
+
+    #[test]
+    fn kubernetes_types_are_whole_and_without_descriptions() {
+        let (_, schema) = schemas().remove(1);
+        let template = "/properties/spec/properties/server/properties/template/properties";
+        let template = schema.pointer(template).unwrap();
+        for field in [
+            "/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath",
+            "/envFrom/items/properties/configMapRef/properties/optional",
+            "/volumes/items/properties/persistentVolumeClaim/properties/claimName",
+            "/volumeMounts/items/properties/subPathExpr",
+            "/readinessProbe/properties/exec/properties/command",
+        ] {
+            assert!(template.pointer(field).is_some(), "{field} is missing");
+        }
+        for (kind, schema) in schemas() {
+            walk(&kind, &schema, &mut |path, property| {
+                let described = property["description"].is_string();
+                let inside = is_embedded(path) && !path.contains("conditions[]");
+                assert!(!(inside && described), "{path} has a description");
+            });
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod auth_server;
 pub mod conditions;
 mod crd;
+mod kubernetes;
 pub mod oauth_client;
 pub mod pod;
 pub mod protected_server;

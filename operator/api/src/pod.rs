@@ -5,6 +5,44 @@ use std::{borrow::Cow, collections::BTreeMap};
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::kubernetes;
+
+/// What is merged over the pods that the operator renders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    /// Labels and annotations of the pods, in addition to those that the operator sets.
+    #[serde(default)]
+    pub metadata: PodMetadata,
+    /// A PodSpec. Containers, volumes and other entries with a name are merged by name, other lists are
+    /// replaced, nothing is removed. Unknown fields are reported in the Ready condition, and so are
+    /// fields that would open the operator's own containers.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "kubernetes::decoded_by_the_operator")]
+    pub spec: Map<String, Value>,
+}
+
+/// Labels and annotations of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodMetadata {
+    /// Labels of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {"type": "string", "maxLength": 4096}
+    ))]
+    pub annotations: BTreeMap<String, String>,
+}
 
 /// Compute resources of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -232,6 +270,19 @@ values! {
         None,
         /// To the same pod, by the client's address.
         ClientIP,
+    }
+}
+
+values! {
+    /// When an image is pulled.
+    ImagePullPolicy {
+        /// Before every start.
+        Always,
+        /// Where the node does not have it.
+        #[default]
+        IfNotPresent,
+        /// Never: the node must have it.
+        Never,
     }
 }
 

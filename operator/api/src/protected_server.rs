@@ -1,5 +1,6 @@
 //! `ProtectedMcpServer`: an MCP server with OAuth in front of it.
 
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Probe, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::friction::{
@@ -12,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    pod::{Resources, Service},
-    refs::{AllowedNamespaces, AuthServerRef, SecretKeyRef},
+    kubernetes,
+    pod::{ImagePullPolicy, PodTemplate, Resources, Service},
+    refs::{AllowedNamespaces, AuthServerRef},
     rules,
 };
 
@@ -59,6 +61,11 @@ pub struct ProtectedMcpServerSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// What is merged over the pods: labels, annotations, scheduling, your own containers and volumes,
+    /// and resources of the operator's containers. With `serviceAccountName`, that ServiceAccount's
+    /// token proves the proxy to the authorization server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
     /// The resource-proxy in front of the server.
     #[serde(default)]
     pub proxy: Proxy,
@@ -104,7 +111,7 @@ pub struct ProtectedMcpServerSpec {
 }
 
 /// The protected MCP server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Server {
     /// A Deployment that the operator creates from this template.
@@ -112,12 +119,15 @@ pub enum Server {
 }
 
 /// The container of an MCP server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerTemplate {
     /// The image. It runs as a non-root user, with a read-only root file system and a writable /tmp.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
+    /// When the image is pulled. Defaults to what Kubernetes does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
     /// Overrides the image's entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
@@ -126,11 +136,44 @@ pub struct ServerTemplate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Vec<String>,
-    /// Environment variables.
+    /// Environment variables, as in a Kubernetes container. When a Secret or ConfigMap that they come
+    /// from changes, the pods are replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(schema_with = "kubernetes::list_by_name::<EnvVar>")]
+    #[x_kube(validation = Rule::new("self.all(e, e.name.matches('^[ -<>-~]+$'))").message("env: a name is one or more printable ASCII characters, without ="))]
+    #[x_kube(validation = Rule::new("self.all(e, !(has(e.value) && has(e.valueFrom)))").message("env: give value or valueFrom, not both"))]
+    #[x_kube(validation = Rule::new("self.all(e, !has(e.valueFrom) || [has(e.valueFrom.secretKeyRef), has(e.valueFrom.configMapKeyRef), has(e.valueFrom.fieldRef), has(e.valueFrom.resourceFieldRef)].exists_one(x, x))").message("env: valueFrom needs exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef"))]
     pub env: Vec<EnvVar>,
+    /// Secrets and ConfigMaps whose keys become environment variables, as in a Kubernetes container.
+    /// When one changes, the pods are replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "kubernetes::list::<EnvFromSource>")]
+    #[x_kube(validation = Rule::new("self.all(e, has(e.secretRef) != has(e.configMapRef))").message("envFrom: each entry needs exactly one of secretRef and configMapRef"))]
+    pub env_from: Vec<EnvFromSource>,
+    /// Volumes of the pods, as in a Kubernetes pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "kubernetes::list_by_name::<Volume>")]
+    #[x_kube(validation = Rule::new("self.all(v, v.name != 'tmp' && !v.name.startsWith('mcpauth-'))").message("volumes: tmp and names that start with mcpauth- are the operator's; choose another name"))]
+    pub volumes: Vec<Volume>,
+    /// Where the server finds the volumes, as in a Kubernetes container. The volume `tmp` is writable
+    /// and mounted at /tmp, unless another one is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "kubernetes::list_by_mount_path::<VolumeMount>")]
+    #[x_kube(validation = Rule::new("self.all(m, !m.name.startsWith('mcpauth-'))").message("volumeMounts: volumes whose names start with mcpauth- are the operator's and hold credentials"))]
+    pub volume_mounts: Vec<VolumeMount>,
+    /// Restarts the container when it fails, as in a Kubernetes container. A probe over the network
+    /// reaches the server only if it listens on the pod's address; use `exec` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "kubernetes::object::<Probe>")]
+    pub liveness_probe: Option<Probe>,
+    /// Takes the pod out of the Service while it fails, as in a Kubernetes container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "kubernetes::object::<Probe>")]
+    pub readiness_probe: Option<Probe>,
+    /// Holds the other probes back until it succeeds, as in a Kubernetes container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "kubernetes::object::<Probe>")]
+    pub startup_probe: Option<Probe>,
     /// The server's MCP endpoint.
     pub http: Http,
     /// Compute resources of the server container. Amounts that are omitted keep their defaults.
@@ -159,34 +202,6 @@ fn mcp_path() -> String {
 
 fn one() -> i32 {
     1
-}
-
-/// An environment variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.value) && has(self.valueFrom))").message("env: give value or valueFrom, not both"))]
-pub struct EnvVar {
-    /// Name of the variable.
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$")
-    )]
-    pub name: String,
-    /// Value of the variable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096))]
-    pub value: Option<String>,
-    /// The source of the value. Set exactly one field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value_from: Option<EnvVarSource>,
-}
-
-/// The source of an environment variable's value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum EnvVarSource {
-    /// A key of a Secret in the same namespace.
-    SecretKeyRef(SecretKeyRef),
 }
 
 /// The resource-proxy in front of the server.

@@ -5,12 +5,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
+use super::environment;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
@@ -19,10 +19,8 @@ use crate::desired::labels::{Component, Owner};
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, children, watch_references,
-};
-use crate::framework::references::{self, References};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
+use crate::framework::references::References;
 use crate::framework::status::Observed;
 use crate::pods::Rollout;
 use crate::problem::Problem;
@@ -46,8 +44,7 @@ impl Reconcile for McpAuthServer {
             .owns(scope.api::<StatefulSet>(), children())
             .owns(scope.api::<Deployment>(), children())
             .owns(scope.api::<PodDisruptionBudget>(), children());
-        let secrets = scope.api::<PartialObjectMeta<Secret>>();
-        watch_references(controller, secrets, references::Kind::Secret, scope)
+        environment::watch(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
@@ -58,8 +55,10 @@ impl Reconcile for McpAuthServer {
             operator_namespace: &context.program.config.namespace,
             secrets_hash: &secrets_hash,
         };
-        let objects = build::build(&context.owner, &self.spec, &inputs)
+        let mut objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
+        environment::note(context, &mut objects.deployment).await?;
+        let pod_security = workload::pod_security(&objects.deployment);
         let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
@@ -68,6 +67,7 @@ impl Reconcile for McpAuthServer {
         let mut observed = Observed {
             ready: format!("serving {}", self.spec.issuer),
             problems: applied.problems(context, external).await?,
+            conditions: vec![pod_security],
             ..Observed::default()
         };
         workload::observe(

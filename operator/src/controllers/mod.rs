@@ -1,6 +1,7 @@
 //! The controllers, one a kind.
 
 pub mod auth_server;
+mod environment;
 mod lookup;
 pub mod oauth_client;
 pub mod protected_server;

@@ -11,13 +11,14 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_wire::admin::AllowedClients;
 
+use super::environment;
 use super::lookup;
 use super::registration::{Entry, unregister};
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy, why_not_up};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
-use crate::desired::protected_server::{self as build, ProtectedServerObjects};
+use crate::desired::protected_server::{self as desired, ProtectedServerObjects};
 use crate::desired::{names, registration};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -46,6 +47,7 @@ impl Reconcile for ProtectedMcpServer {
             .owns(scope.api::<NetworkPolicy>(), children())
             .owns(scope.api::<Deployment>(), children())
             .owns(scope.api::<PodDisruptionBudget>(), children());
+        let controller = environment::watch(controller, scope);
         lookup::watch_auth_servers(controller, scope)
     }
 
@@ -69,15 +71,20 @@ impl Reconcile for ProtectedMcpServer {
             Err(other) => return Err(other),
         };
         // Pods first: they start whether or not the authorization server answers.
-        let rollout = apply(self, context, &auth_server, server).await?;
+        let mut objects = build(self, context, &auth_server, server)?;
+        environment::note(context, &mut objects.deployment).await?;
+        let pod_security = workload::pod_security(&objects.deployment);
+        let account = desired::service_account(&objects.deployment).unwrap_or(name);
+        let introspector = names::service_account_principal(namespace, account);
+        let rollout = apply(objects, context).await?;
 
-        let introspector = names::service_account_principal(namespace, name);
         let (allowed, narrowed) = allowed_clients(self, context).await?;
         let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
         let mut observed = Observed {
             problems: narrowed.into_iter().collect(),
             ready: format!("serving {}", self.spec.resource),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
+            conditions: vec![pod_security],
             ..Observed::default()
         };
         entry.put(context, &resource, &mut observed).await;
@@ -127,23 +134,25 @@ async fn allowed_clients(
     }
 }
 
-async fn apply(
+fn build(
     object: &ProtectedMcpServer,
     context: &ReconcileContext<'_>,
     auth_server: &McpAuthServer,
     server: &Server,
-) -> Result<Rollout, Error> {
+) -> Result<ProtectedServerObjects, Problem> {
     let facts = AuthServerFacts {
         issuer: auth_server.spec.issuer.clone(),
         internal_url: server.audience(),
     };
-    let objects = build::build(
-        &context.owner,
-        &object.spec,
-        &facts,
-        &context.program.images,
-    )
-    .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
+    let images = &context.program.images;
+    desired::build(&context.owner, &object.spec, &facts, images)
+        .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))
+}
+
+async fn apply(
+    objects: ProtectedServerObjects,
+    context: &ReconcileContext<'_>,
+) -> Result<Rollout, Error> {
     // Every child by name: one that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,

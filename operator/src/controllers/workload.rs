@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::desired::auth_server::CONFIG_HASH;
 use crate::desired::labels::Component;
+use crate::desired::pod_security;
 use crate::framework::apply::{ApplyError, HASH};
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
@@ -30,6 +31,26 @@ fn available(rollout: Rollout) -> Condition {
         let problem = Problem::stage(reasons::PODS_NOT_READY, "no pod is serving");
         Condition::no(types::AVAILABLE, &problem)
     }
+}
+
+/// The PodSecurityRestricted condition: whether a spec weakens the pods of a Deployment.
+pub fn pod_security(deployment: &Deployment) -> Condition {
+    let pod = deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.template.spec.as_ref());
+    let below = pod.map(pod_security::of_pod).unwrap_or_default();
+    if below.is_empty() {
+        let message = "pods meet the restricted Pod Security Standard";
+        return Condition::yes(types::POD_SECURITY_RESTRICTED, reasons::READY, message);
+    }
+    let message = format!(
+        "below the restricted Pod Security Standard, because the spec asks for it: {}. A namespace that enforces the \
+         standard does not admit these pods",
+        below.join(", ")
+    );
+    let problem = Problem::person(reasons::BELOW_RESTRICTED, message);
+    Condition::no(types::POD_SECURITY_RESTRICTED, &problem)
 }
 
 /// Adds to what was observed what a Deployment says of its pods: the fields of a scale subresource, the Available

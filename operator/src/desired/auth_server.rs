@@ -26,6 +26,7 @@ use super::{
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     network_policy, pod,
+    pod_template::{self, Own, Refused},
     postgres::{self, PostgresObjects},
     secret, yaml,
 };
@@ -35,6 +36,7 @@ use super::{
 pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
 
 const COMPONENT: Component = Component::AuthServer;
+const CONTAINER: &str = "authserver";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/config";
 const CONFIG_FILE: &str = "authserver.yaml";
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
@@ -82,7 +84,7 @@ pub struct AuthServerObjects {
 /// Builds the children.
 ///
 /// # Errors
-/// When the configuration cannot be written as YAML.
+/// When the authserver would refuse the configuration, or the spec changes what is ours in the pods.
 pub fn build(
     owner: &Owner,
     spec: &McpAuthServerSpec,
@@ -111,7 +113,7 @@ pub fn build(
             }
             Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
         },
-        deployment: deployment(owner, spec, inputs.images, config_hash),
+        deployment: deployment(owner, spec, inputs.images, config_hash)?,
         service: pod::public_service(owner, COMPONENT, &spec.service),
         internal_service: pod::internal_service(
             owner,
@@ -184,37 +186,41 @@ fn deployment(
     spec: &McpAuthServerSpec,
     images: &Images,
     config_hash: String,
-) -> Deployment {
+) -> Result<Deployment, Refused> {
     let volumes = volumes(owner, spec);
-    Deployment {
+    let pod = PodSpec {
+        service_account_name: Some(owner.workload(COMPONENT)),
+        // To read the cluster's keys for ServiceAccount tokens, which needs no right.
+        automount_service_account_token: Some(true),
+        enable_service_links: Some(false),
+        image_pull_secrets: pod::pull_secrets(images),
+        security_context: Some(pod::pod_security(pod::USER)),
+        topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
+        containers: vec![container(spec, images, &volumes)],
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    };
+    let own = Own::of(&pod, CONTAINER);
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(owner.labels(COMPONENT)),
+            annotations: Some(BTreeMap::from([(CONFIG_HASH.to_owned(), config_hash)])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod),
+    };
+    pod_template::merge(&mut template, spec.pod_template.as_ref(), &own)?;
+    Ok(Deployment {
         metadata: owner.child(owner.workload(COMPONENT), COMPONENT),
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             selector: owner.selector(COMPONENT),
             strategy: Some(strategy(&spec.storage)),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(owner.labels(COMPONENT)),
-                    annotations: Some(BTreeMap::from([(CONFIG_HASH.to_owned(), config_hash)])),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(owner.workload(COMPONENT)),
-                    // To read the cluster's keys for ServiceAccount tokens, which needs no right.
-                    automount_service_account_token: Some(true),
-                    enable_service_links: Some(false),
-                    image_pull_secrets: pod::pull_secrets(images),
-                    security_context: Some(pod::pod_security(pod::USER)),
-                    topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
-                    containers: vec![container(spec, images, &volumes)],
-                    volumes: Some(volumes),
-                    ..PodSpec::default()
-                }),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,
-    }
+    })
 }
 
 /// Written out in full: nobody takes away what the API server fills in by itself, and `Recreate` is refused
@@ -239,7 +245,7 @@ fn strategy(storage: &Storage) -> DeploymentStrategy {
 
 fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> Container {
     let container = Container {
-        name: "authserver".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(
             spec.image
                 .clone()

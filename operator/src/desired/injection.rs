@@ -19,6 +19,8 @@ use super::{
     yaml,
 };
 
+/// The proxy's container.
+pub const CONTAINER: &str = "resource-proxy";
 const CONFIG_VOLUME: &str = "mcpauth-proxy";
 const TOKEN_VOLUME: &str = "mcpauth-token";
 const TOKEN_FOLDER: &str = "/var/run/secrets/mcpauth";
@@ -73,7 +75,7 @@ pub fn inject(
 
 fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
     let container = Container {
-        name: "resource-proxy".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(
             spec.proxy
                 .image

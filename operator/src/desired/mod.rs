@@ -3,12 +3,17 @@
 
 pub mod auth_server;
 pub mod authserver_config;
+pub mod environment;
 mod injection;
 pub mod labels;
 pub mod names;
 mod network_policy;
 pub mod oauth_client;
 mod pod;
+pub mod pod_security;
+pub mod pod_template;
+#[cfg(test)]
+mod pod_tests;
 pub mod postgres;
 pub mod protected_server;
 pub mod proxy_config;
@@ -55,6 +60,9 @@ pub enum BuildError {
     /// The program that is to read a configuration file would refuse it.
     #[error("the configuration that this spec gives is refused by the program that reads it: {0}")]
     Refused(#[from] Invalid),
+    /// The spec changes pods in a way that is not allowed.
+    #[error(transparent)]
+    Pod(#[from] pod_template::Refused),
     /// A configuration file cannot be written.
     #[error("cannot serialize the configuration file as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),

@@ -4,8 +4,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
         core::v1::{
-            ConfigMap, Container, EnvVar, EnvVarSource, PodSpec, PodTemplateSpec,
-            SecretKeySelector, Service, ServiceAccount,
+            ConfigMap, Container, PodSpec, PodTemplateSpec, Service, ServiceAccount, VolumeMount,
         },
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
@@ -14,7 +13,7 @@ use k8s_openapi::{
 };
 use mcpauth_api::{
     ProtectedMcpServerSpec,
-    protected_server::{self as api, Server, ServerTemplate},
+    protected_server::{Server, ServerTemplate},
 };
 
 use super::{
@@ -22,6 +21,7 @@ use super::{
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     network_policy, pod,
+    pod_template::{self, Own, Refused},
 };
 
 const COMPONENT: Component = Component::McpServer;
@@ -51,7 +51,7 @@ pub struct ProtectedServerObjects {
 /// Builds the children.
 ///
 /// # Errors
-/// When the configuration cannot be written as YAML.
+/// When the proxy would refuse the configuration, or the spec changes what is ours in the pods.
 pub fn build(
     owner: &Owner,
     spec: &ProtectedMcpServerSpec,
@@ -73,7 +73,7 @@ pub fn build(
             injection::CONFIG_FILE,
             injection::config_yaml(&name, spec, auth_server)?,
         ),
-        deployment: deployment(owner, spec, template, auth_server, images),
+        deployment: deployment(owner, spec, template, auth_server, images)?,
         service: pod::public_service(owner, COMPONENT, &spec.service),
         network_policy: network_policy::build(
             owner,
@@ -91,7 +91,7 @@ fn deployment(
     template: &ServerTemplate,
     auth_server: &AuthServerFacts,
     images: &Images,
-) -> Deployment {
+) -> Result<Deployment, Refused> {
     let mut pod = PodSpec {
         service_account_name: Some(owner.name.clone()),
         // The proxy has a token for the authserver only; the server has none.
@@ -105,55 +105,83 @@ fn deployment(
         ..PodSpec::default()
     };
     injection::inject(&mut pod, &owner.name, spec, auth_server, images);
-    Deployment {
+    let own = Own::of(&pod, injection::CONTAINER);
+    add_volumes(&mut pod, template, &own)?;
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(owner.labels(COMPONENT)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod),
+    };
+    pod_template::merge(&mut template, spec.pod_template.as_ref(), &own)?;
+    Ok(Deployment {
         metadata: owner.child(owner.name.clone(), COMPONENT),
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             selector: owner.selector(COMPONENT),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(owner.labels(COMPONENT)),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,
-    }
+    })
 }
 
-/// The MCP server. It has no probes: it listens where only its own pod can ask.
+/// The ServiceAccount of a Deployment's pods, whose token the proxy has.
+#[must_use]
+pub fn service_account(deployment: &Deployment) -> Option<&str> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    pod.service_account_name.as_deref()
+}
+
+/// The server's own volumes, beside ours.
+fn add_volumes(pod: &mut PodSpec, template: &ServerTemplate, own: &Own) -> Result<(), Refused> {
+    let mut refused = Refused::default();
+    let names = template.volumes.iter().map(|volume| &volume.name);
+    own.refuse_volumes("spec.server.template.volumes", names, &mut refused);
+    let mounts = &template.volume_mounts;
+    own.refuse_mounts("spec.server.template.volumeMounts", mounts, &mut refused);
+    refused.or_ok()?;
+    let volumes = pod.volumes.get_or_insert_default();
+    volumes.extend(template.volumes.iter().cloned());
+    Ok(())
+}
+
+/// The MCP server. It has no probes of ours: it listens where only its own pod can ask.
 fn container(template: &ServerTemplate) -> Container {
-    let unless_empty = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
     Container {
         name: "server".to_owned(),
         image: Some(template.image.clone()),
+        image_pull_policy: template
+            .image_pull_policy
+            .map(|policy| policy.as_str().to_owned()),
         command: unless_empty(&template.command),
         args: unless_empty(&template.args),
-        env: (!template.env.is_empty()).then(|| template.env.iter().map(variable).collect()),
+        env: unless_empty(&template.env),
+        env_from: unless_empty(&template.env_from),
         resources: Some(pod::resources(template.resources.as_ref(), &DEFAULTS)),
+        liveness_probe: template.liveness_probe.clone(),
+        readiness_probe: template.readiness_probe.clone(),
+        startup_probe: template.startup_probe.clone(),
         termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![pod::writable_mount("tmp", "/tmp")]),
+        volume_mounts: Some(mounts(&template.volume_mounts)),
         ..Container::default()
     }
 }
 
-fn variable(variable: &api::EnvVar) -> EnvVar {
-    EnvVar {
-        name: variable.name.clone(),
-        value: variable.value.clone(),
-        value_from: variable
-            .value_from
-            .as_ref()
-            .map(|api::EnvVarSource::SecretKeyRef(secret)| EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: secret.name.clone(),
-                    key: secret.key.clone(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
+fn unless_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+/// The server's mounts, and a `/tmp` unless one of them is that.
+fn mounts(own: &[VolumeMount]) -> Vec<VolumeMount> {
+    let mut mounts = own.to_vec();
+    if !own
+        .iter()
+        .any(|m| m.mount_path.trim_end_matches('/') == "/tmp")
+    {
+        mounts.push(pod::writable_mount("tmp", "/tmp"));
     }
+    mounts
 }

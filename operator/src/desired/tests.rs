@@ -7,7 +7,7 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::{Value, json};
 
 use super::{
-    AuthServerFacts, Images,
+    AuthServerFacts, BuildError, Images,
     auth_server::{self, AuthServerInputs, AuthServerObjects, CONFIG_HASH},
     hash,
     labels::Owner,
@@ -75,7 +75,10 @@ fn merge(into: &mut Value, changes: &Value) {
     }
 }
 
-fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObjects {
+pub(super) fn try_auth_server(
+    changes: &Value,
+    secrets_hash: &str,
+) -> Result<AuthServerObjects, BuildError> {
     let object = auth_server_with(changes);
     let inputs = AuthServerInputs {
         images: &images(),
@@ -83,14 +86,18 @@ fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObje
         operator_namespace: "mcp-auth-system",
         secrets_hash,
     };
-    auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs).unwrap()
+    auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs)
 }
 
-fn build_auth_server(changes: &Value) -> AuthServerObjects {
+fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObjects {
+    try_auth_server(changes, secrets_hash).unwrap()
+}
+
+pub(super) fn build_auth_server(changes: &Value) -> AuthServerObjects {
     build_auth_server_with(changes, "")
 }
 
-fn build_protected_server(changes: &Value) -> ProtectedServerObjects {
+pub(super) fn try_protected_server(changes: &Value) -> Result<ProtectedServerObjects, BuildError> {
     let object = protected_server_with(changes);
     let facts = AuthServerFacts {
         issuer: "http://localhost:9000".to_owned(),
@@ -102,10 +109,13 @@ fn build_protected_server(changes: &Value) -> ProtectedServerObjects {
         &facts,
         &images(),
     )
-    .unwrap()
 }
 
-fn auth_server_pod(objects: &AuthServerObjects) -> PodSpec {
+pub(super) fn build_protected_server(changes: &Value) -> ProtectedServerObjects {
+    try_protected_server(changes).unwrap()
+}
+
+pub(super) fn auth_server_pod(objects: &AuthServerObjects) -> PodSpec {
     objects
         .deployment
         .spec
@@ -116,7 +126,7 @@ fn auth_server_pod(objects: &AuthServerObjects) -> PodSpec {
         .unwrap()
 }
 
-fn protected_server_pod(objects: &ProtectedServerObjects) -> PodSpec {
+pub(super) fn protected_server_pod(objects: &ProtectedServerObjects) -> PodSpec {
     objects
         .deployment
         .spec

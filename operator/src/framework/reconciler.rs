@@ -106,6 +106,12 @@ impl<'a> ReconcileContext<'a> {
         let key = (self.owner.namespace.clone(), self.owner.name.clone());
         self.references.set(&key, targets.into_iter().collect());
     }
+
+    /// Notes what the object refers to besides, before it is read.
+    pub fn refers_also_to(&self, targets: impl IntoIterator<Item = Target>) {
+        let key = (self.owner.namespace.clone(), self.owner.name.clone());
+        self.references.add(&key, targets);
+    }
 }
 
 /// What children are watched by.

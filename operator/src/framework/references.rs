@@ -15,6 +15,8 @@ pub enum Kind {
     ProtectedServer,
     /// A Secret.
     Secret,
+    /// A ConfigMap.
+    ConfigMap,
     /// A Namespace, whose labels matter; its key has an empty namespace.
     Namespace,
 }
@@ -57,6 +59,17 @@ impl References {
         }
     }
 
+    /// `object` refers to `more` as well. As [`Self::set`], before reading them.
+    pub fn add(&self, object: &Key, more: impl IntoIterator<Item = Target>) {
+        let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for target in more {
+            let targets = maps.targets.entry(object.clone()).or_default();
+            targets.insert(target.clone());
+            let referrers = maps.referrers.entry(target).or_default();
+            referrers.insert(object.clone());
+        }
+    }
+
     /// The objects that refer to `target`.
     pub fn referrers(&self, target: &Target) -> Vec<Key> {
         let maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,12 +104,17 @@ mod tests {
         references.set(&key("a"), [secret("t")].into());
         assert_eq!(references.referrers(&secret("s")), [key("b")]);
         assert_eq!(references.referrers(&secret("t")), [key("a")]);
+
+        references.add(&key("b"), [secret("u")]);
+        assert_eq!(references.referrers(&secret("s")), [key("b")]);
+        assert_eq!(references.referrers(&secret("u")), [key("b")]);
     }
 
     #[test]
     fn keeps_nothing_of_what_is_gone() {
         let references = References::default();
         references.set(&key("a"), [secret("s")].into());
+        references.add(&key("a"), [secret("t")]);
         references.set(&key("a"), HashSet::new());
         let maps = references.0.lock().unwrap();
         assert!(maps.targets.is_empty() && maps.referrers.is_empty());

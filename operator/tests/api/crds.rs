@@ -229,8 +229,78 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/server/template/env",
-            json!([{ "name": "1X" }]),
-            "spec.server.template.env",
+            json!([{ "name": "A=B" }]),
+            "env: a name is one or more printable ASCII characters, without =",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "X", "value": 1 }]),
+            "spec.server.template.env[0].value",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "X", "valueFrom": {} }]),
+            "env: valueFrom needs exactly one of",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "X", "valueFrom": { "secretKeyRef": { "name": "s" } } }]),
+            "spec.server.template.env[0].valueFrom.secretKeyRef.key",
+        ),
+        (
+            "/server/template/env",
+            json!([{ "name": "X" }, { "name": "X" }]),
+            "spec.server.template.env[1]",
+        ),
+        (
+            "/server/template/envFrom",
+            json!([{ "prefix": "X_" }]),
+            "envFrom: each entry needs exactly one of secretRef and configMapRef",
+        ),
+        (
+            "/server/template/imagePullPolicy",
+            json!("Sometimes"),
+            "spec.server.template.imagePullPolicy",
+        ),
+        (
+            "/server/template/volumes",
+            json!([{ "name": "tmp", "emptyDir": {} }]),
+            "volumes: tmp and names that start with mcpauth- are the operator's",
+        ),
+        (
+            "/server/template/volumes",
+            json!([{ "name": "mcpauth-proxy", "configMap": { "name": "x" } }]),
+            "volumes: tmp and names that start with mcpauth- are the operator's",
+        ),
+        (
+            "/server/template/volumes",
+            json!([{ "name": "x", "persistentVolumeClaim": {} }]),
+            "spec.server.template.volumes[0].persistentVolumeClaim.claimName",
+        ),
+        (
+            "/server/template/volumeMounts",
+            json!([{ "name": "mcpauth-token", "mountPath": "/x" }]),
+            "volumeMounts: volumes whose names start with mcpauth- are the operator's",
+        ),
+        (
+            "/server/template/volumeMounts",
+            json!([{ "name": "x" }]),
+            "spec.server.template.volumeMounts[0].mountPath",
+        ),
+        (
+            "/server/template/readinessProbe",
+            json!({ "exec": "true" }),
+            "spec.server.template.readinessProbe.exec",
+        ),
+        (
+            "/podTemplate",
+            json!({ "spec": [] }),
+            "spec.podTemplate.spec",
+        ),
+        (
+            "/podTemplate",
+            json!({ "metadata": { "labels": { "a": "b".repeat(64) } } }),
+            "spec.podTemplate.metadata.labels",
         ),
         (
             "/server/template/env",

@@ -15,6 +15,7 @@ mod leader;
 mod memory;
 mod namespaces;
 mod oauth_client;
+mod pods;
 mod protected_server;
 mod secrets;
 mod trouble;

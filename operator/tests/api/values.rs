@@ -500,6 +500,55 @@ async fn protected_servers() {
             "/limits/responseHeaderSeconds",
             proxy_config::RESPONSE_HEADER_SECONDS,
         ),
+        values(
+            "/server/template/env",
+            vec![
+                json!([{ "name": "A.B-c 1", "value": "" }, { "name": "B" }]),
+                json!([{ "name": "A", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }]),
+                json!([{ "name": "A", "valueFrom": { "configMapKeyRef": { "name": "c", "key": "k" } } }]),
+            ],
+            vec![json!({ "A": "b" }), json!([{ "name": 1 }])],
+        ),
+        values(
+            "/server/template/envFrom",
+            vec![json!([{ "secretRef": { "name": "s", "optional": true } }])],
+            vec![json!([{ "secretRef": "s" }])],
+        ),
+        values(
+            "/server/template/imagePullPolicy",
+            vec![json!("Always"), json!("IfNotPresent"), json!("Never")],
+            vec![json!("always"), json!("")],
+        ),
+        values(
+            "/server/template/volumes",
+            vec![
+                json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "c" } }]),
+                json!([{ "name": "cache", "emptyDir": { "sizeLimit": 1 } }]),
+            ],
+            vec![
+                json!([{ "name": "tmp", "emptyDir": {} }]),
+                json!([{ "name": "mcpauth-x", "emptyDir": {} }]),
+            ],
+        ),
+        values(
+            "/server/template/volumeMounts",
+            vec![json!([{ "name": "tmp", "mountPath": "/var/cache" }])],
+            vec![json!([{ "name": "mcpauth-token", "mountPath": "/x" }])],
+        ),
+        values(
+            "/server/template/livenessProbe",
+            vec![json!({ "httpGet": { "port": "http" }, "periodSeconds": 5 })],
+            vec![json!({ "periodSeconds": "often" })],
+        ),
+        values(
+            "/podTemplate",
+            vec![
+                json!({}),
+                json!({ "metadata": { "labels": { "a": "b" }, "annotations": { "c": "d" } } }),
+                json!({ "spec": { "nodeSelector": { "a": "b" }, "priorityClassName": "high" } }),
+            ],
+            vec![json!({ "spec": "x" }), json!({ "metadata": { "labels": ["a"] } })],
+        ),
         strings(
             "/server/template/http/path",
             &["/", "/mcp", "/%7Ex", "/{x}"],
