@@ -136,4 +136,4 @@ deny: rust
 	scripts/tools.sh deny
 	cargo deny --locked --log-level error check bans licenses sources
 	@if cargo deny --locked fetch db >/dev/null 2>&1; then cargo deny --locked check advisories; \
-	else echo 'advisories: not checked, their database cannot be fetched from here'; fi
+	else echo 'advisories: not checked, because the advisory database cannot be downloaded'; fi

@@ -78,7 +78,7 @@ impl Metrics {
         );
         registry.register(
             "reconcile_duration_seconds",
-            "How long reconciles took, by kind",
+            "Duration of reconciles, by kind",
             self.durations.clone(),
         );
         registry.register(
@@ -88,12 +88,12 @@ impl Metrics {
         );
         registry.register(
             "objects",
-            "Objects, by kind and whether they are ready",
+            "Objects, by kind and readiness",
             self.objects.clone(),
         );
         registry.register(
             "leader",
-            "1 while this replica leads, else 0",
+            "1 on the leader, 0 on other replicas",
             self.leader.clone(),
         );
     }

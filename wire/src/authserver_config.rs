@@ -320,7 +320,10 @@ impl AuthServerConfig {
                 .iter()
                 .any(|(other, known)| *other == id || known.is_same(&uri))
             {
-                return Err(Invalid::new(key, "its id or resource appears twice"));
+                return Err(Invalid::new(
+                    key,
+                    "an earlier entry has the same id or resource",
+                ));
             }
             seen.push((id, uri));
         }
@@ -337,7 +340,7 @@ impl AuthServerConfig {
                 .iter()
                 .any(|other| other.client_id == client.client_id)
             {
-                let text = format!("{id} appears twice");
+                let text = format!("an earlier entry has the same id, {id}");
                 return Err(Invalid::new(format!("{key}.clientId"), text));
             }
         }
@@ -351,7 +354,7 @@ impl Login {
             Self::DevelopmentAutoApprove { .. } if !issuer.is_loopback() => Err(Invalid::new(
                 "login.developmentAutoApprove",
                 format!(
-                    "lets anybody in and so needs an issuer on localhost, 127.0.0.1 or [::1], not {issuer}; use localUsers"
+                    "signs everyone in without a password, so the issuer must be on localhost, 127.0.0.1 or [::1], not {issuer}; use localUsers"
                 ),
             )),
             Self::DevelopmentAutoApprove { subject } => {

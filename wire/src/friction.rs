@@ -101,7 +101,10 @@ impl Friction {
             let key = format!("groups[{index}]");
             group.check(&key)?;
             if self.groups[..index].iter().any(|g| g.name == group.name) {
-                let text = format!("a second group named {:?}; names are unique", group.name);
+                let text = format!(
+                    "there is another group named {:?}: names must be unique",
+                    group.name
+                );
                 return Err(Invalid::new(format!("{key}.name"), text));
             }
         }

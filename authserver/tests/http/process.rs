@@ -145,7 +145,7 @@ fn configuration_errors_name_the_key() {
         "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
         "clients[0].grantTypes: ",
     );
-    refused("issuer: [", "is not YAML");
+    refused("issuer: [", "not valid YAML");
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn clients(
 fn walker() -> Client {
     Client {
         client_id: None,
-        client_name: "The walk through the flow".to_owned(),
+        client_name: "kubectl mcpauth local".to_owned(),
         client_uri: None,
         logo_uri: None,
         token_endpoint_auth_method: TokenEndpointAuthMethod::None,

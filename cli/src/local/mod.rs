@@ -26,7 +26,7 @@ use crate::manifests::{self, Manifests};
 ///
 /// The issuer and each spec.resource must be http URLs on localhost; they decide which ports are used. Each
 /// ProtectedMcpServer needs spec.server.template.command. That command, mcp-authserver and mcp-resource-proxy are
-/// looked for next to this program first, then in PATH.
+/// looked up next to this program first, then in PATH.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LocalArgs {
     /// YAML file with one McpAuthServer, at least one ProtectedMcpServer, and the McpOAuthClients and Secrets that
@@ -64,7 +64,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
         Err(error) if started => {
             let kept = logs.keep();
             Err(anyhow::anyhow!(
-                "{error:#}\nThe programs' logs are in {}",
+                "{error:#}\nThe logs of the programs are in {}",
                 kept.display()
             ))
         }
@@ -91,14 +91,14 @@ async fn serve(
 /// Everything is up; how to connect.
 fn show(stack: &Stack, logs: &Path, screen: &Screen) {
     let target = &stack.target;
-    screen.heading("Up until Ctrl-C");
+    screen.heading("Running; press Ctrl-C to stop");
     screen.copied("MCP server", &target.resource);
     let (name, url) = (&target.name, &target.resource);
     let add = format!("claude mcp add --transport http {name} {url}");
     screen.copied("Claude Code", &add);
     for client in &stack.clients {
         let file = client.secret_file.display();
-        screen.fact("Client", &format!("{}, its secret in {file}", client.id));
+        screen.fact("Client", &format!("{} (secret in {file})", client.id));
     }
     screen.fact("Logs", &logs.display().to_string());
 }

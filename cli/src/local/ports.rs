@@ -15,10 +15,10 @@ pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
         Some(Host::Domain("localhost")) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Some(Host::Ipv4(ip)) if ip == Ipv4Addr::LOCALHOST => ip.into(),
         Some(Host::Ipv6(ip)) if ip == Ipv6Addr::LOCALHOST => ip.into(),
-        _ => bail!("{field}: {url} is not on this machine; use localhost, 127.0.0.1 or [::1]"),
+        _ => bail!("{field}: {url} is not on this machine: use localhost, 127.0.0.1 or [::1]"),
     };
     if parsed.scheme() != "http" {
-        bail!("{field}: {url} needs TLS, which is not made here; use http on localhost");
+        bail!("{field}: {url} needs TLS, which `local` does not support: use http on localhost");
     }
     Ok(SocketAddr::new(
         ip,
@@ -39,7 +39,7 @@ pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     };
     TcpListener::bind(address).map(drop).with_context(|| {
         format!(
-            "cannot listen on {address} ({field}): stop what uses the port (`{shows}` shows it), or give {field} another one"
+            "cannot listen on {address}: stop the program that uses the port (find it with `{shows}`), or change the port in {field}"
         )
     })
 }
@@ -75,6 +75,6 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = check_free("spec.issuer", address).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()), "{error}");
-        assert!(error.contains("give spec.issuer another one"), "{error}");
+        assert!(error.contains("change the port in spec.issuer"), "{error}");
     }
 }

@@ -110,7 +110,7 @@ impl Processes {
         let (status, index, _) = futures::future::select_all(ends).await;
         self.running
             .get(index)
-            .map_or_else(|| anyhow!("a program ended"), |p| p.ended(status))
+            .map_or_else(|| anyhow!("a program exited"), |p| p.ended(status))
     }
 
     /// Ends all programs and waits for them.
@@ -130,7 +130,7 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
         anyhow!(
-            "{} ended ({status}); {} ends with:\n  {end}",
+            "{} exited ({status}); last lines of {}:\n  {end}",
             self.name,
             self.log.display()
         )
@@ -154,7 +154,7 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {
-            anyhow!("there is no program {name}, neither beside kubectl-mcpauth nor in PATH: build it (`make build`), or install it")
+            anyhow!("cannot find the program {name} next to kubectl-mcpauth or in PATH: build it with `make build`, or install it")
         })
 }
 
@@ -185,7 +185,7 @@ mod tests {
             .unwrap();
         let error = processes.any_end().await.to_string();
         assert!(
-            error.starts_with("broken ended (exit status: 3)"),
+            error.starts_with("broken exited (exit status: 3)"),
             "{error}"
         );
         assert!(error.ends_with("hello"), "{error}");
@@ -245,7 +245,10 @@ mod tests {
         let script = "exec 9>\"$1\"; sleep 600 & exit 3";
         let fifo = start_with_fifo(&mut processes, logs.path(), script).await;
         let ended = processes.any_end().await.to_string();
-        assert!(ended.starts_with("child ended (exit status: 3)"), "{ended}");
+        assert!(
+            ended.starts_with("child exited (exit status: 3)"),
+            "{ended}"
+        );
         is_closed(fifo).await;
     }
 
@@ -253,7 +256,7 @@ mod tests {
     fn a_program_that_is_missing_is_named() {
         let error = find("no-such-program-anywhere").unwrap_err().to_string();
         assert!(
-            error.contains("no program no-such-program-anywhere"),
+            error.contains("cannot find the program no-such-program-anywhere"),
             "{error}"
         );
     }

@@ -94,7 +94,7 @@ async fn forward(relay: &Relay, headers: &HeaderMap, body: Bytes) -> reqwest::Re
     let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
     let answer = response.bytes().await?;
     relay.record.put(Exchange {
-        caller: caller(headers).unwrap_or_else(|| "nobody".to_owned()),
+        caller: caller(headers).unwrap_or_else(|| "anonymous".to_owned()),
         form: url::form_urlencoded::parse(&body).into_owned().collect(),
         status: status.as_u16(),
         answer: serde_json::from_slice(&answer).unwrap_or_default(),

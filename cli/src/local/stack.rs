@@ -128,7 +128,9 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
     for (field, url) in fields {
         let address = ports::address_of(field, url)?;
         if public.contains(&address) {
-            bail!("{field}: {url} has the same port as another URL of the file; give it its own");
+            bail!(
+                "{field}: {url} has the same port as another URL in the file: change one of them"
+            );
         }
         ports::check_free(field, address)?;
         public.push(address);
@@ -140,7 +142,7 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
     }
     let mut public = public.into_iter();
     Ok(Addresses {
-        public: public.next().context("no issuer")?,
+        public: public.next().context("the McpAuthServer has no issuer")?,
         internal: ports::free()?,
         health: ports::free()?,
         proxies: public
@@ -175,7 +177,10 @@ fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -
 }
 
 fn target(manifests: &Manifests) -> anyhow::Result<Target> {
-    let server = manifests.servers.first().context("no ProtectedMcpServer")?;
+    let server = manifests
+        .servers
+        .first()
+        .context("the file has no ProtectedMcpServer")?;
     let spec = &manifests.auth_server.spec;
     Ok(Target {
         name: server.name_any(),
@@ -222,7 +227,7 @@ async fn start_server(
     let mut command = template.command.iter().chain(&template.args).cloned();
     let Some(program) = command.next().filter(|_| !template.command.is_empty()) else {
         bail!(
-            "ProtectedMcpServer {name}: spec.server.template.command is needed to run it without its image"
+            "ProtectedMcpServer {name}: set spec.server.template.command: it is required to run the server without its image"
         );
     };
     let program = Program {
@@ -290,7 +295,7 @@ async fn wait(
         }
     };
     tokio::select! {
-        up = timeout(START, poll) => up.with_context(|| format!("{name} is not ready after {START:?}")),
+        up = timeout(START, poll) => up.with_context(|| format!("{name} did not become ready within {START:?}")),
         error = processes.any_end() => Err(error),
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn scopes_not_reserved() -> Rule {
     let own = scope::OWN.map(|name| format!("'{name}'")).join(", ");
     let rule = each(&format!("!(x.name in [{own}])"));
     let message = format!(
-        "scopes: {} belong to the authorization server; choose other names",
+        "scopes: {} are reserved for the authorization server; choose other names",
         scope::OWN.join(" and ")
     );
     Rule::new(rule).message(message.as_str())
@@ -78,7 +78,7 @@ pub(crate) fn scopes_not_reserved() -> Rule {
 pub(crate) fn origins_without_default_port() -> Rule {
     let rule = each(&format!("!{}", matches("x", origin::DEFAULT_PORT_PATTERN)));
     Rule::new(rule).message(
-        "allowedOrigins: leave out the default port (443 for https, 80 for http), as browsers do",
+        "allowedOrigins: omit the default port (443 for https, 80 for http), as browsers do",
     )
 }
 
@@ -86,14 +86,14 @@ pub(crate) fn origins_without_default_port() -> Rule {
 pub(crate) fn private_schemes() -> Rule {
     let never = matches("x", redirect_uri::NOT_PRIVATE_PATTERN);
     Rule::new(each(&format!("!{never}"))).message(
-        "allowedRedirectSchemes: http and https have rules of their own, and schemes that run code or read files are never allowed",
+        "allowedRedirectSchemes: http and https cannot be listed, and schemes that run code or read files are never allowed",
     )
 }
 
 /// Where redirect URIs may lead.
 pub(crate) fn redirect_uris() -> Rule {
     Rule::new(each(&matches("x", redirect_uri::WHERE_PATTERN))).message(
-        "redirectUris: expected an https URL, an http URL on localhost, 127.0.0.1 or [::1], or a URI with an application's own scheme",
+        "redirectUris: every entry must be an https URL, an http URL on localhost, 127.0.0.1 or [::1], or a URI with an application's own scheme",
     )
 }
 

@@ -88,7 +88,7 @@ impl AuthServers {
             .await?;
         serde_json::from_slice::<PutAnswer>(&answer).map(|a| a.outcome).map_err(|_| {
             CallError::Unreachable(format!(
-                "McpAuthServer {server} sent an answer that is not from the admin API: check that nothing else answers at {}",
+                "the response at {} is not from the admin API of McpAuthServer {server}: check that the Service selects only its pods",
                 (self.endpoint)(server)
             ))
         })
@@ -177,7 +177,7 @@ impl AuthServers {
             return judge(server, status, answer);
         }
         Err(CallError::NotAdmitted(format!(
-            "McpAuthServer {server} rejects the operator's ServiceAccount token: check the authorization server's log for the reason"
+            "McpAuthServer {server} rejects the operator's ServiceAccount token: see the authorization server's log for the reason"
         )))
     }
 

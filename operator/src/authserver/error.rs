@@ -61,8 +61,8 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
             CallError::Conflict(format!("McpAuthServer {server} reports a conflict: {said}"))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
-            "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount must be \
-             one of its admins; restart its pods if the operator was reinstalled under another name"
+            "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount is not \
+             one of its admins. If the operator was reinstalled under another name, restart the pods of the McpAuthServer"
         )),
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
             CallError::Refused(format!(
@@ -70,7 +70,7 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
             ))
         }
         _ => CallError::Unreachable(format!(
-            "McpAuthServer {server} failed to answer: {status} {said}"
+            "McpAuthServer {server} returned an error: {status} {said}"
         )),
     })
 }

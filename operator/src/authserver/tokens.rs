@@ -83,7 +83,7 @@ impl Tokens {
             .status
             .ok_or_else(|| {
                 CallError::NotAdmitted(
-                    "the API server answered a TokenRequest without a token".to_owned(),
+                    "the API server returned a TokenRequest without a token".to_owned(),
                 )
             })?;
         let token = Token {

@@ -17,10 +17,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// Writes the CustomResourceDefinitions.
 #[derive(Parser)]
 struct Args {
-    /// Compare, write nothing.
+    /// Write nothing; fail if a file is out of date.
     #[arg(long)]
     check: bool,
-    /// The repository.
+    /// Root of the repository.
     #[arg(default_value = ".")]
     root: PathBuf,
 }
@@ -30,17 +30,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let files = generate(&args.root)?;
     if !args.check {
         for (path, text) in &files {
-            write(path, text).with_context(|| format!("writing {}", path.display()))?;
+            write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let mut status = ExitCode::SUCCESS;
     for (path, text) in &files {
         if fs::read_to_string(path).ok().as_ref() != Some(text) {
-            eprintln!(
-                "{} is not what the types say: run `make generate`",
-                path.display()
-            );
+            eprintln!("{} is out of date: run `make generate`", path.display());
             status = ExitCode::FAILURE;
         }
     }

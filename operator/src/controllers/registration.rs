@@ -134,7 +134,7 @@ pub async fn unregister(
     };
     if is_over(deleted_at(raw), context.program.now()) {
         let note = format!(
-            "gave up: {} may still be registered with the authorization server. {error}",
+            "gave up on unregistering {}: it may still be registered with the authorization server. {error}",
             entry.id
         );
         context
@@ -145,7 +145,7 @@ pub async fn unregister(
         return Ok(());
     }
     let message = format!(
-        "{error}; deletion goes ahead after {} s in any case",
+        "{error}; after {} s the object is deleted even if this still fails",
         PATIENCE.as_secs()
     );
     Err(Problem::stage(reasons::DELETING, message).into())

@@ -181,7 +181,7 @@ impl Elector {
     /// Extends the Lease until it is lost, and says why. Whoever gets the answer must stop writing at once:
     /// another replica may be the leader already.
     pub async fn hold(&mut self) -> Lost {
-        let mut problem = String::from("no attempt was made");
+        let mut problem = String::from("no renewal was attempted");
         loop {
             tokio::time::sleep(RETRY_PERIOD).await;
             let deadline = self.renewed + RENEW_DEADLINE;

@@ -51,7 +51,7 @@ fn check_says_whether_a_configuration_can_be_used() {
         ),
         (
             minimal("{}").replace("url: http:", "url: https:"),
-            "upstream.url: is not an http:// URL",
+            "upstream.url: expected an http:// URL",
         ),
         (
             minimal("{}") + "colour: red\n",

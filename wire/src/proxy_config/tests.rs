@@ -85,32 +85,32 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "[http://localhost:9000]",
             "[]",
-            "authorizationServers: is empty; give",
+            "authorizationServers: expected the issuer",
         ),
         (
             "[http://localhost:9000]",
             "['ftp://h']",
-            "authorizationServers[0]: is neither",
+            "authorizationServers[0]: expected an http",
         ),
         (
             "http://127.0.0.1:8000/mcp",
             "https://h/mcp",
-            "upstream.url: is not an http:// URL",
+            "upstream.url: expected an http:// URL",
         ),
         (
             "http://auth:8081",
             "https://auth:8081",
-            "introspection.endpoint: is not an http://",
+            "introspection.endpoint: expected an http://",
         ),
         (
             "tokenFile: /token",
             "cacheEntries: 1",
-            "introspection: has no credential",
+            "introspection: expected a credential",
         ),
         (
             "tokenFile: /token",
             "tokenFile: /t, basic: { id: a, secretFile: /s }",
-            "introspection: has tokenFile and basic",
+            "introspection: expected either tokenFile or basic",
         ),
         (
             "tokenFile: /token",
@@ -159,20 +159,20 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         ),
         (
             "access: { rules: [{ tools: [a] }] }",
-            "access.rules[0].scopes: is empty",
+            "access.rules[0].scopes: expected scopes, or anyToken",
         ),
         ("identity: { jwt: {} }", "identity: unknown variant"),
         (
             "limits: { bodyBytes: 0 }",
-            "limits.bodyBytes: 0 is out of bounds",
+            "limits.bodyBytes: 0 is out of range",
         ),
         (
             "allowedOrigins: ['https://h/']",
-            "allowedOrigins[0]: is not an origin",
+            "allowedOrigins[0]: expected an origin",
         ),
         (
             "allowedOrigins: ['*']",
-            "allowedOrigins[0]: is not an origin",
+            "allowedOrigins[0]: expected an origin",
         ),
         (
             "listen: { proxy: nonsense }",
@@ -186,8 +186,8 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
             "limits: { bodyBytes: -1 }",
             "limits.bodyBytes: invalid value",
         ),
-        ("limits: [", "is not YAML"),
-        ("limits: { bodyBytes: 1, bodyBytes: 2 }", "is not YAML"),
+        ("limits: [", "not valid YAML"),
+        ("limits: { bodyBytes: 1, bodyBytes: 2 }", "not valid YAML"),
         (
             "friction: { rate: { calls: 0, periodSeconds: 1 } }",
             "friction.rate.calls: 0 is out",

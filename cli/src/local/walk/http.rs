@@ -30,16 +30,17 @@ pub async fn json(response: Response, expected: StatusCode) -> anyhow::Result<Va
     let text = response.text().await?;
     ensure!(
         status == expected,
-        "{url} answered {status} instead of {expected}: {text}"
+        "{url} returned {status}, expected {expected}: {text}"
     );
-    serde_json::from_str(&text).with_context(|| format!("{url} answered what is not JSON: {text}"))
+    serde_json::from_str(&text)
+        .with_context(|| format!("{url} returned a body that is not JSON: {text}"))
 }
 
 /// A member of a document, as a string that must be there.
 pub fn text<'a>(document: &'a Value, member: &str) -> anyhow::Result<&'a str> {
     document[member]
         .as_str()
-        .with_context(|| format!("there is no {member} in {document}"))
+        .with_context(|| format!("{member} is missing in {document}"))
 }
 
 /// JSON on one line that is not too long.

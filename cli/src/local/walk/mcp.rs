@@ -116,7 +116,10 @@ async fn answer(response: Response, id: u64) -> anyhow::Result<Value> {
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok());
     if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
-        return response.json().await.context("the answer is not JSON");
+        return response
+            .json()
+            .await
+            .context("the response body is not JSON");
     }
     let mut text = Vec::new();
     let mut chunks = response.bytes_stream();
@@ -124,13 +127,13 @@ async fn answer(response: Response, id: u64) -> anyhow::Result<Value> {
         text.extend_from_slice(&chunk?);
         ensure!(
             text.len() <= ANSWER_BYTES,
-            "the answer is longer than {ANSWER_BYTES} bytes"
+            "the response is longer than {ANSWER_BYTES} bytes"
         );
         if let Some(answer) = find_event(&text, id) {
             return Ok(answer);
         }
     }
-    bail!("the event stream ended without an answer")
+    bail!("the event stream ended without a response to this request")
 }
 
 /// The message with `id` among the complete lines of an event stream.
@@ -181,7 +184,7 @@ fn made_up(tool: &Value) -> Option<Call> {
         if is_id {
             return None;
         }
-        arguments.insert(name.to_owned(), "Hello from the walk".into());
+        arguments.insert(name.to_owned(), "Hello from kubectl mcpauth".into());
     }
     let name = tool["name"].as_str()?.to_owned();
     Some(Call {
@@ -217,7 +220,10 @@ mod tests {
         let call = choose(&tools).unwrap();
         assert_eq!(
             (call.name.as_str(), &call.arguments),
-            ("create_note", &json!({ "title": "Hello from the walk" }))
+            (
+                "create_note",
+                &json!({ "title": "Hello from kubectl mcpauth" })
+            )
         );
         assert_eq!(choose_for_burst(&tools).unwrap().name, "list_notes");
     }

@@ -41,7 +41,7 @@ pub struct Target {
 /// The first step that does not go as it should.
 pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::Result<()> {
     if !target.approves {
-        screen.heading("The flow is not shown: login.localUsers asks a person for a password");
+        screen.heading("Skipping the OAuth flow: it cannot be scripted, because login.localUsers needs a password");
         return Ok(());
     }
     let http = http::client()?;
@@ -54,11 +54,11 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
         .await
         .context("step 5: initialize")?;
     let tools = session.tools().await.context("step 5: tools/list")?;
-    let call = mcp::choose(&tools).context("step 5: no tool can be called without knowing it")?;
+    let call = mcp::choose(&tools).context("step 5: found no tool to call: each one is destructive, or needs arguments other than text")?;
     // Let the proxy forget the introspections of the calls until now, so that it asks again.
     sleep(CACHED).await;
     record.take();
-    screen.step(5, "A tool call with the token");
+    screen.step(5, "Call a tool with the access token");
     screen.sent(&format!(
         "POST {}  Authorization: Bearer {}",
         target.resource,
@@ -68,13 +68,13 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
     let answer = session.call(&call).await.context("step 5: tools/call")?;
     let exchange = record
         .take()
-        .context("step 6: the proxy did not introspect the token")?;
+        .context("step 6: the proxy did not introspect the token: look for errors in its log")?;
     introspection(&exchange, screen)?;
-    screen.step(8, "The tool's answer");
+    screen.step(8, "The tool's result");
     screen.got(&format!("200 {}", http::brief(mcp::content(&answer))));
     ensure!(
         answer["isError"] != true,
-        "step 8: the tool answered with an error: {answer}"
+        "step 8: the tool returned an error: {answer}"
     );
     if target.friction {
         let repeated = mcp::choose_for_burst(&tools).unwrap_or(call);
@@ -92,14 +92,17 @@ fn introspection(exchange: &Exchange, screen: &Screen) -> anyhow::Result<()> {
         .map(|(_, value)| value);
     screen.step(
         6,
-        "The proxy asks the authorization server about it (RFC 7662)",
+        "The proxy introspects the token at the authorization server (RFC 7662)",
     );
     screen.sent(&format!(
         "POST /introspect  token={}  as {}",
         token.map_or_else(|| "none".to_owned(), |token| shorten(token)),
         exchange.caller
     ));
-    screen.step(7, "Whether it is active, for what, until when");
+    screen.step(
+        7,
+        "The authorization server confirms the token, its scopes and its audience",
+    );
     let answer = &exchange.answer;
     let shown: serde_json::Map<String, Value> = ["active", "scope", "aud", "sub", "exp"]
         .into_iter()
