@@ -437,7 +437,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             (
                 "http://localhost:9000",
                 "https://a.example",
-                "login.developmentAutoApprove: lets anybody in",
+                "login.developmentAutoApprove: signs everyone in",
             ),
             (
                 "'0.0.0.0:8081'",
@@ -480,7 +480,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "registration: { allowedRedirectSchemes: [http] }",
-                "registration.allowedRedirectSchemes[0]: expected an application's scheme",
+                "registration.allowedRedirectSchemes[0]: expected an application's own scheme",
             ),
             (
                 "internal: { credentials: [{ id: 'a b', secretFile: /x }] }",
@@ -500,7 +500,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("resources: [{resource}, {resource}]"),
-                "resources[1]: its id or resource appears twice",
+                "resources[1]: an earlier entry has the same id or resource",
             ),
             (
                 "resources: [{ id: a, resource: /mcp, name: a }]",
@@ -510,7 +510,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 &format!(
                     "resources: [{resource}, {{ id: b, resource: 'https://A.example:443/mcp/', name: b }}]"
                 ),
-                "resources[1]: its id or resource appears twice",
+                "resources[1]: an earlier entry has the same id or resource",
             ),
             (
                 "resources: [{ resource: 'https://a.example', name: a }]",

@@ -192,7 +192,7 @@ warmupCalls: 10
             ("rate: { calls: 1, periodSeconds: 1, burst: 3 }", "burst"),
             (
                 "rate: { calls: 0, periodSeconds: 1 }",
-                "friction.rate.calls: 0 is out of bounds",
+                "friction.rate.calls: 0 is out of range",
             ),
             (
                 "rate: { calls: 1, periodSeconds: 0 }",
@@ -234,7 +234,7 @@ warmupCalls: 10
                 &format!(
                     "{rate}\ngroups: [{{name: a, tools: [x], {rate}}}, {{name: a, tools: [z], {rate}}}]"
                 ),
-                "friction.groups[1].name: a second group",
+                "friction.groups[1].name: there is another group",
             ),
             ("rate: { calls: 1, periodSeconds: 1 }\nshare: 1", "share"),
         ] {

@@ -77,7 +77,7 @@ mod tests {
         let error = yaml::<Document>("list: []\nsecret: 4711").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "secret: expected a string; put it in quotes"
+            "secret: expected a string: put it in quotes"
         );
         let document: Document = yaml("list: []\nsecret: hunter2").unwrap();
         assert!(!format!("{document:?}").contains("hunter2"));
