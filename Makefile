@@ -67,9 +67,10 @@ test-api: rust api-server ## Test the operator against a real API server (etcd a
 	$(NEXTEST) api
 
 .PHONY: test-chart
-test-chart: rust helm ## Test the chart's output, and run helm lint
-	scripts/tools.sh nextest
+test-chart: rust helm api-server ## Test the chart's output with Helm 3 and 4, on a real API server, by kubernetes-validate and checkov
+	scripts/tools.sh nextest chart
 	$(NEXTEST) chart
+	scripts/chart.sh
 
 .PHONY: test-long
 test-long: rust ## Repeat the flood and race tests for LONG (default 10m)
@@ -100,7 +101,7 @@ generate: rust ## Regenerate crds/ and the chart's CRDs
 
 .PHONY: clean
 clean: cluster-down ## Delete the cluster and the whole cache
-	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv docker docker-data fuzz target kubeconfig)
+	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv chart-tools docker docker-data fuzz target kubeconfig)
 
 .PHONY: env
 env: ## Print the environment of the targets: eval "$(make -s env)"

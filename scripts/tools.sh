@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|bench|shellcheck|actionlint|compose...: what the
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|chart|bench|shellcheck|actionlint|compose...: what the
 # targets need, installed.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
@@ -45,6 +45,14 @@ python() {
     mv -T "$cache/.venv.$$" "$cache/venv"
 }
 
+# What reads the rendered chart.
+chart() {
+    local dir
+    dir=$(python_part chart-tools "$top/scripts/chart-tools.txt" --no-deps)
+    ln -sfn "$dir" "$cache/.chart-tools.$$"
+    mv -T "$cache/.chart-tools.$$" "$cache/chart-tools"
+}
+
 # Cargo's helpers, built: to build them here takes minutes.
 cargo_tool() {
     local dir
@@ -87,7 +95,7 @@ for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
     nextest | deny) cargo_tool "$tool" ;;
-    postgres | browser | python | fuzz | actionlint | bench | compose) "$tool" ;;
+    postgres | browser | python | chart | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

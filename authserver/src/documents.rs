@@ -1,12 +1,13 @@
 //! Converts between the documents of the admin API and configuration file, and what is stored.
 
-use mcpauth_wire::admin::Resource as ResourceDocument;
-use mcpauth_wire::client::Client as ClientDocument;
+use mcpauth_wire::admin::{self, Resource as ResourceDocument};
+use mcpauth_wire::client::{Client as ClientDocument, ClientResource};
 use mcpauth_wire::scope::Scope;
 use mcpauth_wire::{Invalid, Issuer};
 
 use crate::keys::pepper::Pepper;
-use crate::oauth::client::{Client, ClientMetadata, ClientOrigin};
+use crate::oauth::admission::AllowedClients;
+use crate::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use crate::oauth::client_assertion;
 use crate::oauth::resource::{Resource, ResourceScope};
 
@@ -44,6 +45,11 @@ pub fn resource(
         name: document.name,
         scopes: scopes.collect(),
         introspectors: document.introspectors,
+        allowed_clients: AllowedClients {
+            all_namespaces: document.allowed_clients.all_namespaces,
+            namespaces: document.allowed_clients.namespaces,
+            self_registered: document.allowed_clients.self_registered,
+        },
     })
 }
 
@@ -60,6 +66,11 @@ pub fn resource_document(resource: Resource) -> ResourceDocument {
         name: resource.name,
         scopes: scopes.collect(),
         introspectors: resource.introspectors,
+        allowed_clients: admin::AllowedClients {
+            all_namespaces: resource.allowed_clients.all_namespaces,
+            namespaces: resource.allowed_clients.namespaces,
+            self_registered: resource.allowed_clients.self_registered,
+        },
     }
 }
 
@@ -95,8 +106,15 @@ pub fn client(
             jwks: document.jwks,
             redirect_uris: document.redirect_uris,
             grant_types: document.grant_types,
-            scopes: document.scopes.into_iter().collect(),
-            resources: document.resources,
+            namespace: document.namespace,
+            allowed_resources: document
+                .resources
+                .into_iter()
+                .map(|resource| AllowedResource {
+                    uri: resource.uri,
+                    scopes: resource.scopes.into_iter().collect(),
+                })
+                .collect(),
         },
     }
 }
@@ -114,8 +132,15 @@ pub fn client_document(client: Client) -> ClientDocument {
         jwks: metadata.jwks,
         redirect_uris: metadata.redirect_uris,
         grant_types: metadata.grant_types,
-        scopes: metadata.scopes.iter().map(str::to_owned).collect(),
-        resources: metadata.resources,
+        namespace: metadata.namespace,
+        resources: metadata
+            .allowed_resources
+            .into_iter()
+            .map(|resource| ClientResource {
+                uri: resource.uri,
+                scopes: resource.scopes.iter().map(str::to_owned).collect(),
+            })
+            .collect(),
     }
 }
 

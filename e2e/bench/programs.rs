@@ -141,6 +141,7 @@ impl Authserver {
                 "id": "bench", "resource": resource, "name": "bench",
                 "scopes": [{ "name": "bench:call", "description": "Call" }],
                 "introspectors": [format!("credential:{CREDENTIAL}")],
+                "allowedClients": { "selfRegistered": true },
             }],
         });
         let command = configured("mcp-authserver", files.path(), &config)?;

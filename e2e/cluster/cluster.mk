@@ -11,7 +11,8 @@ export POSTGRES_IMAGE ?= docker.io/library/postgres:15
 
 # Sets DOCKER_HOST and the like where the engine is the project's own.
 ENGINE = eval "$$($(CLUSTER)/engine.sh env)"
-IMAGES := $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev)
+# The examples name a release; the cluster has what was built here under that name.
+IMAGES = $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev notes:$(VERSION))
 
 ##@ Containers and cluster
 .PHONY: compose-up
@@ -63,10 +64,10 @@ images: rust ## Build the images of the programs, and of Postgres
 api-server:
 	$(CLUSTER)/programs.sh etcd kubernetes
 helm:
-	$(CLUSTER)/programs.sh node
+	$(CLUSTER)/programs.sh node helm3
 # What takes long and depends on no code of ours.
 parts:
 	$(CLUSTER)/programs.sh
 	$(CLUSTER)/engine.sh up
 	$(CLUSTER)/images.sh base node postgres
-	scripts/tools.sh python
+	scripts/tools.sh python chart

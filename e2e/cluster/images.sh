@@ -119,6 +119,9 @@ apps() {
         quiet docker image prune -f --filter "label=org.opencontainers.image.title=$program"
         echo "$image"
     done
+    # As the examples name it.
+    image=ghcr.io/mcpauth/notes
+    docker tag "$image:${TAG:-dev}" "$image:$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -1)"
 }
 
 for image in "$@"; do

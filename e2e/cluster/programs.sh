@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs that the cluster and the tests are made of, by Go module, into the cache, and
-# links them into $MCP_AUTH_CACHE/bin. Usage: programs.sh [kubernetes|node|etcd|local-path|compose]...
+# links them into $MCP_AUTH_CACHE/bin. Usage: programs.sh [kubernetes|node|helm3|etcd|local-path|compose]...
 # Each module has a folder below go/: its go.mod names the tools and their versions, go.sum pins them.
 source "$(dirname "$0")/lib.sh"
 
@@ -17,6 +17,13 @@ build() {
             flags+=" -X $stamp.gitVersion=$v -X $stamp.gitMajor=$major -X $stamp.gitMinor=$minor"
         done
         ;;
+    helm3)
+        # Without the stamp it takes the cluster of `helm template` for v1.20.
+        local kubernetes
+        IFS=. read -r _ kubernetes _ <<<"$(version "$module" k8s.io/client-go)"
+        flags+=" -X helm.sh/helm/v3/internal/version.version=$(version "$module" helm.sh/helm/v3)"
+        flags+=" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$kubernetes"
+        ;;
     node) flags+=" -X helm.sh/helm/v4/internal/version.version=$(version "$module" helm.sh/helm/v4)" ;;
     esac
     cd "$here/go/$module" || return
@@ -26,7 +33,7 @@ build() {
 
 version() { awk -v module="$2" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module { print $2; exit }' "$here/go/$1/go.mod"; }
 
-[ $# -gt 0 ] || set -- kubernetes node etcd local-path compose
+[ $# -gt 0 ] || set -- kubernetes node helm3 etcd local-path compose
 for module in "$@"; do
     inputs=("$here/go/$module/go.mod" "$here/go/$module/go.sum")
     name=$module-$(key "${inputs[@]}")
@@ -37,6 +44,7 @@ for module in "$@"; do
     etcd) link "$dir/server" etcd ;;
     compose) mkdir -p "$cache/docker/cli-plugins" && ln -sfn "$dir/cmd" "$cache/docker/cli-plugins/docker-compose" ;;
     node) for program in kind helm; do link "$dir/$program"; done ;;
+    helm3) link "$dir/helm" helm3 ;;
     kubernetes) for program in kube-apiserver kubectl; do link "$dir/$program"; done ;;
     esac
 done

@@ -3,16 +3,23 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::desired::{Images, names};
+use crate::text;
 
 /// Flags of `mcp-auth-operator`. Each can also be set by an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Watch only this namespace [default: all namespaces].
-    #[arg(long, env = "WATCH_NAMESPACE", value_parser = non_empty)]
-    pub watch_namespace: Option<String>,
+    /// Watch only this namespace; repeat it, or use commas, for several [default: all namespaces].
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NAMESPACE",
+        env = "WATCH_NAMESPACE",
+        value_delimiter = ',',
+        value_parser = namespace
+    )]
+    pub watch_namespaces: Vec<String>,
     /// Default image of the authorization server.
     #[arg(
         long,
@@ -34,7 +41,20 @@ pub struct Config {
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// Maximum number of concurrent reconciles per kind.
+    /// Image pull secret for every pod that the operator makes; repeat it, or use commas, for several. The Secret is
+    /// in the pod's namespace.
+    #[arg(
+        long = "image-pull-secret",
+        value_name = "SECRET",
+        env = "IMAGE_PULL_SECRETS",
+        value_delimiter = ',',
+        value_parser = secret
+    )]
+    pub image_pull_secrets: Vec<String>,
+    /// Make NetworkPolicies for the pods; `false` deletes the existing ones.
+    #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
+    pub network_policies: bool,
+    /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Seconds between checks that an authorization server with in-memory storage still has its clients and
@@ -90,15 +110,29 @@ impl Config {
             authserver: self.authserver_image.clone(),
             resource_proxy: self.resource_proxy_image.clone(),
             postgres: self.postgres_image.clone(),
+            pull_secrets: self.image_pull_secrets.clone(),
         }
+    }
+
+    /// Whether resources in this namespace are served.
+    pub fn serves(&self, namespace: &str) -> bool {
+        let only = &self.watch_namespaces;
+        only.is_empty() || only.iter().any(|only| only == namespace)
     }
 }
 
-fn non_empty(value: &str) -> Result<String, String> {
-    if value.is_empty() {
-        return Err(
+fn namespace(value: &str) -> Result<String, String> {
+    match text::is_label(value) {
+        true => Ok(value.to_owned()),
+        false => Err(
             "give the name of a namespace, or omit the option to watch all namespaces".to_owned(),
-        );
+        ),
     }
-    Ok(value.to_owned())
+}
+
+fn secret(value: &str) -> Result<String, String> {
+    match value.split('.').all(text::is_label) {
+        true => Ok(value.to_owned()),
+        false => Err("give the name of a Secret, or omit the option".to_owned()),
+    }
 }

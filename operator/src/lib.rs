@@ -11,6 +11,7 @@ pub mod desired;
 pub mod framework;
 pub mod metrics;
 pub mod pods;
+pub mod probe;
 pub mod problem;
 pub mod random;
 pub mod run;

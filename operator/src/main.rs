@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use http::Uri;
 use mcp_auth_operator::authserver::Server;
 use mcp_auth_operator::config::Config;
-use mcp_auth_operator::run;
+use mcp_auth_operator::{probe, run};
 use mcpauth_service::program::{self, Failure};
 use mcpauth_service::{clock::Clock, log};
 use tokio::runtime::Runtime;
@@ -16,12 +18,34 @@ use tokio::runtime::Runtime;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     config: Config,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Ask an operator that runs elsewhere whether it is ready, and wait for it; `helm test` does
+    Probe {
+        /// Where it says so, as http://NAME-metrics.NAMESPACE.svc:9090/readyz
+        url: Uri,
+        /// How long it is waited for
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout_seconds: u16,
+    },
+}
+
 fn main() -> ExitCode {
-    let result = start(Arguments::parse().config).map_err(Failure::from);
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => start(arguments.config),
+        Some(Command::Probe {
+            url,
+            timeout_seconds,
+        }) => ask(&url, Duration::from_secs(timeout_seconds.into())),
+    };
+    let result = result.map_err(Failure::from);
     program::exit("mcp-auth-operator", result)
 }
 
@@ -32,6 +56,13 @@ fn start(config: Config) -> anyhow::Result<()> {
     // A replica that lost its Lease must not write: tasks that still run are cut off.
     runtime.shutdown_background();
     result
+}
+
+fn ask(url: &Uri, patience: Duration) -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("the async runtime cannot start")?;
+    runtime.block_on(probe::probe(url, patience))?;
+    println!("{url} is ready");
+    Ok(())
 }
 
 async fn controllers(config: Config) -> anyhow::Result<()> {

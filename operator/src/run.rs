@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -111,15 +112,15 @@ async fn lead(
     Ok(())
 }
 
-/// Runs the three controllers until `stop`, and what they work on then to its end, within [`DRAIN`].
+/// Runs the three controllers, in each namespace that is served, until `stop`, and what they work on then to its end, within [`DRAIN`].
 pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
-    let all = async {
+    let all = join_all(context.scopes().into_iter().map(|scope| async move {
         tokio::join!(
-            controller::run::<McpAuthServer>(Arc::clone(context), stop.clone()),
-            controller::run::<ProtectedMcpServer>(Arc::clone(context), stop.clone()),
-            controller::run::<McpOAuthClient>(Arc::clone(context), stop.clone()),
+            controller::run::<McpAuthServer>(scope.clone(), stop.clone()),
+            controller::run::<ProtectedMcpServer>(scope.clone(), stop.clone()),
+            controller::run::<McpOAuthClient>(scope, stop.clone()),
         )
-    };
+    }));
     let cut = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -171,13 +172,16 @@ async fn is_known<K: Reconcile>(
     client: &Client,
     config: &Config,
 ) -> Result<(), (&'static str, kube::Error)> {
-    let api: Api<Guarded<K>> = match &config.watch_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let namespaces = config.watch_namespaces.iter();
+    let mut apis: Vec<Api<Guarded<K>>> = namespaces
+        .map(|namespace| Api::namespaced(client.clone(), namespace))
+        .collect();
+    if apis.is_empty() {
+        apis.push(Api::all(client.clone()));
+    }
     let one = ListParams::default().limit(1);
-    api.list(&one)
-        .await
-        .map(|_| ())
-        .map_err(|error| (K::KIND, error))
+    for api in apis {
+        api.list(&one).await.map_err(|error| (K::KIND, error))?;
+    }
+    Ok(())
 }

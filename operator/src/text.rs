@@ -10,6 +10,12 @@ pub fn explain(error: &kube::Error) -> String {
     }
 }
 
+/// Whether `text` can be the name of a namespace or of one of our objects (a label of RFC 1123).
+pub fn is_label(text: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !text.is_empty() && text.bytes().all(fits)
+}
+
 /// At most `bytes` of `text`, not cut inside a character.
 pub fn shorten(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
@@ -23,4 +29,29 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_name_gets_into_urls() {
+        for name in ["auth", "auth-2", "0a"] {
+            assert!(is_label(name), "{name}");
+        }
+        let aliases = [
+            "",
+            "auth/status",
+            "auth?x",
+            "auth#x",
+            "..",
+            "a b",
+            "a:1@b",
+            "10.0.0.1",
+        ];
+        for name in aliases {
+            assert!(!is_label(name), "{name}");
+        }
+    }
 }

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
 use crate::scope::{self, Scope};
-use crate::{Invalid, client, principal};
+use crate::{Invalid, client, namespace, principal};
 
 /// The length of a resource's name, in characters.
 pub const RESOURCE_NAME_LENGTH: Bounds = Bounds::new(1, 256);
+/// How many namespaces a resource admits by name.
+pub const NAMESPACE_COUNT: Bounds = Bounds::new(0, 1024);
 /// The `error` of a 409: an equal resource is there under another id.
 pub const CONFLICT: &str = "conflict";
 
@@ -53,6 +55,31 @@ pub struct Resource {
     /// The principals that may introspect tokens for it.
     #[serde(default)]
     pub introspectors: Vec<String>,
+    /// Whose clients may get tokens for it. Absent: nobody's.
+    #[serde(default)]
+    pub allowed_clients: AllowedClients,
+}
+
+/// Whose clients may get tokens for a resource. A declared client must also name the resource itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AllowedClients {
+    /// Clients that are declared in any namespace, and those of none.
+    pub all_namespaces: bool,
+    /// Clients that are declared in these namespaces.
+    pub namespaces: Vec<String>,
+    /// Clients that registered themselves; they may have all of its scopes.
+    pub self_registered: bool,
+}
+
+impl AllowedClients {
+    fn check(&self) -> Result<(), Invalid> {
+        NAMESPACE_COUNT.list("namespaces", &self.namespaces)?;
+        for (index, name) in self.namespaces.iter().enumerate() {
+            namespace::check(format!("namespaces[{index}]"), name)?;
+        }
+        Ok(())
+    }
 }
 
 impl Resource {
@@ -68,6 +95,8 @@ impl Resource {
         scope::check_all(&self.scopes)?;
         scope::check_not_own(&self.scopes)?;
         principal::check_all("introspectors", &self.introspectors)?;
+        let below = |error: Invalid| error.below("allowedClients");
+        self.allowed_clients.check().map_err(below)?;
         Ok(uri)
     }
 }
@@ -147,6 +176,10 @@ mod tests {
                 "scopes[0].implies[0]",
             ),
             (json!({ "introspectors": [""] }), "introspectors[0]"),
+            (
+                json!({ "allowedClients": { "namespaces": ["team a"] } }),
+                "allowedClients.namespaces[0]",
+            ),
         ] {
             assert_eq!(resource(&changes).unwrap_err().key, key);
         }

@@ -8,7 +8,7 @@ use crate::invalid::Bounds;
 use crate::redirect_uri::{self, PrivateSchemes};
 use crate::resource_uri::ResourceUri;
 use crate::secret::Secret;
-use crate::{Invalid, scope, web_url};
+use crate::{Invalid, namespace, scope, web_url};
 
 /// The length of a client's id, in characters.
 pub const ID_LENGTH: Bounds = Bounds::new(1, 256);
@@ -34,9 +34,9 @@ pub const LOGO_PATTERN: &str = concat!(
 pub const SECRET_LENGTH: Bounds = Bounds::new(1, 512);
 /// How many public keys a client has.
 pub const KEY_COUNT: Bounds = Bounds::new(1, 16);
-/// How many scopes a client is restricted to.
+/// How many scopes a client may have at one resource.
 pub const SCOPE_COUNT: Bounds = Bounds::new(0, 32);
-/// How many resources a client is restricted to.
+/// How many resources a client may ask for.
 pub const RESOURCE_COUNT: Bounds = Bounds::new(0, 32);
 
 /// `token_endpoint_auth_method` of RFC 7591 and OpenID Connect Core, section 9.
@@ -153,12 +153,24 @@ pub struct Client {
     pub redirect_uris: Vec<String>,
     /// How it may get tokens.
     pub grant_types: Vec<GrantType>,
-    /// The scopes that it may have; empty: any.
+    /// The namespace that it is declared in, by which resources admit it; see
+    /// [`AllowedClients`](crate::admin::AllowedClients).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// What it may ask for, as far as the resources admit it. Empty: nothing.
+    #[serde(default)]
+    pub resources: Vec<ClientResource>,
+}
+
+/// What a client may have at a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientResource {
+    /// The resource identifier (RFC 8707), in any spelling that is equal.
+    pub uri: String,
+    /// The scopes. Empty: none.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The resources that it may ask for, by URI (RFC 8707); empty: any.
-    #[serde(default)]
-    pub resources: Vec<String>,
 }
 
 impl Client {
@@ -179,14 +191,13 @@ impl Client {
             redirect_uri::check(uri, PrivateSchemes::Any)
                 .map_err(|error| Invalid::new(format!("redirectUris[{index}]"), error))?;
         }
-        SCOPE_COUNT.list("scopes", &self.scopes)?;
-        for (index, name) in self.scopes.iter().enumerate() {
-            scope::check_name(format!("scopes[{index}]"), name)?;
+        if let Some(namespace) = &self.namespace {
+            namespace::check("namespace", namespace)?;
         }
         RESOURCE_COUNT.list("resources", &self.resources)?;
-        for (index, uri) in self.resources.iter().enumerate() {
-            ResourceUri::parse(uri)
-                .map_err(|error| Invalid::new(format!("resources[{index}]"), error))?;
+        for (index, resource) in self.resources.iter().enumerate() {
+            let below = |error: Invalid| error.below(&format!("resources[{index}]"));
+            resource.check().map_err(below)?;
         }
         Ok(())
     }
@@ -246,6 +257,17 @@ impl Client {
         if has(GrantType::ClientCredentials) && public {
             let text = "client_credentials requires client authentication; tokenEndpointAuthMethod must not be none";
             return invalid("grantTypes", text);
+        }
+        Ok(())
+    }
+}
+
+impl ClientResource {
+    fn check(&self) -> Result<(), Invalid> {
+        ResourceUri::parse(&self.uri).map_err(|error| Invalid::new("uri", error))?;
+        SCOPE_COUNT.list("scopes", &self.scopes)?;
+        for (index, name) in self.scopes.iter().enumerate() {
+            scope::check_name(format!("scopes[{index}]"), name)?;
         }
         Ok(())
     }
@@ -386,8 +408,15 @@ mod tests {
             (json!({ "clientUri": "https://" }), "clientUri"),
             (json!({ "clientUri": "https://u@a.example" }), "clientUri"),
             (json!({ "clientUri": "https://a.example/a b" }), "clientUri"),
-            (json!({ "scopes": ["a b"] }), "scopes[0]"),
-            (json!({ "resources": ["notes"] }), "resources[0]"),
+            (
+                json!({ "resources": [{ "uri": "notes" }] }),
+                "resources[0].uri",
+            ),
+            (
+                json!({ "resources": [{ "uri": "https://a.example", "scopes": ["a b"] }] }),
+                "resources[0].scopes[0]",
+            ),
+            (json!({ "namespace": "Team" }), "namespace"),
         ] {
             assert_eq!(client(&changes).unwrap_err().key, key, "{changes}");
         }

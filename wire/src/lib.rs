@@ -17,6 +17,7 @@ pub mod friction;
 pub mod introspection;
 pub mod invalid;
 pub mod issuer;
+pub mod namespace;
 pub mod origin;
 pub mod principal;
 pub mod proxy_config;

@@ -1,5 +1,6 @@
 //! Keys, and what is hashed, sealed or signed with them.
 
+pub mod digest;
 pub mod jws;
 pub mod pepper;
 pub mod signed;

@@ -1,10 +1,12 @@
 //! OAuth clients: what is kept about one (RFC 7591, section 2).
 
-use mcpauth_wire::Scopes;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::pepper::KeyedHash;
+use crate::oauth::admission::Owner;
+use crate::oauth::resource::Resource;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +70,60 @@ pub struct ClientMetadata {
     pub redirect_uris: Vec<String>,
     /// What it may use at the token endpoint.
     pub grant_types: Vec<GrantType>,
-    /// The scopes it may get; empty: any.
+    /// The namespace that a declared client belongs to.
+    pub namespace: Option<String>,
+    /// What a declared client may ask for; nothing else.
+    pub allowed_resources: Vec<AllowedResource>,
+}
+
+/// What a client may have at a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowedResource {
+    /// The resource's URI (RFC 8707), in any spelling that is equal.
+    pub uri: String,
+    /// The scopes; empty: none.
     pub scopes: Scopes,
-    /// The resources it may ask for, by URI (RFC 8707); empty: any.
-    pub resources: Vec<String>,
+}
+
+impl Client {
+    /// The resource's scopes that the client may have; none when it may have no token for it at all: its
+    /// owner must admit the client, and a declared client must name it.
+    pub fn scopes_at(&self, resource: &Resource) -> Option<Scopes> {
+        if !resource.allowed_clients.admit(self.owner()) {
+            return None;
+        }
+        if self.owner() == Owner::Itself {
+            return Some(resource.scope_names());
+        }
+        let mut named = self.allowed_at(&resource.resource).peekable();
+        named.peek()?;
+        let scopes: Scopes = named.flat_map(Scopes::iter).collect();
+        let implied = resource.with_implied(&scopes);
+        Some(implied.intersection(&resource.scope_names()))
+    }
+
+    /// Whether the client names the resource with this URI, or needs not to.
+    pub fn may_ask_for(&self, resource: &str) -> bool {
+        self.owner() == Owner::Itself || self.allowed_at(resource).next().is_some()
+    }
+
+    fn allowed_at<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = &'a Scopes> {
+        let named = |uri: &str| ResourceUri::parse(uri).is_ok_and(|uri| uri.is_named_by(resource));
+        let allowed = self.metadata.allowed_resources.iter();
+        let named = allowed.filter(move |allowed| named(&allowed.uri));
+        named.map(|allowed| &allowed.scopes)
+    }
+
+    /// Whose the client is.
+    pub fn owner(&self) -> Owner<'_> {
+        match self.origin {
+            ClientOrigin::Dynamic => Owner::Itself,
+            ClientOrigin::Config | ClientOrigin::Declared => {
+                Owner::Namespace(self.metadata.namespace.as_deref())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The rules of OAuth, without HTTP and without a store.
 
+pub mod admission;
 pub mod audience;
 pub mod authorization;
 pub mod client;

@@ -4,6 +4,8 @@ use mcpauth_wire::scope::Hierarchy;
 use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
+use crate::oauth::admission::AllowedClients;
+
 /// A protected resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -18,6 +20,8 @@ pub struct Resource {
     pub scopes: Vec<ResourceScope>,
     /// The principals that may introspect its tokens.
     pub introspectors: Vec<String>,
+    /// Whose clients may get tokens for it.
+    pub allowed_clients: AllowedClients,
 }
 
 /// A scope of a resource.
@@ -72,6 +76,7 @@ mod tests {
                 scope("read", &["write"]),
             ],
             introspectors: vec![],
+            allowed_clients: AllowedClients::default(),
         };
         let expand = |text: &str| {
             let scopes = Scopes::parse(text).unwrap();

@@ -100,7 +100,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Whether the store answers and its schema is there: readiness.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Creates or replaces a client. A changed client keeps its grants.
+    /// Creates or replaces a client. A changed client keeps its grants for the resources that it may still ask
+    /// for.
     async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError>;
 
     /// The client with this id.
@@ -113,7 +114,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Deletes a client and revokes its grants; an unknown one is fine.
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError>;
 
-    /// Creates or replaces a resource. A new URI revokes the grants for the old one.
+    /// Creates or replaces a resource. A new URI revokes the grants for the old one. Grants of clients that it no
+    /// longer admits are revoked: none of their tokens is live from the moment that this is written.
     /// `Conflict` when another id has the URI.
     async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError>;
 
@@ -256,5 +258,8 @@ fn resource_taken(resource: &Resource) -> StoreError {
 }
 
 fn reference_gone() -> StoreError {
-    StoreError::Conflict("the client or the resource was deleted in the meantime".into())
+    StoreError::Conflict(
+        "the client or the resource was deleted in the meantime, or no longer admits the client"
+            .into(),
+    )
 }

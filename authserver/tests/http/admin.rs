@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::server::{LOOPBACK, NOTES, TestServer, text};
+use crate::server::{LOOPBACK, NOTES, TestServer, notes, text};
 
 const RESOURCE: &str = "/admin/v1/resources/default.files";
 const CLIENT: &str = "/admin/v1/clients/default_robot";
@@ -13,6 +13,7 @@ fn files() -> Value {
         "resource": "http://localhost:9003/mcp", "name": "files",
         "scopes": [{ "name": "files:read", "description": "Read files", "implies": [] }],
         "introspectors": ["system:serviceaccount:default:files"],
+        "allowedClients": { "allNamespaces": false, "namespaces": ["default"], "selfRegistered": true },
     })
 }
 
@@ -21,7 +22,7 @@ fn robot() -> Value {
         "clientName": "Robot", "clientUri": null, "logoUri": null,
         "tokenEndpointAuthMethod": "client_secret_basic", "clientSecret": "s", "jwks": null,
         "redirectUris": [], "grantTypes": ["client_credentials"],
-        "scopes": ["notes:read"], "resources": [NOTES],
+        "namespace": "default", "resources": [notes(&["notes:read"])],
     })
 }
 

@@ -4,7 +4,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mcp_authserver::keys::signing_key::SigningKey;
 use serde_json::{Value, json};
 
-use crate::server::{Answer, NOTES, TestServer};
+use crate::server::{Answer, TestServer};
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -12,7 +12,7 @@ async fn with_client(key: &SigningKey) -> TestServer {
     let server = TestServer::start().await;
     let client = json!({
         "tokenEndpointAuthMethod": "private_key_jwt", "jwks": { "keys": [key.public_jwk()] },
-        "grantTypes": ["client_credentials"], "redirectUris": [], "resources": [NOTES],
+        "grantTypes": ["client_credentials"], "redirectUris": [], "resources": [crate::server::notes(&["notes:read"])],
     });
     server.put_client("signer", client).await;
     server

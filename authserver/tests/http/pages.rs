@@ -191,7 +191,10 @@ async fn consent_to_what_has_changed_meanwhile() {
         )
         .await;
     server
-        .put_client("app", json!({ "scopes": ["notes:read"] }))
+        .put_client(
+            "app",
+            json!({ "resources": [crate::server::notes(&["notes:read"])] }),
+        )
         .await;
     let answer = browser.decide(&server, &ticket(&page), "allow").await;
     is_asked_again(&server, &answer);
@@ -479,10 +482,15 @@ async fn tabs_opened_at_once_both_get_there() {
 async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
     let server = TestServer::with_users().await;
     let uri = "https://plain.example/mcp";
-    let resource = json!({ "resource": uri, "name": "plain" });
+    let allowed = json!({ "namespaces": ["team"] });
+    let resource = json!({ "resource": uri, "name": "plain", "allowedClients": allowed });
     let path = "/admin/v1/resources/plain";
     let answer = server.admin(http::Method::PUT, path, &resource).await;
     answer.ok();
+    let named = json!([{ "uri": uri }, crate::server::notes(&["notes:read"])]);
+    server
+        .put_client("app", json!({ "resources": named }))
+        .await;
     let mut browser = Browser::of(&server, "alice").await;
     for scope in ["", "openid"] {
         let changes = [("resource", uri), ("scope", scope)];

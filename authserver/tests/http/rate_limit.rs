@@ -133,7 +133,7 @@ async fn the_default_lets_a_test_suite_through() {
     let server = TestServer::start().await;
     server.put_client("busy", json!({
         "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s",
-        "grantTypes": ["client_credentials"], "redirectUris": [], "resources": [crate::server::NOTES],
+        "grantTypes": ["client_credentials"], "redirectUris": [], "resources": [crate::server::notes(&["notes:read"])],
     })).await;
     let form = [
         ("grant_type", "client_credentials"),

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, ticket};
-use crate::server::{MAIL, TestServer, authorize_path, text};
+use crate::server::{MAIL, TestServer, authorize_path, notes, text};
 
 #[tokio::test]
 async fn a_refresh_rotates() {
@@ -117,15 +117,20 @@ async fn the_client_may_use_the_resource_no_more() {
     let tokens = server.tokens(&[]).await;
     let refresh = text(&tokens["refresh_token"]);
     server
-        .put_client("app", json!({ "resources": [MAIL] }))
+        .put_client(
+            "app",
+            json!({ "resources": [{ "uri": MAIL, "scopes": ["mail:send"] }] }),
+        )
         .await;
     server
         .refresh(&refresh)
         .await
         .is_error(400, "invalid_grant");
-    // Taken back, the grant is as it was.
+    // Taken back, what it had does not come back.
     server.put_client("app", json!({})).await;
-    server.refresh(&refresh).await.ok();
+    let refreshed = server.refresh(&refresh).await;
+    refreshed.is_error(400, "invalid_grant");
+    assert!(!server.is_active(&text(&tokens["access_token"])).await);
 }
 
 #[tokio::test]
@@ -134,7 +139,7 @@ async fn the_client_may_have_a_scope_no_more() {
     let all = "notes:read notes:write offline_access";
     let tokens = server.tokens(&[("scope", all)]).await;
     let narrow = async |scopes: &[&str]| {
-        let changes = json!({ "scopes": scopes });
+        let changes = json!({ "resources": [notes(scopes)] });
         server.put_client("app", changes).await;
     };
     narrow(&["notes:read"]).await;

@@ -1,8 +1,9 @@
 //! For which resource, with which scopes.
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
-use crate::server::{MAIL, NOTES, SECRET, TestServer, text};
+use crate::server::{LOOPBACK, MAIL, NOTES, SECRET, TestServer, notes, text};
 
 async fn error_of(changes: &[(&str, &str)]) -> Option<String> {
     let server = TestServer::start().await;
@@ -75,7 +76,7 @@ async fn omitted_where_several_are_possible_is_invalid_target() {
 async fn omitted_where_one_is_possible_is_that_one() {
     let server = TestServer::start().await;
     server
-        .put_client("app", json!({ "resources": [NOTES] }))
+        .put_client("app", json!({ "resources": [notes(&["notes:read"])] }))
         .await;
     let tokens = server.tokens(&[("resource", "")]).await;
     assert!(server.is_active(&text(&tokens["access_token"])).await);
@@ -85,7 +86,7 @@ async fn omitted_where_one_is_possible_is_that_one() {
 async fn a_resource_that_the_client_may_not_have() {
     let server = TestServer::start().await;
     server
-        .put_client("app", json!({ "resources": [NOTES] }))
+        .put_client("app", json!({ "resources": [notes(&["notes:read"])] }))
         .await;
     let answer = server.authorize(&[("resource", MAIL), ("scope", "")]).await;
     assert_eq!(
@@ -137,7 +138,10 @@ async fn a_client_may_name_its_resources_in_any_spelling() {
     let server = TestServer::start().await;
     let other = format!("{}/", NOTES.replace("localhost", "LOCALHOST"));
     server
-        .put_client("app", json!({ "resources": [other] }))
+        .put_client(
+            "app",
+            json!({ "resources": [{ "uri": other, "scopes": ["notes:read"] }] }),
+        )
         .await;
     let tokens = server.tokens(&[("resource", "")]).await;
     assert!(server.is_active(&text(&tokens["access_token"])).await);
@@ -178,12 +182,12 @@ async fn scopes_of_other_resources_are_left_out() {
 async fn a_client_gets_no_more_than_its_scopes_and_what_they_imply() {
     let server = TestServer::start().await;
     server
-        .put_client("app", json!({ "scopes": ["notes:write"] }))
+        .put_client("app", json!({ "resources": [notes(&["notes:write"])] }))
         .await;
     let tokens = server.tokens(&[("scope", "notes:read")]).await;
     assert_eq!(tokens["scope"], "notes:read");
     server
-        .put_client("app", json!({ "scopes": ["notes:read"] }))
+        .put_client("app", json!({ "resources": [notes(&["notes:read"])] }))
         .await;
     let tokens = server.tokens(&[("scope", "notes:read notes:write")]).await;
     assert_eq!(tokens["scope"], "notes:read");
@@ -216,4 +220,100 @@ async fn refresh_cannot_widen() {
     // It was not used up by that.
     let tokens = server.refresh(&refresh).await.ok();
     assert_eq!(tokens["scope"], "notes:read");
+}
+
+/// O1: who may create a client is not who may get tokens. The owner of the resource admits, by namespace.
+#[tokio::test]
+async fn a_client_of_a_namespace_that_is_not_admitted_gets_nothing() {
+    let server = TestServer::start().await;
+    let intruder = json!({
+        "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [LOOPBACK],
+        "grantTypes": ["authorization_code", "refresh_token", "client_credentials"],
+        "namespace": "intruder",
+    });
+    server.put_client("intruder", intruder).await;
+    let slash = format!("{NOTES}/");
+    let upper = NOTES.replace("localhost", "LOCALHOST");
+    for uri in [NOTES, slash.as_str(), upper.as_str()] {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "intruder"),
+            ("client_secret", "s"),
+            ("resource", uri),
+        ];
+        let answer = server.token(&form).await;
+        answer.is_error(400, "invalid_target");
+        let answer = server
+            .authorize(&[("client_id", "intruder"), ("resource", uri)])
+            .await;
+        assert_eq!(
+            answer.location_param("error").as_deref(),
+            Some("invalid_target")
+        );
+    }
+
+    // Admitted, it has tokens; no longer admitted, it has none, at once.
+    let mut resource = server
+        .admin(Method::GET, "/admin/v1/resources/notes", &json!(null))
+        .await
+        .ok();
+    resource["allowedClients"]["namespaces"] = json!(["team", "intruder"]);
+    let put = async |document: &Value| {
+        let path = "/admin/v1/resources/notes";
+        server.admin(Method::PUT, path, document).await.ok();
+    };
+    put(&resource).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "intruder"),
+        ("client_secret", "s"),
+        ("resource", NOTES),
+    ];
+    let tokens = server.token(&form).await.ok();
+    let of_the_team = server.tokens(&[]).await;
+    assert!(server.is_active(&text(&tokens["access_token"])).await);
+    resource["allowedClients"]["namespaces"] = json!(["team"]);
+    put(&resource).await;
+    assert!(!server.is_active(&text(&tokens["access_token"])).await);
+    assert!(server.is_active(&text(&of_the_team["access_token"])).await);
+    let answer = server.token(&form).await;
+    answer.is_error(400, "invalid_target");
+}
+
+/// O19: an empty list is nothing, not everything.
+#[tokio::test]
+async fn a_client_that_names_nothing_gets_nothing() {
+    let server = TestServer::start().await;
+    for (resources, error) in [
+        (json!([]), "invalid_target"),
+        (json!([notes(&[])]), "invalid_scope"),
+    ] {
+        let changes = json!({ "resources": resources });
+        server.put_client("app", changes).await;
+        let answer = server.authorize(&[("scope", "")]).await;
+        assert_eq!(answer.location_param("error").as_deref(), Some(error));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_registered_itself_needs_a_resource_that_takes_such() {
+    let server = TestServer::start().await;
+    let registration = json!({ "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none" });
+    let request = server.public(Method::POST, "/register");
+    let request = request.body(registration.to_string().into()).unwrap();
+    let id = text(&server.send(request).await.json()["client_id"]);
+    let asked = server.authorize(&[("client_id", &id)]).await;
+    assert!(asked.location_param("code").is_some(), "{asked:?}");
+    let mut resource = server
+        .admin(Method::GET, "/admin/v1/resources/notes", &json!(null))
+        .await
+        .ok();
+    resource["allowedClients"]["selfRegistered"] = json!(false);
+    let path = "/admin/v1/resources/notes";
+    server.admin(Method::PUT, path, &resource).await.ok();
+    let asked = server.authorize(&[("client_id", &id)]).await;
+    assert_eq!(
+        asked.location_param("error").as_deref(),
+        Some("invalid_target")
+    );
 }

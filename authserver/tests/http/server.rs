@@ -250,6 +250,7 @@ impl TestServer {
         let mut client = json!({
             "clientName": id, "tokenEndpointAuthMethod": "none", "redirectUris": [LOOPBACK],
             "grantTypes": ["authorization_code", "refresh_token"],
+            "namespace": "team", "resources": everything(),
         });
         for (name, value) in changes.as_object().unwrap() {
             client[name] = value.clone();
@@ -257,6 +258,16 @@ impl TestServer {
         let path = format!("/admin/v1/clients/{id}");
         self.admin(Method::PUT, &path, &client).await.ok();
     }
+}
+
+/// What a client may have at `NOTES`.
+pub fn notes(scopes: &[&str]) -> Value {
+    json!({ "uri": NOTES, "scopes": scopes })
+}
+
+/// All that there is.
+fn everything() -> Value {
+    json!([notes(&["notes:read", "notes:write"]), { "uri": MAIL, "scopes": ["mail:send"] }])
 }
 
 #[derive(Debug)]
@@ -382,21 +393,25 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
         },
         "resources": [
             { "id": "notes", "resource": NOTES, "name": "notes", "introspectors": ["credential:notes-proxy"],
+              "allowedClients": { "namespaces": ["team"], "selfRegistered": true },
               "scopes": [
                 { "name": "notes:read", "description": "Read notes" },
                 { "name": "notes:write", "description": "Change notes", "implies": ["notes:read"] },
               ] },
             { "id": "mail", "resource": MAIL, "name": "mail", "introspectors": ["credential:mail-proxy"],
+              "allowedClients": { "namespaces": ["team"], "selfRegistered": true },
               "scopes": [{ "name": "mail:send", "description": "Send mail" }] },
         ],
         "clients": [
             { "clientId": "app", "clientName": "The app", "tokenEndpointAuthMethod": "none",
-              "redirectUris": [LOOPBACK, WEB], "grantTypes": ["authorization_code", "refresh_token"] },
+              "redirectUris": [LOOPBACK, WEB], "grantTypes": ["authorization_code", "refresh_token"],
+              "namespace": "team", "resources": everything() },
             { "clientId": "robot", "clientName": "Robot", "tokenEndpointAuthMethod": "client_secret_basic",
-              "clientSecret": SECRET, "grantTypes": ["client_credentials"], "resources": [NOTES] },
+              "clientSecret": SECRET, "grantTypes": ["client_credentials"],
+              "namespace": "team", "resources": [notes(&["notes:write"])] },
             { "clientId": "poster", "tokenEndpointAuthMethod": "client_secret_post",
-              "clientSecret": SECRET, "grantTypes": ["client_credentials"], "resources": [NOTES],
-              "scopes": ["notes:read"] },
+              "clientSecret": SECRET, "grantTypes": ["client_credentials"],
+              "namespace": "team", "resources": [notes(&["notes:read"])] },
         ],
     });
     // JSON is YAML; members of the object without its braces are not, so each goes on a line.

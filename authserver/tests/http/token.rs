@@ -234,7 +234,7 @@ async fn a_client_that_is_named_like_a_user() {
     for (id, is_user) in [("alice", true), ("alicia", false)] {
         let client = json!({
             "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [],
-            "grantTypes": ["client_credentials"], "resources": [NOTES],
+            "grantTypes": ["client_credentials"], "resources": [crate::server::notes(&["notes:read"])],
         });
         server.put_client(id, client).await;
         let form = [

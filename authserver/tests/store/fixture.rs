@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mcp_authserver::issue::{Issued, Minter};
 use mcp_authserver::keys::pepper::Pepper;
-use mcp_authserver::oauth::client::{Client, ClientMetadata, ClientOrigin};
+use mcp_authserver::oauth::admission::AllowedClients;
+use mcp_authserver::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
 use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
 use mcp_authserver::oauth::resource::Resource;
@@ -259,6 +260,13 @@ pub fn client(client_id: &str) -> Client {
         metadata: ClientMetadata {
             client_name: "Example".into(),
             redirect_uris: vec![REDIRECT.into()],
+            namespace: Some("team".into()),
+            allowed_resources: [NOTES, MAIL]
+                .map(|uri| AllowedResource {
+                    uri: uri.into(),
+                    scopes: scopes("read write"),
+                })
+                .to_vec(),
             ..ClientMetadata::default()
         },
         secret_hash: None,
@@ -272,5 +280,10 @@ pub fn resource(id: &str, uri: &str) -> Resource {
         name: id.into(),
         scopes: vec![],
         introspectors: vec![format!("system:serviceaccount:default:{id}")],
+        allowed_clients: AllowedClients {
+            namespaces: vec!["team".into()],
+            self_registered: true,
+            ..AllowedClients::default()
+        },
     }
 }

@@ -46,6 +46,9 @@ conformance! {
         a_resource_is_created_updated_and_left_unchanged
         a_resource_uri_belongs_to_one_id
         a_new_uri_revokes_the_grants_for_the_old_one
+        a_withdrawn_admission_revokes_the_grants_of_whom_it_admitted
+        nothing_is_issued_to_a_client_that_is_not_admitted
+        a_client_that_no_longer_names_a_resource_loses_its_grants_there
         deleting_a_client_revokes_its_grants
         deleting_a_resource_revokes_its_grants
         no_grant_for_what_is_gone;

@@ -1,13 +1,13 @@
 //! Which configuration and secret files the programs need outside a cluster. Pure, but for the
 //! secrets, which the caller draws.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use kube::ResourceExt;
-use mcpauth_api::{McpAuthServerSpec, auth_server::Login};
+use mcpauth_api::{McpAuthServerSpec, ProtectedMcpServer, auth_server::Login};
 
 use mcp_auth_operator::desired::{
     authserver_config::{AuthServerPlace, authserver_config},
@@ -15,8 +15,9 @@ use mcp_auth_operator::desired::{
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     registration, yaml,
 };
+use mcpauth_wire::admin::AllowedClients;
 use mcpauth_wire::authserver_config::{Credential, Internal, Listen};
-use mcpauth_wire::client::{Client, GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::client::{Client, ClientResource, GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::principal;
 use mcpauth_wire::proxy_config::{self as wire_proxy, BasicCredential};
 
@@ -97,7 +98,7 @@ pub fn files(
         let introspectors = vec![principal::credential(&id)];
         resources.push((
             names::resource_id(&namespace_of(server), &name),
-            registration::resource(&name, &server.spec, introspectors),
+            registration::resource(&name, &server.spec, introspectors, allowed_clients(server)?),
         ));
         let mcpauth_api::protected_server::Server::Template(template) = &server.spec.server;
         let config = proxy_config(
@@ -123,7 +124,7 @@ pub fn files(
     }
     let mut clients = clients(manifests, draw, &mut files)?;
     if place.walker && !manifests.auth_server.spec.registration.dynamic {
-        clients.push((WALKER.to_owned(), walker()));
+        clients.push((WALKER.to_owned(), walker(manifests)));
     }
     files.push(file(
         AUTHSERVER,
@@ -173,13 +174,40 @@ fn clients(
         let resources = manifests.resources_of(client)?;
         clients.push((
             names::client_id(&namespace_of(client), &name),
-            registration::client(&client.spec, resources, secret.as_deref()),
+            registration::client(
+                &namespace_of(client),
+                &name,
+                &client.spec,
+                resources,
+                secret.as_deref(),
+            ),
         ));
     }
     Ok(clients)
 }
 
-fn walker() -> Client {
+/// Whose clients a server admits. There are no labels of namespaces here to select by.
+fn allowed_clients(server: &ProtectedMcpServer) -> anyhow::Result<AllowedClients> {
+    if server.spec.allowed_clients.namespaces.selector.is_some() {
+        bail!(
+            "ProtectedMcpServer {}: spec.allowedClients.namespaces.selector needs a cluster; list the namespaces in names",
+            server.name_any()
+        );
+    }
+    let own = namespace_of(server);
+    Ok(registration::allowed_clients(
+        &server.spec,
+        &own,
+        Vec::new(),
+    ))
+}
+
+/// It may ask for everything, as far as it is of a namespace that is admitted: that of the first server.
+fn walker(manifests: &Manifests) -> Client {
+    let resources = manifests.servers.iter().map(|server| ClientResource {
+        uri: server.spec.resource.clone(),
+        scopes: server.spec.scopes.iter().map(|s| s.name.clone()).collect(),
+    });
     Client {
         client_id: None,
         client_name: "kubectl mcpauth local".to_owned(),
@@ -190,8 +218,8 @@ fn walker() -> Client {
         jwks: None,
         redirect_uris: vec![WALKER_REDIRECT.to_owned()],
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
-        scopes: Vec::new(),
-        resources: Vec::new(),
+        namespace: manifests.servers.first().map(namespace_of),
+        resources: resources.collect(),
     }
 }
 

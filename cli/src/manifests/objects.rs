@@ -6,6 +6,7 @@ use mcpauth_api::{
     McpAuthServer, McpOAuthClient, ProtectedMcpServer, oauth_client::ResourceRef,
     refs::AuthServerRef,
 };
+use mcpauth_wire::client::ClientResource;
 
 use super::error::ManifestError;
 
@@ -59,29 +60,46 @@ impl Manifests {
         })
     }
 
-    /// The resource identifiers of a client, names resolved.
+    /// What a client may ask for, names resolved to resource identifiers.
     ///
     /// # Errors
     /// When a name is not that of a server in the file and the client's namespace.
-    pub fn resources_of(&self, client: &McpOAuthClient) -> Result<Vec<String>, ManifestError> {
-        let namespace = namespace_of(client);
+    pub fn resources_of(
+        &self,
+        client: &McpOAuthClient,
+    ) -> Result<Vec<ClientResource>, ManifestError> {
+        let own = namespace_of(client);
         client
             .spec
             .resources
             .iter()
-            .map(|resource| match resource {
-                ResourceRef::Uri(uri) => Ok(uri.clone()),
-                ResourceRef::Name(name) => self
-                    .servers
-                    .iter()
-                    .find(|s| s.name_any() == *name && namespace_of(*s) == namespace)
-                    .map(|s| s.spec.resource.clone())
-                    .ok_or_else(|| ManifestError::Missing {
-                        from: format!("McpOAuthClient {}", client.name_any()),
-                        to: format!("ProtectedMcpServer {name}"),
-                    }),
+            .map(|resource| {
+                Ok(ClientResource {
+                    uri: self.uri_of(resource, &own, client)?,
+                    scopes: resource.scopes.clone(),
+                })
             })
             .collect()
+    }
+
+    fn uri_of(
+        &self,
+        resource: &ResourceRef,
+        own: &str,
+        client: &McpOAuthClient,
+    ) -> Result<String, ManifestError> {
+        let Some(name) = &resource.name else {
+            return Ok(resource.uri.clone().unwrap_or_default());
+        };
+        let namespace = resource.namespace.as_deref().unwrap_or(own);
+        let mut servers = self.servers.iter();
+        servers
+            .find(|s| s.name_any() == *name && namespace_of(*s) == namespace)
+            .map(|s| s.spec.resource.clone())
+            .ok_or_else(|| ManifestError::Missing {
+                from: format!("McpOAuthClient {}", client.name_any()),
+                to: format!("ProtectedMcpServer {name} in namespace {namespace}"),
+            })
     }
 
     /// The value of a key of a Secret that `from` refers to.

@@ -96,6 +96,8 @@ fn schemas() -> Result<BTreeMap<String, Value>, ManifestError> {
 
 #[cfg(test)]
 mod tests {
+    use mcpauth_wire::client::ClientResource;
+
     use super::*;
 
     const NOTES: &str = include_str!("../../../examples/notes.yaml");
@@ -111,7 +113,10 @@ mod tests {
         let robot = &manifests.clients[0];
         assert_eq!(
             manifests.resources_of(robot).unwrap(),
-            ["http://localhost:9001/mcp"]
+            [ClientResource {
+                uri: "http://localhost:9001/mcp".into(),
+                scopes: vec!["notes:read".into()],
+            }]
         );
     }
 

@@ -40,9 +40,10 @@ pub struct McpOAuthClientSpec {
     /// The McpAuthServer that the client is registered with. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("authServerRef is immutable: delete the object and create it again"))]
     pub auth_server_ref: AuthServerRef,
-    /// The client's name, shown on the consent page.
+    /// The client's name, shown on the consent page. Defaults to the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = NAME_LENGTH.most))]
-    pub client_name: String,
+    pub client_name: Option<String>,
     /// URL of a web page about the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = WEB_LENGTH.most), regex(pattern = WEB_PATTERN))]
@@ -76,18 +77,8 @@ pub struct McpOAuthClientSpec {
     #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub grant_types: Vec<GrantType>,
-    /// The scopes that the client may request; any when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = SCOPE_COUNT.most),
-        inner(
-            length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most),
-            regex(pattern = scope::NAME_PATTERN)
-        )
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub scopes: Vec<String>,
-    /// The resources that the client may request tokens for; any when empty.
+    /// The resources that the client may request tokens for, with the scopes that it may have there.
+    /// None when omitted. Each resource must also allow the client.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = RESOURCE_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -191,13 +182,36 @@ pub struct JsonWebKey {
 }
 
 /// A resource that a client may request tokens for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum ResourceRef {
-    /// Name of a ProtectedMcpServer in the same namespace.
-    Name(#[schemars(length(min = 1, max = 63), regex(pattern = LABEL))] String),
+#[x_kube(validation = Rule::new("has(self.name) != has(self.uri)").message("resources: set either name or uri"))]
+#[x_kube(validation = Rule::new("!has(self.namespace) || has(self.name)").message("resources: namespace requires name"))]
+pub struct ResourceRef {
+    /// Name of a ProtectedMcpServer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub name: Option<String>,
+    /// Namespace of the ProtectedMcpServer. Defaults to the client's own namespace. A
+    /// ProtectedMcpServer in another namespace must allow this one in its allowedClients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub namespace: Option<String>,
     /// A resource identifier (RFC 8707).
-    Uri(#[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))] String),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = resource_uri::MAX_LENGTH))]
+    pub uri: Option<String>,
+    /// The scopes that the client may have at this resource, with those that they imply. None when
+    /// omitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = SCOPE_COUNT.most),
+        inner(
+            length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most),
+            regex(pattern = scope::NAME_PATTERN)
+        )
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub scopes: Vec<String>,
 }
 
 /// The Secret that a client's credentials are written to.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{Resources, Service},
-    refs::{AuthServerRef, SecretKeyRef},
+    refs::{AllowedNamespaces, AuthServerRef, SecretKeyRef},
     rules,
 };
 
@@ -72,6 +72,9 @@ pub struct ProtectedMcpServerSpec {
     /// Which scopes a token needs for which calls.
     #[serde(default)]
     pub access: Access,
+    /// The clients that may get tokens for this resource. Withdrawing it from a client ends its tokens.
+    #[serde(default)]
+    pub allowed_clients: AllowedClients,
     /// Delays for callers that exceed their target rate. Omit it for no delays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub friction: Option<Friction>,
@@ -267,6 +270,31 @@ pub enum Unmatched {
     RequireAllScopes,
     /// Any valid token for this resource is accepted.
     AnyToken,
+}
+
+/// The clients that may get tokens for a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedClients {
+    /// The namespaces whose McpOAuthClients may get tokens for this resource.
+    #[serde(default)]
+    pub namespaces: AllowedNamespaces,
+    /// Whether clients that registered themselves may get tokens for this resource.
+    #[serde(default = "yes")]
+    pub self_registered: bool,
+}
+
+impl Default for AllowedClients {
+    fn default() -> Self {
+        Self {
+            namespaces: AllowedNamespaces::default(),
+            self_registered: yes(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How the caller's identity is passed to the server.

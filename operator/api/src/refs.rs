@@ -1,5 +1,7 @@
 //! References from one object to another.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,18 +82,26 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// The namespaces whose objects may reference a McpAuthServer. Its own namespace always may.
+/// A set of namespaces. The namespace of the object itself always belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector is required with from: Selector, and not allowed otherwise"))]
 pub struct AllowedNamespaces {
-    /// `Same` for the McpAuthServer's own namespace, `All`, or `Selector` for those that `selector`
-    /// matches.
+    /// `Same` for the object's own namespace, `All`, or `Selector` for those that `selector` matches.
     #[serde(default)]
     pub from: NamespacesFrom,
-    /// Selects namespaces by label, with `from: Selector`.
+    /// Selects namespaces by label, with `from: Selector`. Not available where the operator watches
+    /// single namespaces: list `names` there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
+    /// Further namespaces, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 63), regex(pattern = LABEL))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub names: Vec<String>,
 }
 
 /// Which namespaces are allowed.
@@ -106,42 +116,96 @@ pub enum NamespacesFrom {
     Selector,
 }
 
-/// Selects namespaces by their labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Selects namespaces by their labels, as Kubernetes' LabelSelector. An empty one is refused: it would
+/// match every namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)").message("selector must not be empty: it would match every namespace; use from: All for that"))]
 pub struct NamespaceSelector {
     /// Labels that a namespace must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
-        "minProperties" = 1,
         "maxProperties" = 16,
         "additionalProperties" = {"type": "string", "maxLength": 63}
     ))]
-    pub match_labels: std::collections::BTreeMap<String, String>,
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements that a namespace's labels must meet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// A requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)").message("values are required with operator: In or NotIn, and not allowed otherwise"))]
+pub struct LabelRequirement {
+    /// The key of the label.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How the label relates to `values`.
+    pub operator: LabelOperator,
+    /// The values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// How a label relates to values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LabelOperator {
+    /// It has one of them.
+    In,
+    /// It has none of them, or the label is missing.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is missing.
+    DoesNotExist,
 }
 
 impl AllowedNamespaces {
-    /// Whether an object in the namespace `other`, which carries `labels`, may refer to the
-    /// McpAuthServer in the namespace `own`.
+    /// Whether the namespace `other`, which carries `labels`, is allowed by an object in the namespace
+    /// `own`.
     #[must_use]
-    pub fn admits(
-        &self,
-        own: &str,
-        other: &str,
-        labels: &std::collections::BTreeMap<String, String>,
-    ) -> bool {
-        if own == other {
+    pub fn admits(&self, own: &str, other: &str, labels: &BTreeMap<String, String>) -> bool {
+        if own == other || self.names.iter().any(|name| name == other) {
             return true;
         }
         match self.from {
             NamespacesFrom::Same => false,
             NamespacesFrom::All => true,
-            NamespacesFrom::Selector => self.selector.as_ref().is_some_and(|selector| {
-                !selector.match_labels.is_empty()
-                    && selector
-                        .match_labels
-                        .iter()
-                        .all(|(key, value)| labels.get(key) == Some(value))
-            }),
+            NamespacesFrom::Selector => {
+                let selector = self.selector.as_ref();
+                selector.is_some_and(|selector| selector.matches(labels))
+            }
+        }
+    }
+}
+
+impl NamespaceSelector {
+    /// Whether it matches these labels. An empty one matches nothing.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        if self.match_labels.is_empty() && self.match_expressions.is_empty() {
+            return false;
+        }
+        let mut equal = self.match_labels.iter();
+        equal.all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|r| r.is_met(labels))
+    }
+}
+
+impl LabelRequirement {
+    fn is_met(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let listed = value.is_some_and(|value| self.values.contains(value));
+        match self.operator {
+            LabelOperator::In => listed,
+            LabelOperator::NotIn => !listed,
+            LabelOperator::Exists => value.is_some(),
+            LabelOperator::DoesNotExist => value.is_none(),
         }
     }
 }
@@ -149,7 +213,6 @@ impl AllowedNamespaces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs
@@ -169,20 +232,54 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_needs_every_label() {
-        let allowed = AllowedNamespaces {
-            from: NamespacesFrom::Selector,
-            selector: Some(NamespaceSelector {
-                match_labels: labels(&[("team", "x"), ("env", "prod")]),
-            }),
+    fn names_are_admitted_whatever_from_says() {
+        let allowed: AllowedNamespaces =
+            serde_json::from_value(serde_json::json!({ "names": ["b"] })).unwrap();
+        assert!(allowed.admits("a", "b", &labels(&[])));
+        assert!(!allowed.admits("a", "c", &labels(&[])));
+    }
+
+    #[test]
+    fn a_selector_is_kubernetes_own() {
+        let matches = |selector: serde_json::Value, pairs: &[(&str, &str)]| {
+            let selector: NamespaceSelector = serde_json::from_value(selector).unwrap();
+            let allowed = AllowedNamespaces {
+                from: NamespacesFrom::Selector,
+                selector: Some(selector),
+                names: Vec::new(),
+            };
+            allowed.admits("a", "b", &labels(pairs))
         };
-        assert!(allowed.admits(
-            "a",
-            "b",
-            &labels(&[("team", "x"), ("env", "prod"), ("z", "")])
+        let both = serde_json::json!({ "matchLabels": { "team": "x", "env": "prod" } });
+        assert!(matches(
+            both.clone(),
+            &[("team", "x"), ("env", "prod"), ("z", "")]
         ));
-        assert!(!allowed.admits("a", "b", &labels(&[("team", "x")])));
-        assert!(!allowed.admits("a", "b", &labels(&[("team", "x"), ("env", "dev")])));
+        assert!(!matches(both.clone(), &[("team", "x")]));
+        assert!(!matches(both, &[("team", "x"), ("env", "dev")]));
+        let with = |operator: &str, values: &[&str]| {
+            let requirement =
+                serde_json::json!({ "key": "env", "operator": operator, "values": values });
+            serde_json::json!({ "matchExpressions": [requirement] })
+        };
+        for (selector, prod, dev, none) in [
+            (with("In", &["prod", "test"]), true, false, false),
+            (with("NotIn", &["prod", "test"]), false, true, true),
+            (with("Exists", &[]), true, true, false),
+            (with("DoesNotExist", &[]), false, false, true),
+        ] {
+            assert_eq!(
+                matches(selector.clone(), &[("env", "prod")]),
+                prod,
+                "{selector}"
+            );
+            assert_eq!(
+                matches(selector.clone(), &[("env", "dev")]),
+                dev,
+                "{selector}"
+            );
+            assert_eq!(matches(selector.clone(), &[]), none, "{selector}");
+        }
     }
 
     #[test]
@@ -190,6 +287,7 @@ mod tests {
         let mut allowed = AllowedNamespaces {
             from: NamespacesFrom::Selector,
             selector: None,
+            names: Vec::new(),
         };
         assert!(!allowed.admits("a", "b", &labels(&[])));
         allowed.selector = Some(NamespaceSelector::default());

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt as _;
 
 /// Writes the CustomResourceDefinitions.
 #[derive(Parser)]
@@ -50,7 +51,7 @@ fn generate(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     for crd in mcpauth_api::crds()? {
         let name = format!("{}.yaml", crd.spec.names.plural);
         let plain = yaml(&crd)?;
-        let chart = chart_template(&plain);
+        let chart = chart_template(&crd, &plain);
         files.push((root.join("crds").join(&name), plain));
         files.push((
             root.join("charts/mcp-auth-operator/templates/crds")
@@ -68,13 +69,15 @@ fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
     ))
 }
 
-/// Puts the chart's switches around a CustomResourceDefinition.
-fn chart_template(plain: &str) -> String {
-    let kept = plain.replacen(
-        "metadata:\n",
-        "metadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
-        1,
+/// Puts the chart's switches and metadata around a CustomResourceDefinition.
+fn chart_template(crd: &CustomResourceDefinition, plain: &str) -> String {
+    let name = &crd.name_any();
+    let own = format!("metadata:\n  name: {name}\n");
+    let charts = format!(
+        "metadata:\n  {{{{- include \"operator.metadata\" (dict \"root\" $ \"name\" \"{name}\" \"annotations\" \
+         (ternary (dict \"helm.sh/resource-policy\" \"keep\") dict .Values.crds.keep)) | nindent 2 }}}}\n"
     );
+    let kept = plain.replacen(&own, &charts, 1);
     format!("{{{{- if .Values.crds.enabled }}}}\n{kept}{{{{- end }}}}\n")
 }
 

@@ -1,7 +1,5 @@
 //! McpAuthServer: the authorization server's pods, and its database.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -14,12 +12,12 @@ use mcpauth_api::auth_server::{PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
 use super::secrets;
-use super::workload::{self, apply_budget, why_not_up};
+use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
 use crate::desired::postgres::PostgresObjects;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, children, watch_references,
@@ -38,21 +36,18 @@ impl Reconcile for McpAuthServer {
         &ctx.references.auth_servers
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
         let controller = controller
-            .owns(ctx.watched::<ServiceAccount>(), children())
-            .owns(ctx.watched::<ConfigMap>(), children())
-            .owns(ctx.watched::<Secret>(), children())
-            .owns(ctx.watched::<Service>(), children())
-            .owns(ctx.watched::<NetworkPolicy>(), children())
-            .owns(ctx.watched::<StatefulSet>(), children())
-            .owns(ctx.watched::<Deployment>(), children())
-            .owns(ctx.watched::<PodDisruptionBudget>(), children());
-        let secrets = ctx.watched::<PartialObjectMeta<Secret>>();
-        watch_references(controller, secrets, references::Kind::Secret, ctx)
+            .owns(scope.api::<ServiceAccount>(), children())
+            .owns(scope.api::<ConfigMap>(), children())
+            .owns(scope.api::<Secret>(), children())
+            .owns(scope.api::<Service>(), children())
+            .owns(scope.api::<NetworkPolicy>(), children())
+            .owns(scope.api::<StatefulSet>(), children())
+            .owns(scope.api::<Deployment>(), children())
+            .owns(scope.api::<PodDisruptionBudget>(), children());
+        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        watch_references(controller, secrets, references::Kind::Secret, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
@@ -60,6 +55,7 @@ impl Reconcile for McpAuthServer {
         let inputs = AuthServerInputs {
             images: &context.program.images,
             admins: vec![context.program.config.principal()],
+            operator_namespace: &context.program.config.namespace,
             secrets_hash: &secrets_hash,
         };
         let objects = build::build(&context.owner, &self.spec, &inputs)
@@ -124,6 +120,7 @@ async fn apply(
         deployment,
         service,
         internal_service,
+        network_policy,
         disruption_budget,
     } = objects;
     let (applier, ownership) = (&context.applier, &context.ownership);
@@ -135,6 +132,7 @@ async fn apply(
     applier
         .apply(&context.api(), ownership, internal_service)
         .await?;
+    apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::AuthServer, disruption_budget).await?;
     let database = match postgres {
         // A database that the spec no longer asks for stays until the object goes: it holds data.
@@ -145,9 +143,7 @@ async fn apply(
             stateful_set,
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
-            applier
-                .apply(&context.api(), ownership, network_policy)
-                .await?;
+            apply_network_policy(context, network_policy).await?;
             Some(Rollout::of_stateful_set(
                 &applier
                     .apply(&context.api(), ownership, stateful_set)

@@ -1,25 +1,27 @@
 //! Finding the McpAuthServer that an object refers to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
-use mcpauth_api::refs::AuthServerRef;
+use mcpauth_api::refs::{AuthServerRef, NamespaceSelector, NamespacesFrom};
 
 use crate::authserver::Server;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers, watch_references,
+    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
 };
 use crate::framework::references::{self, Target};
 use crate::problem::Problem;
+use crate::text::is_label;
 
 /// The McpAuthServer that `reference` names, seen from `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
@@ -45,12 +47,63 @@ pub fn targets(server: &Server, namespace: &str) -> Vec<Target> {
 /// Watches what references to McpAuthServers depend on.
 pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
-    ctx: &Arc<Context>,
+    scope: &Scope,
+) -> Controller<Guarded<K>> {
+    // One of another namespace can be referred to as well.
+    let everywhere = scope.program.scopes().into_iter();
+    let controller = everywhere.fold(controller, |controller, servers| {
+        watch_servers(controller, &servers, scope.clone())
+    });
+    if is_bounded(&scope.program) {
+        return controller;
+    }
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(scope.program.client.clone());
+    let scope = scope.clone();
+    controller.watches(namespaces, watcher::Config::default(), move |namespace| {
+        let key = key_of(&namespace);
+        let mut affected = referrers::<K>(&scope, references::Kind::Namespace, key);
+        let (kind, key) = any_namespace();
+        affected.extend(referrers::<K>(&scope, kind, key));
+        affected
+    })
+}
+
+/// What the selection of namespaces by their labels depends on.
+pub fn any_namespace() -> Target {
+    (references::Kind::Namespace, (String::new(), String::new()))
+}
+
+/// The namespaces that a selector matches.
+///
+/// # Errors
+/// A problem when the operator may not read Namespaces; `field` names where the selector stands.
+pub async fn namespaces(
+    context: &ReconcileContext<'_>,
+    field: &str,
+    selector: &NamespaceSelector,
+) -> Result<Vec<String>, Error> {
+    if is_bounded(context.program) {
+        let message = format!(
+            "{field}: this operator watches only {} and cannot read the labels of namespaces: list them in names \
+             instead",
+            served(context.program)
+        );
+        return Err(Problem::person(reasons::INVALID_SPEC, message).into());
+    }
+    let api: Api<Namespace> = Api::all(context.program.client.clone());
+    let all = api.list_metadata(&ListParams::default()).await?;
+    let matching = all.iter().filter(|n| selector.matches(n.labels()));
+    Ok(matching.map(ResourceExt::name_any).collect())
+}
+
+fn watch_servers<K: Reconcile>(
+    controller: Controller<Guarded<K>>,
+    servers: &Scope,
+    scope: Scope,
 ) -> Controller<Guarded<K>> {
     let seen = Mutex::new(HashMap::new());
-    let context = Arc::clone(ctx);
-    let servers = ctx.watched::<Guarded<McpAuthServer>>();
-    let controller = controller.watches(servers, watcher::Config::default(), move |server| {
+    let servers = servers.api::<Guarded<McpAuthServer>>();
+    controller.watches(servers, watcher::Config::default(), move |server| {
         let (key, now) = (key_of(&server), concern(&server));
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         if server.finalizers().is_empty() {
@@ -59,14 +112,14 @@ pub fn watch_auth_servers<K: Reconcile>(
         } else if seen.insert(key.clone(), now.clone()) == Some(now) {
             return Vec::new();
         }
-        referrers::<K>(&context, references::Kind::AuthServer, key)
-    });
-    if ctx.config.watch_namespace.is_some() {
-        // Nothing in another namespace can be referred to, so no namespace's labels matter.
-        return controller;
-    }
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    watch_references(controller, namespaces, references::Kind::Namespace, ctx)
+        referrers::<K>(&scope, references::Kind::AuthServer, key)
+    })
+}
+
+/// Whether the operator serves some namespaces only: then it has no permission in the cluster, as to read
+/// Namespaces.
+fn is_bounded(program: &Context) -> bool {
+    !program.config.watch_namespaces.is_empty()
 }
 
 /// What of a McpAuthServer concerns those who refer to it: its spec, its end, and when it came and went, since
@@ -98,16 +151,17 @@ pub async fn auth_server(
             ),
         )
     })?;
-    let labels = namespace_labels(context, server).await?;
     let own = &context.owner.namespace;
-    if !found
-        .spec
-        .allowed_namespaces
-        .admits(&server.namespace, own, &labels)
-    {
-        return Err(not_permitted(server, own).into());
+    let allowed = &found.spec.allowed_namespaces;
+    let labels = namespace_labels(context, &server.namespace).await?;
+    if allowed.admits(&server.namespace, own, &labels) {
+        return Ok(found);
     }
-    Ok(found)
+    let problem = match allowed.from == NamespacesFrom::Selector && is_bounded(context.program) {
+        true => labels_unknown(context, server),
+        false => not_permitted(server, own),
+    };
+    Err(problem.into())
 }
 
 fn not_permitted(server: &Server, namespace: &str) -> Problem {
@@ -120,19 +174,35 @@ fn not_permitted(server: &Server, namespace: &str) -> Problem {
     )
 }
 
+fn labels_unknown(context: &ReconcileContext<'_>, server: &Server) -> Problem {
+    Problem::person(
+        reasons::REFERENCE_NOT_PERMITTED,
+        format!(
+            "McpAuthServer {server} allows references by the labels of namespaces, which this operator may not \
+             read because it watches only {}: list the namespaces in spec.allowedNamespaces.names of the McpAuthServer, \
+             or let the operator watch all namespaces",
+            served(context.program)
+        ),
+    )
+}
+
 /// Whether this operator serves the namespace of `server`.
 pub fn is_served(context: &ReconcileContext<'_>, server: &Server) -> bool {
-    let only = context.program.config.watch_namespace.as_ref();
-    only.is_none_or(|only| *only == server.namespace)
+    context.program.config.serves(&server.namespace)
 }
 
-/// Whether `text` can be the name of a McpAuthServer or a namespace. What has other characters, as `a/status`
-/// or `a?x`, would be an alias of one in the URLs that it gets into, and lead anywhere.
-fn is_label(text: &str) -> bool {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    !text.is_empty() && text.bytes().all(fits)
+/// The namespaces that the operator serves, in words.
+fn served(program: &Context) -> String {
+    let only = &program.config.watch_namespaces;
+    let noun = if only.len() == 1 {
+        "namespace"
+    } else {
+        "namespaces"
+    };
+    format!("{noun} {}", only.join(", "))
 }
 
+/// What cannot be a name would be an alias of one in the URLs that it gets into, and lead anywhere.
 fn can_exist(server: &Server) -> bool {
     is_label(&server.namespace) && is_label(&server.name)
 }
@@ -142,12 +212,11 @@ async fn read(
     server: &Server,
 ) -> Result<Option<McpAuthServer>, Error> {
     if !is_served(context, server) {
-        let only = context.program.config.watch_namespace.as_deref();
         return Err(Problem::person(
             reasons::REFERENCE_NOT_PERMITTED,
             format!(
-                "this operator watches only namespace {}, so it cannot use McpAuthServer {server}",
-                only.unwrap_or_default()
+                "this operator watches only {}, so it cannot use McpAuthServer {server}",
+                served(context.program)
             ),
         )
         .into());
@@ -179,40 +248,16 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
-/// The labels of the object's namespace, where they can matter.
-async fn namespace_labels(
+/// The labels of the object's namespace, where they can matter for a reference to the namespace `referred`. None
+/// where the operator may not read them.
+pub async fn namespace_labels(
     context: &ReconcileContext<'_>,
-    server: &Server,
+    referred: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
-    if server.namespace == context.owner.namespace {
+    if referred == context.owner.namespace || is_bounded(context.program) {
         return Ok(BTreeMap::new());
     }
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.program.client.clone());
     let namespace = api.get_opt(&context.owner.namespace).await?;
     Ok(namespace.map(|n| n.labels().clone()).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_can_be_a_name_gets_into_urls() {
-        for name in ["auth", "auth-2", "0a"] {
-            assert!(is_label(name), "{name}");
-        }
-        let aliases = [
-            "",
-            "auth/status",
-            "auth?x",
-            "auth#x",
-            "..",
-            "a b",
-            "a:1@b",
-            "10.0.0.1",
-        ];
-        for name in aliases {
-            assert!(!is_label(name), "{name}");
-        }
-    }
 }

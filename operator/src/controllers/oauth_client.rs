@@ -1,23 +1,22 @@
 //! McpOAuthClient: a client's credentials, and its registration.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
+use kube::{Api, ResourceExt as _};
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
+use mcpauth_wire::client::ClientResource;
 
 use super::lookup;
 use super::registration::{Entry, unregister};
 use crate::authserver::{Collection, Server};
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::registration;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, children, watch_references,
@@ -37,33 +36,37 @@ impl Reconcile for McpOAuthClient {
         &ctx.references.oauth_clients
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
-        let controller = controller.owns(ctx.watched::<Secret>(), children());
-        let servers = ctx.watched::<PartialObjectMeta<ProtectedMcpServer>>();
-        let controller =
-            watch_references(controller, servers, references::Kind::ProtectedServer, ctx);
-        lookup::watch_auth_servers(controller, ctx)
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
+        let controller = controller.owns(scope.api::<Secret>(), children());
+        // One of another namespace can be named as well.
+        let everywhere = scope.program.scopes().into_iter();
+        let controller = everywhere.fold(controller, |controller, servers| {
+            let servers = servers.api::<PartialObjectMeta<ProtectedMcpServer>>();
+            watch_references(
+                controller,
+                servers,
+                references::Kind::ProtectedServer,
+                scope,
+            )
+        });
+        lookup::watch_auth_servers(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
         let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &context.owner);
         let server = &entry.server;
         let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-        let named = self
-            .spec
-            .resources
-            .iter()
-            .filter_map(|resource| match resource {
-                ResourceRef::Name(name) => Some((
-                    references::Kind::ProtectedServer,
-                    (namespace.clone(), name.clone()),
-                )),
-                ResourceRef::Uri(_) => None,
-            });
-        context.refers_to(lookup::targets(server, namespace).into_iter().chain(named));
+        let named = self.spec.resources.iter().filter_map(|resource| {
+            let (namespace, name) = named(resource, namespace)?;
+            let key = (namespace.to_owned(), name.to_owned());
+            Some((references::Kind::ProtectedServer, key))
+        });
+        let own = (
+            references::Kind::Namespace,
+            (String::new(), namespace.clone()),
+        );
+        let targets = lookup::targets(server, namespace).into_iter().chain([own]);
+        context.refers_to(targets.chain(named));
         let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
@@ -74,7 +77,8 @@ impl Reconcile for McpOAuthClient {
         let resources = resources(self, context, server).await?;
 
         let secret = credentials(self, context, &auth_server.spec.issuer).await?;
-        let client = registration::client(&self.spec, resources, secret.as_deref());
+        let client =
+            registration::client(namespace, name, &self.spec, resources, secret.as_deref());
         let mut observed = Observed {
             ready: format!(
                 "registered with {} as {}",
@@ -104,41 +108,67 @@ impl Reconcile for McpOAuthClient {
     }
 }
 
-/// The resource identifiers that the spec names.
+/// The namespace and name of the ProtectedMcpServer that a client in the namespace `own` refers to.
+fn named<'a>(resource: &'a ResourceRef, own: &'a str) -> Option<(&'a str, &'a str)> {
+    let namespace = resource.namespace.as_deref().unwrap_or(own);
+    Some((namespace, resource.name.as_deref()?))
+}
+
+/// What the client may ask for, names resolved to resource identifiers.
 async fn resources(
     object: &McpOAuthClient,
     context: &ReconcileContext<'_>,
     server: &Server,
-) -> Result<Vec<String>, Error> {
-    let mut identifiers = Vec::new();
+) -> Result<Vec<ClientResource>, Error> {
+    let mut resources = Vec::new();
     for resource in &object.spec.resources {
-        identifiers.push(match resource {
-            ResourceRef::Uri(uri) => uri.clone(),
-            ResourceRef::Name(name) => resource_of(name, context, server).await?,
+        let uri = match named(resource, &context.owner.namespace) {
+            Some((namespace, name)) => resource_of(namespace, name, context, server).await?,
+            None => resource.uri.clone().unwrap_or_default(),
+        };
+        resources.push(ClientResource {
+            uri,
+            scopes: resource.scopes.clone(),
         });
     }
-    Ok(identifiers)
+    Ok(resources)
 }
 
+/// The resource identifier of a ProtectedMcpServer that the client may refer to.
 async fn resource_of(
+    namespace: &str,
     name: &str,
     context: &ReconcileContext<'_>,
     server: &Server,
 ) -> Result<String, Error> {
-    let api = context.api::<Guarded<ProtectedMcpServer>>();
-    let Some(observed) = api.get_opt(name).await? else {
-        return Err(Problem::outage(
-            reasons::RESOURCE_NOT_FOUND,
-            format!("spec.resources: ProtectedMcpServer {name} does not exist in this namespace: create it, or correct the name"),
-        )
-        .into());
+    let own = &context.owner.namespace;
+    let found = match context.program.config.serves(namespace) {
+        true => {
+            let client = context.program.client.clone();
+            let api: Api<Guarded<ProtectedMcpServer>> = Api::namespaced(client, namespace);
+            api.get_opt(name).await?
+        }
+        false => None,
     };
-    let observed = observed.0.map_err(|invalid| {
-        let message =
-            format!("spec.resources: ProtectedMcpServer {name} has an invalid spec: {invalid}");
-        Problem::outage(reasons::INVALID_SPEC, message)
-    })?;
-    let its_server = lookup::server(&observed.spec.auth_server_ref, &context.owner.namespace);
+    let Some(found) = found else {
+        return Err(not_found(namespace, name, own).into());
+    };
+    let found = match found.0 {
+        Ok(found) => found,
+        // What is wrong with it is no business of other namespaces.
+        Err(invalid) if namespace == own => {
+            let message =
+                format!("spec.resources: ProtectedMcpServer {name} has an invalid spec: {invalid}");
+            return Err(Problem::outage(reasons::INVALID_SPEC, message).into());
+        }
+        Err(_) => return Err(not_found(namespace, name, own).into()),
+    };
+    let labels = lookup::namespace_labels(context, namespace).await?;
+    let allowed = &found.spec.allowed_clients.namespaces;
+    if !allowed.admits(namespace, own, &labels) {
+        return Err(not_found(namespace, name, own).into());
+    }
+    let its_server = lookup::server(&found.spec.auth_server_ref, namespace);
     if its_server != *server {
         return Err(Problem::outage(
             reasons::INVALID_SPEC,
@@ -149,7 +179,22 @@ async fn resource_of(
         )
         .into());
     }
-    Ok(observed.spec.resource)
+    Ok(found.spec.resource)
+}
+
+/// The same whether it does not exist or does not admit the client: what another namespace has is not told.
+fn not_found(namespace: &str, name: &str, own: &str) -> Problem {
+    let message = match namespace == own {
+        true => format!(
+            "spec.resources: ProtectedMcpServer {name} does not exist in this namespace: create it, or correct the name"
+        ),
+        false => format!(
+            "spec.resources: there is no ProtectedMcpServer {name} in namespace {namespace} that allows clients from \
+             namespace {own}: correct the reference, or ask the server's owner to add {own} to \
+             spec.allowedClients.namespaces"
+        ),
+    };
+    Problem::outage(reasons::RESOURCE_NOT_FOUND, message)
 }
 
 /// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The

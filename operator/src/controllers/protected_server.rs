@@ -1,7 +1,5 @@
 //! ProtectedMcpServer: the pods of an MCP server with the proxy before it, and its registration.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -11,16 +9,17 @@ use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use mcpauth_wire::admin::AllowedClients;
 
 use super::lookup;
 use super::registration::{Entry, unregister};
-use super::workload::{self, apply_budget, apply_live_config, why_not_up};
+use super::workload::{self, apply_budget, apply_live_config, apply_network_policy, why_not_up};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
 use crate::desired::protected_server::{self as build, ProtectedServerObjects};
 use crate::desired::{names, registration};
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::references::References;
@@ -39,25 +38,28 @@ impl Reconcile for ProtectedMcpServer {
         &ctx.references.protected_servers
     }
 
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>> {
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
         let controller = controller
-            .owns(ctx.watched::<ServiceAccount>(), children())
-            .owns(ctx.watched::<ConfigMap>(), children())
-            .owns(ctx.watched::<Service>(), children())
-            .owns(ctx.watched::<NetworkPolicy>(), children())
-            .owns(ctx.watched::<Deployment>(), children())
-            .owns(ctx.watched::<PodDisruptionBudget>(), children());
-        lookup::watch_auth_servers(controller, ctx)
+            .owns(scope.api::<ServiceAccount>(), children())
+            .owns(scope.api::<ConfigMap>(), children())
+            .owns(scope.api::<Service>(), children())
+            .owns(scope.api::<NetworkPolicy>(), children())
+            .owns(scope.api::<Deployment>(), children())
+            .owns(scope.api::<PodDisruptionBudget>(), children());
+        lookup::watch_auth_servers(controller, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
         let entry = Entry::new(COLLECTION, &self.spec.auth_server_ref, &context.owner);
         let server = &entry.server;
         let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-        context.refers_to(lookup::targets(server, namespace));
+        let targets = lookup::targets(server, namespace);
+        let selects = self.spec.allowed_clients.namespaces.selector.is_some();
+        context.refers_to(
+            targets
+                .into_iter()
+                .chain(selects.then(lookup::any_namespace)),
+        );
         let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
@@ -70,8 +72,10 @@ impl Reconcile for ProtectedMcpServer {
         let rollout = apply(self, context, &auth_server, server).await?;
 
         let introspector = names::service_account_principal(namespace, name);
-        let resource = registration::resource(name, &self.spec, vec![introspector]);
+        let (allowed, narrowed) = allowed_clients(self, context).await?;
+        let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
         let mut observed = Observed {
+            problems: narrowed.into_iter().collect(),
             ready: format!("serving {}", self.spec.resource),
             forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
             ..Observed::default()
@@ -101,6 +105,25 @@ impl Reconcile for ProtectedMcpServer {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         unregister(COLLECTION, raw, context).await
+    }
+}
+
+/// Whose clients the server admits. With a selector that this operator cannot evaluate, only those that are named
+/// otherwise, and the problem that this is.
+async fn allowed_clients(
+    object: &ProtectedMcpServer,
+    context: &ReconcileContext<'_>,
+) -> Result<(AllowedClients, Option<Problem>), Error> {
+    let own = &context.owner.namespace;
+    let allowed = |selected| registration::allowed_clients(&object.spec, own, selected);
+    let Some(selector) = &object.spec.allowed_clients.namespaces.selector else {
+        return Ok((allowed(Vec::new()), None));
+    };
+    let field = "spec.allowedClients.namespaces.selector";
+    match lookup::namespaces(context, field, selector).await {
+        Ok(selected) => Ok((allowed(selected), None)),
+        Err(Error::Problem(problem)) => Ok((allowed(Vec::new()), Some(problem))),
+        Err(other) => Err(other),
     }
 }
 
@@ -136,9 +159,7 @@ async fn apply(
         .await?;
     apply_live_config(context, Component::McpServer, config_map).await?;
     applier.apply(&context.api(), ownership, service).await?;
-    applier
-        .apply(&context.api(), ownership, network_policy)
-        .await?;
+    apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Rollout::of_deployment(&deployment))

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -100,6 +101,20 @@ pub async fn apply_budget(
                 .delete(&api, &context.ownership, &name)
                 .await?;
         }
+    }
+    Ok(())
+}
+
+/// Applies a NetworkPolicy, or takes it away where they are switched off.
+pub async fn apply_network_policy(
+    context: &ReconcileContext<'_>,
+    policy: NetworkPolicy,
+) -> Result<(), Error> {
+    let (applier, api, ownership) = (&context.applier, context.api(), &context.ownership);
+    if context.program.config.network_policies {
+        applier.apply(&api, ownership, policy).await?;
+    } else {
+        applier.delete(&api, ownership, &policy.name_any()).await?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use k8s_openapi::{
         core::v1::{
             ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
         },
+        networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -24,7 +25,7 @@ use super::{
     everywhere, hash,
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
-    pod,
+    network_policy, pod,
     postgres::{self, PostgresObjects},
     secret, yaml,
 };
@@ -49,6 +50,8 @@ pub struct AuthServerInputs<'a> {
     pub images: &'a Images,
     /// Principals that may use the admin API: the operator's own.
     pub admins: Vec<String>,
+    /// The operator's own namespace.
+    pub operator_namespace: &'a str,
     /// Hash over the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
@@ -70,6 +73,8 @@ pub struct AuthServerObjects {
     pub service: Service,
     /// The internal port.
     pub internal_service: Service,
+    /// Keeps everybody but proxies and the operator from the internal port.
+    pub network_policy: NetworkPolicy,
     /// For more than one replica.
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
@@ -114,6 +119,21 @@ pub fn build(
             COMPONENT,
             "http",
             INTERNAL_PORT,
+        ),
+        network_policy: network_policy::build(
+            owner,
+            name,
+            COMPONENT,
+            vec![
+                network_policy::everybody(&[PUBLIC_PORT, HEALTH_PORT]),
+                network_policy::only(
+                    INTERNAL_PORT,
+                    vec![
+                        network_policy::proxies(),
+                        network_policy::namespace(inputs.operator_namespace),
+                    ],
+                ),
+            ],
         ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
@@ -181,6 +201,7 @@ fn deployment(
                     // To read the cluster's keys for ServiceAccount tokens, which needs no right.
                     automount_service_account_token: Some(true),
                     enable_service_links: Some(false),
+                    image_pull_secrets: pod::pull_secrets(images),
                     security_context: Some(pod::pod_security(pod::USER)),
                     topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
                     containers: vec![container(spec, images, &volumes)],

@@ -34,6 +34,8 @@ pub struct Images {
     pub resource_proxy: String,
     /// Of the managed PostgreSQL.
     pub postgres: String,
+    /// Names of Secrets with the credentials of registries, for every pod.
+    pub pull_secrets: Vec<String>,
 }
 
 /// What a ProtectedMcpServer needs to know of its McpAuthServer. It comes from that object's spec:

@@ -6,9 +6,10 @@ use k8s_openapi::{
     api::{
         core::v1::{
             Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort,
-            EmptyDirVolumeSource, HTTPGetAction, KeyToPath, PodSecurityContext, Probe,
-            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service,
-            ServicePort, ServiceSpec, TopologySpreadConstraint, Volume, VolumeMount,
+            EmptyDirVolumeSource, HTTPGetAction, KeyToPath, LocalObjectReference,
+            PodSecurityContext, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+            SecurityContext, Service, ServicePort, ServiceSpec, TopologySpreadConstraint, Volume,
+            VolumeMount,
         },
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
@@ -19,6 +20,7 @@ use k8s_openapi::{
 use mcpauth_api::pod as api;
 
 use super::{
+    Images,
     labels::{Component, Owner},
     names::{HEALTH_PORT, PUBLIC_PORT},
 };
@@ -53,6 +55,15 @@ pub fn container_security() -> SecurityContext {
         read_only_root_filesystem: Some(true),
         ..SecurityContext::default()
     }
+}
+
+/// The Secrets by which a pod's images are pulled.
+pub fn pull_secrets(images: &Images) -> Option<Vec<LocalObjectReference>> {
+    let secrets = images.pull_secrets.iter();
+    let secrets: Vec<_> = secrets
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 /// What a container gets when its spec does not say.

@@ -76,8 +76,10 @@ pub fn build(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> Postgres
             owner,
             name,
             COMPONENT,
-            &[POSTGRES_PORT],
-            Some(Component::AuthServer),
+            vec![network_policy::only(
+                POSTGRES_PORT,
+                vec![network_policy::pods_of(owner, Component::AuthServer)],
+            )],
         ),
         stateful_set: stateful_set(owner, spec, images),
     }
@@ -108,6 +110,7 @@ fn stateful_set(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> State
                 spec: Some(PodSpec {
                     automount_service_account_token: Some(false),
                     enable_service_links: Some(false),
+                    image_pull_secrets: pod::pull_secrets(images),
                     security_context: Some(pod::pod_security(USER)),
                     // Postgres takes this long to end cleanly under load.
                     termination_grace_period_seconds: Some(60),

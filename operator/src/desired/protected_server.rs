@@ -79,8 +79,7 @@ pub fn build(
             owner,
             name,
             COMPONENT,
-            &[PUBLIC_PORT, HEALTH_PORT],
-            None,
+            vec![network_policy::everybody(&[PUBLIC_PORT, HEALTH_PORT])],
         ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
@@ -98,6 +97,7 @@ fn deployment(
         // The proxy has a token for the authserver only; the server has none.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
+        image_pull_secrets: pod::pull_secrets(images),
         security_context: Some(pod::pod_security(pod::USER)),
         topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
         containers: vec![container(template)],

@@ -1,20 +1,49 @@
 //! From the resources to what the authserver's admin API takes, also in its configuration file.
 
 use mcpauth_api::oauth_client::{GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
+use mcpauth_api::refs::NamespacesFrom;
 use mcpauth_api::{McpOAuthClientSpec, ProtectedMcpServerSpec};
-use mcpauth_wire::admin::Resource;
-use mcpauth_wire::client::{self, Client};
+use mcpauth_wire::admin::{AllowedClients, Resource};
+use mcpauth_wire::client::{self, Client, ClientResource};
 use mcpauth_wire::{Secret, scope::Scope};
 
-/// The resource that a ProtectedMcpServer called `name` is, introspected by `introspectors`.
+/// The resource that a ProtectedMcpServer called `name` is, introspected by `introspectors`, for the
+/// clients that `allowed_clients` admits.
 #[must_use]
-pub fn resource(name: &str, spec: &ProtectedMcpServerSpec, introspectors: Vec<String>) -> Resource {
+pub fn resource(
+    name: &str,
+    spec: &ProtectedMcpServerSpec,
+    introspectors: Vec<String>,
+    allowed_clients: AllowedClients,
+) -> Resource {
     Resource {
         id: None,
         resource: spec.resource.clone(),
         name: name.to_owned(),
         scopes: scopes(spec),
         introspectors,
+        allowed_clients,
+    }
+}
+
+/// Whose clients a ProtectedMcpServer in the namespace `own` admits; `selected` are the namespaces that its
+/// selector matches.
+#[must_use]
+pub fn allowed_clients(
+    spec: &ProtectedMcpServerSpec,
+    own: &str,
+    selected: Vec<String>,
+) -> AllowedClients {
+    let allowed = &spec.allowed_clients;
+    let mut namespaces = vec![own.to_owned()];
+    namespaces.extend(allowed.namespaces.names.iter().cloned());
+    namespaces.extend(selected);
+    namespaces.sort();
+    namespaces.dedup();
+    AllowedClients {
+        all_namespaces: allowed.namespaces.from == NamespacesFrom::All,
+        namespaces,
+        self_registered: allowed.self_registered,
     }
 }
 
@@ -31,14 +60,20 @@ pub fn scopes(spec: &ProtectedMcpServerSpec) -> Vec<Scope> {
         .collect()
 }
 
-/// The client that a McpOAuthClient is. `resources` are its `spec.resources`, names resolved to
-/// resource identifiers; `secret` is of use only to methods that have one.
+/// The client that the McpOAuthClient `name` in `namespace` is. `resources` are its `spec.resources`, names
+/// resolved to resource identifiers; `secret` is of use only to methods that have one.
 #[must_use]
-pub fn client(spec: &McpOAuthClientSpec, resources: Vec<String>, secret: Option<&str>) -> Client {
+pub fn client(
+    namespace: &str,
+    name: &str,
+    spec: &McpOAuthClientSpec,
+    resources: Vec<ClientResource>,
+    secret: Option<&str>,
+) -> Client {
     let method = method(spec.token_endpoint_auth_method);
     Client {
         client_id: None,
-        client_name: spec.client_name.clone(),
+        client_name: spec.client_name.clone().unwrap_or_else(|| name.to_owned()),
         client_uri: spec.client_uri.clone(),
         logo_uri: spec.logo_uri.clone(),
         token_endpoint_auth_method: method,
@@ -46,7 +81,7 @@ pub fn client(spec: &McpOAuthClientSpec, resources: Vec<String>, secret: Option<
         jwks: spec.jwks.as_ref().map(jwks),
         redirect_uris: spec.redirect_uris.clone(),
         grant_types: spec.grant_types.iter().copied().map(grant_type).collect(),
-        scopes: spec.scopes.clone(),
+        namespace: Some(namespace.to_owned()),
         resources,
     }
 }

@@ -21,6 +21,7 @@ fn images() -> Images {
         authserver: "authserver:1".to_owned(),
         resource_proxy: "resource-proxy:1".to_owned(),
         postgres: "docker.io/library/postgres:15".to_owned(),
+        pull_secrets: Vec::new(),
     }
 }
 
@@ -79,6 +80,7 @@ fn build_auth_server_with(changes: &Value, secrets_hash: &str) -> AuthServerObje
     let inputs = AuthServerInputs {
         images: &images(),
         admins: vec![names::service_account_principal("system", "operator")],
+        operator_namespace: "mcp-auth-system",
         secrets_hash,
     };
     auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs).unwrap()
@@ -169,6 +171,63 @@ fn every_pod_meets_the_restricted_standard() {
 }
 
 #[test]
+fn every_pod_is_pulled_by_the_operators_secrets() {
+    let images = Images {
+        pull_secrets: vec!["mirror".to_owned(), "other".to_owned()],
+        ..images()
+    };
+    let object = auth_server_with(&managed());
+    let inputs = AuthServerInputs {
+        images: &images,
+        admins: Vec::new(),
+        operator_namespace: "mcp-auth-system",
+        secrets_hash: "",
+    };
+    let owner = Owner::of(&object).unwrap();
+    let server = auth_server::build(&owner, &object.spec, &inputs).unwrap();
+    let database = server.postgres.as_ref().unwrap().stateful_set.spec.clone();
+    let object = protected_server_with(&json!({}));
+    let facts = AuthServerFacts {
+        issuer: "http://localhost:9000".to_owned(),
+        internal_url: names::internal_url("team", "auth"),
+    };
+    let owner = Owner::of(&object).unwrap();
+    let protected = protected_server::build(&owner, &object.spec, &facts, &images).unwrap();
+    let pods = [
+        auth_server_pod(&server),
+        database.unwrap().template.spec.unwrap(),
+        protected_server_pod(&protected),
+    ];
+    for pod in pods {
+        let secrets = pod.image_pull_secrets.unwrap();
+        let names: Vec<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+        assert_eq!(names, ["mirror", "other"]);
+    }
+    // Without any the field is left to the ServiceAccount's.
+    let pod = protected_server_pod(&build_protected_server(&json!({})));
+    assert_eq!(pod.image_pull_secrets, None);
+}
+
+/// The chart's PodMonitors select by these.
+#[test]
+fn what_is_scraped_has_its_labels_and_its_port() {
+    let server = build_auth_server(&json!({})).deployment;
+    let protected = build_protected_server(&json!({})).deployment;
+    for (deployment, name) in [(server, "mcp-authserver"), (protected, "mcp-server")] {
+        let template = deployment.spec.unwrap().template;
+        let labels = template.metadata.unwrap().labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/name"], name);
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "mcp-auth-operator");
+        let pod = template.spec.unwrap();
+        let containers = pod.init_containers.iter().flatten().chain(&pod.containers);
+        let ports = containers.flat_map(|container| container.ports.iter().flatten());
+        let health = ports.filter(|port| port.name.as_deref() == Some("health"));
+        let numbers: Vec<i32> = health.map(|port| port.container_port).collect();
+        assert_eq!(numbers, [9090], "{name}");
+    }
+}
+
+#[test]
 fn nobody_gets_round_the_proxy_or_to_the_database() {
     let policy = build_protected_server(&json!({})).network_policy;
     let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
@@ -180,6 +239,22 @@ fn nobody_gets_round_the_proxy_or_to_the_database() {
     let expected = json!({
         "podSelector": labels("mcp-server", "protected-server", "notes"), "policyTypes": ["Ingress"],
         "ingress": [{ "ports": [port(8080), port(9090)] }],
+    });
+    assert_eq!(spec, expected);
+
+    let policy = build_auth_server(&json!({})).network_policy;
+    let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
+    let proxies = json!({ "app.kubernetes.io/name": "mcp-server", "app.kubernetes.io/managed-by": "mcp-auth-operator" });
+    let operator = json!({ "kubernetes.io/metadata.name": "mcp-auth-system" });
+    let expected = json!({
+        "podSelector": labels("mcp-authserver", "auth-server", "auth"), "policyTypes": ["Ingress"],
+        "ingress": [
+            { "ports": [port(8080), port(9090)] },
+            { "from": [
+                { "namespaceSelector": {}, "podSelector": { "matchLabels": proxies } },
+                { "namespaceSelector": { "matchLabels": operator } },
+            ], "ports": [port(8081)] },
+        ],
     });
     assert_eq!(spec, expected);
 
@@ -400,6 +475,7 @@ fn names_at_the_length_limit_give_valid_children() {
     object.metadata.name = Some("a".repeat(38));
     let owner = Owner::of(&object).unwrap();
     let inputs = AuthServerInputs {
+        operator_namespace: "mcp-auth-system",
         images: &images(),
         admins: Vec::new(),
         secrets_hash: "",
@@ -434,11 +510,17 @@ fn a_public_client_has_no_secret() {
     };
     let public = client("none");
     assert_eq!(
-        registration::client(&public.spec, Vec::new(), Some("s")).client_secret,
+        registration::client("team", "robot", &public.spec, Vec::new(), Some("s")).client_secret,
         None
     );
     let confidential = client("client_secret_basic");
-    let registered = registration::client(&confidential.spec, Vec::new(), Some("s3cr3t"));
+    let registered = registration::client(
+        "team",
+        "robot",
+        &confidential.spec,
+        Vec::new(),
+        Some("s3cr3t"),
+    );
     assert_eq!(
         registered
             .client_secret

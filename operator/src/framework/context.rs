@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use mcpauth_service::clock::Clock;
 
@@ -88,15 +89,46 @@ impl Context {
         time::now(&self.clock)
     }
 
-    /// The objects that are watched: those of one namespace, or of all.
-    pub fn watched<K>(&self) -> Api<K>
+    /// What is watched, each by controllers of its own: a watch is of one namespace, or of all.
+    pub fn scopes(self: &Arc<Self>) -> Vec<Scope> {
+        let scope = |namespace| Scope {
+            program: Arc::clone(self),
+            namespace,
+        };
+        let mut namespaces = self.config.watch_namespaces.clone();
+        namespaces.sort();
+        namespaces.dedup();
+        match namespaces.is_empty() {
+            true => vec![scope(None)],
+            false => namespaces.into_iter().map(Some).map(scope).collect(),
+        }
+    }
+}
+
+/// The objects of one namespace, or of all.
+#[derive(Clone)]
+pub struct Scope {
+    /// The program's.
+    pub program: Arc<Context>,
+    namespace: Option<String>,
+}
+
+impl Scope {
+    /// The objects in it.
+    pub fn api<K>(&self) -> Api<K>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        match &self.config.watch_namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+        let client = self.program.client.clone();
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
         }
+    }
+
+    /// Whether objects of this namespace are in it.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -15,7 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use crate::desired::labels::{MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
@@ -37,10 +36,7 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
     fn references(ctx: &Context) -> &References;
 
     /// Watches what belongs to objects of this kind, or is referred to by them.
-    fn watch(
-        controller: Controller<Guarded<Self>>,
-        ctx: &Arc<Context>,
-    ) -> Controller<Guarded<Self>>;
+    fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>>;
 
     /// Makes the world what the spec says, and tells what it observed.
     fn sync(
@@ -122,27 +118,28 @@ pub fn watch_references<K, R>(
     controller: Controller<Guarded<K>>,
     api: Api<PartialObjectMeta<R>>,
     kind: references::Kind,
-    ctx: &Arc<Context>,
+    scope: &Scope,
 ) -> Controller<Guarded<K>>
 where
     K: Reconcile,
     R: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
 {
-    let ctx = Arc::clone(ctx);
+    let scope = scope.clone();
     controller.watches(api, watcher::Config::default(), move |target| {
-        referrers::<K>(&ctx, kind, key_of(&target))
+        referrers::<K>(&scope, kind, key_of(&target))
     })
 }
 
-/// The objects of kind `K` that refer to something.
+/// The objects of kind `K` in `scope` that refer to something.
 pub fn referrers<K: Reconcile>(
-    ctx: &Context,
+    scope: &Scope,
     kind: references::Kind,
     key: Key,
 ) -> Vec<ObjectRef<Guarded<K>>> {
-    let observed = K::references(ctx).referrers(&(kind, key));
+    let observed = K::references(&scope.program).referrers(&(kind, key));
     let refer = |(namespace, name): Key| ObjectRef::new(&name).within(&namespace);
-    observed.into_iter().map(refer).collect()
+    let here = observed.into_iter().filter(|key| scope.covers(&key.0));
+    here.map(refer).collect()
 }
 
 /// The namespace and name of an object.

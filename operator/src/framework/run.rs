@@ -10,7 +10,7 @@ use mcpauth_api::conditions::reasons;
 use tokio_util::sync::CancellationToken;
 
 use crate::framework::apply::is_code;
-use crate::framework::context::Context;
+use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::finalizer::{add_finalizer, finalize};
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
@@ -18,11 +18,12 @@ use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 use crate::problem::Problem;
 
-/// Runs the controller of `K` until `stop`; what is being worked on then is finished.
-pub async fn run<K: Reconcile>(ctx: Arc<Context>, stop: CancellationToken) {
+/// Runs the controller of `K` in `scope` until `stop`; what is being worked on then is finished.
+pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
+    let ctx = Arc::clone(&scope.program);
     let config = controller::Config::default().concurrency(ctx.config.concurrency);
-    let controller = Controller::new(ctx.watched::<Guarded<K>>(), watcher::Config::default());
-    K::watch(controller, &ctx)
+    let controller = Controller::new(scope.api::<Guarded<K>>(), watcher::Config::default());
+    K::watch(controller, &scope)
         .with_config(config)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile::<K>, retry::<K>, Arc::clone(&ctx))

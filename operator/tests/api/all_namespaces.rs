@@ -111,3 +111,118 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
     assert!(authserver.get(&auth, "auth", &client_path).await.is_none());
     operator.stop().await;
 }
+
+/// O1: an owner's server, a client of a namespace that it admits, and an intruder with every trick.
+#[tokio::test]
+async fn only_clients_of_admitted_namespaces_get_tokens() {
+    let owner = World::apart("owner").await;
+    let (guest, intruder) = (
+        owner.neighbour("guest").await,
+        owner.neighbour("intruder").await,
+    );
+    let operator = owner.operator_with(owner.client.clone(), None);
+    let auth = specs::with(
+        specs::auth_server(),
+        "/allowedNamespaces",
+        json!({ "from": "All" }),
+    );
+    owner.create::<McpAuthServer>("auth", &auth).await;
+    let authserver = AuthServer::start(&owner, "auth").await;
+    owner.pods_are_up("auth-authserver").await;
+    label(&guest, json!({ "mcp": "guest" })).await;
+    let selector =
+        json!({ "matchExpressions": [{ "key": "mcp", "operator": "In", "values": ["guest"] }] });
+    let allowed = json!({ "namespaces": { "from": "Selector", "selector": selector } });
+    let notes = specs::with(specs::protected_server(), "/allowedClients", allowed);
+    owner.create::<ProtectedMcpServer>("notes", &notes).await;
+    owner.pods_are_up("notes").await;
+    owner.is_ready::<ProtectedMcpServer>("notes").await;
+
+    let by_name =
+        json!({ "name": "notes", "namespace": owner.namespace, "scopes": ["notes:write"] });
+    let client = |resource: serde_json::Value| {
+        let reference = json!({ "name": "auth", "namespace": owner.namespace });
+        let spec = specs::with(specs::client(), "/authServerRef", reference);
+        specs::with(spec, "/resources", json!([resource]))
+    };
+    for world in [&owner, &guest] {
+        world
+            .create::<McpOAuthClient>("robot", &client(by_name.clone()))
+            .await;
+        world.is_ready::<McpOAuthClient>("robot").await;
+    }
+    let own = authserver
+        .token_of(&owner, "robot", RESOURCE)
+        .await
+        .unwrap();
+    let admitted = authserver
+        .token_of(&guest, "robot", RESOURCE)
+        .await
+        .unwrap();
+    for token in [&own, &admitted] {
+        assert!(authserver.is_active(&owner, token).await);
+    }
+
+    // A reference says only that nothing is there for this namespace. The URI, in any spelling, is taken, and
+    // the authorization server gives nothing for it. So with another client of the admitted one's name.
+    let spec = client(by_name.clone());
+    intruder.create::<McpOAuthClient>("robot", &spec).await;
+    let condition = intruder
+        .not_ready::<McpOAuthClient>("robot", "ResourceNotFound")
+        .await;
+    assert!(
+        condition.message.contains("spec.allowedClients.namespaces"),
+        "{}",
+        condition.message
+    );
+    for (name, uri) in [
+        ("by-uri", RESOURCE),
+        ("by-slash", "http://localhost:9001/mcp/"),
+        ("by-case", "HTTP://LOCALHOST:9001/mcp"),
+    ] {
+        let spec = client(json!({ "uri": uri, "scopes": ["notes:write"] }));
+        intruder.create::<McpOAuthClient>(name, &spec).await;
+        intruder.is_ready::<McpOAuthClient>(name).await;
+        for asked in [RESOURCE, uri] {
+            let refused = authserver.token_of(&intruder, name, asked).await;
+            assert_eq!(refused.unwrap_err(), "invalid_target", "{uri} {asked}");
+        }
+    }
+
+    // Admitted by its label, and no longer: within the second of the sync nothing is left.
+    label(&intruder, json!({ "mcp": "guest" })).await;
+    intruder.is_ready::<McpOAuthClient>("robot").await;
+    let token = eventually("the intruder is admitted", || async {
+        authserver.token_of(&intruder, "robot", RESOURCE).await
+    })
+    .await;
+    assert!(authserver.is_active(&owner, &token).await);
+    label(&intruder, json!({ "mcp": null })).await;
+    eventually("its token is no longer active", || async {
+        (!authserver.is_active(&owner, &token).await).then_some(())
+    })
+    .await;
+    let refused = authserver.token_of(&intruder, "robot", RESOURCE).await;
+    assert_eq!(refused.unwrap_err(), "invalid_target");
+
+    // A namespace that is deleted, and made again by somebody else.
+    guest.delete::<McpOAuthClient>("robot").await;
+    guest.disappears::<McpOAuthClient>("robot").await;
+    // As the garbage collector would.
+    guest.delete::<Secret>("robot-oauth-client").await;
+    label(&guest, json!({ "mcp": null })).await;
+    assert!(!authserver.is_active(&owner, &admitted).await);
+    let spec = client(json!({ "uri": RESOURCE, "scopes": ["notes:write"] }));
+    guest.create::<McpOAuthClient>("robot", &spec).await;
+    guest.is_ready::<McpOAuthClient>("robot").await;
+    let refused = eventually("the label is gone", || async {
+        authserver.token_of(&guest, "robot", RESOURCE).await.err()
+    })
+    .await;
+    assert_eq!(refused, "invalid_target");
+    assert!(!authserver.is_active(&owner, &admitted).await);
+    assert!(authserver.is_active(&owner, &own).await);
+    operator.stop().await;
+}
+
+const RESOURCE: &str = "http://localhost:9001/mcp";

@@ -348,11 +348,11 @@ async fn callers_are_known_without_rights_and_junk_keeps_nobody_waiting() {
         assert_eq!(authserver.status_for(&refused).await, 401, "{refused}");
     }
 
-    // 400 connections with tokens of an unknown key, again and again.
-    let junk = unknown_key(&good);
+    // 400 connections with junk and with tokens of an unknown key, again and again.
+    let junk = [unknown_key(&good), "junk".to_owned()];
     let flood: Vec<_> = (0..400)
-        .map(|_| {
-            let (authserver, junk) = (authserver.url(), junk.clone());
+        .map(|at| {
+            let (authserver, junk) = (authserver.url(), junk[at % 2].clone());
             tokio::spawn(async move {
                 let client = reqwest::Client::new();
                 loop {

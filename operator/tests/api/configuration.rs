@@ -19,6 +19,7 @@ fn images() -> Images {
         authserver: "authserver".to_owned(),
         resource_proxy: "resource-proxy".to_owned(),
         postgres: "postgres".to_owned(),
+        pull_secrets: Vec::new(),
     }
 }
 
@@ -36,6 +37,7 @@ pub fn authserver_yaml(spec: &McpAuthServerSpec) -> String {
     let inputs = AuthServerInputs {
         images: &images,
         admins: vec![names::service_account_principal("system", "operator")],
+        operator_namespace: "mcp-auth-system",
         secrets_hash: "",
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();

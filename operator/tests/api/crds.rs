@@ -148,7 +148,7 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         (
             "/allowedNamespaces",
             json!({ "from": "Selector", "selector": { "matchLabels": {} } }),
-            "matchLabels",
+            "selector must not be empty",
         ),
         (
             "/resources",
@@ -273,6 +273,28 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
             "spec.access.unmatched",
         ),
         ("/identity", json!({}), "spec.identity"),
+        (
+            "/allowedClients",
+            json!({ "namespaces": { "from": "Selector" } }),
+            "selector is required with from: Selector",
+        ),
+        (
+            "/allowedClients",
+            json!({ "namespaces": { "from": "Selector", "selector": {} } }),
+            "selector must not be empty",
+        ),
+        (
+            "/allowedClients",
+            json!({ "namespaces": { "from": "Selector", "selector": {
+                "matchExpressions": [{ "key": "a", "operator": "In" }] } } }),
+            "values are required with operator: In or NotIn",
+        ),
+        (
+            "/allowedClients",
+            json!({ "namespaces": { "from": "Selector", "selector": {
+                "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] } } }),
+            "values are required with operator: In or NotIn",
+        ),
         ("/service", json!({ "port": 0 }), "spec.service.port"),
         (
             "/service",
@@ -394,13 +416,31 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
             json!({ "keys": [{ "kty": "RSA" }] }),
             "jwks is required with tokenEndpointAuthMethod",
         ),
-        ("/scopes", json!(["with space"]), "spec.scopes[0]"),
+        (
+            "/resources",
+            json!([{ "name": "notes", "scopes": ["with space"] }]),
+            "spec.resources[0].scopes[0]",
+        ),
+        (
+            "/resources",
+            json!([{ "name": "notes", "uri": "https://a.example" }]),
+            "resources: set either name or uri",
+        ),
+        (
+            "/resources",
+            json!([{ "uri": "https://a.example", "namespace": "other" }]),
+            "resources: namespace requires name",
+        ),
         (
             "/resources",
             json!([{ "uri": "https://a.example/#x" }]),
             "resources: uri must be an https URL",
         ),
-        ("/resources", json!([{}]), "spec.resources[0]"),
+        (
+            "/resources",
+            json!([{}]),
+            "resources: set either name or uri",
+        ),
         ("/deletionPolicy", json!("Keep"), "spec.deletionPolicy"),
         ("/secret", json!({ "name": "" }), "spec.secret.name"),
     ];

@@ -13,6 +13,7 @@ mod configuration;
 mod crds;
 mod leader;
 mod memory;
+mod namespaces;
 mod oauth_client;
 mod protected_server;
 mod secrets;

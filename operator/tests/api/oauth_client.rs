@@ -263,7 +263,11 @@ async fn resources_by_name_are_resolved_and_waited_for() {
     let world = World::new("named").await;
     let operator = world.operator();
     let authserver = AuthServer::create(&world, "auth").await;
-    let spec = specs::with(specs::client(), "/resources", json!([{ "name": "notes" }]));
+    let spec = specs::with(
+        specs::client(),
+        "/resources",
+        json!([{ "name": "notes", "scopes": ["notes:read"] }]),
+    );
     world.create::<McpOAuthClient>("robot", &spec).await;
     world
         .not_ready::<McpOAuthClient>("robot", "ResourceNotFound")
@@ -273,6 +277,8 @@ async fn resources_by_name_are_resolved_and_waited_for() {
         .await;
     world.is_ready::<McpOAuthClient>("robot").await;
     let client = authserver.get(&world, "auth", &path(&world)).await.unwrap();
-    assert_eq!(client["resources"], json!(["http://localhost:9001/mcp"]));
+    let named = json!([{ "uri": "http://localhost:9001/mcp", "scopes": ["notes:read"] }]);
+    assert_eq!(client["resources"], named);
+    assert_eq!(client["namespace"], json!(world.namespace));
     operator.stop().await;
 }

@@ -107,7 +107,7 @@ async fn a_changed_policy_reaches_the_configuration_and_not_the_pods() {
 async fn only_what_a_memory_may_lose_is_looked_at_often() {
     let world = World::new("often").await;
     let operator = world.operator_for(world.client.clone(), |config| {
-        config.watch_namespace = Some(world.namespace.clone());
+        config.watch_namespaces = vec![world.namespace.clone()];
         config.long_resync_seconds = 3600;
     });
     let database: Secret = serde_json::from_value(json!({

@@ -4,12 +4,11 @@
 use kube::api::PostParams;
 use mcp_auth_operator::desired::registration;
 use mcp_authserver::documents as authserver;
-use mcpauth_api::oauth_client::ResourceRef;
 use mcpauth_api::{
     McpAuthServer, McpAuthServerSpec, McpOAuthClient, McpOAuthClientSpec, ProtectedMcpServer,
     ProtectedMcpServerSpec,
 };
-use mcpauth_wire::client::Client;
+use mcpauth_wire::client::{Client, ClientResource, RESOURCE_COUNT};
 use mcpauth_wire::{AuthServerConfig, Issuer, ProxyConfig, admin};
 use serde_json::{Value, json};
 
@@ -122,12 +121,16 @@ fn auth_server(spec: &Value) -> [(&'static str, Verdict); 2] {
 /// A protected server is read by two: as `proxy.yaml`, and through the admin API.
 fn protected_server(spec: &Value) -> [(&'static str, Verdict); 2] {
     let issuer = Issuer::parse("https://auth.example").unwrap();
+    let document = |spec: &ProtectedMcpServerSpec| {
+        let allowed = registration::allowed_clients(spec, "team", Vec::new());
+        registration::resource("notes", spec, vec![], allowed)
+    };
     let operator = |spec: &ProtectedMcpServerSpec| {
-        text(registration::resource("notes", spec, vec![]).check("team.notes"))?;
+        text(document(spec).check("team.notes"))?;
         text(ProxyConfig::parse(&proxy_yaml(spec)))
     };
     let reader = |spec: &ProtectedMcpServerSpec| {
-        let sent = serde_json::to_string(&registration::resource("notes", spec, vec![])).unwrap();
+        let sent = serde_json::to_string(&document(spec)).unwrap();
         let received: admin::Resource = text_of(&sent)?;
         text(authserver::resource(received, "team.notes".into(), &issuer))?;
         text(read_by_proxy(&proxy_yaml(spec)))
@@ -147,10 +150,14 @@ fn protected_server(spec: &Value) -> [(&'static str, Verdict); 2] {
 
 fn oauth_client(spec: &Value) -> [(&'static str, Verdict); 2] {
     let document = |spec: &McpOAuthClientSpec| {
-        let uris = spec.resources.iter().map(|reference| match reference {
-            ResourceRef::Uri(uri) | ResourceRef::Name(uri) => uri.clone(),
+        let resources = spec.resources.iter().map(|reference| ClientResource {
+            uri: reference
+                .uri
+                .clone()
+                .unwrap_or_else(|| "https://notes.example/mcp".to_owned()),
+            scopes: reference.scopes.clone(),
         });
-        registration::client(spec, uris.collect(), Some("a secret"))
+        registration::client("team", "value", spec, resources.collect(), Some("a secret"))
     };
     let reader = |spec: &McpOAuthClientSpec| {
         let sent = serde_json::to_string(&document(spec)).unwrap();
@@ -316,6 +323,7 @@ async fn protected_servers() {
         "server": { "template": { "image": "notes", "http": { "port": 8000, "path": "/mcp" } } },
         "scopes": [{ "name": "read" }, { "name": "write", "description": "Write", "implies": ["read"] }],
         "access": { "rules": [{ "tools": ["create_*"], "scopes": ["write"] }] },
+        "allowedClients": { "namespaces": {} },
         "friction": {
             "rate": rate, "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate }],
             "subjectRate": rate, "resourceRate": rate,
@@ -460,6 +468,22 @@ async fn protected_servers() {
             vec![],
         ),
         values(
+            "/allowedClients",
+            vec![
+                json!({}),
+                json!({ "selfRegistered": false }),
+                json!({ "namespaces": { "from": "All" } }),
+                json!({ "namespaces": { "names": ["team-a", "0x"] } }),
+                json!({ "namespaces": { "from": "Selector", "selector": { "matchLabels": { "a": "b" } } } }),
+            ],
+            vec![],
+        ),
+        lists(
+            "/allowedClients/namespaces/names",
+            &["a", "team-a", &"a".repeat(63)],
+            &["", "-a", "a-", "A", "a.b", "a_b", &"a".repeat(64)],
+        ),
+        values(
             "/identity",
             vec![json!({ "headers": {} })],
             vec![json!({}), json!({ "header": {} })],
@@ -512,6 +536,7 @@ async fn oauth_clients() {
         "tokenEndpointAuthMethod": "client_secret_basic",
         "grantTypes": ["authorization_code"],
         "redirectUris": ["https://app.example/callback"],
+        "resources": [{ "name": "notes" }],
         "jwks": null,
     });
     let base = specs::with(base, "/jwks", Value::Null);
@@ -598,14 +623,29 @@ async fn oauth_clients() {
             uris(BAD_URLS),
         ),
         lists(
-            "/scopes",
+            "/resources/0/scopes",
             &["notes:read", "openid", &"a".repeat(128)],
             &["", "a b", "a\"b", "ä", &"a".repeat(129)],
         ),
         values(
-            "/scopes",
+            "/resources/0/scopes",
             vec![json!((0..32).map(|n| n.to_string()).collect::<Vec<_>>())],
             vec![json!((0..33).map(|n| n.to_string()).collect::<Vec<_>>())],
+        ),
+        values(
+            "/resources",
+            vec![
+                json!([]),
+                json!([{ "name": "notes" }, { "name": "notes", "namespace": "other", "scopes": ["a"] }]),
+                json!(vec![
+                    json!({ "name": "notes" });
+                    RESOURCE_COUNT.most as usize
+                ]),
+            ],
+            vec![json!(vec![
+                json!({ "name": "notes" });
+                RESOURCE_COUNT.most as usize + 1
+            ])],
         ),
         values(
             "/grantTypes",

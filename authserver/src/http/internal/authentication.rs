@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 use http::{HeaderMap, header};
 use mcpauth_service::clock::Clock;
 
@@ -12,6 +12,7 @@ use super::token_verifier::TokenVerifier;
 use crate::config::Internal;
 use crate::http::basic;
 use crate::http::error::HttpError;
+use crate::keys::digest::{Digest, sha256};
 use crate::oauth::params::form_decode;
 
 /// Authenticates the requests of the internal port, as configured. `Debug` shows no credential.
@@ -20,9 +21,6 @@ pub struct InternalAuthentication {
     admins: Vec<String>,
     service_accounts: Option<Arc<TokenVerifier>>,
 }
-
-/// A SHA-256 hash.
-pub type Digest = [u8; 32];
 
 impl fmt::Debug for InternalAuthentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,13 +114,6 @@ impl InternalAuthentication {
         constant_time::verify_slices_are_equal(&expected, &presented).ok()?;
         Some(format!("credential:{id}"))
     }
-}
-
-/// The hash of a text.
-pub fn sha256(text: &str) -> Digest {
-    let mut bytes = Digest::default();
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    bytes
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::authentication::{Digest, sha256};
 use super::service_account::{ClusterKeys, Refused, ServiceAccountToken, verify};
 use crate::http::error::HttpError;
+use crate::keys::digest::{Digest, sha256};
 use crate::oauth::error::OAuthError;
 
 /// Where an API server says who issues its tokens, and by which keys (OpenID Connect Discovery).
@@ -132,9 +132,12 @@ impl TokenVerifier {
         }
     }
 
-    /// Asks for the keys again, unless that was just done: the cluster may have a new one.
+    /// Asks for the keys again, unless that was just done: the cluster may have a new one. Nobody waits for another's
+    /// question: where the API server does not answer, a flood of bad tokens would fill the port's connections.
     async fn refresh_for_unknown_key(&self) {
-        let mut asked = self.asked.lock().await;
+        let Ok(mut asked) = self.asked.try_lock() else {
+            return;
+        };
         if asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_KEY) {
             return;
         }
@@ -308,6 +311,23 @@ mod tests {
             assert_eq!(status(&verifier, &fresh(&stranger)).await, 401);
         }
         assert_eq!(server.asked.load(Ordering::Relaxed), asked + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_while_the_api_server_is_silent() {
+        let (signer, stranger) = (Signer::new(), Signer::new());
+        let server = ApiServer::with(&signer);
+        let verifier = Arc::new(server.verifier());
+        verifier.refresh().await;
+        // As during a question that is not answered.
+        let asked = verifier.asked.lock().await;
+        let begin = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(status(&verifier, &fresh(&stranger)).await, 401);
+            assert!(verifier.principal(&fresh(&signer)).await.is_ok());
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO, "on a clock that stands");
+        drop(asked);
     }
 
     #[tokio::test(start_paused = true)]

@@ -96,9 +96,6 @@ fn created(client: &Client, secret: Option<&str>, now: UnixTime) -> Response {
     if secret.is_some() {
         body["client_secret_expires_at"] = 0.into();
     }
-    if !metadata.scopes.is_empty() {
-        body["scope"] = metadata.scopes.to_string().into();
-    }
     if let Some(jwks) = &metadata.jwks {
         body["jwks"] = jwks.clone();
     }

@@ -16,7 +16,7 @@ fn what_is_left_out_has_its_default() {
     let basic = TokenEndpointAuthMethod::ClientSecretBasic;
     assert_eq!(metadata.token_endpoint_auth_method, basic);
     assert_eq!(metadata.grant_types, [GrantType::AuthorizationCode]);
-    assert!(metadata.resources.is_empty() && metadata.scopes.is_empty());
+    assert!(metadata.allowed_resources.is_empty() && metadata.namespace.is_none());
 }
 
 #[test]

@@ -123,15 +123,12 @@ impl State {
     }
 
     fn check_references(&self, grant: &NewGrant) -> Result<(), StoreError> {
-        let resource_known = self
-            .resources
-            .values()
-            .any(|resource| resource.resource == grant.resource);
-        if self.clients.contains_key(&grant.client_id) && resource_known {
-            Ok(())
-        } else {
-            Err(reference_gone())
-        }
+        let client = self.clients.get(&grant.client_id);
+        let owner = client.ok_or_else(reference_gone)?.client.owner();
+        let admitted = self.resources.values().any(|resource| {
+            resource.resource == grant.resource && resource.allowed_clients.admit(owner)
+        });
+        admitted.then_some(()).ok_or_else(reference_gone)
     }
 
     /// Writes the grant and its new tokens.

@@ -1,10 +1,13 @@
 //! Clients and resources.
 
+use std::collections::BTreeMap;
+
 use mcpauth_service::clock::UnixTime;
 
 use super::super::{StoreError, Upsert, resource_taken, same_resource};
 use super::{Registered, State};
 use crate::oauth::client::Client;
+use crate::oauth::grant::Grant;
 use crate::oauth::resource::Resource;
 
 impl State {
@@ -13,6 +16,9 @@ impl State {
             Some(known) if known.client == *client => Upsert::Unchanged,
             Some(known) => {
                 known.client = client.clone();
+                self.grants.retain(|_, grant| {
+                    grant.client_id != client.client_id || client.may_ask_for(&grant.resource)
+                });
                 Upsert::Updated
             }
             None => {
@@ -61,6 +67,10 @@ impl State {
         if before.resource != resource.resource {
             self.revoke_resource(&before.resource);
         }
+        let clients = &self.clients;
+        self.grants.retain(|_, grant| {
+            grant.resource != resource.resource || is_admitted(clients, resource, grant)
+        });
         Ok(Upsert::Updated)
     }
 
@@ -81,4 +91,10 @@ impl State {
     fn revoke_resource(&mut self, resource: &str) {
         self.grants.retain(|_, grant| grant.resource != resource);
     }
+}
+
+/// Whether a resource still admits the client of a grant.
+fn is_admitted(clients: &BTreeMap<String, Registered>, resource: &Resource, grant: &Grant) -> bool {
+    let client = clients.get(&grant.client_id);
+    client.is_some_and(|known| resource.allowed_clients.admit(known.client.owner()))
 }

@@ -1,8 +1,8 @@
 //! Clients.
 
 use mcpauth_service::clock::UnixTime;
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
 
 use super::super::{StoreError, Upsert};
 use super::Database;
@@ -20,21 +20,28 @@ impl Database {
             return Ok(Upsert::Unchanged);
         }
         let metadata = to_json(&client.metadata)?;
+        let mut transaction = self.pool.begin().await?;
         sqlx::query(
-            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at)
-             VALUES ($1, $2, $3::jsonb, $4, $5)
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace)
+             VALUES ($1, $2, $3::jsonb, $4, $5, $6)
              ON CONFLICT (client_id) DO UPDATE SET
                  origin = EXCLUDED.origin,
                  metadata = EXCLUDED.metadata,
-                 secret_hash = EXCLUDED.secret_hash",
+                 secret_hash = EXCLUDED.secret_hash,
+                 namespace = EXCLUDED.namespace",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
         .bind(metadata)
         .bind(client.secret_hash.map(|hash| hash.as_bytes().to_vec()))
         .bind(now.as_millis())
-        .execute(&self.pool)
+        .bind(&client.metadata.namespace)
+        .execute(&mut *transaction)
         .await?;
+        if before.is_some() {
+            revoke_what_is_not_named(&mut transaction, client).await?;
+        }
+        transaction.commit().await?;
         Ok(match before {
             None => Upsert::Created,
             Some(_) => Upsert::Updated,
@@ -76,6 +83,27 @@ impl Database {
             .await?;
         Ok(())
     }
+}
+
+/// Removes the client's grants for resources that it may no longer ask for.
+async fn revoke_what_is_not_named(
+    connection: &mut PgConnection,
+    client: &Client,
+) -> Result<(), StoreError> {
+    let mut resources: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT resource FROM grants WHERE client_id = $1")
+            .bind(&client.client_id)
+            .fetch_all(&mut *connection)
+            .await?;
+    resources.retain(|resource| !client.may_ask_for(resource));
+    if !resources.is_empty() {
+        sqlx::query("DELETE FROM grants WHERE client_id = $1 AND resource = ANY($2)")
+            .bind(&client.client_id)
+            .bind(resources)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 fn read_client(row: &PgRow) -> Result<Client, StoreError> {

@@ -12,15 +12,29 @@ use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
 
+/// Whether the resource of a grant still admits its client.
+macro_rules! grant_is_admitted {
+    () => {
+        concat!(
+            " AND EXISTS (SELECT FROM clients c, resources r
+                          WHERE c.client_id = grants.client_id AND r.resource = grants.resource AND ",
+            is_admitted!(),
+            ") "
+        )
+    };
+}
+
 // Never `*`: a column that a newer version adds would change the type of a prepared statement, and
 // Postgres then refuses it to the older version.
 macro_rules! select_grant {
-    ($condition:literal) => {
+    ($condition:literal, $lock:literal) => {
         concat!(
             "SELECT id, subject, client_id, resource, scopes, generation, rotated_at, siblings,
                     expires_at
              FROM grants ",
-            $condition
+            $condition,
+            grant_is_admitted!(),
+            $lock
         )
     };
 }
@@ -122,7 +136,8 @@ impl Database {
     ) -> Result<Option<Grant>, StoreError> {
         sqlx::query(select_grant!(
             "WHERE expires_at > $2 AND id =
-                 (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1) AND expires_at > $2)"
+                 (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1) AND expires_at > $2)",
+            ""
         ))
         .bind(as_slices(hashes))
         .bind(now.as_millis())
@@ -157,7 +172,8 @@ async fn lock_by_code(
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, KeyedHash, Code)>, StoreError> {
     let grant = sqlx::query(select_grant!(
-        "WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1)) FOR UPDATE"
+        "WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1))",
+        "FOR UPDATE OF grants"
     ))
     .bind(as_slices(hashes))
     .fetch_optional(&mut *connection)
@@ -189,7 +205,8 @@ async fn lock_by_refresh_token(
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, RefreshToken)>, StoreError> {
     let grant = sqlx::query(select_grant!(
-        "WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1)) FOR UPDATE"
+        "WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1))",
+        "FOR UPDATE OF grants"
     ))
     .bind(as_slices(hashes))
     .fetch_optional(&mut *connection)
@@ -230,11 +247,13 @@ async fn count_attempt(connection: &mut PgConnection, hash: &KeyedHash) -> Resul
 }
 
 async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
-    sqlx::query(
+    let inserted = sqlx::query(concat!(
         "INSERT INTO grants (id, subject, client_id, resource, scopes, generation, rotated_at,
                              siblings, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
+         SELECT $1, $2, c.client_id, r.resource, $5, $6, $7, $8, $9 FROM clients c, resources r
+         WHERE c.client_id = $3 AND r.resource = $4 AND ",
+        is_admitted!()
+    ))
     .bind(grant.id.as_bytes())
     .bind(&grant.subject)
     .bind(&grant.client_id)
@@ -250,7 +269,10 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
         StoreError::Conflict(_) => reference_gone(),
         other => other,
     })?;
-    Ok(())
+    match inserted.rows_affected() {
+        0 => Err(reference_gone()),
+        _ => Ok(()),
+    }
 }
 
 async fn update_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {

@@ -32,7 +32,8 @@ const REMOVE_UNUSED_CLIENTS: &str = "DELETE FROM clients WHERE client_id = ANY(A
       AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
     ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
-const BATCH: u16 = 1000;
+/// How many rows a statement removes at most.
+pub(super) const BATCH: u16 = 1000;
 
 impl Database {
     pub(super) async fn signing_key_or(&self, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -100,14 +100,16 @@ async fn find(
     pool: &PgPool,
     hashes: &[KeyedHash],
 ) -> Result<HashMap<KeyedHash, PgRow>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT t.hash, t.grant_id, t.scopes, t.issued_at, t.expires_at,
-                g.client_id, g.subject, g.resource, r.introspectors
-         FROM access_tokens t
-         JOIN grants g ON g.id = t.grant_id
-         JOIN resources r ON r.resource = g.resource
-         WHERE t.hash = ANY($1)",
-    )
+                    g.client_id, g.subject, g.resource, r.introspectors
+             FROM access_tokens t
+             JOIN grants g ON g.id = t.grant_id
+             JOIN clients c ON c.client_id = g.client_id
+             JOIN resources r ON r.resource = g.resource
+             WHERE t.hash = ANY($1) AND ",
+        is_admitted!()
+    ))
     .bind(as_slices(hashes))
     .fetch_all(pool)
     .await?;

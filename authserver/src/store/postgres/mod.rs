@@ -3,6 +3,16 @@
 //! Whoever changes a family locks its row in `grants` first, and then its members; who deletes it locks
 //! in the same order. Isolation is READ COMMITTED, so that what is read after the lock is up to date.
 
+/// Whether the resource `r` admits the client `c`, as [`AllowedClients::admit`] has it.
+///
+/// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
+macro_rules! is_admitted {
+    () => {
+        "CASE c.origin WHEN 'dynamic' THEN r.self_registered
+              ELSE r.all_namespaces OR c.namespace = ANY(r.namespaces) END"
+    };
+}
+
 mod clients;
 mod error;
 mod grants;

@@ -16,6 +16,7 @@ use mcpauth_test_support::wait::eventually;
 pub struct AuthServer {
     // Before its folder.
     _process: Process,
+    public: u16,
     internal: u16,
     _folder: TempDir,
 }
@@ -79,11 +80,54 @@ impl AuthServer {
         .await;
         let server = Self {
             _process: process,
+            public,
             internal,
             _folder: folder,
         };
         server.is_found(world, name);
         server
+    }
+
+    /// An access token of a client with its own credentials, or the error that it gets.
+    pub async fn token_of(
+        &self,
+        world: &World,
+        client: &str,
+        resource: &str,
+    ) -> Result<String, String> {
+        let secret: Secret = world.appears(&format!("{client}-oauth-client")).await;
+        let value = |key: &str| {
+            let bytes = secret.data.as_ref().unwrap()[key].0.clone();
+            String::from_utf8(bytes).unwrap()
+        };
+        let form = [("grant_type", "client_credentials"), ("resource", resource)];
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/token", self.public))
+            .header("host", "localhost:9000")
+            .basic_auth(value("client_id"), Some(value("client_secret")))
+            .form(&form);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        match answer["access_token"].as_str() {
+            Some(token) => Ok(token.to_owned()),
+            None => Err(answer["error"].as_str().unwrap_or_default().to_owned()),
+        }
+    }
+
+    /// Whether the proxy of the server `notes` in `world` finds a token active.
+    pub async fn is_active(&self, world: &World, token: &str) -> bool {
+        let audience = format!(
+            "http://auth-authserver-internal.{}.svc:8081",
+            world.namespace
+        );
+        let caller = world
+            .token_of(&world.namespace, "notes", vec![audience], 600)
+            .await;
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/introspect", self.internal))
+            .bearer_auth(caller)
+            .form(&[("token", token)]);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["active"].as_bool().unwrap()
     }
 
     /// An address of the internal port that answers 404 to the operator.
@@ -109,7 +153,7 @@ impl AuthServer {
         let url = format!("http://127.0.0.1:{}/admin/v1/{path}", self.internal);
         let client = json!({
             "clientName": "x", "tokenEndpointAuthMethod": "none", "grantTypes": ["authorization_code"],
-            "redirectUris": ["http://localhost/callback"], "scopes": [], "resources": [],
+            "redirectUris": ["http://localhost/callback"],
         });
         let request = reqwest::Client::new().put(url).bearer_auth(token);
         let answer = request.json(&client).send().await.unwrap();

@@ -363,7 +363,7 @@ impl World {
     /// An operator with a client of its own, for one namespace or for all.
     pub fn operator_with(&self, client: Client, namespace: Option<&str>) -> Operator {
         self.operator_for(client, |config| {
-            config.watch_namespace = namespace.map(str::to_owned);
+            config.watch_namespaces = namespace.map(str::to_owned).into_iter().collect();
         })
     }
 
@@ -404,10 +404,12 @@ impl World {
 /// The operator's flags in tests.
 fn config(namespace: &str) -> Config {
     Config {
-        watch_namespace: Some(namespace.to_owned()),
+        watch_namespaces: vec![namespace.to_owned()],
         authserver_image: "authserver:test".into(),
         resource_proxy_image: "proxy:test".into(),
         postgres_image: "postgres:test".into(),
+        image_pull_secrets: Vec::new(),
+        network_policies: true,
         concurrency: 8,
         resync_seconds: 1,
         long_resync_seconds: 1,

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# chart.sh: what the chart renders, in each of its ways (charts/mcp-auth-operator/ci), read by tools that are not ours:
+# kubernetes-validate (the schemas of Kubernetes), promql (the expressions of alerts and dashboard), checkov (good practice).
+source "$(dirname "$0")/../e2e/cluster/lib.sh"
+cd "$top"
+chart=charts/mcp-auth-operator
+python=$cache/chart-tools/bin/python
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+
+for values in "$chart"/ci/*-values.yaml; do
+    name=$(basename "$values" -values.yaml)
+    helm template mcp-auth-operator "$chart" --namespace mcp-auth-system --values "$values" >"$rendered/$name.yaml"
+done
+
+# The oldest that the chart takes, and the newest that the tool knows.
+for version in 1.33 1.37; do
+    # Kinds of the Prometheus operator it does not know.
+    quiet "$python" -m kubernetes_validate --kubernetes-version "$version" --strict --quiet --no-warn "$rendered"/*.yaml || die "the chart is not what Kubernetes $version takes"
+done
+quiet "$python" scripts/promql.py "$rendered/everything.yaml" || die "an expression is no PromQL"
+# platform-values.yaml leaves to the platform what checkov asks for.
+rm "$rendered/platform.yaml"
+for file in "$rendered"/*.yaml; do
+    # No network: its own rules only.
+    quiet env BC_SKIP_MAPPING=TRUE LOG_LEVEL=ERROR "$python" -m checkov.main --config-file scripts/checkov.yaml --file "$file" ||
+        die "checkov: scripts/checkov.yaml has the exceptions with their reasons"
+done
+echo 'chart: valid for Kubernetes, PromQL and checkov'
