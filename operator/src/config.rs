@@ -41,8 +41,8 @@ pub struct Config {
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// Image pull secret for every pod that the operator makes; repeat it, or use commas, for several. The Secret is
-    /// in the pod's namespace.
+    /// Image pull secret for every pod that the operator creates; repeat it, or use commas, for several. The Secret
+    /// must be in the pod's namespace.
     #[arg(
         long = "image-pull-secret",
         value_name = "SECRET",
@@ -51,7 +51,7 @@ pub struct Config {
         value_parser = secret
     )]
     pub image_pull_secrets: Vec<String>,
-    /// Make NetworkPolicies for the pods; `false` deletes the existing ones.
+    /// Create NetworkPolicies for the pods; `false` deletes existing ones.
     #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
     pub network_policies: bool,
     /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.

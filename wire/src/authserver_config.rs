@@ -372,7 +372,7 @@ impl Internal {
             principal::check_credential_id(&key, &credential.id)?;
             let before = &self.credentials[..index];
             if before.iter().any(|other| other.id == credential.id) {
-                let text = format!("{} appears twice", credential.id);
+                let text = format!("an earlier entry has the same id, {}", credential.id);
                 return Err(Invalid::new(key, text));
             }
         }
@@ -468,7 +468,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
         for (more, message) in [
             (
                 "tokens: { accessTokenSeconds: 0 }",
-                "tokens.accessTokenSeconds: 0 is out of bounds; give 1 to 86400",
+                "tokens.accessTokenSeconds: 0 is out of range: expected 1 to 86400",
             ),
             (
                 "tokens: { refreshGraceSeconds: 601 }",
@@ -488,7 +488,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "internal: { credentials: [{ id: a, secretFile: /x }, { id: a, secretFile: /x }] }",
-                "internal.credentials[1].id: a appears twice",
+                "internal.credentials[1].id: an earlier entry has the same id, a",
             ),
             (
                 "internal: { serviceAccountTokens: { audience: '' } }",
@@ -518,7 +518,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("clients: [{client}, {client}]"),
-                "clients[1].clientId: a appears twice",
+                "clients[1].clientId: an earlier entry has the same id",
             ),
             (
                 "clients: [{ tokenEndpointAuthMethod: none, grantTypes: [] }]",

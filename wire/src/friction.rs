@@ -204,7 +204,7 @@ warmupCalls: 10
             ),
             (
                 &format!("{rate}\nmaxDelayMilliseconds: 300001"),
-                "give 1 to 300000",
+                "expected 1 to 300000",
             ),
             (
                 &format!("{rate}\nwarmupCalls: 100001"),

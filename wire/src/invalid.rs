@@ -134,7 +134,10 @@ mod tests {
         let error = bounds.text("a", "äöü").unwrap_err();
         assert_eq!(error.to_string(), "a: expected 1 to 2 characters");
         let error = Bounds::new(0, 5).number("n", 6).unwrap_err();
-        assert_eq!(error.to_string(), "n: 6 is out of range: expected at most 5");
+        assert_eq!(
+            error.to_string(),
+            "n: 6 is out of range: expected at most 5"
+        );
     }
 
     #[test]

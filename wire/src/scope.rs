@@ -49,7 +49,10 @@ pub fn check_all(scopes: &[Scope]) -> Result<(), Invalid> {
         let name = &scope.name;
         check_name(key("name"), name)?;
         if scopes[..index].iter().any(|other| other.name == *name) {
-            return Err(Invalid::new(key("name"), format!("{name:?} appears twice")));
+            return Err(Invalid::new(
+                key("name"),
+                format!("an earlier scope has the same name, {name:?}"),
+            ));
         }
         DESCRIPTION_LENGTH.text(key("description"), &scope.description)?;
         check_known(&key("implies"), &scope.implies, scopes)?;
