@@ -85,8 +85,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// How long something that is ready is left alone; `forgotten`: whether it is lost elsewhere when a pod
-    /// restarts.
+    /// Time until the next reconcile of something that is ready; `forgotten`: whether its registration is lost when a
+    /// pod restarts.
     pub fn resync(&self, forgotten: bool) -> Duration {
         Duration::from_secs(match forgotten {
             true => self.resync_seconds.into(),
@@ -99,12 +99,12 @@ impl Config {
         Duration::from_secs(self.reconcile_timeout_seconds.into())
     }
 
-    /// The principal as which authorization servers see the operator.
+    /// The operator's principal, as authorization servers see it.
     pub fn principal(&self) -> String {
         names::service_account_principal(&self.namespace, &self.service_account)
     }
 
-    /// Images for objects that name none.
+    /// Default images.
     pub fn images(&self) -> Images {
         Images {
             authserver: self.authserver_image.clone(),
@@ -114,7 +114,7 @@ impl Config {
         }
     }
 
-    /// Whether resources in this namespace are served.
+    /// Whether the operator watches this namespace.
     pub fn serves(&self, namespace: &str) -> bool {
         let only = &self.watch_namespaces;
         only.is_empty() || only.iter().any(|only| only == namespace)

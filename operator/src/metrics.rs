@@ -1,4 +1,4 @@
-//! What the operator counts: `mcpauth_operator_…` on the health port.
+//! The operator's metrics: `mcpauth_operator_…` on the health port.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ struct KindReady {
     ready: &'static str,
 }
 
-/// All that is counted. No label has a value for each object.
+/// All metrics. No label has a value per object.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<KindResult, Counter>,
@@ -121,7 +121,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Notes whether an object is ready; `None` when it is gone.
+    /// Records whether an object is ready; `None` when it was deleted.
     pub fn object(&self, kind: &'static str, object: String, ready: Option<bool>) {
         let gauge = |ready: bool| {
             let ready = if ready { "true" } else { "false" };
@@ -140,7 +140,7 @@ impl Metrics {
         }
     }
 
-    /// Notes whether this replica is the leader.
+    /// Records whether this replica is the leader.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }

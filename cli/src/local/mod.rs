@@ -1,4 +1,4 @@
-//! `local`: runs manifests as processes on loopback, and walks through the OAuth flow as a client would.
+//! `local`: runs manifests as processes on loopback, and goes through the OAuth flow with a scripted client.
 
 mod ports;
 mod process;
@@ -38,11 +38,11 @@ pub struct LocalArgs {
     pub once: bool,
 }
 
-/// Runs the manifests as processes on loopback, walks the flow, and stays up until SIGINT, SIGTERM or SIGHUP.
+/// Runs the manifests as processes on loopback, goes through the flow, and runs until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
-/// When the manifests are of no use, a port is taken, a process does not come up or ends by itself,
-/// or a step of the flow fails.
+/// When the manifests are invalid, a port is in use, a process does not become ready or ends unexpectedly, or a step of
+/// the flow fails.
 pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     let manifests = manifests::read(&args.file)?;
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -88,7 +88,7 @@ async fn serve(
     Err(processes.any_end().await)
 }
 
-/// Everything is up; how to connect.
+/// Prints how to connect.
 fn show(stack: &Stack, logs: &Path, screen: &Screen) {
     let target = &stack.target;
     screen.heading("Running; press Ctrl-C to stop");
@@ -103,8 +103,8 @@ fn show(stack: &Stack, logs: &Path, screen: &Screen) {
     screen.fact("Logs", &logs.display().to_string());
 }
 
-/// Returns at SIGINT, SIGTERM or SIGHUP, which a terminal sends when it is closed. Where no handler can be
-/// installed the signal ends the process, and the children with it.
+/// Returns on SIGINT, SIGTERM or SIGHUP, which a terminal sends when it is closed. If no handler can be
+/// installed, the signal ends the process, and the children with it.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [

@@ -1,14 +1,14 @@
-//! Addresses on loopback: those that URLs in the manifests name, and free ones.
+//! Loopback addresses: those in URLs of the manifests, and free ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, bail};
 use url::{Host, Url};
 
-/// The address at which the URL in `field` is to be served. It must be http on loopback.
+/// The address to listen on for the URL in `field`.
 ///
 /// # Errors
-/// When it is not.
+/// When the URL is not http on loopback.
 pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
     let parsed = Url::parse(url).with_context(|| format!("{field}: {url} is not a URL"))?;
     let ip = match parsed.host() {
@@ -26,10 +26,10 @@ pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
     ))
 }
 
-/// Makes sure that nobody listens at the address that `field` names.
+/// Checks that the address from `field` is free.
 ///
 /// # Errors
-/// When somebody does, or it cannot be listened at, with what to do.
+/// When it is in use or cannot be bound, with what to do.
 pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     let port = address.port();
     let shows = if cfg!(target_os = "linux") {
@@ -44,7 +44,7 @@ pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-/// An address on loopback at which nobody listens.
+/// A free address on loopback.
 ///
 /// # Errors
 /// When there is none.

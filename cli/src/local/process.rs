@@ -1,4 +1,4 @@
-//! Child processes that end when we do, however we end.
+//! Child processes that end when this process does, for whatever reason.
 
 use std::{
     env,
@@ -14,12 +14,12 @@ use tokio::{
     time::timeout,
 };
 
-/// Runs its arguments, and ends its whole process group when they end or when standard input closes: the
-/// system closes it when this process goes, even by SIGKILL. A command such as npx or uv starts the server
-/// as its child, which must not outlive it. SIGTERM first, SIGKILL five seconds later.
+/// Runs its arguments as a command, and ends its whole process group when the command ends or standard input closes. The
+/// system closes it when this process ends, even by SIGKILL. The group matters because a command such as npx or uv starts
+/// the server as a child, which must not outlive it. SIGTERM first, SIGKILL five seconds later.
 ///
-/// It is the leader of that group, so that a signal to the group reaches it too; hence the traps. Job
-/// control would give each command a group of its own, but not every sh has it without a terminal.
+/// The shell is the leader of that group, so a signal to the group also reaches the shell; hence the traps. Job control
+/// would give each command its own group, but not every sh supports it without a terminal.
 const SUPERVISE: &str = r#"
 end_group() { trap '' TERM; kill 0; sleep 5; kill -9 0; }
 trap : TERM
@@ -38,11 +38,11 @@ done
 end_group >/dev/null 2>&1 &
 exit "$status"
 "#;
-/// A bit longer than the supervisor needs.
+/// A little longer than the shell needs.
 const STOP: Duration = Duration::from_secs(7);
 const LOG_LINES: usize = 12;
 
-/// What to run.
+/// A program to run.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Its name, for messages and its log file.
@@ -51,11 +51,11 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Variables besides our own.
+    /// Environment variables, in addition to the inherited ones.
     pub env: Vec<(String, String)>,
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 struct Process {
     name: String,
@@ -65,14 +65,14 @@ struct Process {
     stdin: Option<ChildStdin>,
 }
 
-/// The programs that run. Dropping it ends them all.
+/// The running programs. Dropping it ends them all.
 #[derive(Debug, Default)]
 pub struct Processes {
     running: Vec<Process>,
 }
 
 impl Processes {
-    /// Starts a program; what it prints goes to a file in `logs`.
+    /// Starts a program; its output goes to a file in `logs`.
     pub fn start(&mut self, program: &Program, logs: &Path) -> anyhow::Result<()> {
         let log = logs.join(format!("{}.log", program.name));
         let output =
@@ -98,7 +98,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until one of the programs ends by itself, and says which, with the end of its log.
+    /// Waits until one of the programs ends, and returns an error with its name and the end of its log.
     pub async fn any_end(&mut self) -> anyhow::Error {
         if self.running.is_empty() {
             return std::future::pending().await;
@@ -115,7 +115,7 @@ impl Processes {
 
     /// Ends all programs and waits for them.
     pub async fn stop(&mut self) {
-        // The last one started first: the proxy drains before what it needs goes.
+        // In reverse order of starting, so that the proxy drains before the programs that it needs end.
         while let Some(mut process) = self.running.pop() {
             drop(process.stdin.take());
             let _ = timeout(STOP, process.child.wait()).await;
@@ -137,7 +137,7 @@ impl Process {
     }
 }
 
-/// Finds an executable: beside our own, then in PATH.
+/// Finds an executable: next to our own, then in PATH.
 ///
 /// # Errors
 /// When it is in neither.

@@ -1,5 +1,5 @@
-//! Stands between a proxy and the authserver's internal port and remembers the last introspection,
-//! so that the walk can show what really went over the wire.
+//! A relay between a proxy and the authserver's internal port that records the last introspection,
+//! so that the scripted flow can print the actual request and response.
 
 use std::{
     net::SocketAddr,
@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 /// One introspection.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// Who asked: the user name of HTTP Basic.
+    /// The caller: the user name of HTTP Basic.
     pub caller: String,
     /// The form that was posted.
     pub form: Vec<(String, String)>,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
-    /// The answer.
+    /// The response's body.
     pub answer: Value,
 }
 
@@ -36,7 +36,7 @@ pub struct Exchange {
 pub struct Record(Arc<Mutex<Option<Exchange>>>);
 
 impl Record {
-    /// Takes the last introspection out.
+    /// Removes and returns the last introspection.
     pub fn take(&self) -> Option<Exchange> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -54,7 +54,7 @@ struct Relay {
 }
 
 /// Relays introspections to `endpoint` from a free port on loopback, for as long as this process
-/// runs. Returns the URL that stands for `endpoint`.
+/// runs. Returns the relay's URL.
 ///
 /// # Errors
 /// When there is no free port.

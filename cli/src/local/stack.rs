@@ -1,4 +1,4 @@
-//! The programs of a set of manifests, on loopback.
+//! Runs the programs for a set of manifests, on loopback.
 
 use std::{
     net::SocketAddr,
@@ -35,18 +35,18 @@ use crate::{
     manifests::{Manifests, namespace_of},
 };
 
-/// How long a program may take to come up.
+/// How long a program may take to become ready.
 const START: Duration = Duration::from_secs(30);
 
-/// What is known of the programs that run.
+/// The running programs.
 pub struct Stack {
-    /// What the walk walks through.
+    /// The target of the scripted flow.
     pub target: Target,
     /// The last introspection of any proxy.
     pub record: Record,
     /// The clients of the manifests that have a secret.
     pub clients: Vec<Client>,
-    /// Configuration and secrets; removed when this goes.
+    /// Configuration and secrets; deleted on drop.
     _folder: TempDir,
 }
 
@@ -58,7 +58,7 @@ pub struct Client {
     pub secret_file: PathBuf,
 }
 
-/// Where the programs listen; of a proxy, its own port and its health port.
+/// The addresses that the programs listen on; for a proxy, its main and its health address.
 struct Addresses {
     public: SocketAddr,
     internal: SocketAddr,
@@ -70,7 +70,7 @@ impl Stack {
     /// Starts the programs in `processes` and waits until each is ready.
     ///
     /// # Errors
-    /// When a port is taken, a program is missing, or one does not come up.
+    /// When a port is in use, a program is missing, or one does not become ready.
     pub async fn start(
         manifests: &Manifests,
         logs: &Path,
@@ -283,7 +283,7 @@ async fn until_ready(
     .await
 }
 
-/// Asks until it is so, or a program ends, or it takes too long.
+/// Polls until `is_up` returns true, a program ends, or it takes too long.
 async fn wait(
     processes: &mut Processes,
     name: &str,

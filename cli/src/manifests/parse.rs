@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{error::ManifestError, objects::Manifests, unknown_fields::first_unknown};
 
-/// Reads a YAML file of several documents.
+/// Parses a YAML file with several documents.
 ///
 /// # Errors
-/// The first thing that keeps the manifests from being run.
+/// The first problem that is found.
 pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| ManifestError::Yaml(error.to_string()))?;
@@ -64,7 +64,7 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
 }
 
 fn typed<T: DeserializeOwned>(name: &str, document: Value) -> Result<T, ManifestError> {
-    // Files are named after it.
+    // The name becomes part of file names.
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let given = document["metadata"]["name"].as_str().unwrap_or_default();
     if given.is_empty() || !given.chars().all(fits) {

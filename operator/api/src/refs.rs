@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names of namespaces and of our kinds. References get into URLs: nothing in them may have a meaning there.
+/// Names of namespaces and of our kinds. References are used in URLs, so no character may be special there.
 pub(crate) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Names of Secrets.
 pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
@@ -28,7 +28,7 @@ pub struct AuthServerRef {
 }
 
 impl AuthServerRef {
-    /// The namespace meant, seen from an object in `own`.
+    /// The namespace of the reference, for an object in the namespace `own`.
     #[must_use]
     pub fn namespace_or<'a>(&'a self, own: &'a str) -> &'a str {
         self.namespace.as_deref().unwrap_or(own)

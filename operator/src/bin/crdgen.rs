@@ -1,8 +1,8 @@
 //! Writes the CustomResourceDefinitions that the Rust types describe: plain ones into `crds/`, and
 //! the chart's into `charts/mcp-auth-operator/templates/crds/`.
 //!
-//! `crdgen [--check] [ROOT]`: ROOT is the repository, the current folder when left out. With
-//! `--check` nothing is written: files that differ are named, and the exit status is 1.
+//! `crdgen [--check] [ROOT]`: ROOT is the repository's root, by default the current folder. With
+//! `--check` nothing is written; files that are out of date are listed, and the exit status is 1.
 
 use std::{
     fs,
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
-/// Every file with what it should hold.
+/// Every file with its expected content.
 fn generate(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for crd in mcpauth_api::crds()? {

@@ -19,11 +19,11 @@ use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
 
-/// Makes or reads the Secrets that the pods mount, and gives a hash over what they hold. The pepper comes
-/// first: nobody who sees the hash can guess a weak password of the others from it.
+/// Creates or reads the Secrets that the pods mount, and returns a hash of their contents. The pepper comes first, so
+/// that a weak password in another Secret cannot be guessed from the hash.
 ///
 /// # Errors
-/// One is missing, lost or damaged, or the API server does not answer.
+/// One is missing, lost or damaged, or the API server does not respond.
 pub async fn of_auth_server(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
@@ -57,7 +57,7 @@ pub async fn of_auth_server(
     Ok(hash(values.iter().map(Vec::as_slice)))
 }
 
-/// The pepper, made before the pods.
+/// The pepper, created before the pods.
 async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let secret = Generated::<Deployment> {
         name: names::keys_secret(&context.owner.name),
@@ -70,7 +70,7 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     secret.value(context, make).await
 }
 
-/// The URL of the managed database, made before the database.
+/// The URL of the managed database, created before the database.
 async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let name = names::postgres(&context.owner.name);
     let secret = Generated::<StatefulSet> {
@@ -84,7 +84,7 @@ async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> 
     secret.value(context, make).await
 }
 
-/// A Secret with a random value: made once, before what depends on it, and never made anew under it.
+/// A Secret with a random value: created once, before what depends on it, and never regenerated while that exists.
 struct Generated<D> {
     /// Its name.
     name: String,
@@ -99,10 +99,10 @@ struct Generated<D> {
 }
 
 impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
-    /// Its value. `make` makes the Secret where nothing depends on it yet.
+    /// Its value. `make` creates the Secret if nothing depends on it yet.
     ///
     /// # Errors
-    /// It is gone or damaged, and what depends on it is there; or the API server refuses.
+    /// It is missing or damaged although something depends on it, or the API server rejects a request.
     async fn value(
         &self,
         context: &ReconcileContext<'_>,
@@ -149,10 +149,10 @@ impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
     }
 }
 
-/// The value of a Secret that the user keeps, and that `field` names.
+/// The value of a user-provided Secret that `field` names.
 ///
 /// # Errors
-/// The Secret or its key is missing, or the API server does not answer.
+/// The Secret or its key is missing, or the API server does not respond.
 async fn value_of(
     context: &ReconcileContext<'_>,
     field: &str,

@@ -1,4 +1,4 @@
-//! Calls as fast as they are answered: slowed, never refused.
+//! Calls in a tight loop, which are delayed but never rejected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::local::screen::{Screen, sparkline};
 const CALLS: usize = 40;
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// Calls until there were enough, or it took long enough, and shows how long each took.
+/// Calls until the number of calls or the time limit is reached, and prints how long each call took.
 pub async fn run(session: &mut Session, call: &Call, screen: &Screen) -> anyhow::Result<()> {
     screen.heading(&format!(
         "Call {} in a tight loop: the proxy delays calls instead of rejecting them",

@@ -1,4 +1,4 @@
-//! A scripted client that walks the whole flow and shows what went over the wire.
+//! A scripted client that goes through the whole flow and prints each request.
 
 mod burst;
 mod http;
@@ -17,28 +17,28 @@ use super::{
     screen::{Screen, shorten},
 };
 
-/// For so long a proxy trusts an introspection.
+/// Longer than a proxy caches an introspection.
 const CACHED: Duration = Duration::from_millis(1100);
 
-/// What is walked through.
+/// The server that the scripted client connects to.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Name of the server.
     pub name: String,
     /// Its URL.
     pub resource: String,
-    /// Whether the authorization server approves without asking a person.
+    /// Whether the authorization server approves without user interaction.
     pub approves: bool,
-    /// The client to be, where clients cannot register themselves.
+    /// The client id to use when clients cannot register themselves.
     pub client_id: Option<String>,
-    /// Whether calls are slowed.
+    /// Whether friction is configured.
     pub friction: bool,
 }
 
-/// Walks the eight steps, and calls in a burst where calls are slowed.
+/// Goes through the eight steps, then calls in a tight loop if friction is configured.
 ///
 /// # Errors
-/// The first step that does not go as it should.
+/// The first step that fails.
 pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::Result<()> {
     if !target.approves {
         screen.heading("Skipping the OAuth flow: it cannot be scripted, because login.localUsers needs a password");
@@ -55,7 +55,7 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
         .context("step 5: initialize")?;
     let tools = session.tools().await.context("step 5: tools/list")?;
     let call = mcp::choose(&tools).context("step 5: found no tool to call: each one is destructive, or needs arguments other than text")?;
-    // Let the proxy forget the introspections of the calls until now, so that it asks again.
+    // Wait until the proxy's cached introspections have expired, so that it introspects again.
     sleep(CACHED).await;
     record.take();
     screen.step(5, "Call a tool with the access token");
@@ -83,7 +83,7 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
     Ok(())
 }
 
-/// Steps six and seven, from what passed between proxy and authserver.
+/// Steps six and seven, from the recorded introspection.
 fn introspection(exchange: &Exchange, screen: &Screen) -> anyhow::Result<()> {
     let token = exchange
         .form

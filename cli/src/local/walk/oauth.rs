@@ -14,7 +14,7 @@ use crate::{
     local::screen::{Screen, shorten},
 };
 
-/// What the two metadata documents say.
+/// The contents of the two metadata documents.
 pub struct Metadata {
     issuer: String,
     authorization_endpoint: String,
@@ -23,7 +23,7 @@ pub struct Metadata {
     scope: String,
 }
 
-/// A code, and what proves that it is ours.
+/// An authorization code, and its PKCE verifier.
 pub struct Code {
     code: String,
     verifier: String,
@@ -109,7 +109,7 @@ fn parameter<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once('"')?.0)
 }
 
-/// Where an issuer's metadata is (RFC 8414 section 3.1): between its host and its path.
+/// The URL of an issuer's metadata (RFC 8414 section 3.1): the well-known path goes between its host and its path.
 fn well_known(issuer: &str) -> anyhow::Result<String> {
     let mut url = Url::parse(issuer).with_context(|| format!("step 2: {issuer} is not a URL"))?;
     let path = url.path().trim_end_matches('/').to_owned();
@@ -117,7 +117,7 @@ fn well_known(issuer: &str) -> anyhow::Result<String> {
     Ok(url.into())
 }
 
-/// Before step three: registers the client (RFC 7591), or takes the one that is there.
+/// Before step three: registers the client (RFC 7591), or uses the configured one.
 pub async fn client_id(
     http: &Client,
     target: &Target,
