@@ -136,3 +136,74 @@ fn secret(value: &str) -> Result<String, String> {
         false => Err("give the name of a Secret, or omit the option".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
+        let command = Config::augment_args(Command::new("operator")).no_binary_name(true);
+        Config::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+
+    #[test]
+    fn lists_are_repeated_or_have_commas() {
+        let config = parse(&[
+            "--watch-namespace=a,b",
+            "--watch-namespace=c",
+            "--image-pull-secret=mirror.example",
+            "--image-pull-secret=other",
+        ])
+        .unwrap();
+        assert_eq!(config.watch_namespaces, ["a", "b", "c"]);
+        assert_eq!(config.images().pull_secrets, ["mirror.example", "other"]);
+        assert!(config.serves("b") && !config.serves("d"));
+        assert!(parse(&[]).unwrap().serves("d"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_refused_with_what_to_do() {
+        for (flag, advice) in [
+            ("--watch-namespace=", "omit the option to watch all"),
+            ("--watch-namespace=a,", "omit the option to watch all"),
+            ("--watch-namespace=Team_A", "give the name of a namespace"),
+            ("--image-pull-secret=", "give the name of a Secret"),
+            ("--image-pull-secret=a/b", "give the name of a Secret"),
+        ] {
+            let error = parse(&[flag]).expect_err(flag).to_string();
+            assert!(error.contains(advice), "{flag}: {error}");
+        }
+    }
+
+    #[test]
+    fn network_policies_are_made_unless_told_otherwise() {
+        assert!(parse(&[]).unwrap().network_policies);
+        assert!(
+            !parse(&["--network-policies=false"])
+                .unwrap()
+                .network_policies
+        );
+    }
+
+    /// A flag that this version does not know would be a crash loop.
+    #[test]
+    fn every_flag_of_the_chart_is_known() {
+        let template = include_str!("../../charts/mcp-auth-operator/templates/deployment.yaml");
+        let lines = template
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- --"));
+        let given: Vec<&str> = lines
+            .filter_map(|line| Some(line.split_once('=')?.0))
+            .collect();
+        assert!(given.len() > 7, "{given:?}");
+        let command = Config::augment_args(Command::new("operator"));
+        for flag in given {
+            let known = command
+                .get_arguments()
+                .any(|known| known.get_long() == Some(flag));
+            assert!(known, "--{flag}");
+        }
+    }
+}

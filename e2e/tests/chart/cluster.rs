@@ -99,3 +99,38 @@ async fn an_operator_of_some_namespaces_has_rights_there_and_in_its_own() {
         assert!(!gate.kubectl(&left).unwrap().contains(&system), "{helm}");
     }
 }
+
+#[tokio::test]
+async fn helm_test_passes_when_its_pod_does() {
+    let cluster = Cluster::get().await;
+    for helm in HELMS {
+        let kubeconfig = cluster.kubeconfig();
+        let [namespace] = namespaces(&kubeconfig, helm, ["test"]);
+        let gate = Installation {
+            helm,
+            kubeconfig,
+            namespace,
+        };
+        gate.install("rbac.aggregateClusterRoles=false");
+        std::thread::scope(|scope| {
+            let test = scope.spawn(|| gate.helm(&["test", "gate", "--timeout", "60s"]));
+            // There is no kubelet to run it.
+            let status = [
+                "patch",
+                "pod/gate-mcp-auth-operator-test",
+                "--namespace",
+                &gate.namespace,
+                "--subresource=status",
+                "--patch={\"status\":{\"phase\":\"Succeeded\"}}",
+            ];
+            while !test.is_finished() && gate.kubectl(&status).is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            let said = test.join().unwrap().unwrap();
+            assert!(said.contains("Succeeded"), "{helm}: {said}");
+        });
+        gate.helm(&["uninstall", "gate"]).unwrap();
+        let left = gate.kubectl(&["get", "pods", "-n", &gate.namespace, "-o", "name"]);
+        assert_eq!(left.unwrap(), "", "{helm}");
+    }
+}

@@ -42,6 +42,9 @@ pub(crate) async fn chart() -> Result<()> {
         deployment["status"]
     );
     until("an operator leads", leader).await?;
+    let test = ["test", "mcp-auth-operator", "--namespace", SYSTEM];
+    let passed = show("helm", &test).await?;
+    ensure!(passed.contains("Succeeded"), "{passed}");
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use mcp_auth_operator::framework::reconciler::referrers;
+use mcp_auth_operator::framework::references::Kind;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_test_support::wait::eventually;
 use serde_json::json;
@@ -16,6 +18,8 @@ async fn a_list_of_namespaces_is_served_and_no_other() {
     let other = auth.neighbour("unlisted").await;
     let operator = auth.operator_for(auth.client.clone(), |config| {
         config.watch_namespaces = vec![auth.namespace.clone(), team.namespace.clone()];
+        // Only what is seen counts.
+        (config.resync_seconds, config.long_resync_seconds) = (3600, 3600);
     });
     let everybody = json!({ "from": "All" });
     let spec = specs::with(specs::auth_server(), "/allowedNamespaces", everybody);
@@ -28,6 +32,14 @@ async fn a_list_of_namespaces_is_served_and_no_other() {
     team.create::<ProtectedMcpServer>("notes", &spec).await;
     team.pods_are_up("notes").await;
     team.is_ready::<ProtectedMcpServer>("notes").await;
+
+    // Its own namespace's controller looks at it, and no other, which would not find it.
+    let key = (auth.namespace.clone(), "auth".to_owned());
+    let scopes = operator.context.scopes();
+    let looks = scopes
+        .iter()
+        .map(|scope| referrers::<ProtectedMcpServer>(scope, Kind::AuthServer, key.clone()).len());
+    assert_eq!((scopes.len(), looks.sum::<usize>()), (2, 1));
 
     // A change in one namespace is seen by who refers to it from another.
     let labels = json!({ "from": "Selector", "selector": { "matchLabels": { "mcp": "yes" } } });
