@@ -35,7 +35,7 @@ pub async fn of_auth_server(
         let field = "spec.storage.postgres.external.urlSecretRef";
         foreign.push((field, &url.name, &url.key));
     }
-    // It must be there, but the server reads it whenever somebody signs in: a new user restarts nothing.
+    // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,

@@ -55,8 +55,8 @@ pub enum BuildError {
 <<<<<<< HEAD
     /// A configuration file cannot be serialized.
 =======
-    /// The program that is to read a configuration file would refuse it.
-    #[error("the configuration that this spec gives is refused by the program that reads it: {0}")]
+    /// The program that reads a configuration file would reject it.
+    #[error("the configuration that results from this spec is invalid: {0}")]
     Refused(#[from] Invalid),
     /// A configuration file cannot be written.
 >>>>>>> main
