@@ -93,10 +93,7 @@ fn tokens(tokens: &api::Tokens) -> Tokens {
     }
 }
 
-<<<<<<< HEAD
-/// Whether the spec stores state in PostgreSQL.
-=======
-/// How many connections to PostgreSQL a pod has.
+/// Number of connections to PostgreSQL per pod.
 fn connections(spec: &McpAuthServerSpec) -> u32 {
     match &spec.storage {
         api::Storage::Postgres(api::PostgresStorage::External(external)) => {
@@ -108,8 +105,7 @@ fn connections(spec: &McpAuthServerSpec) -> u32 {
     }
 }
 
-/// Whether a spec wants its state in PostgreSQL.
->>>>>>> main
+/// Whether the spec stores state in PostgreSQL.
 #[must_use]
 pub fn wants_postgres(spec: &McpAuthServerSpec) -> bool {
     match &spec.storage {

@@ -52,14 +52,10 @@ pub struct AuthServerFacts {
 /// Why objects could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-<<<<<<< HEAD
-    /// A configuration file cannot be serialized.
-=======
     /// The program that reads a configuration file would reject it.
     #[error("the configuration that results from this spec is invalid: {0}")]
     Refused(#[from] Invalid),
-    /// A configuration file cannot be written.
->>>>>>> main
+    /// A configuration file cannot be serialized.
     #[error("cannot serialize the configuration file as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),
 }
