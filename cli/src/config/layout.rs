@@ -123,7 +123,7 @@ pub fn files(
         files.push(file(AUTHSERVER, &id, secret));
     }
     let mut clients = clients(manifests, draw, &mut files)?;
-    if place.walker && !manifests.auth_server.spec.registration.dynamic {
+    if place.walker && manifests.auth_server.spec.registration.dynamic.is_none() {
         clients.push((WALKER.to_owned(), walker(manifests)));
     }
     files.push(file(

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::authserver_config::{
-    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, GRANT_SECONDS, PER_MINUTE,
-    REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH,
+    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CONNECTIONS, GRANT_SECONDS, PER_MINUTE,
+    REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
 };
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
@@ -109,8 +109,20 @@ pub enum PostgresStorage {
     /// A single PostgreSQL instance that the operator runs, with a generated password. Its volume is
     /// deleted together with the McpAuthServer.
     Managed(ManagedPostgres),
-    /// An existing PostgreSQL, by the connection URL in a Secret.
-    SecretRef(UriSecretRef),
+    /// An existing PostgreSQL.
+    External(ExternalPostgres),
+}
+
+/// An existing PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalPostgres {
+    /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works as it is.
+    pub url_secret_ref: UriSecretRef,
+    /// Maximum number of connections of each pod; introspection has four more of its own.
+    #[serde(default = "max_connections")]
+    #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
+    pub max_connections: u32,
 }
 
 /// A PostgreSQL that the operator runs.
@@ -177,9 +189,9 @@ pub struct LocalUsers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Whether clients can register themselves at `/register`.
-    #[serde(default)]
-    pub dynamic: bool,
+    /// Lets clients register themselves at `/register`. Omit it to switch that off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicRegistration>,
     /// Private-use URI schemes (RFC 8252) allowed in redirect URIs of self-registered clients, in
     /// addition to https and to http on loopback.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -193,6 +205,10 @@ pub struct Registration {
     #[x_kube(validation = rules::private_schemes())]
     pub allowed_redirect_schemes: Vec<String>,
 }
+
+/// Dynamic registration has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DynamicRegistration {}
 
 /// Lifetimes of tokens, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -63,7 +63,7 @@ impl Reconcile for McpAuthServer {
         let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
-            Storage::Postgres(PostgresStorage::SecretRef(_))
+            Storage::Postgres(PostgresStorage::External(_))
         );
         let mut observed = Observed {
             ready: format!("serving {}", self.spec.issuer),

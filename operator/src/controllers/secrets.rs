@@ -30,22 +30,20 @@ pub async fn of_auth_server(
 ) -> Result<String, Error> {
     let spec = &object.spec;
     let mut foreign = Vec::new();
-    if let Storage::Postgres(PostgresStorage::SecretRef(secret)) = &spec.storage {
-        foreign.push(("spec.storage.postgres.secretRef", &secret.name, &secret.key));
+    if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
+        let url = &external.url_secret_ref;
+        let field = "spec.storage.postgres.external.urlSecretRef";
+        foreign.push((field, &url.name, &url.key));
     }
-    if let Login::LocalUsers(users) = &spec.login {
-        foreign.push((
-            "spec.login.localUsers.secretRef",
-            &users.secret_ref.name,
-            &users.secret_ref.key,
-        ));
-    }
-    context.refers_to(foreign.iter().map(|(_, name, _)| {
-        (
-            references::Kind::Secret,
-            (context.owner.namespace.clone(), (*name).clone()),
-        )
-    }));
+    // It must be there, but the server reads it whenever somebody signs in: a new user restarts nothing.
+    let users = match &spec.login {
+        Login::LocalUsers(users) => Some(&users.secret_ref),
+        Login::DevelopmentAutoApprove(_) => None,
+    };
+    let names = foreign.iter().map(|(_, name, _)| *name);
+    let names = names.chain(users.map(|users| &users.name));
+    let secret = |name: &String| (context.owner.namespace.clone(), name.clone());
+    context.refers_to(names.map(|name| (references::Kind::Secret, secret(name))));
 
     let mut values = vec![pepper(context).await?];
     if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
@@ -53,6 +51,10 @@ pub async fn of_auth_server(
     }
     for (field, name, key) in foreign {
         values.push(value_of(context, field, name, key).await?);
+    }
+    if let Some(users) = users {
+        let field = "spec.login.localUsers.secretRef";
+        value_of(context, field, &users.name, &users.key).await?;
     }
     Ok(hash(values.iter().map(Vec::as_slice)))
 }

@@ -109,7 +109,7 @@ pub fn build(
             Storage::Postgres(PostgresStorage::Managed(managed)) => {
                 Some(postgres::build(owner, managed, inputs.images))
             }
-            Storage::Postgres(PostgresStorage::SecretRef(_)) | Storage::Memory(_) => None,
+            Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
         },
         deployment: deployment(owner, spec, inputs.images, config_hash),
         service: pod::public_service(owner, COMPONENT, &spec.service),
@@ -174,7 +174,9 @@ fn config_yaml(
         resources: Vec::new(),
         clients: Vec::new(),
     };
-    yaml(&authserver_config(spec, place))
+    let config = authserver_config(spec, place);
+    config.check()?;
+    yaml(&config)
 }
 
 fn deployment(
@@ -281,13 +283,9 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
             "uri",
             "uri",
         )),
-        Storage::Postgres(PostgresStorage::SecretRef(secret)) => {
-            volumes.push(pod::secret_volume(
-                "postgres",
-                &secret.name,
-                &secret.key,
-                "uri",
-            ));
+        Storage::Postgres(PostgresStorage::External(external)) => {
+            let url = &external.url_secret_ref;
+            volumes.push(pod::secret_volume("postgres", &url.name, &url.key, "uri"));
         }
     }
     match &spec.login {

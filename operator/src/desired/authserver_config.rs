@@ -38,7 +38,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
         storage: match place.postgres_url_file {
             Some(url_file) => Storage::Postgres {
                 url_file: url_file.into(),
-                max_connections: max_connections(),
+                max_connections: connections(spec),
             },
             None => Storage::Memory {},
         },
@@ -78,7 +78,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
 
 fn registration(registration: &api::Registration) -> Registration {
     Registration {
-        dynamic: registration.dynamic,
+        dynamic: registration.dynamic.is_some(),
         allowed_redirect_schemes: registration.allowed_redirect_schemes.clone(),
     }
 }
@@ -90,6 +90,18 @@ fn tokens(tokens: &api::Tokens) -> Tokens {
         grant_seconds: tokens.grant_seconds,
         authorization_code_seconds: tokens.authorization_code_seconds,
         refresh_grace_seconds: tokens.refresh_grace_seconds,
+    }
+}
+
+/// How many connections to PostgreSQL a pod has.
+fn connections(spec: &McpAuthServerSpec) -> u32 {
+    match &spec.storage {
+        api::Storage::Postgres(api::PostgresStorage::External(external)) => {
+            external.max_connections
+        }
+        api::Storage::Postgres(api::PostgresStorage::Managed(_)) | api::Storage::Memory(_) => {
+            max_connections()
+        }
     }
 }
 

@@ -52,7 +52,9 @@ pub fn config_yaml(
         introspection_endpoint: format!("{}/introspect", auth_server.internal_url),
         credential: ProxyCredential::TokenFile(format!("{TOKEN_FOLDER}/token")),
     };
-    yaml(&proxy_config(spec, place))
+    let config = proxy_config(spec, place);
+    config.check()?;
+    yaml(&config)
 }
 
 /// Puts the proxy of the ProtectedMcpServer `name` into a pod: before its containers, with its volumes.

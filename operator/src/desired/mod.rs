@@ -21,6 +21,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use mcpauth_wire::Invalid;
 use serde::Serialize;
 
 use crate::text::hex;
@@ -51,6 +52,9 @@ pub struct AuthServerFacts {
 /// Why objects could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The program that is to read a configuration file would refuse it.
+    #[error("the configuration that this spec gives is refused by the program that reads it: {0}")]
+    Refused(#[from] Invalid),
     /// A configuration file cannot be written.
     #[error("cannot serialize the configuration file as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),

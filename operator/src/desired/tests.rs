@@ -386,7 +386,7 @@ fn a_disruption_budget_is_for_several_replicas() {
 #[test]
 fn postgres_comes_only_when_it_is_asked_for() {
     assert!(build_auth_server(&json!({})).postgres.is_none());
-    let by_secret = json!({ "storage": { "postgres": { "secretRef": { "name": "db-app" } } } });
+    let by_secret = json!({ "storage": { "postgres": { "external": { "urlSecretRef": { "name": "db-app" } } } } });
     let objects = build_auth_server(&by_secret);
     assert!(objects.postgres.is_none());
     let volumes = auth_server_pod(&objects).volumes.unwrap();

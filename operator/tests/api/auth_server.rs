@@ -123,7 +123,7 @@ async fn an_unreachable_database_is_told_in_the_words_of_the_pod() {
     .unwrap();
     let api = world.api::<Secret>();
     api.create(&PostParams::default(), &secret).await.unwrap();
-    let storage = json!({ "postgres": { "secretRef": { "name": "database" } } });
+    let storage = json!({ "postgres": { "external": { "urlSecretRef": { "name": "database" } } } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>("auth", &spec).await;
 
@@ -482,8 +482,44 @@ async fn secrets_that_the_user_keeps_are_waited_for() {
             &json!({ "stringData": { "users.yaml": "users: [] # more" } }),
         )
         .await;
-    eventually("pods restart with the changed Secret", || async {
-        (hash(world.get("auth-authserver").await?) != before).then_some(())
+    // The server reads it whenever somebody signs in.
+    operator.goes_on(3).await;
+    assert_eq!(hash(world.get("auth-authserver").await.unwrap()), before);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotated_database_password_rolls_the_pods() {
+    let world = World::new("rotated").await;
+    let operator = world.operator();
+    // As CloudNativePG makes it: the keys that are of no use here are left alone.
+    let app = json!({
+        "metadata": { "name": "db-app" },
+        "stringData": {
+            "username": "app", "password": "one", "dbname": "app", "host": "db-rw", "port": "5432",
+            "uri": "postgresql://app:one@db-rw.team:5432/app", "jdbc-uri": "jdbc:postgresql://db-rw",
+        },
+    });
+    let secrets = world.api::<Secret>();
+    let app: Secret = serde_json::from_value(app).unwrap();
+    secrets.create(&PostParams::default(), &app).await.unwrap();
+    let external = json!({ "urlSecretRef": { "name": "db-app" }, "maxConnections": 7 });
+    let storage = json!({ "postgres": { "external": external } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    let config: ConfigMap = world.appears("auth-authserver-v1").await;
+    let text = &config.data.unwrap()["authserver.yaml"];
+    assert!(text.contains("maxConnections: 7"), "{text}");
+    let annotations = async || {
+        let deployment: Deployment = world.appears("auth-authserver").await;
+        let template = deployment.spec.unwrap().template;
+        template.metadata.unwrap().annotations.unwrap()
+    };
+    let before = annotations().await;
+    let password = json!({ "stringData": { "uri": "postgresql://app:two@db-rw.team:5432/app" } });
+    world.patch::<Secret>("db-app", &password).await;
+    eventually("the pods are rolled", || async {
+        (annotations().await != before).then_some(())
     })
     .await;
     operator.stop().await;

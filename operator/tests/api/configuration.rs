@@ -30,8 +30,8 @@ fn in_a_cluster<K: kube::Resource<DynamicType = ()>>(mut object: K) -> (K, Owner
     (object, owner)
 }
 
-/// The `authserver.yaml` that the operator makes of a spec.
-pub fn authserver_yaml(spec: &McpAuthServerSpec) -> String {
+/// The `authserver.yaml` that the operator makes of a spec, unless the authserver would refuse it.
+pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
     let images = images();
     let inputs = AuthServerInputs {
@@ -40,8 +40,9 @@ pub fn authserver_yaml(spec: &McpAuthServerSpec) -> String {
         operator_namespace: "mcp-auth-system",
         secrets_hash: "",
     };
-    let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
-    objects.config_map.data.unwrap()["authserver.yaml"].clone()
+    let objects = auth_server::build(&owner, &object.spec, &inputs);
+    let objects = objects.map_err(|error| error.to_string())?;
+    Ok(objects.config_map.data.unwrap()["authserver.yaml"].clone())
 }
 
 /// The authserver's reading of an `authserver.yaml`, the files that it names in a folder instead of
@@ -63,15 +64,16 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     AuthServerConfig::parse(&text).map_err(|error| error.to_string())
 }
 
-/// The `proxy.yaml` that the operator makes of a spec.
-pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> String {
+/// The `proxy.yaml` that the operator makes of a spec, unless the proxy would refuse it.
+pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(ProtectedMcpServer::new("notes", spec.clone()));
     let facts = AuthServerFacts {
         issuer: "https://auth.example".to_owned(),
         internal_url: names::internal_url("team", "auth"),
     };
-    let objects = protected_server::build(&owner, &object.spec, &facts, &images()).unwrap();
-    objects.config_map.data.unwrap()["proxy.yaml"].clone()
+    let objects = protected_server::build(&owner, &object.spec, &facts, &images());
+    let objects = objects.map_err(|error| error.to_string())?;
+    Ok(objects.config_map.data.unwrap()["proxy.yaml"].clone())
 }
 
 /// The proxy's reading of a `proxy.yaml`.
@@ -80,12 +82,12 @@ pub fn read_by_proxy(yaml: &str) -> Result<ProxyConfig, String> {
 }
 
 fn authserver_config(spec: Value) -> AuthServerConfig {
-    let yaml = authserver_yaml(&serde_json::from_value(spec).unwrap());
+    let yaml = authserver_yaml(&serde_json::from_value(spec).unwrap()).unwrap();
     read_by_authserver(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
 fn proxy_config(spec: Value) -> ProxyConfig {
-    let yaml = proxy_yaml(&serde_json::from_value(spec).unwrap());
+    let yaml = proxy_yaml(&serde_json::from_value(spec).unwrap()).unwrap();
     read_by_proxy(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
@@ -110,7 +112,7 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         "replicas": 2,
         "storage": { "postgres": { "managed": {} } },
         "login": { "localUsers": { "secretRef": { "name": "users" } } },
-        "registration": { "dynamic": true, "allowedRedirectSchemes": ["cursor"] },
+        "registration": { "dynamic": {}, "allowedRedirectSchemes": ["cursor"] },
         "tokens": {
             "accessTokenSeconds": 1, "refreshTokenSeconds": 2, "grantSeconds": 3,
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,

@@ -81,13 +81,13 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/storage",
-            json!({ "postgres": { "secretRef": { "name": "" } } }),
-            "secretRef.name",
+            json!({ "postgres": { "external": { "urlSecretRef": { "name": "" } } } }),
+            "urlSecretRef.name",
         ),
         (
             "/storage",
-            json!({ "postgres": { "secretRef": { "name": "db?x" } } }),
-            "secretRef.name",
+            json!({ "postgres": { "external": { "urlSecretRef": { "name": "db?x" } } } }),
+            "urlSecretRef.name",
         ),
         (
             "/login",

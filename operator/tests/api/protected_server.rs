@@ -119,7 +119,7 @@ async fn only_what_a_memory_may_lose_is_looked_at_often() {
         .create(&PostParams::default(), &database)
         .await
         .unwrap();
-    let storage = json!({ "postgres": { "secretRef": { "name": "database" } } });
+    let storage = json!({ "postgres": { "external": { "urlSecretRef": { "name": "database" } } } });
     let kept = specs::with(specs::auth_server(), "/storage", storage);
     world
         .create::<McpAuthServer>("auth", &specs::auth_server())

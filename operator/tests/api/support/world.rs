@@ -481,7 +481,7 @@ pub mod specs {
             "issuer": "http://localhost:9000",
             "storage": { "memory": {} },
             "login": { "developmentAutoApprove": {} },
-            "registration": { "dynamic": true },
+            "registration": { "dynamic": {} },
         })
     }
 
