@@ -69,6 +69,7 @@ test-api: rust api-server ## Test the operator against a real API server (etcd a
 .PHONY: test-chart
 test-chart: rust helm api-server ## Test the chart's output with Helm 3 and 4, on a real API server, by kubernetes-validate and checkov
 	scripts/tools.sh nextest chart
+	$(BUILD)
 	$(NEXTEST) chart
 	scripts/chart.sh
 
