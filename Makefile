@@ -69,6 +69,7 @@ test-api: rust api-server ## Test the operator against a real API server (etcd a
 .PHONY: test-chart
 test-chart: rust helm api-server ## Test the chart's output with Helm 3 and 4, on a real API server, by kubernetes-validate and checkov
 	scripts/tools.sh nextest chart
+	$(BUILD)
 	$(NEXTEST) chart
 	scripts/chart.sh
 
@@ -137,4 +138,4 @@ deny: rust
 	scripts/tools.sh deny
 	cargo deny --locked --log-level error check bans licenses sources
 	@if cargo deny --locked fetch db >/dev/null 2>&1; then cargo deny --locked check advisories; \
-	else echo 'advisories: not checked, their database cannot be fetched from here'; fi
+	else echo 'advisories: not checked, because the advisory database cannot be downloaded'; fi

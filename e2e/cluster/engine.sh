@@ -21,8 +21,8 @@ lacks_sys_resource() {
 
 start() {
     ! alive || stop_ours # there, but does not answer
-    [ "$(uname -s)" = Linux ] || die "no Docker engine answers: start Docker Desktop or the like, or set DOCKER_HOST"
-    [ "$(id -u)" = 0 ] || die "no Docker engine answers, and only root can start one: start Docker (systemctl start docker), or set DOCKER_HOST, or run this as root"
+    [ "$(uname -s)" = Linux ] || die "cannot reach a Docker engine: start one, such as Docker Desktop, or set DOCKER_HOST"
+    [ "$(id -u)" = 0 ] || die "cannot reach a Docker engine, and only root can start one: start Docker (systemctl start docker), set DOCKER_HOST, or run this as root"
     need_packages docker.io runc iptables jq
     mkdir -p "$run" "$cache/docker-data" "$cache/bin"
     # What a killed engine left behind: it refuses to start over these.

@@ -79,8 +79,8 @@ need_packages() {
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "missing: ${missing[*]}; install them with your system's package manager (these are Debian's names)"
-    [ "$(id -u)" = 0 ] || die "missing packages; as root: apt-get update && apt-get install ${missing[*]}"
+    command -v apt-get >/dev/null || die "missing packages (Debian's names): ${missing[*]}; install them with your system's package manager"
+    [ "$(id -u)" = 0 ] || die "missing packages; run as root: apt-get update && apt-get install ${missing[*]}"
     locked apt install_packages "${missing[@]}"
 }
 

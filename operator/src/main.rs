@@ -53,7 +53,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     log::init("info,kube_runtime=warn,kube_client=warn");
     let runtime = Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(controllers(config));
-    // A replica that lost its Lease must not write: tasks that still run are cut off.
+    // A replica that lost its Lease must not write: abort the tasks that are still running.
     runtime.shutdown_background();
     result
 }

@@ -116,9 +116,9 @@ pub enum PostgresStorage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalPostgres {
-    /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works as it is.
+    /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works unchanged.
     pub url_secret_ref: UriSecretRef,
-    /// Maximum number of connections of each pod; introspection has four more of its own.
+    /// Maximum number of connections per pod; introspection uses four more.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,
@@ -212,7 +212,7 @@ pub struct LocalUsers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Lets clients register themselves at `/register`. Omit it to switch that off.
+    /// Lets clients register themselves at `/register`. Omit it to disable that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<DynamicRegistration>,
     /// Private-use URI schemes (RFC 8252) allowed in redirect URIs of self-registered clients, in

@@ -1,4 +1,4 @@
-//! McpAuthServer: the authorization server's pods, and its database.
+//! McpAuthServer: the authorization server's pods and its database.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -124,7 +124,7 @@ async fn apply(
     objects: AuthServerObjects,
     context: &ReconcileContext<'_>,
 ) -> Result<Applied, Error> {
-    // Every child by name: one that is forgotten here does not compile.
+    // Destructured, so that a child that is forgotten here does not compile.
     let AuthServerObjects {
         service_account,
         config_map,
@@ -147,7 +147,7 @@ async fn apply(
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::AuthServer, disruption_budget).await?;
     let database = match postgres {
-        // A database that the spec no longer asks for stays until the object goes: it holds data.
+        // A database that the spec no longer wants is kept until the object is deleted, because it holds data.
         None => None,
         Some(PostgresObjects {
             service,
@@ -171,7 +171,7 @@ async fn apply(
 }
 
 impl Applied {
-    /// What keeps the pods from serving. `external`: whether the database is one that somebody else runs.
+    /// What keeps the pods from serving. `external`: whether the database is not managed by the operator.
     async fn problems(
         &self,
         context: &ReconcileContext<'_>,
@@ -185,7 +185,7 @@ impl Applied {
         }
         if !self.rollout.is_complete() {
             let why = why_not_up(context, Component::AuthServer, self.rollout).await?;
-            // Once it has started, the database is all that a pod of it waits for.
+            // Once the program has started, it waits only for the database.
             problems.push(match external && why.asks_for_help() {
                 true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
                 false => Problem::stage(reasons::PODS_NOT_READY, why.text),

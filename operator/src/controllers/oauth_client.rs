@@ -1,4 +1,4 @@
-//! McpOAuthClient: a client's credentials, and its registration.
+//! McpOAuthClient: a client's credentials and its registration.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
@@ -102,7 +102,7 @@ impl Reconcile for McpOAuthClient {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         let policy = serde_json::from_value(raw.data["spec"]["deletionPolicy"].clone());
-        // What cannot be read is no reason to leave a client that can get tokens.
+        // An unreadable policy must not leave a client behind that can get tokens.
         if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
             return Ok(());
         }
@@ -128,7 +128,7 @@ fn named<'a>(resource: &'a ResourceRef, own: &'a str) -> Option<(&'a str, &'a st
     Some((namespace, resource.name.as_deref()?))
 }
 
-/// What the client may ask for, names resolved to resource identifiers.
+/// What the client may request, with names resolved to resource identifiers.
 async fn resources(
     object: &McpOAuthClient,
     context: &ReconcileContext<'_>,
@@ -148,7 +148,7 @@ async fn resources(
     Ok(resources)
 }
 
-/// The resource identifier of a ProtectedMcpServer that the client may refer to.
+/// The resource identifier of a ProtectedMcpServer that the client may reference.
 async fn resource_of(
     namespace: &str,
     name: &str,
@@ -169,7 +169,7 @@ async fn resource_of(
     };
     let found = match found.0 {
         Ok(found) => found,
-        // What is wrong with it is no business of other namespaces.
+        // Do not reveal details about the server to other namespaces.
         Err(invalid) if namespace == own => {
             let message =
                 format!("spec.resources: ProtectedMcpServer {name} has an invalid spec: {invalid}");
@@ -196,7 +196,7 @@ async fn resource_of(
     Ok(found.spec.resource)
 }
 
-/// The same whether it does not exist or does not admit the client: what another namespace has is not told.
+/// The same message whether it does not exist or does not allow the client, to reveal nothing about other namespaces.
 fn not_found(namespace: &str, name: &str, own: &str) -> Problem {
     let message = match namespace == own {
         true => format!(
@@ -211,8 +211,8 @@ fn not_found(namespace: &str, name: &str, own: &str) -> Problem {
     Problem::outage(reasons::RESOURCE_NOT_FOUND, message)
 }
 
-/// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The
-/// Secret is there before the authorization server hears of the value.
+/// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The Secret is
+/// written before the value is registered with the authorization server.
 async fn credentials(
     object: &McpOAuthClient,
     context: &ReconcileContext<'_>,
@@ -245,7 +245,7 @@ async fn credentials(
     Ok(value)
 }
 
-/// The value in the Secret, or a new one if there never was one.
+/// The value in the Secret, or a new one if there was none before.
 fn secret_value(
     object: &McpOAuthClient,
     secret: Option<&Secret>,
@@ -258,7 +258,7 @@ fn secret_value(
         return String::from_utf8(bytes.0.clone()).map_err(|_| lost(name).into());
     }
     let had_one = match secret {
-        // One without the mark was written when the client was public.
+        // A Secret without the annotation was written when the client was public.
         Some(secret) => secret.annotations().contains_key(ISSUED),
         // Without a status nothing was registered yet.
         None => object
@@ -300,7 +300,7 @@ mod tests {
         .unwrap()
     }
 
-    /// One that was written with a client secret, and has `value` by now.
+    /// A Secret that was written with a client secret, and now has `value`.
     fn secret(value: Option<&str>) -> Secret {
         let data = value.map(|v| (CLIENT_SECRET.to_owned(), ByteString(v.as_bytes().to_vec())));
         let mut secret = Secret {

@@ -34,24 +34,24 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 /// The children of a ProtectedMcpServer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProtectedServerObjects {
-    /// Whom the pods are: its tokens prove the proxy to the authserver.
+    /// The identity of the pods: the proxy authenticates to the authserver with its tokens.
     pub service_account: ServiceAccount,
-    /// `proxy.yaml`. The proxy reloads it: no pod restarts for a changed policy.
+    /// `proxy.yaml`. The proxy reloads it, so policy changes need no restart.
     pub config_map: ConfigMap,
     /// The pods: proxy and server.
     pub deployment: Deployment,
     /// The proxy's port.
     pub service: Service,
-    /// Keeps everybody from the server's own port, should it listen on more than 127.0.0.1.
+    /// Blocks the server's own port, in case it listens on more than 127.0.0.1.
     pub network_policy: NetworkPolicy,
-    /// For more than one replica.
+    /// Only with more than one replica.
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
 
 /// Builds the children.
 ///
 /// # Errors
-/// When the configuration cannot be written as YAML.
+/// When the configuration cannot be serialized as YAML.
 pub fn build(
     owner: &Owner,
     spec: &ProtectedMcpServerSpec,
@@ -94,7 +94,7 @@ fn deployment(
 ) -> Deployment {
     let mut pod = PodSpec {
         service_account_name: Some(owner.name.clone()),
-        // The proxy has a token for the authserver only; the server has none.
+        // The proxy has a token for only the authserver; the server has none.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
@@ -123,7 +123,7 @@ fn deployment(
     }
 }
 
-/// The MCP server. It has no probes: it listens where only its own pod can ask.
+/// The MCP server. It has no probes, because it listens only inside its pod.
 fn container(template: &ServerTemplate) -> Container {
     let unless_empty = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
     Container {
@@ -133,7 +133,7 @@ fn container(template: &ServerTemplate) -> Container {
         args: unless_empty(&template.args),
         env: (!template.env.is_empty()).then(|| template.env.iter().map(variable).collect()),
         resources: Some(pod::resources(template.resources.as_ref(), &DEFAULTS)),
-        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
+        termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![pod::writable_mount("tmp", "/tmp")]),
         ..Container::default()

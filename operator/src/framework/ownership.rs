@@ -1,7 +1,7 @@
-//! Whose an object is, and so whether a controller may write it.
+//! Who owns an object, and so whether a controller may write it.
 //!
-//! A child is owned: made, written and deleted for one of our objects, which [`Ownership`] marks on it. Other
-//! objects, as pods, are injected into: fields of ours are written, and they are never claimed or deleted
+//! A child is owned: created, written and deleted for one of our objects, which [`Ownership`] records on it. Into other
+//! objects, such as pods, only some fields are injected; they are never claimed or deleted
 //! ([`Applier::inject`](super::apply::Applier::inject)).
 
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ use kube::api::ObjectMeta;
 /// Whose an object is, seen from one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Its own.
+    /// This object.
     Ours,
-    /// That of an object of the same kind and name that was deleted; the garbage collector will take it.
+    /// A deleted object of the same kind and name; it will be garbage-collected.
     Orphan,
-    /// Somebody else's.
+    /// Another owner, or none.
     Foreign,
 }
 
-/// How an object shows whose it is.
+/// How ownership is recorded on an object.
 #[derive(Clone, Debug)]
 pub enum Ownership {
     /// By its controller owner reference: it goes with its owner.
@@ -44,7 +44,7 @@ impl Ownership {
         }
     }
 
-    /// Whose an object of the cluster is.
+    /// Who owns an existing object.
     pub fn of(&self, meta: &ObjectMeta) -> Whose {
         if self.holds(meta) {
             Whose::Ours
@@ -72,7 +72,7 @@ impl Ownership {
         }
     }
 
-    /// Whether the controller was an object of the owner's kind and name, and not the owner itself.
+    /// Whether its controller is an object of the owner's kind and name, but not the owner itself.
     fn held_before(&self, meta: &ObjectMeta) -> bool {
         let Self::Controller(owner) = self else {
             return false;
@@ -83,7 +83,7 @@ impl Ownership {
         })
     }
 
-    /// Writes it on a child.
+    /// Records it on a child.
     pub fn put_on(&self, meta: &mut ObjectMeta) {
         match self {
             Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),

@@ -1,4 +1,4 @@
-//! What the three controllers have in common: one of our kinds, and one reconcile of an object of it.
+//! What a controller implements for its kind, and the context of one reconcile.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -20,12 +20,12 @@ use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
 use crate::framework::status::Observed;
 
-/// An object that could be anything of kind `K`, also one that does not parse.
+/// An object of kind `K`, which may fail to parse.
 pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One of our kinds.
 pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
-    /// As `kubectl` names it.
+    /// The kind's name.
     const KIND: &'static str;
     /// The field manager of its controller.
     const MANAGER: &'static str;
@@ -35,16 +35,16 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
     /// The references of objects of this kind.
     fn references(ctx: &Context) -> &References;
 
-    /// Watches what belongs to objects of this kind, or is referred to by them.
+    /// Watches the children of objects of this kind, and the objects that they reference.
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>>;
 
-    /// Makes the world what the spec says, and tells what it observed.
+    /// Applies the spec, and returns what it observed.
     fn sync(
         &self,
         context: &ReconcileContext<'_>,
     ) -> impl Future<Output = Result<Observed, Error>> + Send;
 
-    /// Adds to what was observed what a problem kept [`Self::sync`] from looking at.
+    /// Adds observations that [`Self::sync`] did not get to because of a problem.
     fn complete(
         _: &ReconcileContext<'_>,
         _: &mut Observed,
@@ -52,31 +52,31 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
         async { Ok(()) }
     }
 
-    /// Takes away what does not go by owner reference. `raw` is the object as it is stored: it need not
-    /// parse. A [`Problem`] keeps it.
+    /// Cleans up what is not garbage-collected. `raw` is the stored object, which does not have to parse. A [`Problem`]
+    /// keeps the finalizer.
     fn cleanup(
         raw: &DynamicObject,
         context: &ReconcileContext<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// One reconcile: whose it is, and what it works with.
+/// The context of one reconcile.
 pub struct ReconcileContext<'a> {
-    /// The program's.
+    /// The program's context.
     pub program: &'a Context,
-    /// The object, as its children see it.
+    /// The object, as owner of its children.
     pub owner: Owner,
     /// Writes children.
     pub applier: Applier<'a>,
-    /// How children show whose they are.
+    /// How ownership is recorded on children.
     pub ownership: Ownership,
-    /// What events are about.
+    /// The object that events are about.
     pub about: ObjectReference,
     references: &'a References,
 }
 
 impl<'a> ReconcileContext<'a> {
-    /// Of an object as it came; none for one without a namespace or an id.
+    /// For an object; none if it has no namespace or uid.
     pub fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
@@ -109,14 +109,14 @@ impl<'a> ReconcileContext<'a> {
         Api::namespaced(self.program.client.clone(), &self.owner.namespace)
     }
 
-    /// Notes what the object refers to, before it is read.
+    /// Records what the object references, before that is read.
     pub fn refers_to(&self, targets: impl IntoIterator<Item = Target>) {
         let key = (self.owner.namespace.clone(), self.owner.name.clone());
         self.references.set(&key, targets.into_iter().collect());
     }
 }
 
-/// What children are watched by.
+/// The selector with which children are watched.
 pub fn children() -> watcher::Config {
     watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
 }
@@ -175,7 +175,7 @@ pub fn key_of(object: &impl Resource) -> Key {
     )
 }
 
-/// The objects of `K` as they are stored, also those that do not parse.
+/// The stored objects of kind `K`, including those that do not parse.
 pub fn stored<K: Reconcile>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
     let kind = ApiResource::erase::<K>(&());
     Api::namespaced_with(ctx.client.clone(), namespace, &kind)

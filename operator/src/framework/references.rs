@@ -1,4 +1,4 @@
-//! Who refers to what, so that a change of what is referred to finds those who care, without a scan.
+//! An index of references, to find the objects that reference a changed one without a scan.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// An object by namespace and name.
 pub type Key = (String, String);
 
-/// What can be referred to.
+/// What can be referenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A McpAuthServer.
@@ -19,7 +19,7 @@ pub enum Kind {
     Namespace,
 }
 
-/// One thing that is referred to.
+/// One referenced object.
 pub type Target = (Kind, Key);
 
 #[derive(Debug, Default)]
@@ -33,8 +33,7 @@ struct Maps {
 pub struct References(Mutex<Maps>);
 
 impl References {
-    /// `object` refers to exactly `targets` from now on. Call it before reading them, so that no change is
-    /// missed.
+    /// From now on, `object` references exactly `targets`. Call it before reading them, so that no change is missed.
     pub fn set(&self, object: &Key, targets: HashSet<Target>) {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match targets.is_empty() {
@@ -57,7 +56,7 @@ impl References {
         }
     }
 
-    /// The objects that refer to `target`.
+    /// The objects that reference `target`.
     pub fn referrers(&self, target: &Target) -> Vec<Key> {
         let maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         maps.referrers
