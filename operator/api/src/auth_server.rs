@@ -106,8 +106,7 @@ pub struct MemoryStorage {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PostgresStorage {
-    /// A single PostgreSQL instance that the operator runs, with a generated password. Its volume is
-    /// deleted together with the McpAuthServer.
+    /// A single PostgreSQL instance that the operator runs, with a generated password.
     Managed(ManagedPostgres),
     /// An existing PostgreSQL.
     External(ExternalPostgres),
@@ -146,6 +145,30 @@ pub struct ManagedPostgres {
     /// Compute resources of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// What happens to the volume, its password and the keys when the McpAuthServer is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What happens to the state of an authorization server when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It is kept. A new McpAuthServer of the same name takes it up again.
+    #[default]
+    Retain,
+    /// It is deleted.
+    Delete,
+}
+
+impl DeletionPolicy {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "Retain",
+            Self::Delete => "Delete",
+        }
+    }
 }
 
 fn one_gibibyte() -> Quantity {

@@ -8,8 +8,9 @@ use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{PostgresStorage, Storage};
+use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
+use serde_json::Value;
 
 use super::secrets;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
@@ -20,7 +21,7 @@ use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, children, watch_references,
+    Guarded, Reconcile, ReconcileContext, children, watch_kept, watch_references,
 };
 use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
@@ -40,14 +41,14 @@ impl Reconcile for McpAuthServer {
         let controller = controller
             .owns(scope.api::<ServiceAccount>(), children())
             .owns(scope.api::<ConfigMap>(), children())
-            .owns(scope.api::<Secret>(), children())
             .owns(scope.api::<Service>(), children())
             .owns(scope.api::<NetworkPolicy>(), children())
             .owns(scope.api::<StatefulSet>(), children())
             .owns(scope.api::<Deployment>(), children())
             .owns(scope.api::<PodDisruptionBudget>(), children());
-        let secrets = scope.api::<PartialObjectMeta<Secret>>();
-        watch_references(controller, secrets, references::Kind::Secret, scope)
+        let secrets = || scope.api::<PartialObjectMeta<Secret>>();
+        let controller = watch_kept(controller, secrets(), Component::AuthServer);
+        watch_references(controller, secrets(), references::Kind::Secret, scope)
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
@@ -89,7 +90,10 @@ impl Reconcile for McpAuthServer {
         workload::complete(context, Component::AuthServer, observed).await
     }
 
-    async fn cleanup(_: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+    async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        if !keeps_state(&raw.data["spec"]["storage"]) {
+            secrets::delete_generated(context).await?;
+        }
         let Owner {
             namespace, name, ..
         } = context.owner.clone();
@@ -102,7 +106,15 @@ impl Reconcile for McpAuthServer {
     }
 }
 
-/// The rollouts that determine Ready.
+/// Whether what is stored outlives the McpAuthServer, and with it the Secrets that open it. `storage` is as it is
+/// stored: what cannot be read is no reason to delete anything.
+fn keeps_state(storage: &Value) -> bool {
+    let deleted = DeletionPolicy::Delete.as_str();
+    let managed = &storage["postgres"]["managed"]["deletionPolicy"];
+    storage["memory"].is_null() && managed != deleted
+}
+
+/// What the API server has of what makes Ready.
 struct Applied {
     rollout: Rollout,
     database: Option<Rollout>,

@@ -14,12 +14,13 @@ use mcpauth_wire::client::ClientResource;
 use super::lookup;
 use super::registration::{Entry, unregister};
 use crate::authserver::{Collection, Server};
+use crate::desired::labels::Component;
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
-use crate::desired::registration;
+use crate::desired::{names, registration};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, children, watch_references,
+    Guarded, Reconcile, ReconcileContext, watch_kept, watch_references,
 };
 use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
@@ -37,8 +38,9 @@ impl Reconcile for McpOAuthClient {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let controller = controller.owns(scope.api::<Secret>(), children());
-        // References to other namespaces are possible, too.
+        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        let controller = watch_kept(controller, secrets, Component::OAuthClient);
+        // One of another namespace can be named as well.
         let everywhere = scope.program.scopes().into_iter();
         let controller = everywhere.fold(controller, |controller, servers| {
             let servers = servers.api::<PartialObjectMeta<ProtectedMcpServer>>();
@@ -104,11 +106,23 @@ impl Reconcile for McpOAuthClient {
         if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
             return Ok(());
         }
-        unregister(COLLECTION, raw, context).await
+        unregister(COLLECTION, raw, context).await?;
+        delete_secret(raw, context).await
     }
 }
 
-/// The namespace and name of the ProtectedMcpServer that a client in the namespace `own` references.
+/// Takes away the Secret of a client, which may not parse: the one that was written last.
+async fn delete_secret(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let written = raw.data["status"]["secretName"].as_str();
+    let asked_for = raw.data["spec"]["secret"]["name"].as_str();
+    let default = names::client_secret(&context.owner.name);
+    let name = written.or(asked_for).unwrap_or(&default);
+    let ownership = context.kept(Component::OAuthClient);
+    let api = context.api::<Secret>();
+    Ok(context.applier.delete(&api, &ownership, name).await?)
+}
+
+/// The namespace and name of the ProtectedMcpServer that a client in the namespace `own` refers to.
 fn named<'a>(resource: &'a ResourceRef, own: &'a str) -> Option<(&'a str, &'a str)> {
     let namespace = resource.namespace.as_deref().unwrap_or(own);
     Some((namespace, resource.name.as_deref()?))
@@ -205,21 +219,14 @@ async fn credentials(
     issuer: &str,
 ) -> Result<Option<String>, Error> {
     let api = context.api::<Secret>();
+    let ownership = context.kept(Component::OAuthClient);
     let name = build::secret_name(&context.owner.name, &object.spec);
     let before = object.status.as_ref().and_then(|s| s.secret_name.clone());
     let moved = before.filter(|before| *before != name);
 
-    let current = context
-        .applier
-        .find(&api, &context.ownership, &name)
-        .await?;
+    let current = context.applier.find(&api, &ownership, &name).await?;
     let old = match (&current, &moved) {
-        (None, Some(moved)) => {
-            context
-                .applier
-                .find(&api, &context.ownership, moved)
-                .await?
-        }
+        (None, Some(moved)) => context.applier.find(&api, &ownership, moved).await?,
         _ => None,
     };
     let value = match object.spec.token_endpoint_auth_method.has_secret() {
@@ -231,15 +238,9 @@ async fn credentials(
         false => None,
     };
     let secret = build::secret(&context.owner, &object.spec, value.as_deref(), issuer);
-    context
-        .applier
-        .apply(&api, &context.ownership, secret)
-        .await?;
+    context.applier.apply(&api, &ownership, secret).await?;
     if let Some(moved) = moved {
-        context
-            .applier
-            .delete(&api, &context.ownership, &moved)
-            .await?;
+        context.applier.delete(&api, &ownership, &moved).await?;
     }
     Ok(value)
 }

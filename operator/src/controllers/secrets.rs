@@ -11,6 +11,7 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
+use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, names, postgres};
 use crate::framework::apply::Object;
 use crate::framework::error::Error;
@@ -62,6 +63,7 @@ pub async fn of_auth_server(
 /// The pepper, created before the pods.
 async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let secret = Generated::<Deployment> {
+        component: Component::AuthServer,
         name: names::keys_secret(&context.owner.name),
         key: "pepper",
         dependent: names::auth_server(&context.owner.name),
@@ -76,6 +78,7 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
 async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let name = names::postgres(&context.owner.name);
     let secret = Generated::<StatefulSet> {
+        component: Component::Postgres,
         key: "uri",
         dependent: name.clone(),
         name,
@@ -86,12 +89,32 @@ async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> 
     secret.value(context, make).await
 }
 
-/// A Secret with a random value: created once, before what depends on it, and never regenerated while that exists.
+/// Takes away the Secrets that the operator generated for an authorization server, which is being deleted together
+/// with what they open.
+///
+/// # Errors
+/// The API server refuses, or does not answer.
+pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let name = &context.owner.name;
+    for (component, secret) in [
+        (Component::AuthServer, names::keys_secret(name)),
+        (Component::Postgres, names::postgres(name)),
+    ] {
+        let ownership = context.kept(component);
+        let api = context.api::<Secret>();
+        context.applier.delete(&api, &ownership, &secret).await?;
+    }
+    Ok(())
+}
+
+/// A Secret with a random value: made once, before what depends on it, and never made anew under it.
 struct Generated<D> {
     /// Its name.
     name: String,
     /// The key whose value is used.
     key: &'static str,
+    /// What it belongs to.
+    component: Component,
     /// The name of the object that depends on it, of kind `D`.
     dependent: String,
     /// Why it must keep its value.
@@ -110,7 +133,7 @@ impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
         context: &ReconcileContext<'_>,
         make: impl FnOnce() -> Result<Secret, NoRandomness>,
     ) -> Result<Vec<u8>, Error> {
-        let (applier, ownership) = (&context.applier, &context.ownership);
+        let (applier, ownership) = (&context.applier, &context.kept(self.component));
         let api = context.api::<Secret>();
         let secret = match applier.find(&api, ownership, &self.name).await? {
             Some(secret) => secret,

@@ -36,7 +36,7 @@ impl Component {
     }
 
     /// The label with the name of the object that the component belongs to.
-    fn owner_label(self) -> &'static str {
+    pub fn owner_label(self) -> &'static str {
         match self {
             Self::AuthServer | Self::Postgres => "mcpauth.io/auth-server",
             Self::McpServer => "mcpauth.io/protected-server",

@@ -42,7 +42,7 @@ pub struct PostgresObjects {
     pub service: Service,
     /// Allows only the authorization server's pods.
     pub network_policy: NetworkPolicy,
-    /// The pod and its volume, which is deleted with the McpAuthServer.
+    /// The pod and its volume, of which `deletionPolicy` says whether it outlives the McpAuthServer.
     pub stateful_set: StatefulSet,
 }
 
@@ -97,7 +97,7 @@ fn stateful_set(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> State
             pod_management_policy: Some("Parallel".to_owned()),
             persistent_volume_claim_retention_policy: Some(
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
-                    when_deleted: Some("Delete".to_owned()),
+                    when_deleted: Some(spec.deletion_policy.as_str().to_owned()),
                     when_scaled: Some("Retain".to_owned()),
                 },
             ),

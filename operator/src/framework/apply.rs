@@ -341,6 +341,8 @@ pub fn is_code(error: &kube::Error, code: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
@@ -348,7 +350,10 @@ mod tests {
 
     #[test]
     fn the_hash_follows_the_desired_state() {
-        let ownership = Ownership::Annotation("u1".into());
+        let ownership = Ownership::Labels {
+            owner: "u1".into(),
+            labels: BTreeMap::new(),
+        };
         let hash = |c: ConfigMap| prepare(&ownership, c).unwrap().annotations()[HASH].clone();
         let mut other = config_map();
         other

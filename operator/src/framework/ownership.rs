@@ -4,13 +4,12 @@
 //! objects, such as pods, only some fields are injected; they are never claimed or deleted
 //! ([`Applier::inject`](super::apply::Applier::inject)).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
-/// The annotation with the owner's UID, on cluster-scoped objects, which cannot have an owner reference.
-pub const OWNER_UID: &str = "mcpauth.io/owner-uid";
-
-/// Who owns an object, from the point of view of one of ours.
+/// Whose an object is, seen from one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// This object.
@@ -24,10 +23,16 @@ pub enum Whose {
 /// How ownership is recorded on an object.
 #[derive(Clone, Debug)]
 pub enum Ownership {
-    /// By its controller owner reference: children in the owner's namespace.
+    /// By its controller owner reference: it goes with its owner.
     Controller(OwnerReference),
-    /// By the annotation [`OWNER_UID`]: cluster-scoped children.
-    Annotation(String),
+    /// By its labels alone: it may outlive its owner, and the next owner of that name takes it up, as after a
+    /// restore from a backup. The finalizer deletes what is not to stay.
+    Labels {
+        /// The owner's UID.
+        owner: String,
+        /// All of these.
+        labels: BTreeMap<String, String>,
+    },
 }
 
 impl Ownership {
@@ -35,7 +40,7 @@ impl Ownership {
     pub fn owner(&self) -> &str {
         match self {
             Self::Controller(owner) => &owner.uid,
-            Self::Annotation(uid) => uid,
+            Self::Labels { owner, .. } => owner,
         }
     }
 
@@ -51,14 +56,18 @@ impl Ownership {
     }
 
     fn holds(&self, meta: &ObjectMeta) -> bool {
+        let mut controllers = meta.owner_references.iter().flatten();
+        let controller = controllers.find(|o| o.controller == Some(true));
         match self {
-            Self::Controller(owner) => meta
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|o| o.controller == Some(true) && o.uid == owner.uid),
-            Self::Annotation(uid) => {
-                meta.annotations.as_ref().and_then(|a| a.get(OWNER_UID)) == Some(uid)
+            Self::Controller(owner) => controller.is_some_and(|o| o.uid == owner.uid),
+            Self::Labels { labels, .. } => {
+                let carried = meta.labels.as_ref();
+                controller.is_none()
+                    && carried.is_some_and(|carried| {
+                        labels
+                            .iter()
+                            .all(|(key, value)| carried.get(key) == Some(value))
+                    })
             }
         }
     }
@@ -78,10 +87,10 @@ impl Ownership {
     pub fn put_on(&self, meta: &mut ObjectMeta) {
         match self {
             Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),
-            Self::Annotation(uid) => {
-                meta.annotations
-                    .get_or_insert_default()
-                    .insert(OWNER_UID.to_owned(), uid.clone());
+            Self::Labels { labels, .. } => {
+                meta.owner_references = None;
+                let carried = meta.labels.get_or_insert_default();
+                carried.extend(labels.clone());
             }
         }
     }
@@ -118,13 +127,32 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_scoped_child_is_tied_by_annotation() {
-        let ownership = Ownership::Annotation("u1".into());
-        let mut meta = ObjectMeta::default();
-        assert!(!ownership.holds(&meta));
-        ownership.put_on(&mut meta);
-        assert!(ownership.holds(&meta));
-        assert!(!Ownership::Annotation("u2".into()).holds(&meta));
+    fn what_may_outlive_its_owner_is_taken_up_by_its_labels() {
+        let labels = |name: &str| BTreeMap::from([("mcpauth.io/auth-server".into(), name.into())]);
+        let ownership = |uid: &str| Ownership::Labels {
+            owner: uid.into(),
+            labels: labels("auth"),
+        };
+        let mut meta = ObjectMeta {
+            owner_references: Some(vec![owner("u1")]),
+            ..ObjectMeta::default()
+        };
+        ownership("u1").put_on(&mut meta);
+        assert_eq!(meta.owner_references, None);
+        assert_eq!(ownership("u1").of(&meta), Whose::Ours);
+        assert_eq!(ownership("u2").of(&meta), Whose::Ours, "restored");
+        meta.owner_references = Some(vec![owner("u2")]);
+        assert_eq!(
+            ownership("u2").of(&meta),
+            Whose::Foreign,
+            "has a controller"
+        );
+        let theirs = ObjectMeta {
+            labels: Some(labels("other")),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(ownership("u1").of(&theirs), Whose::Foreign);
+        assert_eq!(ownership("u1").of(&ObjectMeta::default()), Whose::Foreign);
     }
 
     #[test]

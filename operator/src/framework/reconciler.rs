@@ -12,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 
-use crate::desired::labels::{MANAGED_BY, Owner};
+use crate::desired::labels::{Component, MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -93,7 +93,15 @@ impl<'a> ReconcileContext<'a> {
         })
     }
 
-    /// Objects in the object's own namespace.
+    /// How children show whose they are that may outlive the object.
+    pub fn kept(&self, component: Component) -> Ownership {
+        Ownership::Labels {
+            owner: self.owner.reference.uid.clone(),
+            labels: self.owner.labels(component),
+        }
+    }
+
+    /// Children and what is referred to in the object's own namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -113,7 +121,23 @@ pub fn children() -> watcher::Config {
     watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
 }
 
-/// Watches the metadata of objects that objects of kind `K` reference.
+/// Watches the metadata of what may outlive objects of kind `K`; the label of `component` names them.
+pub fn watch_kept<K, R>(
+    controller: Controller<Guarded<K>>,
+    api: Api<PartialObjectMeta<R>>,
+    component: Component,
+) -> Controller<Guarded<K>>
+where
+    K: Reconcile,
+    R: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    controller.watches(api, children(), move |kept| {
+        let name = kept.labels().get(component.owner_label())?.clone();
+        Some(ObjectRef::new(&name).within(&kept.namespace()?))
+    })
+}
+
+/// Watches the metadata of what objects of kind `K` refer to.
 pub fn watch_references<K, R>(
     controller: Controller<Guarded<K>>,
     api: Api<PartialObjectMeta<R>>,
