@@ -48,7 +48,7 @@ wait_for_parts() {
     parts=
     wait "$pid" && return
     tail -n 40 "$log"
-    echo "the parts of the cluster could not be made: all of it is in $log"
+    echo "cannot build the parts of the cluster: see $log"
     return 1
 }
 

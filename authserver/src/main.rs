@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn serve(config: Config) -> anyhow::Result<()> {
     log::init("info");
-    let runtime = Runtime::new().context("the async runtime cannot start")?;
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(mcp_authserver::run::run(config))
 }
 
@@ -57,7 +57,7 @@ fn hash_password() -> anyhow::Result<()> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
-        .context("the password cannot be read from standard input")?;
+        .context("cannot read the password from standard input")?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     println!("{}", users::hash_password(password, random::bytes()?)?);
     Ok(())

@@ -104,7 +104,7 @@ impl Metrics {
         );
         registry.register(
             "request_duration_seconds",
-            "Time until the answer's head, by port and route",
+            "Time until the response headers, by port and route",
             self.durations.clone(),
         );
         registry.register(
@@ -114,12 +114,12 @@ impl Metrics {
         );
         registry.register(
             "introspections",
-            "Introspected tokens: active, inactive, or foreign, of a resource that the asking principal may not introspect",
+            "Introspected tokens, by result: active, inactive, or foreign (for a resource that the caller may not introspect)",
             self.introspections.clone(),
         );
         registry.register(
             "logins",
-            "Attempts to log in: accepted, refused, or limited by their rate",
+            "Sign-in attempts, by result: accepted, refused, or rate-limited",
             self.logins.clone(),
         );
     }

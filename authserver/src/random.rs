@@ -2,7 +2,7 @@
 
 /// The operating system gave no randomness. Nothing may be issued then.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the operating system's random generator failed")]
+#[error("the system's random number generator failed")]
 pub struct RandomError;
 
 /// `N` bytes from the cryptographic generator.

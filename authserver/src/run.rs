@@ -113,7 +113,7 @@ async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> R
     match tokio::time::timeout(PING, store.ping()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the store does not answer within two seconds".to_owned()),
+        Err(_) => Err("the store did not respond within 2 s".to_owned()),
     }
 }
 
@@ -135,7 +135,7 @@ async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) {
                 Ok(true) if !closing.is_cancelled() => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "expired tokens cannot be removed; trying again");
+                    tracing::warn!(%error, "cannot remove expired tokens; retrying");
                     break;
                 }
             }

@@ -1,7 +1,7 @@
-//! `kubectl mcpauth`, a plugin of kubectl: what people do with the operator's resources from a terminal.
+//! `kubectl mcpauth`, a kubectl plugin to work with the operator's resources from a terminal.
 //!
 //! [`local`] runs manifests as processes on this machine, [`render`] writes the configuration files for
-//! running the programs some other way. Both read the same manifests as a cluster.
+//! running the programs without a cluster. Both read the same manifests as a cluster.
 
 pub mod config;
 pub mod local;

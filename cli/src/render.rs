@@ -1,4 +1,4 @@
-//! `render`: the configuration files for running the programs some other way, such as compose.
+//! `render`: the configuration files for running the programs without a cluster, for example with compose.
 
 use std::{fs, path::PathBuf};
 
@@ -22,11 +22,11 @@ use crate::{
     manifests,
 };
 
-/// Write the configuration files of the programs, to run them some other way
+/// Write the programs' configuration files, to run them without a cluster
 ///
-/// Writes what the operator would put into ConfigMaps and Secrets: DIR/authserver/ for the authorization server,
-/// and DIR/NAME-proxy/ for the resource-proxy of each ProtectedMcpServer. compose.yaml shows how to use them.
-/// Running the command again keeps the secrets that are there.
+/// Writes the files that the operator would put into ConfigMaps and Secrets: DIR/authserver/ for the authorization server
+/// and DIR/NAME-proxy/ for the resource-proxy of each ProtectedMcpServer. See compose.yaml for an example.
+/// Running the command again keeps existing secrets.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RenderArgs {
     /// YAML file with one McpAuthServer, at least one ProtectedMcpServer, and the McpOAuthClients and Secrets that
@@ -36,17 +36,17 @@ pub struct RenderArgs {
     /// Directory to write to
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Where each program finds its own directory
+    /// Path at which each program sees its own directory
     #[arg(long, default_value = "/etc/mcpauth", value_name = "DIR")]
     pub mount: String,
-    /// Host name of the authorization server, as the proxies reach it
+    /// Host name at which the proxies reach the authorization server
     #[arg(long, default_value = "authserver", value_name = "HOST")]
     pub authserver_host: String,
-    /// Host name of the MCP server, as its proxy reaches it; the default suits a proxy that shares the server's
+    /// Host name at which a proxy reaches its MCP server; the default is for a proxy that shares the server's
     /// network namespace, as in a pod
     #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
     pub upstream_host: String,
-    /// Keep state in PostgreSQL, whatever spec.storage says; FILE holds the connection URL and is read by the
+    /// Store state in PostgreSQL, regardless of spec.storage; FILE holds the connection URL and is read by the
     /// authorization server when it starts
     #[arg(long, value_name = "FILE")]
     pub postgres_url_file: Option<String>,
@@ -60,7 +60,7 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let manifests = manifests::read(&args.file)?;
     if wants_postgres(&manifests.auth_server.spec) && args.postgres_url_file.is_none() {
         bail!(
-            "the McpAuthServer keeps its state in PostgreSQL; give a file with the connection URL in --postgres-url-file"
+            "the McpAuthServer stores its state in PostgreSQL: set --postgres-url-file to a file with the connection URL"
         );
     }
     let mount = args.mount.clone();

@@ -35,7 +35,7 @@ up() {
             kind get kubeconfig -q --name $name >"$kubeconfig" 2>/dev/null || true
             if wait_for 60 complete; then return 0; fi
         fi
-        say "the cluster that is here is half-made, outdated or does not answer: making it anew"
+        say "the existing cluster is incomplete, outdated or unresponsive: recreating it"
         kind delete cluster -q --name $name
     fi
     rm -f "$made"
@@ -47,9 +47,9 @@ up() {
 create() {
     local image=() begin=$SECONDS
     if [ "${MCP_AUTH_NODE_IMAGE:-}" != local ] && docker pull -q "$(kinds_image)" >/dev/null 2>&1; then
-        say "creating the cluster on kind's own node image"
+        say "creating the cluster with kind's own node image"
     else
-        say "no registry answers: creating the cluster on the node image that the project builds"
+        say "no registry is reachable: creating the cluster with the project's own node image"
         local built
         built=$("$here/images.sh" node)
         image=(--image "$built")
@@ -57,7 +57,7 @@ create() {
     # --retain, so that there is something to look at; `up` replaces a half-made cluster.
     if ! kind create cluster -q --name $name --config "$top/kind-config.yaml" --kubeconfig "$kubeconfig" --wait 180s --retain "${image[@]}" >&2; then
         kind export logs -q --name $name "$cache/log/kind" >/dev/null 2>&1 || true
-        die "kind could not make the cluster: its logs are in $cache/log/kind"
+        die "kind could not create the cluster: see the logs in $cache/log/kind"
     fi
     wait_for 120 complete || die "the node did not become ready: KUBECONFIG=$kubeconfig kubectl describe nodes"
     say "the cluster is ready after $((SECONDS - begin)) s"
@@ -69,8 +69,8 @@ free_ports() {
     local port
     for port in 9000 9001; do
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            die "port $port of 127.0.0.1 is taken, and the cluster's services answer there.
-       See who has it (ss -ltnp 'sport = :$port') and stop it, for example 'make demo' or 'make compose-down';
+            die "port $port on 127.0.0.1 is in use, but the cluster's services need it.
+       Find the program that uses it (ss -ltnp 'sport = :$port') and stop it, for example 'make demo' or 'make compose-down';
        or change hostPort in kind-config.yaml."
         fi
     done

@@ -21,15 +21,17 @@ lacks_sys_resource() {
 
 start() {
     ! alive || stop_ours # there, but does not answer
-    [ "$(uname -s)" = Linux ] || die "no Docker engine answers: start Docker Desktop or the like, or set DOCKER_HOST"
-    [ "$(id -u)" = 0 ] || die "no Docker engine answers, and only root can start one: start Docker (systemctl start docker), or set DOCKER_HOST, or run this as root"
+    [ "$(uname -s)" = Linux ] || die "cannot reach a Docker engine: start one, such as Docker Desktop, or set DOCKER_HOST"
+    [ "$(id -u)" = 0 ] || die "cannot reach a Docker engine, and only root can start one: start Docker (systemctl start docker), set DOCKER_HOST, or run this as root"
     need_packages docker.io runc iptables jq
-    mkdir -p "$run" "$cache/docker-data"
+    mkdir -p "$run" "$cache/docker-data" "$cache/bin"
     # What a killed engine left behind: it refuses to start over these.
     rm -f "$pidfile" "$run/docker.sock" "$run/exec/containerd/containerd.pid"
     local options=()
     if lacks_sys_resource; then
-        options=(--add-runtime "without-sys-resource=$here/runc-without-sys-resource" --default-runtime without-sys-resource)
+        # A copy: the engine may outlive the checkout that started it.
+        install -m 755 "$here/runc-without-sys-resource" "$cache/bin/"
+        options=(--add-runtime "without-sys-resource=$cache/bin/runc-without-sys-resource" --default-runtime without-sys-resource)
     fi
     say "starting a Docker engine ($socket)"
     # setsid: it must outlive the terminal or make that started it; 9>&- is in `locked`.

@@ -55,13 +55,13 @@ part() {
 fill() {
     local dir=$1 begin=$SECONDS
     shift
-    [ ! -d "$dir" ] || return 0 # somebody else made it while we waited for the lock
+    [ ! -d "$dir" ] || return 0 # another process built it while we waited for the lock
     rm -rf "$dir.new"
     mkdir "$dir.new"
-    say "making $(basename "$dir")"
+    say "building $(basename "$dir")"
     "$@" "$dir.new"
     mv "$dir.new" "$dir"
-    say "made $(basename "$dir") in $((SECONDS - begin)) s"
+    say "built $(basename "$dir") in $((SECONDS - begin)) s"
 }
 
 # link FILE [NAME]: puts a program of a part on $cache/bin.
@@ -79,8 +79,8 @@ need_packages() {
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "missing: ${missing[*]}; install them with your system's package manager (these are Debian's names)"
-    [ "$(id -u)" = 0 ] || die "missing packages; as root: apt-get update && apt-get install ${missing[*]}"
+    command -v apt-get >/dev/null || die "missing packages (Debian's names): ${missing[*]}; install them with your system's package manager"
+    [ "$(id -u)" = 0 ] || die "missing packages; run as root: apt-get update && apt-get install ${missing[*]}"
     locked apt install_packages "${missing[@]}"
 }
 

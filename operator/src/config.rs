@@ -41,8 +41,8 @@ pub struct Config {
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// Image pull secret for every pod that the operator makes; repeat it, or use commas, for several. The Secret is
-    /// in the pod's namespace.
+    /// Image pull secret for every pod that the operator creates; repeat it, or use commas, for several. The Secret
+    /// must be in the pod's namespace.
     #[arg(
         long = "image-pull-secret",
         value_name = "SECRET",
@@ -51,7 +51,7 @@ pub struct Config {
         value_parser = secret
     )]
     pub image_pull_secrets: Vec<String>,
-    /// Make NetworkPolicies for the pods; `false` deletes the existing ones.
+    /// Create NetworkPolicies for the pods; `false` deletes existing ones.
     #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
     pub network_policies: bool,
     /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.
@@ -85,8 +85,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// How long something that is ready is left alone; `forgotten`: whether it is lost elsewhere when a pod
-    /// restarts.
+    /// Time until the next reconcile of something that is ready; `forgotten`: whether its registration is lost when a
+    /// pod restarts.
     pub fn resync(&self, forgotten: bool) -> Duration {
         Duration::from_secs(match forgotten {
             true => self.resync_seconds.into(),
@@ -99,12 +99,12 @@ impl Config {
         Duration::from_secs(self.reconcile_timeout_seconds.into())
     }
 
-    /// The principal as which authorization servers see the operator.
+    /// The operator's principal, as authorization servers see it.
     pub fn principal(&self) -> String {
         names::service_account_principal(&self.namespace, &self.service_account)
     }
 
-    /// Images for objects that name none.
+    /// Default images.
     pub fn images(&self) -> Images {
         Images {
             authserver: self.authserver_image.clone(),
@@ -114,7 +114,7 @@ impl Config {
         }
     }
 
-    /// Whether resources in this namespace are served.
+    /// Whether the operator watches this namespace.
     pub fn serves(&self, namespace: &str) -> bool {
         let only = &self.watch_namespaces;
         only.is_empty() || only.iter().any(|only| only == namespace)

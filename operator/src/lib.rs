@@ -1,7 +1,7 @@
-//! The operator: three controllers that make McpAuthServer, ProtectedMcpServer and McpOAuthClient real.
+//! The operator: three controllers that reconcile McpAuthServer, ProtectedMcpServer and McpOAuthClient.
 //!
-//! Each reconcile goes dereference → validate → build → apply → status. What decides is pure and takes no
-//! client: [`framework::leader::decide`], [`framework::status::next`], [`framework::backoff::delay`],
+//! Each reconcile has the steps dereference → validate → build → apply → status. Decisions are pure functions that
+//! take no client: [`framework::leader::decide`], [`framework::status::next`], [`framework::backoff::delay`],
 //! [`pods`], [`desired`].
 
 pub mod authserver;

@@ -26,11 +26,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Ask an operator that runs elsewhere whether it is ready, and wait for it; `helm test` does
+    /// Wait until an operator elsewhere is ready; used by `helm test`
     Probe {
-        /// Where it says so, as http://NAME-metrics.NAMESPACE.svc:9090/readyz
+        /// URL to poll, such as http://NAME-metrics.NAMESPACE.svc:9090/readyz
         url: Uri,
-        /// How long it is waited for
+        /// How long to wait
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         timeout_seconds: u16,
     },
@@ -53,7 +53,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     log::init("info,kube_runtime=warn,kube_client=warn");
     let runtime = Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(controllers(config));
-    // A replica that lost its Lease must not write: tasks that still run are cut off.
+    // A replica that lost its Lease must not write: abort the tasks that are still running.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! What the operator counts: `mcpauth_operator_…` on the health port.
+//! The operator's metrics: `mcpauth_operator_…` on the health port.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ struct KindReady {
     ready: &'static str,
 }
 
-/// All that is counted. No label has a value for each object.
+/// All metrics. No label has a value per object.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<KindResult, Counter>,
@@ -78,7 +78,7 @@ impl Metrics {
         );
         registry.register(
             "reconcile_duration_seconds",
-            "How long reconciles took, by kind",
+            "Duration of reconciles, by kind",
             self.durations.clone(),
         );
         registry.register(
@@ -88,12 +88,12 @@ impl Metrics {
         );
         registry.register(
             "objects",
-            "Objects, by kind and whether they are ready",
+            "Objects, by kind and readiness",
             self.objects.clone(),
         );
         registry.register(
             "leader",
-            "1 while this replica leads, else 0",
+            "1 on the leader, 0 on other replicas",
             self.leader.clone(),
         );
     }
@@ -121,7 +121,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Notes whether an object is ready; `None` when it is gone.
+    /// Records whether an object is ready; `None` when it was deleted.
     pub fn object(&self, kind: &'static str, object: String, ready: Option<bool>) {
         let gauge = |ready: bool| {
             let ready = if ready { "true" } else { "false" };
@@ -140,7 +140,7 @@ impl Metrics {
         }
     }
 
-    /// Notes whether this replica is the leader.
+    /// Records whether this replica is the leader.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }

@@ -1,20 +1,20 @@
-//! Why an object is not what its spec says.
+//! Problems that keep an object from being Ready.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// When an object with a problem is looked at again.
+/// When an object with a problem is reconciled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Soon: the problem is a stage that passes by itself.
+    /// Soon: the problem is a temporary stage.
     Soon,
     /// After a wait that grows with every failure.
     Backoff,
 }
 
-/// The wait of [`Retry::Soon`] when the stage has lasted for `since`: the longer it lasts, the rarer it is
-/// looked at, within 1 and 60 s. Most changes are seen by watches before the wait is over.
+/// The wait of [`Retry::Soon`] when the stage has lasted for `since`: it grows with the age of the stage, from 1 to
+/// 60 s. Most changes are noticed by watches before the wait is over.
 pub fn soon(since: SignedDuration) -> Duration {
     let quarter = Duration::try_from(since).unwrap_or_default() / 4;
     quarter.clamp(Duration::from_secs(1), Duration::from_secs(60))
@@ -26,16 +26,16 @@ pub fn soon(since: SignedDuration) -> Duration {
 pub struct Problem {
     /// One of [`mcpauth_api::conditions::reasons`].
     pub reason: &'static str,
-    /// What is wrong and what to do about it. It must not change while the problem is the same.
+    /// What is wrong and what to do about it. It must stay the same as long as the problem does.
     pub message: String,
     /// When to try again.
     pub retry: Retry,
-    /// Whether only a person can mend it.
+    /// Whether it needs manual action.
     pub degraded: bool,
 }
 
 impl Problem {
-    /// A problem that only a person can mend; it is tried again with growing waits.
+    /// A problem that needs manual action; retried with backoff.
     pub fn person(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -45,7 +45,7 @@ impl Problem {
         }
     }
 
-    /// A problem that may end by itself; it is tried again with growing waits.
+    /// A problem that may resolve itself; retried with backoff.
     pub fn outage(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -55,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// A stage on the way; it is looked at again soon.
+    /// A temporary stage; checked again soon.
     pub fn stage(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,

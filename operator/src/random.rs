@@ -1,14 +1,14 @@
-//! Randomness, from the one cryptographic library.
+//! Random values, from the project's only cryptographic library.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// The system has no randomness to give.
+/// The system's random number generator failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system's random number generator failed")]
 pub struct NoRandomness;
 
-/// 32 random bytes, fit for a key.
+/// 32 random bytes, suitable for a key.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -18,7 +18,7 @@ pub fn bytes() -> Result<[u8; 32], NoRandomness> {
     Ok(bytes)
 }
 
-/// A secret of 256 bits that needs no escape in a URL, in HTTP Basic or in a shell.
+/// A 256-bit secret that needs no escaping in a URL, in HTTP Basic or in a shell.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -26,7 +26,8 @@ pub fn secret() -> Result<String, NoRandomness> {
     bytes().map(|b| BASE64_URL_SAFE_NO_PAD.encode(b))
 }
 
-/// A number from 0.0 to 1.0, to spread what would else happen at once. 0.5 when there is no randomness.
+/// A number from 0.0 to 1.0, to spread things that would otherwise happen at the same time. 0.5 when the generator
+/// fails.
 pub fn jitter() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {

@@ -1,4 +1,4 @@
-//! The operator's life: wait to become the leader, run the controllers, stop in order.
+//! The operator's lifecycle: wait to become the leader, run the controllers, shut down in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,26 +24,26 @@ use crate::framework::reconciler::{Guarded, Reconcile};
 use crate::framework::run as controller;
 use crate::metrics::Metrics;
 
-/// How long reconciles that are under way may take to end after a stop was asked for. Less than the pod's
-/// grace period, so that the Lease is still given back.
+/// How long running reconciles may take to finish on shutdown. Shorter than the pod's grace period, so that the
+/// Lease can still be released.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long giving the Lease back may take.
+/// How long releasing the Lease may take.
 const RELEASE: Duration = Duration::from_secs(3);
-/// Time between two looks for the API server at start.
+/// Time between attempts to reach the API server on start.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until it receives a signal.
 ///
 /// # Errors
-/// When the health port is taken, the CustomResourceDefinitions are missing, or the leadership is lost:
-/// then the process must end at once.
+/// When the health port is in use, the CustomResourceDefinitions are missing, or the leadership is lost;
+/// the process must then exit at once.
 pub async fn run(
     client: Client,
     config: Config,
     clock: Clock,
     endpoint: Endpoint,
 ) -> anyhow::Result<()> {
-    // Nobody sends the operator requests that would need a lead time.
+    // The operator serves no traffic that would have to move to another replica first.
     let shutdown = Shutdown::on_signal(Duration::ZERO)?;
     let probes = Listener::bind("--health-address", config.health_address).await?;
     let metrics = Arc::new(Metrics::default());
@@ -71,7 +71,7 @@ async fn lead(
     if !wait_for_api(&client, &config, stop).await? {
         return Ok(());
     }
-    // Ready also while another replica leads.
+    // A standby replica is ready, too.
     health.ready();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
     let mut elector = Elector::new(
@@ -131,7 +131,7 @@ pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     }
 }
 
-/// Waits until the API server answers and knows our kinds. Gives `false` when `stop` came first.
+/// Waits until the API server answers and serves our kinds. Returns `false` when `stop` came first.
 async fn wait_for_api(
     client: &Client,
     config: &Config,

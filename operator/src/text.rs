@@ -1,8 +1,8 @@
-//! What goes into texts.
+//! Helpers for messages.
 
 use std::fmt::Write as _;
 
-/// What the API server said, without what a person has no use for.
+/// The API server's message, without the noise around it.
 pub fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
@@ -16,7 +16,7 @@ pub fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(fits)
 }
 
-/// At most `bytes` of `text`, not cut inside a character.
+/// At most the first `bytes` of `text`, cut between characters.
 pub fn shorten(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

@@ -23,7 +23,7 @@ use mcpauth_service::{log, program};
 /// New connections are refused as soon as SIGTERM comes.
 const LEAD: Duration = Duration::ZERO;
 
-/// OAuth 2.1 in front of one MCP server.
+/// OAuth 2.1 resource server: a proxy in front of one MCP server.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-resource-proxy", version)]
 struct Arguments {
@@ -63,7 +63,7 @@ fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
         .max_blocking_threads(4)
         .enable_all()
         .build()
-        .context("the async runtime cannot start")?;
+        .context("cannot start the async runtime")?;
     runtime.block_on(serve(path, loaded))
 }
 
@@ -71,7 +71,7 @@ async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result
     let mut session_key = [0; 32];
     SystemRandom::new()
         .fill(&mut session_key)
-        .context("the system gives no random numbers")?;
+        .context("the system's random number generator failed")?;
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = config.listen;
     let runtime = Runtime {

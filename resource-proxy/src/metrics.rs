@@ -184,11 +184,7 @@ impl Default for Metrics {
 impl Inner {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register(
-            "requests",
-            "Requests by what became of them",
-            self.requests.clone(),
-        );
+        registry.register("requests", "Requests, by outcome", self.requests.clone());
         registry.register(
             "token_lookups",
             "Lookups in the token cache",
@@ -196,42 +192,42 @@ impl Inner {
         );
         registry.register(
             "introspections",
-            "Questions to the authorization server",
+            "Introspection requests to the authorization server",
             self.introspections.clone(),
         );
         registry.register(
             "introspection_duration_seconds",
-            "How long introspection took, waiting for a turn included",
+            "Duration of introspection, including the time in the queue",
             self.introspection_seconds.clone(),
         );
         registry.register(
             "upstream_duration_seconds",
-            "How long the MCP server took until its response began",
+            "Time until the MCP server's response headers",
             self.upstream_seconds.clone(),
         );
         registry.register(
             "friction_delay_seconds",
-            "How long a tool call was held back",
+            "Delay added to tool calls",
             self.friction_seconds.clone(),
         );
         registry.register(
             "friction_observed_calls_per_second",
-            "The volume that the last decision saw",
+            "Call rate at the last decision",
             self.friction_observed.clone(),
         );
         registry.register(
             "friction_target_calls_per_second",
-            "The target of the last decision",
+            "Target rate at the last decision",
             self.friction_target.clone(),
         );
         registry.register(
             "friction_waiting_requests",
-            "Requests that are held back now",
+            "Requests currently delayed",
             self.friction_waiting.clone(),
         );
         registry.register(
             "config_reloads",
-            "New versions of the configuration file",
+            "Reloads of the configuration file, by result",
             self.reloads.clone(),
         );
     }

@@ -64,11 +64,11 @@ impl Reloader {
         let file = self.path.display();
         match applied {
             Ok(()) => {
-                tracing::info!(%file, "a new configuration is in force");
+                tracing::info!(%file, "applied the new configuration");
                 Outcome::Applied
             }
             Err(error) => {
-                tracing::error!(%file, error, "the new configuration is ignored, the old one stays in force");
+                tracing::error!(%file, error, "the new configuration is invalid; keeping the previous one");
                 Outcome::Refused
             }
         }
@@ -77,7 +77,9 @@ impl Reloader {
     fn apply(&self, text: &str) -> Result<(), ConfigError> {
         let config = Config::parse(text)?;
         if config.listen != self.proxy.compiled().config.listen {
-            tracing::warn!("`listen` changed, which takes a restart; everything else applies now");
+            tracing::warn!(
+                "a change of `listen` takes effect only after a restart; all other changes apply now"
+            );
         }
         self.proxy.reconfigure(config)
     }

@@ -149,7 +149,7 @@ impl HealthPort {
     pub async fn stop(self) {
         self.end.close();
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the health port ended early");
+            tracing::error!(%error, "the health port stopped unexpectedly");
         }
     }
 }

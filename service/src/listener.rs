@@ -68,13 +68,12 @@ pub struct ListenError {
 fn advice(reason: &io::Error) -> String {
     match reason.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is taken; stop the program that listens there, or choose another port".into()
+            "the port is in use; stop the program that listens on it, or choose another port".into()
         }
-        io::ErrorKind::PermissionDenied => {
-            "this process may not; choose a port from 1024 up".into()
-        }
+        io::ErrorKind::PermissionDenied => "permission denied; choose a port from 1024 up".into(),
         io::ErrorKind::AddrNotAvailable => {
-            "it is not an address of this machine; choose one that is, or [::] for all".into()
+            "this machine does not have that address; choose one that it has, or [::] for all"
+                .into()
         }
         _ => format!("{reason}; choose another address"),
     }
@@ -138,7 +137,7 @@ impl Listener {
                 let connection = handle(stream, peer, graceful.watcher());
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
-                        tracing::debug!(%error, %peer, "a connection ended early");
+                        tracing::debug!(%error, %peer, "a connection ended with an error");
                     }
                     drop(place);
                 });
@@ -155,7 +154,7 @@ impl Listener {
             () = shutdown.is_cut().cancelled() => false,
         };
         if !ended {
-            tracing::warn!(address = %self.address, "requests still under way are cut off");
+            tracing::warn!(address = %self.address, "aborting the requests that are still in progress");
         }
         connections.shutdown().await;
     }
@@ -222,7 +221,7 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
                 return (stream, peer);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 // Mostly out of file descriptors: they come back when other connections end.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -31,7 +31,7 @@ pub fn init(default: &str) {
         tracing::warn!(
             problem,
             default,
-            "RUST_LOG is not a filter; the default is used"
+            "RUST_LOG is not a valid filter; using the default"
         );
     }
 }

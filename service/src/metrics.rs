@@ -60,7 +60,7 @@ impl Registry {
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.metrics) {
             // Writing to a string does not fail; half an exposition would be read as all of it.
-            tracing::error!(%error, "the metrics cannot be encoded");
+            tracing::error!(%error, "cannot encode the metrics");
             text.clear();
         }
         text

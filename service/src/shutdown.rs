@@ -49,7 +49,7 @@ impl Shutdown {
         }
         self.close();
         signals.next().await;
-        tracing::warn!("a further signal: what is still under way is cut off");
+        tracing::warn!("received another signal: aborting the requests that are still in progress");
         self.cut();
     }
 

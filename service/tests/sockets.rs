@@ -211,8 +211,8 @@ async fn addresses_that_cannot_be_listened_on() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (address, advice) in [
-        (taken.as_str(), "the port is taken; stop the program"),
-        ("192.0.2.1:1", "it is not an address of this machine"),
+        (taken.as_str(), "the port is in use; stop the program"),
+        ("192.0.2.1:1", "this machine does not have that address"),
         ("nowhere.invalid:1", "choose another address"),
     ] {
         let error = Listener::bind("listen.public", address).await.unwrap_err();

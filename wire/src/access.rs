@@ -70,11 +70,11 @@ impl Rule {
         match (self.scopes.is_empty(), self.any_token) {
             (true, true) | (false, false) => Ok(()),
             (true, false) => {
-                let text = "is empty; name the scopes that a token needs, or write anyToken: true";
+                let text = "expected scopes, or anyToken: true";
                 Err(Invalid::new("scopes", text))
             }
             (false, true) => {
-                let text = "is true, and scopes has names; give one of them";
+                let text = "expected either scopes or anyToken: true, not both";
                 Err(Invalid::new("anyToken", text))
             }
         }

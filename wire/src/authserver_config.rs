@@ -320,7 +320,10 @@ impl AuthServerConfig {
                 .iter()
                 .any(|(other, known)| *other == id || known.is_same(&uri))
             {
-                return Err(Invalid::new(key, "its id or resource appears twice"));
+                return Err(Invalid::new(
+                    key,
+                    "an earlier entry has the same id or resource",
+                ));
             }
             seen.push((id, uri));
         }
@@ -337,7 +340,7 @@ impl AuthServerConfig {
                 .iter()
                 .any(|other| other.client_id == client.client_id)
             {
-                let text = format!("{id} appears twice");
+                let text = format!("an earlier entry has the same id, {id}");
                 return Err(Invalid::new(format!("{key}.clientId"), text));
             }
         }
@@ -351,7 +354,7 @@ impl Login {
             Self::DevelopmentAutoApprove { .. } if !issuer.is_loopback() => Err(Invalid::new(
                 "login.developmentAutoApprove",
                 format!(
-                    "lets anybody in and so needs an issuer on localhost, 127.0.0.1 or [::1], not {issuer}; use localUsers"
+                    "signs everyone in without a password, so the issuer must be on localhost, 127.0.0.1 or [::1], not {issuer}; use localUsers"
                 ),
             )),
             Self::DevelopmentAutoApprove { subject } => {
@@ -369,7 +372,7 @@ impl Internal {
             principal::check_credential_id(&key, &credential.id)?;
             let before = &self.credentials[..index];
             if before.iter().any(|other| other.id == credential.id) {
-                let text = format!("{} appears twice", credential.id);
+                let text = format!("an earlier entry has the same id, {}", credential.id);
                 return Err(Invalid::new(key, text));
             }
         }
@@ -434,7 +437,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             (
                 "http://localhost:9000",
                 "https://a.example",
-                "login.developmentAutoApprove: lets anybody in",
+                "login.developmentAutoApprove: signs everyone in",
             ),
             (
                 "'0.0.0.0:8081'",
@@ -465,7 +468,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
         for (more, message) in [
             (
                 "tokens: { accessTokenSeconds: 0 }",
-                "tokens.accessTokenSeconds: 0 is out of bounds; give 1 to 86400",
+                "tokens.accessTokenSeconds: 0 is out of range: expected 1 to 86400",
             ),
             (
                 "tokens: { refreshGraceSeconds: 601 }",
@@ -477,7 +480,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "registration: { allowedRedirectSchemes: [http] }",
-                "registration.allowedRedirectSchemes[0]: expected an application's scheme",
+                "registration.allowedRedirectSchemes[0]: expected an application's own scheme",
             ),
             (
                 "internal: { credentials: [{ id: 'a b', secretFile: /x }] }",
@@ -485,7 +488,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "internal: { credentials: [{ id: a, secretFile: /x }, { id: a, secretFile: /x }] }",
-                "internal.credentials[1].id: a appears twice",
+                "internal.credentials[1].id: an earlier entry has the same id, a",
             ),
             (
                 "internal: { serviceAccountTokens: { audience: '' } }",
@@ -497,7 +500,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("resources: [{resource}, {resource}]"),
-                "resources[1]: its id or resource appears twice",
+                "resources[1]: an earlier entry has the same id or resource",
             ),
             (
                 "resources: [{ id: a, resource: /mcp, name: a }]",
@@ -507,7 +510,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 &format!(
                     "resources: [{resource}, {{ id: b, resource: 'https://A.example:443/mcp/', name: b }}]"
                 ),
-                "resources[1]: its id or resource appears twice",
+                "resources[1]: an earlier entry has the same id or resource",
             ),
             (
                 "resources: [{ resource: 'https://a.example', name: a }]",
@@ -515,7 +518,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 &format!("clients: [{client}, {client}]"),
-                "clients[1].clientId: a appears twice",
+                "clients[1].clientId: an earlier entry has the same id",
             ),
             (
                 "clients: [{ tokenEndpointAuthMethod: none, grantTypes: [] }]",

@@ -217,20 +217,24 @@ impl Client {
             (ClientSecretBasic | ClientSecretPost, _, None) => invalid(
                 "clientSecret",
                 &format!(
-                    "expected {SECRET_LENGTH} bytes, because tokenEndpointAuthMethod needs a secret"
+                    "expected {SECRET_LENGTH} bytes, because tokenEndpointAuthMethod requires a secret"
                 ),
             ),
             (Public | PrivateKeyJwt, Some(_), _) => invalid(
                 "clientSecret",
-                "expected none with this tokenEndpointAuthMethod",
+                "expected no secret with this tokenEndpointAuthMethod",
             ),
             (PrivateKeyJwt, None, Some(jwks)) => {
                 check_jwks(jwks).map_err(|text| Invalid::new("jwks", text))
             }
-            (PrivateKeyJwt, None, None) => {
-                invalid("jwks", "expected a JWK set, because of private_key_jwt")
-            }
-            (_, _, Some(_)) => invalid("jwks", "expected none without private_key_jwt"),
+            (PrivateKeyJwt, None, None) => invalid(
+                "jwks",
+                "expected a JWK set, because tokenEndpointAuthMethod is private_key_jwt",
+            ),
+            (_, _, Some(_)) => invalid(
+                "jwks",
+                "expected no keys unless tokenEndpointAuthMethod is private_key_jwt",
+            ),
             (Public, None, None) => Ok(()),
         }
     }
@@ -242,16 +246,16 @@ impl Client {
             return invalid("grantTypes", "expected at least one");
         }
         if has(GrantType::AuthorizationCode) && self.redirect_uris.is_empty() {
-            let text = "expected at least one for authorization_code";
+            let text = "expected at least one, because grantTypes contains authorization_code";
             return invalid("redirectUris", text);
         }
         if has(GrantType::RefreshToken) && !has(GrantType::AuthorizationCode) {
-            let text = "refresh_token is of use only with authorization_code";
+            let text = "refresh_token requires authorization_code";
             return invalid("grantTypes", text);
         }
         let public = self.token_endpoint_auth_method == TokenEndpointAuthMethod::None;
         if has(GrantType::ClientCredentials) && public {
-            let text = "client_credentials needs a client that authenticates, not `none`";
+            let text = "client_credentials requires client authentication; tokenEndpointAuthMethod must not be none";
             return invalid("grantTypes", text);
         }
         Ok(())
@@ -300,7 +304,7 @@ pub fn check_jwks(jwks: &Value) -> Result<(), String> {
         let has = |member: &str| key.get(member).is_some();
         if ["d", "p", "q", "dp", "dq", "qi", "k"].into_iter().any(has) {
             return Err(format!(
-                "keys[{index}] holds a private or symmetric key; register public keys only, and replace that one"
+                "keys[{index}] is a private or symmetric key: register public keys only, and replace this key, because it is now exposed"
             ));
         }
         if !key["kty"].is_string() {

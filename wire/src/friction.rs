@@ -101,7 +101,10 @@ impl Friction {
             let key = format!("groups[{index}]");
             group.check(&key)?;
             if self.groups[..index].iter().any(|g| g.name == group.name) {
-                let text = format!("a second group named {:?}; names are unique", group.name);
+                let text = format!(
+                    "there is another group named {:?}: names must be unique",
+                    group.name
+                );
                 return Err(Invalid::new(format!("{key}.name"), text));
             }
         }
@@ -189,7 +192,7 @@ warmupCalls: 10
             ("rate: { calls: 1, periodSeconds: 1, burst: 3 }", "burst"),
             (
                 "rate: { calls: 0, periodSeconds: 1 }",
-                "friction.rate.calls: 0 is out of bounds",
+                "friction.rate.calls: 0 is out of range",
             ),
             (
                 "rate: { calls: 1, periodSeconds: 0 }",
@@ -201,7 +204,7 @@ warmupCalls: 10
             ),
             (
                 &format!("{rate}\nmaxDelayMilliseconds: 300001"),
-                "give 1 to 300000",
+                "expected 1 to 300000",
             ),
             (
                 &format!("{rate}\nwarmupCalls: 100001"),
@@ -231,7 +234,7 @@ warmupCalls: 10
                 &format!(
                     "{rate}\ngroups: [{{name: a, tools: [x], {rate}}}, {{name: a, tools: [z], {rate}}}]"
                 ),
-                "friction.groups[1].name: a second group",
+                "friction.groups[1].name: there is another group",
             ),
             ("rate: { calls: 1, periodSeconds: 1 }\nshare: 1", "share"),
         ] {

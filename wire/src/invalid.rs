@@ -71,7 +71,7 @@ impl Bounds {
         if (self.least..=self.most).contains(&number) {
             return Ok(());
         }
-        let text = format!("{number} is out of bounds; give {self}");
+        let text = format!("{number} is out of range: expected {self}");
         Err(Invalid::new(key, text))
     }
 
@@ -122,8 +122,8 @@ mod tests {
     fn an_error_is_one_line_that_begins_with_its_key() {
         let error = Invalid::new("name", "expected\n  something  else").below("scopes[0]");
         assert_eq!(error.to_string(), "scopes[0].name: expected something else");
-        let whole = Invalid::new("", "is not YAML");
-        assert_eq!(whole.to_string(), "is not YAML");
+        let whole = Invalid::new("", "not valid YAML");
+        assert_eq!(whole.to_string(), "not valid YAML");
         assert_eq!(whole.below("clients[1]").key, "clients[1]");
     }
 
@@ -134,7 +134,10 @@ mod tests {
         let error = bounds.text("a", "äöü").unwrap_err();
         assert_eq!(error.to_string(), "a: expected 1 to 2 characters");
         let error = Bounds::new(0, 5).number("n", 6).unwrap_err();
-        assert_eq!(error.to_string(), "n: 6 is out of bounds; give at most 5");
+        assert_eq!(
+            error.to_string(),
+            "n: 6 is out of range: expected at most 5"
+        );
     }
 
     #[test]

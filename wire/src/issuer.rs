@@ -37,7 +37,7 @@ pub enum IssuerError {
     NotAUrl,
     /// Something other than https, and not loopback.
     #[error(
-        "expected https:// (http:// is only for localhost, 127.0.0.1 and [::1]), because tokens travel over it"
+        "expected https:// (http:// is only for localhost, 127.0.0.1 and [::1]), because tokens are sent over it"
     )]
     NotHttps,
     /// User name or password in it.
@@ -149,10 +149,10 @@ impl fmt::Display for Issuer {
 pub fn check_of_others(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("is neither http nor https".into());
+        return Err("expected an http or https URL".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("carries a query or a fragment; an issuer has neither".into());
+        return Err("expected no query (?) and no fragment (#)".into());
     }
     Ok(())
 }

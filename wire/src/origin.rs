@@ -34,7 +34,8 @@ pub fn check_all(key: &str, origins: &[String]) -> Result<(), Invalid> {
 /// # Errors
 /// Says what would be right.
 pub fn check(text: &str) -> Result<(), &'static str> {
-    let shape = "is not an origin; give scheme://host or scheme://host:port in lower case, with nothing behind it";
+    let shape =
+        "expected an origin: scheme://host or scheme://host:port, in lowercase and without a path";
     let Some((scheme, authority)) = text.split_once("://") else {
         return Err(shape);
     };
@@ -46,7 +47,7 @@ pub fn check(text: &str) -> Result<(), &'static str> {
     }
     match (scheme, authority.rsplit_once(':')) {
         ("https", Some((_, "443"))) | ("http", Some((_, "80"))) => {
-            Err("has the default port, which browsers leave out; leave it out")
+            Err("expected no default port (443 for https, 80 for http), because browsers omit it")
         }
         _ => Ok(()),
     }

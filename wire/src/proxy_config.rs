@@ -212,7 +212,7 @@ impl ProxyConfig {
         if self.authorization_servers.is_empty() {
             return Err(Invalid::new(
                 "authorizationServers",
-                "is empty; give the issuer of the authorization server",
+                "expected the issuer of the authorization server; the list is empty",
             ));
         }
         for (index, issuer) in self.authorization_servers.iter().enumerate() {
@@ -228,16 +228,19 @@ impl Introspection {
         http_url("introspection.endpoint", &self.endpoint)?;
         match (&self.token_file, &self.basic) {
             (Some(_), Some(_)) => {
-                let text = "has tokenFile and basic; give one of them";
+                let text = "expected either tokenFile or basic, not both";
                 return Err(Invalid::new("introspection", text));
             }
             (None, None) => {
-                let text = "has no credential; give tokenFile, or basic with id and secretFile";
+                let text = "expected a credential: tokenFile, or basic with id and secretFile";
                 return Err(Invalid::new("introspection", text));
             }
             (Some(_), None) => {}
             (None, Some(basic)) if basic.id.is_empty() => {
-                return Err(Invalid::new("introspection.basic.id", "is empty"));
+                return Err(Invalid::new(
+                    "introspection.basic.id",
+                    "expected the id of a credential; it is empty",
+                ));
             }
             (None, Some(_)) => {}
         }
@@ -254,19 +257,19 @@ impl Introspection {
 /// server's internal port in the cluster.
 fn http_url(key: &str, text: &str) -> Result<(), Invalid> {
     let url = Url::parse(text).map_err(|error| {
-        let text = format!("{error}; give a URL, as http://127.0.0.1:8000/mcp");
+        let text = format!("expected a URL such as http://127.0.0.1:8000/mcp: {error}");
         Invalid::new(key, text)
     })?;
     if url.scheme() != "http" || !url.has_host() {
-        let text = "is not an http:// URL, the only kind that the proxy calls";
+        let text = "expected an http:// URL; the proxy supports no other scheme here";
         return Err(Invalid::new(key, text));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let text = "carries a user or a password; leave it out";
+        let text = "expected no user name or password in the URL";
         return Err(Invalid::new(key, text));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        let text = "carries a query or a fragment; leave it out";
+        let text = "expected no query (?) and no fragment (#)";
         return Err(Invalid::new(key, text));
     }
     Ok(())

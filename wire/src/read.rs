@@ -11,7 +11,7 @@ use crate::Invalid;
 pub fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Invalid> {
     let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
         let error = error.without_snippet();
-        Invalid::new("", format!("is not YAML: {error}"))
+        Invalid::new("", format!("not valid YAML: {error}"))
     })?;
     serde_path_to_error::deserialize(value).map_err(misshapen)
 }
@@ -59,8 +59,8 @@ mod tests {
             ("list: [1, x]", "list[1]: invalid type"),
             ("list: []\nmore: 1", "more: unknown field"),
             ("{}", "missing field `list`"),
-            ("list: [", "is not YAML: "),
-            ("list: []\nlist: []", "is not YAML: "),
+            ("list: [", "not valid YAML: "),
+            ("list: []\nlist: []", "not valid YAML: "),
         ] {
             let error = yaml::<Document>(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}: {error}");
@@ -77,7 +77,7 @@ mod tests {
         let error = yaml::<Document>("list: []\nsecret: 4711").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "secret: expected a string; put it in quotes"
+            "secret: expected a string: put it in quotes"
         );
         let document: Document = yaml("list: []\nsecret: hunter2").unwrap();
         assert!(!format!("{document:?}").contains("hunter2"));

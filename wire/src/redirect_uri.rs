@@ -73,14 +73,14 @@ pub enum RedirectUriError {
     #[error("redirect URI {0}: expected no user name or password")]
     UserInfo(String),
     /// http to somewhere else than this machine.
-    #[error("redirect URI {0}: http is only for localhost, 127.0.0.1 and [::1]; use https")]
+    #[error("redirect URI {0}: http is allowed only for localhost, 127.0.0.1 and [::1]; use https")]
     NotLoopback(String),
     /// A scheme that could run code or read files.
-    #[error("redirect URI {0}: the scheme is never allowed")]
+    #[error("redirect URI {0}: this scheme is never allowed")]
     Dangerous(String),
     /// A private-use scheme that is not on the list.
     #[error(
-        "redirect URI {0}: the scheme is not allowed here; an administrator can add it to allowedRedirectSchemes"
+        "redirect URI {0}: this scheme is not allowed here; an administrator can add it to allowedRedirectSchemes"
     )]
     NotListed(String),
 }
@@ -164,7 +164,7 @@ pub fn check_schemes(key: &str, schemes: &[String]) -> Result<(), Invalid> {
     for (index, scheme) in schemes.iter().enumerate() {
         if !is_private_scheme(scheme) {
             let text = format!(
-                "expected an application's scheme in lower case such as cursor, not {scheme:?}"
+                "expected an application's own scheme in lowercase, such as cursor, not {scheme:?}"
             );
             return Err(Invalid::new(format!("{key}[{index}]"), text));
         }

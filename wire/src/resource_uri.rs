@@ -36,7 +36,7 @@ pub enum ResourceUriError {
     Url(#[from] WebUrlError),
     /// Plain http to another machine.
     #[error(
-        "expected https:// (http:// is only for localhost, 127.0.0.1 and [::1]), because tokens travel over it"
+        "expected https:// (http:// is only for localhost, 127.0.0.1 and [::1]), because tokens are sent over it"
     )]
     NotHttps,
     /// It is too long.

@@ -49,7 +49,10 @@ pub fn check_all(scopes: &[Scope]) -> Result<(), Invalid> {
         let name = &scope.name;
         check_name(key("name"), name)?;
         if scopes[..index].iter().any(|other| other.name == *name) {
-            return Err(Invalid::new(key("name"), format!("{name:?} appears twice")));
+            return Err(Invalid::new(
+                key("name"),
+                format!("an earlier scope has the same name, {name:?}"),
+            ));
         }
         DESCRIPTION_LENGTH.text(key("description"), &scope.description)?;
         check_known(&key("implies"), &scope.implies, scopes)?;
@@ -70,7 +73,8 @@ pub fn check_not_own(scopes: &[Scope]) -> Result<(), Invalid> {
         None => Ok(()),
         Some(index) => {
             let name = &scopes[index].name;
-            let text = format!("{name} belongs to the authorization server; choose another name");
+            let text =
+                format!("{name} is reserved for the authorization server; choose another name");
             Err(Invalid::new(format!("scopes[{index}].name"), text))
         }
     }
@@ -84,7 +88,7 @@ pub fn check_known(key: &str, names: &[String], scopes: &[Scope]) -> Result<(), 
     REFERENCES.list(key, names)?;
     for (index, name) in names.iter().enumerate() {
         if !scopes.iter().any(|scope| scope.name == *name) {
-            let text = format!("{name:?} is not in `scopes`; add it there, or take it out here");
+            let text = format!("{name:?} is not in `scopes`: add it there, or remove it here");
             return Err(Invalid::new(format!("{key}[{index}]"), text));
         }
     }
@@ -100,7 +104,7 @@ pub fn check_name(key: impl Into<String>, name: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     let text = format!(
-        "expected {NAME_LENGTH} printable ASCII characters without space, double quote and backslash"
+        "expected {NAME_LENGTH} printable ASCII characters except space, double quote and backslash"
     );
     Err(Invalid::new(key, text))
 }
@@ -121,7 +125,9 @@ pub struct Scopes(BTreeSet<String>);
 
 /// A `scope` parameter that is not a list of scope names.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is made of printable ASCII characters without space, double quote and backslash")]
+#[error(
+    "a scope may contain only printable ASCII characters, except space, double quote and backslash"
+)]
 pub struct InvalidScope;
 
 impl Scopes {

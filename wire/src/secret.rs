@@ -45,7 +45,7 @@ struct Text;
 
 impl Text {
     fn refuse<E: Error>() -> Result<Secret, E> {
-        Err(E::custom("expected a string; put it in quotes"))
+        Err(E::custom("expected a string: put it in quotes"))
     }
 }
 

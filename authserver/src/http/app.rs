@@ -46,7 +46,7 @@ pub enum StartError {
     Random(#[from] RandomError),
     /// No client for the Kubernetes API, though `internal.serviceAccountTokens` is configured.
     #[error(
-        "internal.serviceAccountTokens needs the Kubernetes API, and no client for it can be made: {0}; \
+        "internal.serviceAccountTokens requires the Kubernetes API, but there is no usable configuration for it: {0}; \
          run in a pod with a ServiceAccount, or remove internal.serviceAccountTokens"
     )]
     Kubernetes(#[source] Box<kube::Error>),

@@ -222,7 +222,7 @@ impl From<StoreError> for OAuthError {
 
 impl From<LoginError> for OAuthError {
     fn from(error: LoginError) -> Self {
-        tracing::error!(%error, "a user cannot be looked up");
+        tracing::error!(%error, "cannot look up a user");
         let text = "the authorization server cannot look up its users; try again";
         Self::TemporarilyUnavailable(text.into())
     }

@@ -33,7 +33,7 @@ pub(super) fn finish(
 
 pub(super) async fn not_found() -> HttpError {
     HttpError::NotFound(
-        "this server has no such endpoint; /.well-known/oauth-authorization-server lists those that it has",
+        "no such endpoint; see /.well-known/oauth-authorization-server for those that exist",
     )
 }
 

@@ -26,17 +26,17 @@ pub enum PepperError {
     #[error("line {0}: expected `VERSION:base64(32 bytes)` with VERSION 1..=65535")]
     Malformed(usize),
     /// Two lines have the same version.
-    #[error("line {0}: an earlier line has version {1} too; give each line a version of its own")]
+    #[error("line {0}: an earlier line also has version {1}; give each line its own version")]
     Duplicate(usize, u16),
     /// The key derivation failed.
-    #[error("no keys can be derived from it")]
+    #[error("cannot derive keys from it")]
     Derivation,
 }
 
 /// Sealed bytes that no pepper in the keys file opens.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "sealed under a pepper that is not in the keys file (or changed since); put that pepper's line back"
+    "sealed with a pepper that is not in the keys file, or that was changed; restore that pepper's line"
 )]
 pub struct CannotOpen;
 

@@ -16,7 +16,7 @@ const PURPOSE: &str = "signing key";
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
     /// No randomness, or a cipher that does not work.
-    #[error("a signing key cannot be generated")]
+    #[error("cannot generate a signing key")]
     Generation,
     /// The pepper it was sealed under is gone.
     #[error("the stored signing key was {0}")]

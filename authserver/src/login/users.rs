@@ -59,8 +59,9 @@ impl std::fmt::Debug for Entry {
 /// Says which entry is wrong, never with its hash.
 pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
     let malformed = |text: String| UsersError::Malformed(text);
-    let value: serde_json::Value = serde_saphyr::from_str(text)
-        .map_err(|_| malformed("is not YAML; expected `users: [{name, passwordHash}]`".into()))?;
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|_| {
+        malformed("not valid YAML; expected `users: [{name, passwordHash}]`".into())
+    })?;
     let file: File = serde_path_to_error::deserialize(value)
         .map_err(|error| malformed(format!("{}: {}", error.path(), error.inner())))?;
     for (index, user) in file.users.iter().enumerate() {
@@ -72,7 +73,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
             .iter()
             .any(|other| other.name == user.name)
         {
-            return wrong("name: another entry has the same; give each user one entry");
+            return wrong("name: an earlier entry has the same name; list each user once");
         }
         let hash = PasswordHash::new(&user.password_hash).ok();
         let argon2id = hash.is_some_and(|hash| {
@@ -275,7 +276,7 @@ mod tests {
             ("users: [{name: a}]", "missing field `passwordHash`"),
             ("people: []", "unknown field `people`"),
             ("users: [{name: '', passwordHash: x}]", "users[0]: name"),
-            ("[", "is not YAML"),
+            ("[", "not valid YAML"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

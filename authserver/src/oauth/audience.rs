@@ -25,11 +25,11 @@ pub fn resource<'a>(
         return match (reachable.next(), reachable.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => invalid_target(
-                "there is no resource that this client may use; register one, or allow the client more",
+                "this client may not use any registered resource; register a resource, or allow the client to use one",
             ),
-            (Some(_), Some(_)) => {
-                invalid_target("resource is missing, and the client may use several; name one")
-            }
+            (Some(_), Some(_)) => invalid_target(
+                "resource is missing; it is required because this client may use several resources",
+            ),
         };
     };
     let Ok(requested) = ResourceUri::parse(requested) else {
@@ -44,7 +44,7 @@ pub fn resource<'a>(
     let exact = |resource: &&&Resource| resource.resource == requested.as_str();
     let found = named.iter().find(exact).or(named.first()).copied();
     found.map_or_else(
-        || invalid_target("the resource is not registered here, or this client may not use it; compare its URL with the registered one"),
+        || invalid_target("the resource is not registered here, or this client may not use it; check that its URL matches the registered one"),
         Ok,
     )
 }
@@ -78,7 +78,7 @@ pub fn scopes(
     });
     if let Some(name) = unknown {
         let text = format!(
-            "the scope {} is unknown; scopes_supported in the metadata lists those that exist",
+            "the scope {} is unknown; see scopes_supported in the metadata for those that exist",
             mcpauth_wire::invalid::printable(name)
         );
         return Err(OAuthError::InvalidScope(text.into()));
@@ -108,7 +108,7 @@ pub fn allowed(
 /// for.
 fn some_of(scopes: Scopes, resource: &Resource) -> Result<Scopes, OAuthError> {
     if scopes.is_empty() && !resource.scopes.is_empty() {
-        let text = "the client may have none of these scopes at this resource; leave scope out to get those that it may have";
+        let text = "the client is not allowed any of these scopes at this resource; omit scope to get those that it is allowed";
         return Err(OAuthError::InvalidScope(text.into()));
     }
     Ok(scopes)

@@ -34,17 +34,17 @@ pub enum LocalFault {
     NoClient,
     /// The client is not registered, or has been removed.
     #[error(
-        "The application is not registered here, or no longer. Remove the connection in the application, and connect again."
+        "The application is not registered here, or its registration has expired. Remove the connection in the application, and connect again."
     )]
     UnknownClient,
     /// The redirect URI is not one of the registered ones.
     #[error(
-        "The application asks to be answered at an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
+        "The application asked to be redirected to an address (redirect_uri) that it has not registered. Remove the connection in the application, and connect again."
     )]
     RedirectUri,
     /// There is no redirect URI, and several are registered.
     #[error(
-        "The application does not say at which address (redirect_uri) it is to be answered, and has registered several. Remove the connection in the application, and connect again."
+        "The application has registered several addresses (redirect_uri) and did not say which one to use. Remove the connection in the application, and connect again."
     )]
     NoRedirectUri,
 }
@@ -169,7 +169,7 @@ pub fn check(
     .map_err(|error| OAuthError::InvalidRequest(error.to_string().into()))?;
     let nonce = params.get("nonce");
     if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE || nonce.contains('\0')) {
-        let text = "nonce must be at most 512 bytes, without NUL";
+        let text = "nonce must be at most 512 bytes long, without NUL";
         return Err(OAuthError::InvalidRequest(text.into()));
     }
     let resource = audience::resource(params.get("resource"), client, resources)?;

@@ -88,7 +88,7 @@ fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthErro
         .collect();
     if requested.contains(&GrantType::ClientCredentials) {
         return invalid(
-            "client_credentials is not for dynamically registered clients; an administrator can declare the client",
+            "client_credentials is not available to dynamically registered clients; ask an administrator to register the client",
         );
     }
     if !requested.contains(&GrantType::AuthorizationCode) {
@@ -126,9 +126,9 @@ fn jwks(
             Ok(Some(jwks))
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) if jwks_uri.is_some() => {
-            invalid("jwks_uri is not fetched here; send the keys as jwks")
+            invalid("jwks_uri is not supported; send the keys as jwks")
         }
-        (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt needs jwks"),
+        (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt requires jwks"),
         _ => Ok(None),
     }
 }

@@ -92,17 +92,21 @@ impl OAuthError {
             | Self::InvalidClientMetadata(text)
             | Self::TemporarilyUnavailable(text) => text,
             Self::InvalidClient => {
-                "client authentication failed: the client is unknown, or its secret, key or authentication method is not the registered one; register the client again"
+                "client authentication failed: the client is unknown, or its secret, key or authentication method does not match its registration; register the client again"
             }
-            Self::LoginRequired => "the user is not signed in, and prompt=none forbids asking",
-            Self::ConsentRequired => "the user has to consent, and prompt=none forbids asking",
+            Self::LoginRequired => {
+                "the user is not signed in, and prompt=none does not allow a sign-in page"
+            }
+            Self::ConsentRequired => {
+                "the user has not consented, and prompt=none does not allow a consent page"
+            }
             Self::RequestNotSupported => {
-                "request objects are not supported; send the parameters themselves"
+                "request objects are not supported; send the parameters directly"
             }
             Self::RequestUriNotSupported => {
-                "request_uri is not supported; send the parameters themselves"
+                "request_uri is not supported; send the parameters directly"
             }
-            Self::ServerError => "the authorization server failed; its log says why",
+            Self::ServerError => "internal error; see the authorization server's log",
         }
     }
 }
@@ -140,7 +144,7 @@ impl From<ParamsError> for OAuthError {
 
 impl From<RandomError> for OAuthError {
     fn from(error: RandomError) -> Self {
-        tracing::error!(%error, "no token or identifier can be created");
+        tracing::error!(%error, "cannot create a token or identifier");
         Self::ServerError
     }
 }

@@ -129,19 +129,19 @@ pub enum Refusal {
     )]
     Reused,
     /// Too many wrong verifiers.
-    #[error("the code was presented with a wrong code_verifier too often; authorize again")]
+    #[error("too many attempts with a wrong code_verifier; authorize again")]
     TooManyAttempts,
     /// Not the authorization request's `redirect_uri`.
-    #[error("redirect_uri differs from the one in the authorization request")]
+    #[error("redirect_uri does not match the one in the authorization request")]
     RedirectUri,
     /// The verifier does not belong to the challenge.
     #[error("code_verifier does not match the code_challenge")]
     CodeVerifier,
     /// Not the resource that was granted.
-    #[error("resource differs from the one that was granted; authorize again for another")]
+    #[error("resource does not match the grant; authorize again for another resource")]
     Resource,
     /// More than was granted.
-    #[error("scope exceeds what was granted; authorize again for more")]
+    #[error("scope exceeds the granted scopes; authorize again to get more")]
     Scope,
 }
 

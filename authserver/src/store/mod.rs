@@ -252,7 +252,7 @@ fn same_resource(one: &str, other: &str) -> bool {
 
 fn resource_taken(resource: &Resource) -> StoreError {
     StoreError::Conflict(format!(
-        "the resource {} is already registered under another id; delete that one, or choose another URI",
+        "the resource {} is already registered under another id; delete that registration, or choose another URI",
         resource.resource
     ))
 }

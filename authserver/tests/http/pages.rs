@@ -495,8 +495,8 @@ async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
     for scope in ["", "openid"] {
         let changes = [("resource", uri), ("scope", scope)];
         let page = browser.get(&server, &authorize_path(&changes)).await;
-        assert!(page.body.contains("Use everything"), "{page:?}");
+        assert!(page.body.contains("Use all features"), "{page:?}");
     }
     let page = browser.get(&server, &authorize_path(&[])).await;
-    assert!(!page.body.contains("Use everything"), "{page:?}");
+    assert!(!page.body.contains("Use all features"), "{page:?}");
 }

@@ -145,7 +145,7 @@ fn configuration_errors_name_the_key() {
         "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
         "clients[0].grantTypes: ",
     );
-    refused("issuer: [", "is not YAML");
+    refused("issuer: [", "not valid YAML");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_taken_port_is_named_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(
-        stderr.contains(&address) && stderr.contains("is taken") && stderr.contains("listen."),
+        stderr.contains(&address) && stderr.contains("is in use") && stderr.contains("listen."),
         "{stderr}"
     );
 }

@@ -354,7 +354,7 @@ async fn a_mistake_in_the_configuration_says_what_to_do_and_never_the_password()
     for _ in 0..2 {
         let error = store.migrate().await.unwrap_err();
         assert!(
-            error.to_string().contains("a database of its own"),
+            error.to_string().contains("use a separate database"),
             "{error}"
         );
     }

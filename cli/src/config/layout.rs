@@ -1,5 +1,5 @@
-//! Which configuration and secret files the programs need outside a cluster. Pure, but for the
-//! secrets, which the caller draws.
+//! The configuration and secret files that the programs need outside a cluster. Pure, except for the secrets, which
+//! the caller generates.
 
 use anyhow::{Context, bail};
 use base64::{
@@ -25,9 +25,9 @@ use crate::manifests::{Manifests, namespace_of};
 
 /// Folder of the authserver's files.
 pub const AUTHSERVER: &str = "authserver";
-/// The public client that walks the flow where clients cannot register themselves.
+/// The public client for the scripted flow, used when clients cannot register themselves.
 pub const WALKER: &str = "local-walk";
-/// Where that client is sent back.
+/// The redirect URI of that client.
 pub const WALKER_REDIRECT: &str = "http://127.0.0.1/callback";
 
 /// Folder of the files of a server's proxy.
@@ -35,7 +35,7 @@ pub fn proxy_folder(server: &str) -> String {
     format!("{server}-proxy")
 }
 
-/// A file to be written.
+/// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Its folder: [`AUTHSERVER`], or a server's [`proxy_folder`].
@@ -46,23 +46,23 @@ pub struct File {
     pub text: String,
 }
 
-/// Where everything is.
+/// Addresses and paths of the programs.
 pub struct Place {
     /// The authserver's addresses.
     pub authserver: Listen,
-    /// The Postgres URL's file as the authserver sees it; memory when there is none.
+    /// The file with the Postgres URL, as the authserver sees it; in-memory storage if there is none.
     pub postgres_url_file: Option<String>,
-    /// Where proxies introspect.
+    /// The introspection endpoint for the proxies.
     pub introspection_endpoint: String,
-    /// What differs between servers, in their order.
+    /// Addresses of the servers, in the order of the manifests.
     pub servers: Vec<ServerPlace>,
-    /// Where a program sees its folder, by the folder's name.
+    /// The path at which a program sees its folder, by the folder's name.
     pub seen_at: Box<dyn Fn(&str) -> String>,
     /// Whether [`WALKER`] is registered when clients cannot register themselves.
     pub walker: bool,
 }
 
-/// Where one protected server is.
+/// Addresses of one protected server.
 #[derive(Clone, Debug)]
 pub struct ServerPlace {
     /// The proxy's addresses.
@@ -71,13 +71,13 @@ pub struct ServerPlace {
     pub upstream_host: String,
 }
 
-/// Draws a secret: the text of the file in a folder, made of random bytes by the function.
+/// Generates a secret: takes the folder, the file name, and a function that encodes random bytes as the file's text.
 pub type Draw<'a> = dyn FnMut(&str, &str, fn(&[u8; 32]) -> String) -> anyhow::Result<String> + 'a;
 
 /// Every file that the programs need.
 ///
 /// # Errors
-/// When a reference leads nowhere, or no secret can be drawn.
+/// When a reference cannot be resolved, or a secret cannot be generated.
 pub fn files(
     manifests: &Manifests,
     place: &Place,
@@ -155,7 +155,7 @@ pub fn files(
     Ok(files)
 }
 
-/// The clients of the file, with their secrets beside.
+/// The clients in the manifests; adds their secrets to `files`.
 fn clients(
     manifests: &Manifests,
     draw: &mut Draw<'_>,
@@ -210,7 +210,7 @@ fn walker(manifests: &Manifests) -> Client {
     });
     Client {
         client_id: None,
-        client_name: "The walk through the flow".to_owned(),
+        client_name: "kubectl mcpauth local".to_owned(),
         client_uri: None,
         logo_uri: None,
         token_endpoint_auth_method: TokenEndpointAuthMethod::None,

@@ -1,4 +1,4 @@
-//! The configuration and secret files of the programs outside a cluster.
+//! The programs' configuration and secret files, for use outside a cluster.
 
 pub mod layout;
 pub mod write;

@@ -1,4 +1,4 @@
-//! Writes configuration files, with their permissions.
+//! Writes configuration files with the right permissions.
 
 use std::{
     fs,
@@ -16,12 +16,12 @@ use super::layout::File;
 pub enum Readers {
     /// Their owner only.
     Owner,
-    /// Everybody: containers run as other users.
+    /// Everyone, because containers run as other users.
     Everybody,
 }
 
-/// Writes the files below `root`, over what is there. Only its owner can look into `root` itself:
-/// containers that mount its folders do not pass through it.
+/// Writes the files below `root`, overwriting existing ones. `root` itself is accessible only to its owner; containers
+/// mount the folders in it directly.
 pub fn write(root: &Path, files: &[File], readers: Readers) -> anyhow::Result<()> {
     let (folder_mode, file_mode) = match readers {
         Readers::Owner => (0o700, 0o600),

@@ -1,4 +1,4 @@
-//! `local`: runs manifests as processes on loopback, and walks through the OAuth flow as a client would.
+//! `local`: runs manifests as processes on loopback, and goes through the OAuth flow with a scripted client.
 
 mod ports;
 mod process;
@@ -26,7 +26,7 @@ use crate::manifests::{self, Manifests};
 ///
 /// The issuer and each spec.resource must be http URLs on localhost; they decide which ports are used. Each
 /// ProtectedMcpServer needs spec.server.template.command. That command, mcp-authserver and mcp-resource-proxy are
-/// looked for next to this program first, then in PATH.
+/// looked up next to this program first, then in PATH.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LocalArgs {
     /// YAML file with one McpAuthServer, at least one ProtectedMcpServer, and the McpOAuthClients and Secrets that
@@ -38,11 +38,11 @@ pub struct LocalArgs {
     pub once: bool,
 }
 
-/// Runs the manifests as processes on loopback, walks the flow, and stays up until SIGINT, SIGTERM or SIGHUP.
+/// Runs the manifests as processes on loopback, goes through the flow, and runs until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
-/// When the manifests are of no use, a port is taken, a process does not come up or ends by itself,
-/// or a step of the flow fails.
+/// When the manifests are invalid, a port is in use, a process does not become ready or ends unexpectedly, or a step of
+/// the flow fails.
 pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     let manifests = manifests::read(&args.file)?;
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -64,7 +64,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
         Err(error) if started => {
             let kept = logs.keep();
             Err(anyhow::anyhow!(
-                "{error:#}\nThe programs' logs are in {}",
+                "{error:#}\nThe logs of the programs are in {}",
                 kept.display()
             ))
         }
@@ -88,23 +88,23 @@ async fn serve(
     Err(processes.any_end().await)
 }
 
-/// Everything is up; how to connect.
+/// Prints how to connect.
 fn show(stack: &Stack, logs: &Path, screen: &Screen) {
     let target = &stack.target;
-    screen.heading("Up until Ctrl-C");
+    screen.heading("Running; press Ctrl-C to stop");
     screen.copied("MCP server", &target.resource);
     let (name, url) = (&target.name, &target.resource);
     let add = format!("claude mcp add --transport http {name} {url}");
     screen.copied("Claude Code", &add);
     for client in &stack.clients {
         let file = client.secret_file.display();
-        screen.fact("Client", &format!("{}, its secret in {file}", client.id));
+        screen.fact("Client", &format!("{} (secret in {file})", client.id));
     }
     screen.fact("Logs", &logs.display().to_string());
 }
 
-/// Returns at SIGINT, SIGTERM or SIGHUP, which a terminal sends when it is closed. Where no handler can be
-/// installed the signal ends the process, and the children with it.
+/// Returns on SIGINT, SIGTERM or SIGHUP, which a terminal sends when it is closed. If no handler can be
+/// installed, the signal ends the process, and the children with it.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [

@@ -1,24 +1,24 @@
-//! Addresses on loopback: those that URLs in the manifests name, and free ones.
+//! Loopback addresses: those in URLs of the manifests, and free ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, bail};
 use url::{Host, Url};
 
-/// The address at which the URL in `field` is to be served. It must be http on loopback.
+/// The address to listen on for the URL in `field`.
 ///
 /// # Errors
-/// When it is not.
+/// When the URL is not http on loopback.
 pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
     let parsed = Url::parse(url).with_context(|| format!("{field}: {url} is not a URL"))?;
     let ip = match parsed.host() {
         Some(Host::Domain("localhost")) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Some(Host::Ipv4(ip)) if ip == Ipv4Addr::LOCALHOST => ip.into(),
         Some(Host::Ipv6(ip)) if ip == Ipv6Addr::LOCALHOST => ip.into(),
-        _ => bail!("{field}: {url} is not on this machine; use localhost, 127.0.0.1 or [::1]"),
+        _ => bail!("{field}: {url} is not on this machine: use localhost, 127.0.0.1 or [::1]"),
     };
     if parsed.scheme() != "http" {
-        bail!("{field}: {url} needs TLS, which is not made here; use http on localhost");
+        bail!("{field}: {url} needs TLS, which `local` does not support: use http on localhost");
     }
     Ok(SocketAddr::new(
         ip,
@@ -26,10 +26,10 @@ pub fn address_of(field: &str, url: &str) -> anyhow::Result<SocketAddr> {
     ))
 }
 
-/// Makes sure that nobody listens at the address that `field` names.
+/// Checks that the address from `field` is free.
 ///
 /// # Errors
-/// When somebody does, or it cannot be listened at, with what to do.
+/// When it is in use or cannot be bound, with what to do.
 pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     let port = address.port();
     let shows = if cfg!(target_os = "linux") {
@@ -39,12 +39,12 @@ pub fn check_free(field: &str, address: SocketAddr) -> anyhow::Result<()> {
     };
     TcpListener::bind(address).map(drop).with_context(|| {
         format!(
-            "cannot listen on {address} ({field}): stop what uses the port (`{shows}` shows it), or give {field} another one"
+            "cannot listen on {address}: stop the program that uses the port (find it with `{shows}`), or change the port in {field}"
         )
     })
 }
 
-/// An address on loopback at which nobody listens.
+/// A free address on loopback.
 ///
 /// # Errors
 /// When there is none.
@@ -75,6 +75,6 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = check_free("spec.issuer", address).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()), "{error}");
-        assert!(error.contains("give spec.issuer another one"), "{error}");
+        assert!(error.contains("change the port in spec.issuer"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Child processes that end when we do, however we end.
+//! Child processes that end when this process does, for whatever reason.
 
 use std::{
     env,
@@ -14,12 +14,12 @@ use tokio::{
     time::timeout,
 };
 
-/// Runs its arguments, and ends its whole process group when they end or when standard input closes: the
-/// system closes it when this process goes, even by SIGKILL. A command such as npx or uv starts the server
-/// as its child, which must not outlive it. SIGTERM first, SIGKILL five seconds later.
+/// Runs its arguments as a command, and ends its whole process group when the command ends or standard input closes. The
+/// system closes it when this process ends, even by SIGKILL. The group matters because a command such as npx or uv starts
+/// the server as a child, which must not outlive it. SIGTERM first, SIGKILL five seconds later.
 ///
-/// It is the leader of that group, so that a signal to the group reaches it too; hence the traps. Job
-/// control would give each command a group of its own, but not every sh has it without a terminal.
+/// The shell is the leader of that group, so a signal to the group also reaches the shell; hence the traps. Job control
+/// would give each command its own group, but not every sh supports it without a terminal.
 const SUPERVISE: &str = r#"
 end_group() { trap '' TERM; kill 0; sleep 5; kill -9 0; }
 trap : TERM
@@ -38,11 +38,11 @@ done
 end_group >/dev/null 2>&1 &
 exit "$status"
 "#;
-/// A bit longer than the supervisor needs.
+/// A little longer than the shell needs.
 const STOP: Duration = Duration::from_secs(7);
 const LOG_LINES: usize = 12;
 
-/// What to run.
+/// A program to run.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Its name, for messages and its log file.
@@ -51,11 +51,11 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Variables besides our own.
+    /// Environment variables, in addition to the inherited ones.
     pub env: Vec<(String, String)>,
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 struct Process {
     name: String,
@@ -65,14 +65,14 @@ struct Process {
     stdin: Option<ChildStdin>,
 }
 
-/// The programs that run. Dropping it ends them all.
+/// The running programs. Dropping it ends them all.
 #[derive(Debug, Default)]
 pub struct Processes {
     running: Vec<Process>,
 }
 
 impl Processes {
-    /// Starts a program; what it prints goes to a file in `logs`.
+    /// Starts a program; its output goes to a file in `logs`.
     pub fn start(&mut self, program: &Program, logs: &Path) -> anyhow::Result<()> {
         let log = logs.join(format!("{}.log", program.name));
         let output =
@@ -98,7 +98,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until one of the programs ends by itself, and says which, with the end of its log.
+    /// Waits until one of the programs ends, and returns an error with its name and the end of its log.
     pub async fn any_end(&mut self) -> anyhow::Error {
         if self.running.is_empty() {
             return std::future::pending().await;
@@ -110,12 +110,12 @@ impl Processes {
         let (status, index, _) = futures::future::select_all(ends).await;
         self.running
             .get(index)
-            .map_or_else(|| anyhow!("a program ended"), |p| p.ended(status))
+            .map_or_else(|| anyhow!("a program exited"), |p| p.ended(status))
     }
 
     /// Ends all programs and waits for them.
     pub async fn stop(&mut self) {
-        // The last one started first: the proxy drains before what it needs goes.
+        // In reverse order of starting, so that the proxy drains before the programs that it needs end.
         while let Some(mut process) = self.running.pop() {
             drop(process.stdin.take());
             let _ = timeout(STOP, process.child.wait()).await;
@@ -130,14 +130,14 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
         anyhow!(
-            "{} ended ({status}); {} ends with:\n  {end}",
+            "{} exited ({status}); last lines of {}:\n  {end}",
             self.name,
             self.log.display()
         )
     }
 }
 
-/// Finds an executable: beside our own, then in PATH.
+/// Finds an executable: next to our own, then in PATH.
 ///
 /// # Errors
 /// When it is in neither.
@@ -154,7 +154,7 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {
-            anyhow!("there is no program {name}, neither beside kubectl-mcpauth nor in PATH: build it (`make build`), or install it")
+            anyhow!("cannot find the program {name} next to kubectl-mcpauth or in PATH: build it with `make build`, or install it")
         })
 }
 
@@ -185,7 +185,7 @@ mod tests {
             .unwrap();
         let error = processes.any_end().await.to_string();
         assert!(
-            error.starts_with("broken ended (exit status: 3)"),
+            error.starts_with("broken exited (exit status: 3)"),
             "{error}"
         );
         assert!(error.ends_with("hello"), "{error}");
@@ -245,7 +245,10 @@ mod tests {
         let script = "exec 9>\"$1\"; sleep 600 & exit 3";
         let fifo = start_with_fifo(&mut processes, logs.path(), script).await;
         let ended = processes.any_end().await.to_string();
-        assert!(ended.starts_with("child ended (exit status: 3)"), "{ended}");
+        assert!(
+            ended.starts_with("child exited (exit status: 3)"),
+            "{ended}"
+        );
         is_closed(fifo).await;
     }
 
@@ -253,7 +256,7 @@ mod tests {
     fn a_program_that_is_missing_is_named() {
         let error = find("no-such-program-anywhere").unwrap_err().to_string();
         assert!(
-            error.contains("no program no-such-program-anywhere"),
+            error.contains("cannot find the program no-such-program-anywhere"),
             "{error}"
         );
     }

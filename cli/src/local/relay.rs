@@ -1,5 +1,5 @@
-//! Stands between a proxy and the authserver's internal port and remembers the last introspection,
-//! so that the walk can show what really went over the wire.
+//! A relay between a proxy and the authserver's internal port that records the last introspection,
+//! so that the scripted flow can print the actual request and response.
 
 use std::{
     net::SocketAddr,
@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 /// One introspection.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// Who asked: the user name of HTTP Basic.
+    /// The caller: the user name of HTTP Basic.
     pub caller: String,
     /// The form that was posted.
     pub form: Vec<(String, String)>,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
-    /// The answer.
+    /// The response's body.
     pub answer: Value,
 }
 
@@ -36,7 +36,7 @@ pub struct Exchange {
 pub struct Record(Arc<Mutex<Option<Exchange>>>);
 
 impl Record {
-    /// Takes the last introspection out.
+    /// Removes and returns the last introspection.
     pub fn take(&self) -> Option<Exchange> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -54,7 +54,7 @@ struct Relay {
 }
 
 /// Relays introspections to `endpoint` from a free port on loopback, for as long as this process
-/// runs. Returns the URL that stands for `endpoint`.
+/// runs. Returns the relay's URL.
 ///
 /// # Errors
 /// When there is no free port.
@@ -94,7 +94,7 @@ async fn forward(relay: &Relay, headers: &HeaderMap, body: Bytes) -> reqwest::Re
     let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
     let answer = response.bytes().await?;
     relay.record.put(Exchange {
-        caller: caller(headers).unwrap_or_else(|| "nobody".to_owned()),
+        caller: caller(headers).unwrap_or_else(|| "anonymous".to_owned()),
         form: url::form_urlencoded::parse(&body).into_owned().collect(),
         status: status.as_u16(),
         answer: serde_json::from_slice(&answer).unwrap_or_default(),

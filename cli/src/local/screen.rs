@@ -1,6 +1,6 @@
-//! What the person at the terminal sees.
+//! Terminal output.
 
-/// Prints the walk. Colours only where they can be seen.
+/// Prints the scripted flow, in color on a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
     color: bool,
@@ -12,7 +12,7 @@ const GREEN: &str = "32";
 const CYAN: &str = "36";
 
 impl Screen {
-    /// With colours or without.
+    /// With or without color.
     pub fn new(color: bool) -> Self {
         Self { color }
     }
@@ -25,7 +25,7 @@ impl Screen {
         }
     }
 
-    /// A step begins.
+    /// Prints the title of a step.
     pub fn step(&self, number: u8, title: &str) {
         println!(
             "\n{} {}",
@@ -34,44 +34,44 @@ impl Screen {
         );
     }
 
-    /// Something without a number begins.
+    /// Prints a title without a number.
     pub fn heading(&self, title: &str) {
         println!("\n{}", self.paint(BOLD, title));
     }
 
-    /// Something went out.
+    /// Prints something that was sent.
     pub fn sent(&self, text: &str) {
         println!("  {} {text}", self.paint(CYAN, "→"));
     }
 
-    /// Something came back.
+    /// Prints something that was received.
     pub fn got(&self, text: &str) {
         println!("  {} {text}", self.paint(GREEN, "←"));
     }
 
-    /// A remark.
+    /// Prints a note.
     pub fn note(&self, text: &str) {
         println!("    {}", self.paint(DIM, text));
     }
 
-    /// A fact, in two columns.
+    /// Prints a name and its value in two columns.
     pub fn fact(&self, name: &str, value: &str) {
         println!("  {name:<12} {value}");
     }
 
-    /// A fact that is meant to be copied.
+    /// Prints a value that is meant to be copied.
     pub fn copied(&self, name: &str, value: &str) {
         self.fact(name, &self.paint(CYAN, value));
     }
 }
 
-/// A secret with its middle left out.
+/// The beginning of a secret.
 pub fn shorten(secret: &str) -> String {
     let start: String = secret.chars().take(8).collect();
     format!("{start}…")
 }
 
-/// One character for each value, high where the value is.
+/// A bar chart with one character per value.
 pub fn sparkline(values: &[u128]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = values.iter().copied().max().unwrap_or(0).max(1);

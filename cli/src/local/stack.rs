@@ -1,4 +1,4 @@
-//! The programs of a set of manifests, on loopback.
+//! Runs the programs for a set of manifests, on loopback.
 
 use std::{
     net::SocketAddr,
@@ -35,18 +35,18 @@ use crate::{
     manifests::{Manifests, namespace_of},
 };
 
-/// How long a program may take to come up.
+/// How long a program may take to become ready.
 const START: Duration = Duration::from_secs(30);
 
-/// What is known of the programs that run.
+/// The running programs.
 pub struct Stack {
-    /// What the walk walks through.
+    /// The target of the scripted flow.
     pub target: Target,
     /// The last introspection of any proxy.
     pub record: Record,
     /// The clients of the manifests that have a secret.
     pub clients: Vec<Client>,
-    /// Configuration and secrets; removed when this goes.
+    /// Configuration and secrets; deleted on drop.
     _folder: TempDir,
 }
 
@@ -58,7 +58,7 @@ pub struct Client {
     pub secret_file: PathBuf,
 }
 
-/// Where the programs listen; of a proxy, its own port and its health port.
+/// The addresses that the programs listen on; for a proxy, its main and its health address.
 struct Addresses {
     public: SocketAddr,
     internal: SocketAddr,
@@ -70,7 +70,7 @@ impl Stack {
     /// Starts the programs in `processes` and waits until each is ready.
     ///
     /// # Errors
-    /// When a port is taken, a program is missing, or one does not come up.
+    /// When a port is in use, a program is missing, or one does not become ready.
     pub async fn start(
         manifests: &Manifests,
         logs: &Path,
@@ -128,7 +128,9 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
     for (field, url) in fields {
         let address = ports::address_of(field, url)?;
         if public.contains(&address) {
-            bail!("{field}: {url} has the same port as another URL of the file; give it its own");
+            bail!(
+                "{field}: {url} has the same port as another URL in the file: change one of them"
+            );
         }
         ports::check_free(field, address)?;
         public.push(address);
@@ -140,7 +142,7 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
     }
     let mut public = public.into_iter();
     Ok(Addresses {
-        public: public.next().context("no issuer")?,
+        public: public.next().context("the McpAuthServer has no issuer")?,
         internal: ports::free()?,
         health: ports::free()?,
         proxies: public
@@ -175,7 +177,10 @@ fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -
 }
 
 fn target(manifests: &Manifests) -> anyhow::Result<Target> {
-    let server = manifests.servers.first().context("no ProtectedMcpServer")?;
+    let server = manifests
+        .servers
+        .first()
+        .context("the file has no ProtectedMcpServer")?;
     let spec = &manifests.auth_server.spec;
     Ok(Target {
         name: server.name_any(),
@@ -226,7 +231,7 @@ async fn start_server(
     let mut command = template.command.iter().chain(&template.args).cloned();
     let Some(program) = command.next().filter(|_| !template.command.is_empty()) else {
         bail!(
-            "ProtectedMcpServer {name}: spec.server.template.command is needed to run it without its image"
+            "ProtectedMcpServer {name}: set spec.server.template.command: it is required to run the server without its image"
         );
     };
     let program = Program {
@@ -294,7 +299,7 @@ async fn until_ready(
     .await
 }
 
-/// Asks until it is so, or a program ends, or it takes too long.
+/// Polls until `is_up` returns true, a program ends, or it takes too long.
 async fn wait(
     processes: &mut Processes,
     name: &str,
@@ -306,7 +311,7 @@ async fn wait(
         }
     };
     tokio::select! {
-        up = timeout(START, poll) => up.with_context(|| format!("{name} is not ready after {START:?}")),
+        up = timeout(START, poll) => up.with_context(|| format!("{name} did not become ready within {START:?}")),
         error = processes.any_end() => Err(error),
     }
 }

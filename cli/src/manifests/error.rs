@@ -6,32 +6,32 @@ pub enum ManifestError {
     /// The file does not parse as YAML.
     #[error("the file is not valid YAML: {0}")]
     Yaml(String),
-    /// A document (counted from 1) of a kind that only a cluster can have.
+    /// A document (counted from 1) of an unsupported kind.
     #[error(
-        "document {0}: {1} works only in a cluster; this command reads McpAuthServer, ProtectedMcpServer and McpOAuthClient of mcpauth.io/v1alpha1, and Secret"
+        "document {0}: unsupported kind {1}; this command reads only McpAuthServer, ProtectedMcpServer and McpOAuthClient (mcpauth.io/v1alpha1) and Secret (v1): remove the document from the file"
     )]
     Kind(usize, String),
-    /// A field that the kind does not have.
+    /// An unknown field.
     #[error("{0}: unknown field \"{1}\"")]
     UnknownField(String, String),
     /// A document that does not parse as its kind.
     #[error("{0}: {1}")]
     Invalid(String, String),
-    /// Two objects of one kind and name: their files would have the same names.
-    #[error("{0} is defined twice; names must be unique in the file, even across namespaces")]
+    /// Two objects of the same kind and name: their files would have the same names.
+    #[error("{0} is defined twice: names must be unique in the file, even across namespaces")]
     Twice(String),
     /// Not exactly one authorization server.
-    #[error("the file has {0} McpAuthServers; it must have exactly one")]
+    #[error("the file has {0} McpAuthServers: it must have exactly one")]
     AuthServers(usize),
     /// No protected server.
-    #[error("the file has no ProtectedMcpServer; it must have at least one")]
+    #[error("the file has no ProtectedMcpServer: it must have at least one")]
     NoServer,
-    /// A reference to something that is not in the file.
-    #[error("{from} refers to {to}, which the file does not contain")]
+    /// A reference to an object that is not in the file.
+    #[error("{from} references {to}, which is not in the file: add it, or correct the reference")]
     Missing {
-        /// The object that refers.
+        /// The referencing object.
         from: String,
-        /// What it refers to.
+        /// The referenced object.
         to: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Reads manifests from a file: what a cluster's API server and the references between objects would give.
+//! Reads manifests from a file: checks for unknown fields, and resolves the references between objects.
 
 mod error;
 mod objects;

@@ -1,4 +1,4 @@
-//! The objects of a file, and the references between them.
+//! The objects in a file, and the references between them.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -10,29 +10,29 @@ use mcpauth_wire::client::ClientResource;
 
 use super::error::ManifestError;
 
-/// What a file describes.
+/// The contents of a file.
 #[derive(Clone, Debug)]
 pub struct Manifests {
     /// The authorization server.
     pub auth_server: McpAuthServer,
-    /// The servers that it protects; at least one.
+    /// The protected servers; at least one.
     pub servers: Vec<ProtectedMcpServer>,
     /// The clients that are registered from the start.
     pub clients: Vec<McpOAuthClient>,
-    /// The Secrets that the others refer to.
+    /// The Secrets that the other objects reference.
     pub(super) secrets: Vec<Secret>,
 }
 
-/// The namespace of an object: `default` when it names none.
+/// The namespace of an object; `default` if it has none.
 pub fn namespace_of(object: &impl ResourceExt) -> String {
     object.namespace().unwrap_or_else(|| "default".to_owned())
 }
 
 impl Manifests {
-    /// Checks that every reference leads to an object of the file.
+    /// Checks that every reference can be resolved in the file.
     ///
     /// # Errors
-    /// [`ManifestError::Missing`] for the first that does not.
+    /// [`ManifestError::Missing`] for the first that cannot.
     pub(super) fn check_references(&self) -> Result<(), ManifestError> {
         for server in &self.servers {
             self.check_auth_server(server, &server.spec.auth_server_ref)?;
@@ -63,7 +63,7 @@ impl Manifests {
     /// What a client may ask for, names resolved to resource identifiers.
     ///
     /// # Errors
-    /// When a name is not that of a server in the file and the client's namespace.
+    /// When there is no server of that name and namespace in the file.
     pub fn resources_of(
         &self,
         client: &McpOAuthClient,
@@ -102,10 +102,10 @@ impl Manifests {
             })
     }
 
-    /// The value of a key of a Secret that `from` refers to.
+    /// The value of a key of a Secret that `from` references.
     ///
     /// # Errors
-    /// When the file has no such Secret, or it has no such key in UTF-8.
+    /// When the Secret is not in the file, or has no UTF-8 value for the key.
     pub fn secret(
         &self,
         from: &str,

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{error::ManifestError, objects::Manifests, unknown_fields::first_unknown};
 
-/// Reads a YAML file of several documents.
+/// Parses a YAML file with several documents.
 ///
 /// # Errors
-/// The first thing that keeps the manifests from being run.
+/// The first problem that is found.
 pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| ManifestError::Yaml(error.to_string()))?;
@@ -27,9 +27,7 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
         let (version, kind) = (part("apiVersion"), part("kind"));
         let name = format!(
             "{kind} {}",
-            document["metadata"]["name"]
-                .as_str()
-                .unwrap_or("without a name")
+            document["metadata"]["name"].as_str().unwrap_or("(no name)")
         );
         if let Some(field) = schemas
             .get(&kind)
@@ -66,11 +64,12 @@ pub fn parse(text: &str) -> Result<Manifests, ManifestError> {
 }
 
 fn typed<T: DeserializeOwned>(name: &str, document: Value) -> Result<T, ManifestError> {
-    // Files are named after it.
+    // The name becomes part of file names.
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let given = document["metadata"]["name"].as_str().unwrap_or_default();
     if given.is_empty() || !given.chars().all(fits) {
-        let what = "metadata.name must consist of lower-case letters, digits, '-' and '.'";
+        let what =
+            "metadata.name is required and may contain only lowercase letters, digits, '-' and '.'";
         return Err(ManifestError::Invalid(name.to_owned(), what.to_owned()));
     }
     serde_json::from_value(document)
@@ -127,7 +126,7 @@ mod tests {
             format!("{NOTES}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\n");
         let error = parse(&text).unwrap_err().to_string();
         assert!(
-            error.contains("apps/v1 Deployment works only in a cluster"),
+            error.contains("unsupported kind apps/v1 Deployment"),
             "{error}"
         );
     }

@@ -1,8 +1,8 @@
-//! Finds fields that a kind does not have, as `kubectl` does: a misspelt one must not be ignored.
+//! Finds unknown fields, like `kubectl` does, so that a misspelled field is not ignored.
 
 use serde_json::Value;
 
-/// The path of the first field of `value` that `schema` (a structural OpenAPI schema) does not know.
+/// The path of the first field of `value` that is not in `schema` (a structural OpenAPI schema).
 pub fn first_unknown(schema: &Value, value: &Value) -> Option<String> {
     match value {
         Value::Object(map) => {
@@ -11,7 +11,7 @@ pub fn first_unknown(schema: &Value, value: &Value) -> Option<String> {
             map.iter().find_map(|(key, member)| {
                 match properties.and_then(|p| p.get(key)).or(values) {
                     Some(schema) => prefix(key, first_unknown(schema, member)),
-                    // A schema without properties, such as that of `metadata`, says nothing.
+                    // A schema without properties, such as that of `metadata`, allows all fields.
                     None => properties.map(|_| key.clone()),
                 }
             })

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mcpauth_test_support::api_server::Cluster;
+use mcpauth_test_support::process::{Process, free_ports};
+use mcpauth_test_support::wait::eventually;
+use serde_json::{Value, json};
 
-use crate::render::{HELMS, helm, run};
+use crate::render::{HELMS, container, helm, read, run, strings};
 
 struct Installation {
     helm: &'static str,
@@ -132,5 +135,122 @@ async fn helm_test_passes_when_its_pod_does() {
         gate.helm(&["uninstall", "gate"]).unwrap();
         let left = gate.kubectl(&["get", "pods", "-n", &gate.namespace, "-o", "name"]);
         assert_eq!(left.unwrap(), "", "{helm}");
+    }
+}
+
+impl Installation {
+    /// A kubeconfig of the operator's account, in `folder`.
+    fn kubeconfig_of_operator(&self, folder: &Path) -> PathBuf {
+        let account = [
+            "create",
+            "token",
+            "gate-mcp-auth-operator",
+            "-n",
+            &self.namespace,
+        ];
+        let token = self.kubectl(&account).unwrap();
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"] = json!({ "token": token.trim() });
+        let path = folder.join("kubeconfig");
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
+    /// The operator as its Deployment says, as a process.
+    fn operator(&self, folder: &Path) -> Process {
+        let deployment = ["get", "deployments", "-n", &self.namespace, "-o", "json"];
+        let list: Value = serde_json::from_str(&self.kubectl(&deployment).unwrap()).unwrap();
+        let [port] = free_ports();
+        let program = std::env::current_exe().unwrap();
+        // Tests are in a folder below that of the programs.
+        let program = program
+            .parent()
+            .unwrap()
+            .with_file_name("mcp-auth-operator");
+        assert!(program.exists(), "`make test-chart` builds {program:?}");
+        let mut command = Command::new(&program);
+        command
+            .args(strings(
+                &container(list["items"].as_array().unwrap())["args"],
+            ))
+            .args(["--health-address", &format!("127.0.0.1:{port}")])
+            .env("POD_NAME", "one")
+            .env("POD_NAMESPACE", &self.namespace)
+            .env("KUBECONFIG", self.kubeconfig_of_operator(folder));
+        let process = Process::logging(&mut command, &folder.join("log"));
+        let url = format!("http://127.0.0.1:{port}/readyz");
+        run(Command::new(program).args(["probe", &url])).unwrap();
+        process
+    }
+
+    fn get(&self, what: &str, namespace: &str) -> Option<Value> {
+        let text = self.kubectl(&["get", what, "-n", namespace, "-o", "json"]);
+        serde_json::from_str(&text.ok()?).ok()
+    }
+}
+
+/// The roles are enough: nothing that the operator asks for is refused.
+#[tokio::test]
+async fn an_operator_gets_along_with_the_charts_roles() {
+    let cluster = Cluster::get().await;
+    for (way, port) in [("some", "nodePort: 307"), ("all", "nodePort: 308")] {
+        let kubeconfig = cluster.kubeconfig();
+        let [system, team] = namespaces(&kubeconfig, way, ["system", "team"]);
+        let gate = Installation {
+            helm: HELMS[0],
+            kubeconfig,
+            namespace: system,
+        };
+        let settings = match way {
+            "some" => format!("watchNamespaces={{{team}}}"),
+            _ => "workloads.networkPolicies=false".to_owned(),
+        };
+        gate.install(&settings);
+        let folder = tempfile::tempdir().unwrap();
+        let operator = gate.operator(folder.path());
+
+        let manifest = folder.path().join("notes.yaml");
+        // A node port is the cluster's.
+        let text = read("examples/notes-postgres.yaml").replace("nodePort: 309", port);
+        std::fs::write(&manifest, text).unwrap();
+        let apply = ["apply", "-n", &team, "-f", manifest.to_str().unwrap()];
+        gate.kubectl(&apply).unwrap();
+        for made in [
+            "deployment/notes",
+            "statefulset/auth-authserver-db",
+            "deployment/auth-authserver",
+        ] {
+            eventually(made, || async { gate.get(made, &team).map(drop) }).await;
+        }
+        for kind in ["mas", "pms", "moc"] {
+            eventually(&format!("{kind} has its conditions"), || async {
+                let objects = gate.get(kind, &team)?;
+                let mut objects = objects["items"].as_array()?.iter();
+                objects
+                    .all(|object| object["status"]["conditions"].is_array())
+                    .then_some(())
+            })
+            .await;
+        }
+        let policy = gate.get("networkpolicy/notes", &team);
+        assert_eq!(policy.is_some(), way == "some");
+        // The finalizers are taken off, too.
+        let delete = [
+            "delete",
+            "-n",
+            &team,
+            "-f",
+            manifest.to_str().unwrap(),
+            "--timeout=60s",
+        ];
+        gate.kubectl(&delete).unwrap();
+        drop(operator);
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert!(
+            !log.contains("orbidden") && !log.contains("cannot list"),
+            "{log}"
+        );
+        gate.helm(&["uninstall", "gate"]).unwrap();
     }
 }

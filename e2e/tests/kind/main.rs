@@ -71,6 +71,10 @@ fn main() -> Result<ExitCode> {
             postgres::pods_killed,
         )
         .scenario(
+            "a McpAuthServer that is deleted and applied again has its tokens still",
+            postgres::deleted_and_applied_again,
+        )
+        .scenario(
             "deletion leaves nothing behind, Postgres included",
             deletion_with_postgres,
         )

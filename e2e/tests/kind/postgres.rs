@@ -91,3 +91,22 @@ async fn still_valid(client: &Client, kept: &Tokens, rotated: &Tokens) -> Result
     until("the client is known", || client.authorize(RESOURCE, WRITE)).await?;
     Ok(new)
 }
+
+/// The McpAuthServer is deleted by mistake and applied again: its database, the keys and so every token are still
+/// there.
+pub(crate) async fn deleted_and_applied_again() -> Result<()> {
+    setup::notes_on_postgres().await?;
+    let client = Client::register(ISSUER).await?;
+    let kept = client.authorize(RESOURCE, WRITE).await?;
+    kubectl(&["delete", "mas", "auth", "--timeout=120s"]).await?;
+    until("its pods are gone", || async {
+        let pods = objects("pods", AUTHSERVER).await?;
+        let databases = objects("pods", DATABASE).await?;
+        ensure!(pods.is_empty() && databases.is_empty(), "pods are left");
+        Ok(())
+    })
+    .await?;
+    apply().await?;
+    still_valid(&client, &kept, &kept).await?;
+    Ok(())
+}

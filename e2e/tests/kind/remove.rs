@@ -4,13 +4,23 @@ use anyhow::{Context as _, Result, ensure};
 use mcp_auth_e2e::command::{get, output, run};
 use mcpauth_test_support::wait::until;
 
-use crate::cluster::{NAMESPACE, SYSTEM, kubectl, text};
+use crate::cluster::{NAMESPACE, SYSTEM, kubectl, object, text};
 
 pub(crate) async fn notes() -> Result<()> {
     remove("examples/notes.yaml").await
 }
 
+/// The database is retained unless it is said otherwise.
 pub(crate) async fn postgres() -> Result<()> {
+    let delete = r#"{"spec":{"storage":{"postgres":{"managed":{"deletionPolicy":"Delete"}}}}}"#;
+    kubectl(&["patch", "mas", "auth", "--type=merge", "-p", delete]).await?;
+    until("the volume is to go with the database", || async {
+        let set = object("statefulset", "auth-authserver-db").await?;
+        let policy = &set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"];
+        ensure!(policy == "Delete", "{policy}");
+        Ok(())
+    })
+    .await?;
     remove("examples/notes-postgres.yaml").await
 }
 

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Address to listen on.
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
-    /// Further `Host` header values to answer to, besides loopback ones (repeatable).
+    /// Additional `Host` header values to accept, besides loopback ones (repeatable)
     #[arg(long, value_name = "HOST")]
     allowed_host: Vec<String>,
 }

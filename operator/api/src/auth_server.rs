@@ -110,8 +110,7 @@ pub struct MemoryStorage {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PostgresStorage {
-    /// A single PostgreSQL instance that the operator runs, with a generated password. Its volume is
-    /// deleted together with the McpAuthServer.
+    /// A single PostgreSQL instance that the operator runs, with a generated password.
     Managed(ManagedPostgres),
     /// An existing PostgreSQL.
     External(ExternalPostgres),
@@ -121,9 +120,9 @@ pub enum PostgresStorage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalPostgres {
-    /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works as it is.
+    /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works unchanged.
     pub url_secret_ref: UriSecretRef,
-    /// Maximum number of connections of each pod; introspection has four more of its own.
+    /// Maximum number of connections per pod; introspection uses four more.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,
@@ -150,6 +149,30 @@ pub struct ManagedPostgres {
     /// Compute resources of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// What happens to the volume, its password and the keys when the McpAuthServer is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What happens to the state of an authorization server when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It is kept. A new McpAuthServer of the same name takes it up again.
+    #[default]
+    Retain,
+    /// It is deleted.
+    Delete,
+}
+
+impl DeletionPolicy {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "Retain",
+            Self::Delete => "Delete",
+        }
+    }
 }
 
 fn one_gibibyte() -> Quantity {
@@ -193,7 +216,7 @@ pub struct LocalUsers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Lets clients register themselves at `/register`. Omit it to switch that off.
+    /// Lets clients register themselves at `/register`. Omit it to disable that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<DynamicRegistration>,
     /// Private-use URI schemes (RFC 8252) allowed in redirect URIs of self-registered clients, in

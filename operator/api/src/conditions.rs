@@ -1,14 +1,14 @@
-//! The condition types and reasons that stand in the status of our kinds. They are part of the API.
+//! The condition types and reasons in the status of our kinds. They are part of the API.
 
 /// Condition types.
 pub mod types {
-    /// The summary: the object does what its spec says, now.
+    /// The summary: the object currently does what its spec says.
     pub const READY: &str = "Ready";
-    /// True while something is wrong that only a person can mend.
+    /// True while there is a problem that needs manual action.
     pub const DEGRADED: &str = "Degraded";
-    /// Some pod of it serves.
+    /// At least one of its pods is serving.
     pub const AVAILABLE: &str = "Available";
-    /// The authorization server knows it as the spec has it.
+    /// It is registered with the authorization server, as its spec says.
     pub const REGISTERED: &str = "Registered";
     /// Its pods meet the restricted Pod Security Standard.
     pub const POD_SECURITY_RESTRICTED: &str = "PodSecurityRestricted";
@@ -16,39 +16,39 @@ pub mod types {
 
 /// Condition reasons.
 pub mod reasons {
-    /// Everything is as it should be.
+    /// There is no problem.
     pub const READY: &str = "Ready";
-    /// Pods are not up, or not up to date.
+    /// Pods are not ready, or not of the current revision.
     pub const PODS_NOT_READY: &str = "PodsNotReady";
-    /// The object asks for no pods.
+    /// `spec.replicas` is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
-    /// PostgreSQL is not up, or does not answer.
+    /// PostgreSQL is not ready, or does not respond.
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
-    /// The object does not parse, or contradicts itself.
+    /// The object does not parse, or its spec is inconsistent.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The spec asks for pods below the restricted Pod Security Standard.
     pub const BELOW_RESTRICTED: &str = "BelowRestricted";
-    /// A child's name is taken by an object that is not ours.
+    /// An object that is not ours already has a child's name.
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// Another resource has the same URL at the authorization server.
     pub const RESOURCE_CONFLICT: &str = "ResourceConflict";
     /// A Secret that the spec names does not exist.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
-    /// A Secret that the spec names lacks a key, or its value is of no use.
+    /// A Secret that the spec names lacks a key, or has an unusable value.
     pub const SECRET_INVALID: &str = "SecretInvalid";
-    /// A Secret that must keep its value is gone or damaged.
+    /// A Secret that must keep its value is missing or damaged.
     pub const SECRET_LOST: &str = "SecretLost";
     /// The McpAuthServer does not exist.
     pub const AUTH_SERVER_NOT_FOUND: &str = "AuthServerNotFound";
-    /// The McpAuthServer does not admit references from this namespace.
+    /// The McpAuthServer does not allow references from this namespace.
     pub const REFERENCE_NOT_PERMITTED: &str = "ReferenceNotPermitted";
-    /// The authorization server does not answer.
+    /// The authorization server does not respond.
     pub const AUTH_SERVER_UNREACHABLE: &str = "AuthServerUnreachable";
-    /// The authorization server refused what was sent.
+    /// The authorization server rejected the request.
     pub const AUTH_SERVER_REFUSED: &str = "AuthServerRefused";
     /// A ProtectedMcpServer that the spec names does not exist.
     pub const RESOURCE_NOT_FOUND: &str = "ResourceNotFound";
-    /// The Kubernetes API refused a write.
+    /// The Kubernetes API rejected a write.
     pub const APPLY_FAILED: &str = "ApplyFailed";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 
-/// The CustomResourceDefinitions of all kinds, as `crds/` has them.
+/// The CustomResourceDefinitions of all kinds, as in `crds/`.
 ///
 /// # Errors
-/// When a schema cannot be read back from JSON, which a test rules out.
+/// When a schema cannot be parsed from JSON, which a test rules out.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [
         McpAuthServer::crd(),
@@ -25,8 +25,8 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     .collect()
 }
 
-/// Takes out of a schema what Rust's types put in and Kubernetes does not know: unsigned formats,
-/// and `nullable` for what may be left out.
+/// Removes from a schema what the Rust types add and Kubernetes does not support: unsigned formats,
+/// and `nullable` on optional fields.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,4 @@
-//! What several kinds say about the pods and Services that they ask for.
+//! Fields about pods and Services that several kinds share.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -66,11 +66,11 @@ pub struct Quantity(pub String);
 const QUANTITY: &str = r"^([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|([eE][0-9]+))?$";
 
 impl Quantity {
-    /// The number that the text stands for, as far as a float holds it; none when it is no quantity.
+    /// The number that the text represents, with the precision of a float; none when it is not a quantity.
     #[must_use]
     pub fn value(&self) -> Option<f64> {
         if let Ok(number) = self.0.parse() {
-            // Also with an exponent.
+            // An exponent is allowed, too.
             return Some(number);
         }
         let number = self.0.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -204,7 +204,7 @@ fn port() -> u16 {
     80
 }
 
-/// Defines the values of a Kubernetes field, each written as it is named here.
+/// Defines the values of a Kubernetes field, spelled like their names here.
 macro_rules! values {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident,)* }) => {
         $(#[$doc])*

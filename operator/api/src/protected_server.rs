@@ -79,7 +79,8 @@ pub struct ProtectedMcpServerSpec {
     /// Which scopes a token needs for which calls.
     #[serde(default)]
     pub access: Access,
-    /// The clients that may get tokens for this resource. Withdrawing it from a client ends its tokens.
+    /// The clients that may get tokens for this resource. When a client is no longer allowed, its
+    /// tokens are revoked.
     #[serde(default)]
     pub allowed_clients: AllowedClients,
     /// Delays for callers that exceed their target rate. Omit it for no delays.

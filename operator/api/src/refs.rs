@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names of namespaces and of our kinds. References get into URLs: nothing in them may have a meaning there.
+/// Names of namespaces and of our kinds. References are used in URLs, so no character may be special there.
 pub(crate) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Names of Secrets.
 pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
@@ -28,7 +28,7 @@ pub struct AuthServerRef {
 }
 
 impl AuthServerRef {
-    /// The namespace meant, seen from an object in `own`.
+    /// The namespace of the reference, for an object in the namespace `own`.
     #[must_use]
     pub fn namespace_or<'a>(&'a self, own: &'a str) -> &'a str {
         self.namespace.as_deref().unwrap_or(own)
@@ -82,7 +82,7 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// A set of namespaces. The namespace of the object itself always belongs to it.
+/// A set of namespaces. It always includes the object's own namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector is required with from: Selector, and not allowed otherwise"))]
@@ -90,11 +90,11 @@ pub struct AllowedNamespaces {
     /// `Same` for the object's own namespace, `All`, or `Selector` for those that `selector` matches.
     #[serde(default)]
     pub from: NamespacesFrom,
-    /// Selects namespaces by label, with `from: Selector`. Not available where the operator watches
-    /// single namespaces: list `names` there.
+    /// Selects namespaces by label, with `from: Selector`. Not available if the operator watches only
+    /// certain namespaces: list `names` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
-    /// Further namespaces, by name.
+    /// Additional namespaces, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -116,8 +116,8 @@ pub enum NamespacesFrom {
     Selector,
 }
 
-/// Selects namespaces by their labels, as Kubernetes' LabelSelector. An empty one is refused: it would
-/// match every namespace.
+/// Selects namespaces by their labels, like Kubernetes' LabelSelector. It must not be empty, because
+/// it would then match every namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)").message("selector must not be empty: it would match every namespace; use from: All for that"))]

@@ -1,12 +1,12 @@
-//! CEL rules made of the patterns of `mcpauth-wire`, so that the API server refuses what the reader of
-//! the value would refuse, and nothing else.
+//! CEL rules made from the patterns of `mcpauth-wire`, so that the API server rejects exactly what the reader of
+//! the value would reject.
 
 use kube::core::Rule;
 use mcpauth_wire::{issuer, origin, redirect_uri, resource_uri, scope, web_url};
 
-/// What is said of each entry of a list, or of the value itself.
+/// A CEL expression that matches a value against a pattern.
 fn matches(value: &str, pattern: &str) -> String {
-    // A raw string of three quotes: patterns have quotes and backslashes in them.
+    // A raw string with triple quotes, because patterns contain quotes and backslashes.
     format!("{value}.matches(r\"\"\"{pattern}\"\"\")")
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn no_dot_segments(field: &str) -> Rule {
     Rule::new(rule).message(message.as_str())
 }
 
-/// An issuer in the one spelling that clients compare.
+/// An issuer in normal form, because clients compare it byte for byte.
 pub(crate) fn issuer_in_normal_form() -> Rule {
     Rule::new(matches("self", issuer::PATTERN)).message(
         "issuer must be in normal form: lowercase scheme and host, no user name, no port or one from 1 to 65535, no trailing slash, and only characters of RFC 3986 in the path, without * and braces",
     )
 }
 
-/// An issuer without the port that clients leave out.
+/// An issuer without the default port, which clients omit.
 pub(crate) fn issuer_without_default_port() -> Rule {
     let rule = format!("!{}", matches("self", issuer::DEFAULT_PORT_PATTERN));
     Rule::new(rule).message("issuer must not include the default port (443 for https, 80 for http)")
@@ -63,12 +63,12 @@ pub(crate) fn resource_references_without_dot_segments() -> Rule {
         .message("resources: uri must not contain . or .. as a path segment")
 }
 
-/// No scope of the authorization server's own.
+/// No scope that is reserved for the authorization server.
 pub(crate) fn scopes_not_reserved() -> Rule {
     let own = scope::OWN.map(|name| format!("'{name}'")).join(", ");
     let rule = each(&format!("!(x.name in [{own}])"));
     let message = format!(
-        "scopes: {} belong to the authorization server; choose other names",
+        "scopes: {} are reserved for the authorization server; choose other names",
         scope::OWN.join(" and ")
     );
     Rule::new(rule).message(message.as_str())
@@ -78,22 +78,22 @@ pub(crate) fn scopes_not_reserved() -> Rule {
 pub(crate) fn origins_without_default_port() -> Rule {
     let rule = each(&format!("!{}", matches("x", origin::DEFAULT_PORT_PATTERN)));
     Rule::new(rule).message(
-        "allowedOrigins: leave out the default port (443 for https, 80 for http), as browsers do",
+        "allowedOrigins: omit the default port (443 for https, 80 for http), as browsers do",
     )
 }
 
-/// Schemes that can be allowed.
+/// Schemes that may be listed in `allowedRedirectSchemes`.
 pub(crate) fn private_schemes() -> Rule {
     let never = matches("x", redirect_uri::NOT_PRIVATE_PATTERN);
     Rule::new(each(&format!("!{never}"))).message(
-        "allowedRedirectSchemes: http and https have rules of their own, and schemes that run code or read files are never allowed",
+        "allowedRedirectSchemes: http and https cannot be listed, and schemes that run code or read files are never allowed",
     )
 }
 
-/// Where redirect URIs may lead.
+/// Where redirect URIs may point.
 pub(crate) fn redirect_uris() -> Rule {
     Rule::new(each(&matches("x", redirect_uri::WHERE_PATTERN))).message(
-        "redirectUris: expected an https URL, an http URL on localhost, 127.0.0.1 or [::1], or a URI with an application's own scheme",
+        "redirectUris: every entry must be an https URL, an http URL on localhost, 127.0.0.1 or [::1], or a URI with an application's own scheme",
     )
 }
 

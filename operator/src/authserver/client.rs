@@ -1,4 +1,4 @@
-//! Calls of the admin API.
+//! Calls to the admin API.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use super::tokens::Tokens;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call to a server that did not answer the last time waits for its turn.
+/// How long a call to a server that did not answer the previous one waits for its turn.
 const TURN: Duration = Duration::from_millis(250);
-/// The largest answer that is read, in bytes.
+/// Maximum size of a response, in bytes.
 const ANSWER: usize = 64 * 1024;
-/// What stands in a path segment as it is.
+/// Characters that need no encoding in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~')
     .remove(b'-');
 
-/// Where a server's internal port is reached: its [`Server::audience`] in a cluster.
+/// The URL of a server's internal port: its [`Server::audience`] in a cluster.
 pub type Endpoint = Arc<dyn Fn(&Server) -> String + Send + Sync>;
 
-/// A server that did not answer the last time: one call at a time goes there, so that those who refer to it
-/// keep no workers from the others.
+/// A server that did not answer the previous call: it gets one call at a time, so that the objects that reference it
+/// do not occupy all workers.
 #[derive(Clone, Default)]
 struct Silent {
     why: String,
@@ -88,13 +88,13 @@ impl AuthServers {
             .await?;
         serde_json::from_slice::<PutAnswer>(&answer).map(|a| a.outcome).map_err(|_| {
             CallError::Unreachable(format!(
-                "McpAuthServer {server} sent an answer that is not from the admin API: check that nothing else answers at {}",
+                "the response at {} is not from the admin API of McpAuthServer {server}: check that the Service selects only its pods",
                 (self.endpoint)(server)
             ))
         })
     }
 
-    /// Removes `id`, and the grants that hang on it. It is no error that it is not there.
+    /// Removes `id` and its grants. Removing an id that does not exist is not an error.
     ///
     /// # Errors
     /// [`CallError`], whose text names the server.
@@ -109,7 +109,7 @@ impl AuthServers {
             .map(|_| ())
     }
 
-    /// Forgets a server that is gone.
+    /// Forgets a server that was deleted.
     pub async fn forget(&self, server: &Server) {
         self.tokens.forget(server).await;
         self.silent.lock().await.remove(server);
@@ -170,14 +170,14 @@ impl AuthServers {
                 .body(Full::new(body.clone()))
                 .map_err(|e| CallError::Refused(format!("{uri}: {e}")))?;
             let (status, answer) = self.send(server, request).await?;
-            // A token may have become useless before its time: the cluster's keys were changed.
+            // A cached token can become invalid before it expires, when the cluster's keys are rotated.
             if status == StatusCode::UNAUTHORIZED && !fresh {
                 continue;
             }
             return judge(server, status, answer);
         }
         Err(CallError::NotAdmitted(format!(
-            "McpAuthServer {server} rejects the operator's ServiceAccount token: check the authorization server's log for the reason"
+            "McpAuthServer {server} rejects the operator's ServiceAccount token: see the authorization server's log for the reason"
         )))
     }
 
@@ -213,7 +213,7 @@ impl AuthServers {
     }
 }
 
-/// The innermost cause: the outer ones only say that something failed.
+/// The innermost cause, because the outer ones only say that something failed.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {

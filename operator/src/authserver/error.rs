@@ -1,4 +1,4 @@
-//! What a call can end in.
+//! Outcomes of a call to the admin API.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,25 +8,25 @@ use mcpauth_wire::admin::ErrorAnswer;
 use super::server::Server;
 use crate::problem::Problem;
 
-/// Why a call failed. No variant carries what was sent.
+/// Why a call failed. No variant contains what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It cannot be reached, or is not able to answer.
+    /// The server cannot be reached, or fails to answer.
     #[error("{0}")]
     Unreachable(String),
-    /// It does not let the operator in.
+    /// The server does not accept the operator's credentials.
     #[error("{0}")]
     NotAdmitted(String),
     /// Another resource has the same URL.
     #[error("{0}")]
     Conflict(String),
-    /// It does not take what was sent.
+    /// The server rejects what was sent.
     #[error("{0}")]
     Refused(String),
 }
 
 impl CallError {
-    /// The kind of failure in one word, for logs.
+    /// The kind of failure as one word, for logs.
     pub const fn outcome(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
@@ -48,7 +48,7 @@ impl From<CallError> for Problem {
     }
 }
 
-/// What an answer means.
+/// Interprets a response.
 pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, CallError> {
     if status.is_success() {
         return Ok(body);
@@ -61,8 +61,8 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
             CallError::Conflict(format!("McpAuthServer {server} reports a conflict: {said}"))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
-            "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount must be \
-             one of its admins; restart its pods if the operator was reinstalled under another name"
+            "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount is not \
+             one of its admins. If the operator was reinstalled under another name, restart the pods of the McpAuthServer"
         )),
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
             CallError::Refused(format!(
@@ -70,7 +70,7 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
             ))
         }
         _ => CallError::Unreachable(format!(
-            "McpAuthServer {server} failed to answer: {status} {said}"
+            "McpAuthServer {server} returned an error: {status} {said}"
         )),
     })
 }

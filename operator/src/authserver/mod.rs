@@ -1,8 +1,7 @@
-//! The admin API of authorization servers, as a client.
+//! A client for the admin API of authorization servers.
 //!
-//! The operator proves who it is with a token of its own ServiceAccount, made by TokenRequest for the
-//! audience that is the server's internal URL: a token stolen by one server is of no use at another, nor
-//! at the Kubernetes API.
+//! The operator authenticates with a token of its own ServiceAccount, requested for the server's internal URL as
+//! audience: a token stolen by one server works neither at another nor at the Kubernetes API.
 
 mod client;
 mod error;

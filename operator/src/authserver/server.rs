@@ -1,10 +1,10 @@
-//! Which authorization server is meant.
+//! The identity of an authorization server.
 
 use std::fmt;
 
 use crate::desired::names;
 
-/// Names a McpAuthServer.
+/// A McpAuthServer, by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
     /// Its namespace.
@@ -14,7 +14,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The URL of its internal port in the cluster: the audience of the tokens that it takes there.
+    /// The URL of its internal port in the cluster, which is also the audience of the tokens that it accepts there.
     pub fn audience(&self) -> String {
         names::internal_url(&self.namespace, &self.name)
     }

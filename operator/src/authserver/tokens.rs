@@ -17,7 +17,7 @@ use crate::desired::names;
 use crate::text::explain;
 use crate::time;
 
-/// A token that expires sooner than this is replaced.
+/// A token is replaced this long before it expires.
 const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Clone)]
@@ -26,7 +26,7 @@ struct Token {
     expires: Timestamp,
 }
 
-/// Gets tokens and keeps them while they are good.
+/// Requests tokens, and caches them while they are valid.
 pub struct Tokens {
     accounts: Api<ServiceAccount>,
     account: String,
@@ -45,15 +45,15 @@ impl Tokens {
         }
     }
 
-    /// Forgets a server that is gone.
+    /// Forgets a server that was deleted.
     pub async fn forget(&self, server: &Server) {
         self.tokens.lock().await.remove(server);
     }
 
-    /// A token for `server`: the one at hand unless it is about to expire or `fresh` is asked for.
+    /// A token for `server`: the cached one, unless it is about to expire or `fresh` is set.
     ///
     /// # Errors
-    /// [`CallError::NotAdmitted`] when the cluster makes none.
+    /// [`CallError::NotAdmitted`] when the cluster does not issue one.
     pub async fn token(&self, server: &Server, fresh: bool) -> Result<Arc<str>, CallError> {
         let soon = time::now(&self.clock) + TOKEN_RESERVE;
         let cached = self.tokens.lock().await.get(server).cloned();
@@ -83,7 +83,7 @@ impl Tokens {
             .status
             .ok_or_else(|| {
                 CallError::NotAdmitted(
-                    "the API server answered a TokenRequest without a token".to_owned(),
+                    "the API server returned a TokenRequest without a token".to_owned(),
                 )
             })?;
         let token = Token {

@@ -1,8 +1,8 @@
 //! Writes the CustomResourceDefinitions that the Rust types describe: plain ones into `crds/`, and
 //! the chart's into `charts/mcp-auth-operator/templates/crds/`.
 //!
-//! `crdgen [--check] [ROOT]`: ROOT is the repository, the current folder when left out. With
-//! `--check` nothing is written: files that differ are named, and the exit status is 1.
+//! `crdgen [--check] [ROOT]`: ROOT is the repository's root, by default the current folder. With
+//! `--check` nothing is written; files that are out of date are listed, and the exit status is 1.
 
 use std::{
     fs,
@@ -18,10 +18,10 @@ use kube::ResourceExt as _;
 /// Writes the CustomResourceDefinitions.
 #[derive(Parser)]
 struct Args {
-    /// Compare, write nothing.
+    /// Write nothing; fail if a file is out of date.
     #[arg(long)]
     check: bool,
-    /// The repository.
+    /// Root of the repository.
     #[arg(default_value = ".")]
     root: PathBuf,
 }
@@ -31,24 +31,21 @@ fn main() -> anyhow::Result<ExitCode> {
     let files = generate(&args.root)?;
     if !args.check {
         for (path, text) in &files {
-            write(path, text).with_context(|| format!("writing {}", path.display()))?;
+            write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let mut status = ExitCode::SUCCESS;
     for (path, text) in &files {
         if fs::read_to_string(path).ok().as_ref() != Some(text) {
-            eprintln!(
-                "{} is not what the types say: run `make generate`",
-                path.display()
-            );
+            eprintln!("{} is out of date: run `make generate`", path.display());
             status = ExitCode::FAILURE;
         }
     }
     Ok(status)
 }
 
-/// Every file with what it should hold.
+/// Every file with its expected content.
 fn generate(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for crd in mcpauth_api::crds()? {

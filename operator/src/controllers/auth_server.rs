@@ -1,14 +1,16 @@
-//! McpAuthServer: the authorization server's pods, and its database.
+//! McpAuthServer: the authorization server's pods and its database.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{PostgresStorage, Storage};
+use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
+use serde_json::Value;
 
 use super::environment;
 use super::secrets;
@@ -19,7 +21,7 @@ use crate::desired::labels::{Component, Owner};
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children, watch_kept};
 use crate::framework::references::References;
 use crate::framework::status::Observed;
 use crate::pods::Rollout;
@@ -38,12 +40,13 @@ impl Reconcile for McpAuthServer {
         let controller = controller
             .owns(scope.api::<ServiceAccount>(), children())
             .owns(scope.api::<ConfigMap>(), children())
-            .owns(scope.api::<Secret>(), children())
             .owns(scope.api::<Service>(), children())
             .owns(scope.api::<NetworkPolicy>(), children())
             .owns(scope.api::<StatefulSet>(), children())
             .owns(scope.api::<Deployment>(), children())
             .owns(scope.api::<PodDisruptionBudget>(), children());
+        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        let controller = watch_kept(controller, secrets, Component::AuthServer);
         environment::watch(controller, scope)
     }
 
@@ -89,7 +92,10 @@ impl Reconcile for McpAuthServer {
         workload::complete(context, Component::AuthServer, observed).await
     }
 
-    async fn cleanup(_: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+    async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        if !keeps_state(&raw.data["spec"]["storage"]) {
+            secrets::delete_generated(context).await?;
+        }
         let Owner {
             namespace, name, ..
         } = context.owner.clone();
@@ -102,6 +108,14 @@ impl Reconcile for McpAuthServer {
     }
 }
 
+/// Whether what is stored outlives the McpAuthServer, and with it the Secrets that open it. `storage` is as it is
+/// stored: what cannot be read is no reason to delete anything.
+fn keeps_state(storage: &Value) -> bool {
+    let deleted = DeletionPolicy::Delete.as_str();
+    let managed = &storage["postgres"]["managed"]["deletionPolicy"];
+    storage["memory"].is_null() && managed != deleted
+}
+
 /// What the API server has of what makes Ready.
 struct Applied {
     rollout: Rollout,
@@ -112,7 +126,7 @@ async fn apply(
     objects: AuthServerObjects,
     context: &ReconcileContext<'_>,
 ) -> Result<Applied, Error> {
-    // Every child by name: one that is forgotten here does not compile.
+    // Destructured, so that a child that is forgotten here does not compile.
     let AuthServerObjects {
         service_account,
         config_map,
@@ -135,7 +149,7 @@ async fn apply(
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::AuthServer, disruption_budget).await?;
     let database = match postgres {
-        // A database that the spec no longer asks for stays until the object goes: it holds data.
+        // A database that the spec no longer wants is kept until the object is deleted, because it holds data.
         None => None,
         Some(PostgresObjects {
             service,
@@ -159,7 +173,7 @@ async fn apply(
 }
 
 impl Applied {
-    /// What keeps the pods from serving. `external`: whether the database is one that somebody else runs.
+    /// What keeps the pods from serving. `external`: whether the database is not managed by the operator.
     async fn problems(
         &self,
         context: &ReconcileContext<'_>,
@@ -173,7 +187,7 @@ impl Applied {
         }
         if !self.rollout.is_complete() {
             let why = why_not_up(context, Component::AuthServer, self.rollout).await?;
-            // Once it has started, the database is all that a pod of it waits for.
+            // Once the program has started, it waits only for the database.
             problems.push(match external && why.asks_for_help() {
                 true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
                 false => Problem::stage(reasons::PODS_NOT_READY, why.text),

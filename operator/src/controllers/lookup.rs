@@ -1,4 +1,4 @@
-//! Finding the McpAuthServer that an object refers to.
+//! Looks up the McpAuthServer that an object references.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,7 @@ use crate::framework::references::{self, Target};
 use crate::problem::Problem;
 use crate::text::is_label;
 
-/// The McpAuthServer that `reference` names, seen from `namespace`.
+/// The McpAuthServer that `reference` names, for an object in `namespace`.
 pub fn server(reference: &AuthServerRef, namespace: &str) -> Server {
     Server {
         namespace: reference.namespace_or(namespace).to_owned(),
@@ -49,7 +49,7 @@ pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
-    // One of another namespace can be referred to as well.
+    // References to other namespaces are possible, too.
     let everywhere = scope.program.scopes().into_iter();
     let controller = everywhere.fold(controller, |controller, servers| {
         watch_servers(controller, &servers, scope.clone())
@@ -68,7 +68,7 @@ pub fn watch_auth_servers<K: Reconcile>(
     })
 }
 
-/// What the selection of namespaces by their labels depends on.
+/// The target that stands for all namespaces, because any of them can start or stop to match a selector.
 pub fn any_namespace() -> Target {
     (references::Kind::Namespace, (String::new(), String::new()))
 }
@@ -76,7 +76,7 @@ pub fn any_namespace() -> Target {
 /// The namespaces that a selector matches.
 ///
 /// # Errors
-/// A problem when the operator may not read Namespaces; `field` names where the selector stands.
+/// A problem when the operator may not read Namespaces; `field` is the selector's field.
 pub async fn namespaces(
     context: &ReconcileContext<'_>,
     field: &str,
@@ -107,7 +107,7 @@ fn watch_servers<K: Reconcile>(
         let (key, now) = (key_of(&server), concern(&server));
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         if server.finalizers().is_empty() {
-            // It begins, or ends.
+            // It was just created, or is being deleted.
             seen.remove(&key);
         } else if seen.insert(key.clone(), now.clone()) == Some(now) {
             return Vec::new();
@@ -116,14 +116,15 @@ fn watch_servers<K: Reconcile>(
     })
 }
 
-/// Whether the operator serves some namespaces only: then it has no permission in the cluster, as to read
+/// Whether the operator watches only certain namespaces; it then has no cluster-wide permissions, such as reading
 /// Namespaces.
 fn is_bounded(program: &Context) -> bool {
     !program.config.watch_namespaces.is_empty()
 }
 
-/// What of a McpAuthServer concerns those who refer to it: its spec, its end, and when it came and went, since
-/// what it lost then is put there again. There can be thousands of them, and messages change often.
+/// The parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, and the times of
+/// condition changes, because registrations that it lost have to be restored. Other changes, such as messages, are
+/// frequent, and there can be thousands of referencing objects.
 fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + use<> {
     let conditions = server.0.as_ref().ok().and_then(|s| s.status.clone());
     let conditions = conditions.unwrap_or_default().conditions.into_iter();
@@ -138,7 +139,7 @@ fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + u
     )
 }
 
-/// The McpAuthServer, if there is one and it admits references from the object's namespace.
+/// The McpAuthServer, if it exists and allows references from the object's namespace.
 pub async fn auth_server(
     context: &ReconcileContext<'_>,
     server: &Server,
@@ -186,12 +187,12 @@ fn labels_unknown(context: &ReconcileContext<'_>, server: &Server) -> Problem {
     )
 }
 
-/// Whether this operator serves the namespace of `server`.
+/// Whether this operator watches the namespace of `server`.
 pub fn is_served(context: &ReconcileContext<'_>, server: &Server) -> bool {
     context.program.config.serves(&server.namespace)
 }
 
-/// The namespaces that the operator serves, in words.
+/// The watched namespaces, as text.
 fn served(program: &Context) -> String {
     let only = &program.config.watch_namespaces;
     let noun = if only.len() == 1 {
@@ -202,7 +203,7 @@ fn served(program: &Context) -> String {
     format!("{noun} {}", only.join(", "))
 }
 
-/// What cannot be a name would be an alias of one in the URLs that it gets into, and lead anywhere.
+/// Other characters than those of a name could change the meaning of the URLs that it is used in.
 fn can_exist(server: &Server) -> bool {
     is_label(&server.namespace) && is_label(&server.name)
 }
@@ -237,7 +238,7 @@ async fn read(
     }
 }
 
-/// Whether the McpAuthServer is there to be told that something goes. Its spec need not parse for that.
+/// Whether the McpAuthServer exists, so that something can be unregistered from it. Its spec does not have to parse.
 pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result<bool, Error> {
     if !is_served(context, server) || !can_exist(server) {
         return Ok(false);
@@ -248,8 +249,8 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
 }
 
-/// The labels of the object's namespace, where they can matter for a reference to the namespace `referred`. None
-/// where the operator may not read them.
+/// The labels of the object's namespace, if they are needed for a reference to the namespace `referred`. None
+/// if the operator may not read them.
 pub async fn namespace_labels(
     context: &ReconcileContext<'_>,
     referred: &str,

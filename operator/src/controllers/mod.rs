@@ -1,4 +1,4 @@
-//! The controllers, one a kind.
+//! The controllers, one per kind.
 
 pub mod auth_server;
 mod environment;

@@ -1,4 +1,4 @@
-//! McpOAuthClient: a client's credentials, and its registration.
+//! McpOAuthClient: a client's credentials and its registration.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
@@ -14,12 +14,13 @@ use mcpauth_wire::client::ClientResource;
 use super::lookup;
 use super::registration::{Entry, unregister};
 use crate::authserver::{Collection, Server};
+use crate::desired::labels::Component;
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
-use crate::desired::registration;
+use crate::desired::{names, registration};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, children, watch_references,
+    Guarded, Reconcile, ReconcileContext, watch_kept, watch_references,
 };
 use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
@@ -37,7 +38,8 @@ impl Reconcile for McpOAuthClient {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let controller = controller.owns(scope.api::<Secret>(), children());
+        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        let controller = watch_kept(controller, secrets, Component::OAuthClient);
         // One of another namespace can be named as well.
         let everywhere = scope.program.scopes().into_iter();
         let controller = everywhere.fold(controller, |controller, servers| {
@@ -100,12 +102,24 @@ impl Reconcile for McpOAuthClient {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         let policy = serde_json::from_value(raw.data["spec"]["deletionPolicy"].clone());
-        // What cannot be read is no reason to leave a client that can get tokens.
+        // An unreadable policy must not leave a client behind that can get tokens.
         if policy.is_ok_and(|policy: DeletionPolicy| policy == DeletionPolicy::Orphan) {
             return Ok(());
         }
-        unregister(COLLECTION, raw, context).await
+        unregister(COLLECTION, raw, context).await?;
+        delete_secret(raw, context).await
     }
+}
+
+/// Takes away the Secret of a client, which may not parse: the one that was written last.
+async fn delete_secret(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let written = raw.data["status"]["secretName"].as_str();
+    let asked_for = raw.data["spec"]["secret"]["name"].as_str();
+    let default = names::client_secret(&context.owner.name);
+    let name = written.or(asked_for).unwrap_or(&default);
+    let ownership = context.kept(Component::OAuthClient);
+    let api = context.api::<Secret>();
+    Ok(context.applier.delete(&api, &ownership, name).await?)
 }
 
 /// The namespace and name of the ProtectedMcpServer that a client in the namespace `own` refers to.
@@ -114,7 +128,7 @@ fn named<'a>(resource: &'a ResourceRef, own: &'a str) -> Option<(&'a str, &'a st
     Some((namespace, resource.name.as_deref()?))
 }
 
-/// What the client may ask for, names resolved to resource identifiers.
+/// What the client may request, with names resolved to resource identifiers.
 async fn resources(
     object: &McpOAuthClient,
     context: &ReconcileContext<'_>,
@@ -134,7 +148,7 @@ async fn resources(
     Ok(resources)
 }
 
-/// The resource identifier of a ProtectedMcpServer that the client may refer to.
+/// The resource identifier of a ProtectedMcpServer that the client may reference.
 async fn resource_of(
     namespace: &str,
     name: &str,
@@ -155,7 +169,7 @@ async fn resource_of(
     };
     let found = match found.0 {
         Ok(found) => found,
-        // What is wrong with it is no business of other namespaces.
+        // Do not reveal details about the server to other namespaces.
         Err(invalid) if namespace == own => {
             let message =
                 format!("spec.resources: ProtectedMcpServer {name} has an invalid spec: {invalid}");
@@ -182,7 +196,7 @@ async fn resource_of(
     Ok(found.spec.resource)
 }
 
-/// The same whether it does not exist or does not admit the client: what another namespace has is not told.
+/// The same message whether it does not exist or does not allow the client, to reveal nothing about other namespaces.
 fn not_found(namespace: &str, name: &str, own: &str) -> Problem {
     let message = match namespace == own {
         true => format!(
@@ -197,29 +211,22 @@ fn not_found(namespace: &str, name: &str, own: &str) -> Problem {
     Problem::outage(reasons::RESOURCE_NOT_FOUND, message)
 }
 
-/// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The
-/// Secret is there before the authorization server hears of the value.
+/// The client's secret, if its method has one: the one in its Secret, or a new one in a new Secret. The Secret is
+/// written before the value is registered with the authorization server.
 async fn credentials(
     object: &McpOAuthClient,
     context: &ReconcileContext<'_>,
     issuer: &str,
 ) -> Result<Option<String>, Error> {
     let api = context.api::<Secret>();
+    let ownership = context.kept(Component::OAuthClient);
     let name = build::secret_name(&context.owner.name, &object.spec);
     let before = object.status.as_ref().and_then(|s| s.secret_name.clone());
     let moved = before.filter(|before| *before != name);
 
-    let current = context
-        .applier
-        .find(&api, &context.ownership, &name)
-        .await?;
+    let current = context.applier.find(&api, &ownership, &name).await?;
     let old = match (&current, &moved) {
-        (None, Some(moved)) => {
-            context
-                .applier
-                .find(&api, &context.ownership, moved)
-                .await?
-        }
+        (None, Some(moved)) => context.applier.find(&api, &ownership, moved).await?,
         _ => None,
     };
     let value = match object.spec.token_endpoint_auth_method.has_secret() {
@@ -231,20 +238,14 @@ async fn credentials(
         false => None,
     };
     let secret = build::secret(&context.owner, &object.spec, value.as_deref(), issuer);
-    context
-        .applier
-        .apply(&api, &context.ownership, secret)
-        .await?;
+    context.applier.apply(&api, &ownership, secret).await?;
     if let Some(moved) = moved {
-        context
-            .applier
-            .delete(&api, &context.ownership, &moved)
-            .await?;
+        context.applier.delete(&api, &ownership, &moved).await?;
     }
     Ok(value)
 }
 
-/// The value in the Secret, or a new one if there never was one.
+/// The value in the Secret, or a new one if there was none before.
 fn secret_value(
     object: &McpOAuthClient,
     secret: Option<&Secret>,
@@ -257,7 +258,7 @@ fn secret_value(
         return String::from_utf8(bytes.0.clone()).map_err(|_| lost(name).into());
     }
     let had_one = match secret {
-        // One without the mark was written when the client was public.
+        // A Secret without the annotation was written when the client was public.
         Some(secret) => secret.annotations().contains_key(ISSUED),
         // Without a status nothing was registered yet.
         None => object
@@ -299,7 +300,7 @@ mod tests {
         .unwrap()
     }
 
-    /// One that was written with a client secret, and has `value` by now.
+    /// A Secret that was written with a client secret, and now has `value`.
     fn secret(value: Option<&str>) -> Secret {
         let data = value.map(|v| (CLIENT_SECRET.to_owned(), ByteString(v.as_bytes().to_vec())));
         let mut secret = Secret {

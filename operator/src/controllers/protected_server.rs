@@ -1,4 +1,4 @@
-//! ProtectedMcpServer: the pods of an MCP server with the proxy before it, and its registration.
+//! ProtectedMcpServer: the pods of an MCP server with its proxy, and its registration.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
@@ -65,12 +65,12 @@ impl Reconcile for ProtectedMcpServer {
         let auth_server = match lookup::auth_server(context, server).await {
             Ok(auth_server) => auth_server,
             Err(Error::Problem(problem)) => {
-                // Pods stay as they are: their proxy refuses everybody once no token is active.
+                // Leave the pods unchanged: their proxy rejects all requests once no token is active.
                 return Ok(entry.without_server(context, problem).await);
             }
             Err(other) => return Err(other),
         };
-        // Pods first: they start whether or not the authorization server answers.
+        // Pods first: they start whether or not the authorization server responds.
         let mut objects = build(self, context, &auth_server, server)?;
         environment::note(context, &mut objects.deployment).await?;
         let pod_security = workload::pod_security(&objects.deployment);
@@ -115,8 +115,8 @@ impl Reconcile for ProtectedMcpServer {
     }
 }
 
-/// Whose clients the server admits. With a selector that this operator cannot evaluate, only those that are named
-/// otherwise, and the problem that this is.
+/// The clients that the server allows. If this operator cannot evaluate the selector, only those that are allowed
+/// otherwise, together with a problem.
 async fn allowed_clients(
     object: &ProtectedMcpServer,
     context: &ReconcileContext<'_>,
@@ -153,7 +153,7 @@ async fn apply(
     objects: ProtectedServerObjects,
     context: &ReconcileContext<'_>,
 ) -> Result<Rollout, Error> {
-    // Every child by name: one that is forgotten here does not compile.
+    // Destructured, so that a child that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,
         config_map,

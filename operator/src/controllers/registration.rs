@@ -1,4 +1,4 @@
-//! What an object has at its authorization server: how it gets there, and how it is taken away.
+//! Registers an object with its authorization server, and unregisters it.
 
 use jiff::Timestamp;
 use kube::api::DynamicObject;
@@ -15,25 +15,25 @@ use crate::framework::reconciler::{ReconcileContext, deleted_at};
 use crate::framework::status::{Condition, Observed};
 use crate::problem::Problem;
 
-/// How long a deletion waits for an authorization server that does not answer.
+/// How long a deletion waits for an authorization server that does not respond.
 pub const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
 
-/// The reason of the event that tells of a registration which was left behind. No condition has it: the
-/// recorder counts events of one reason together, and this one must be seen.
+/// The reason of the event about a registration that was left behind. Not shared with a condition, because the recorder
+/// aggregates events of the same reason, and this one must stand out.
 const GAVE_UP: &str = "GaveUpUnregistering";
 
 /// One entry of the admin API.
 pub struct Entry {
-    /// Where it is.
+    /// The authorization server.
     pub server: Server,
-    /// Among what.
+    /// The collection, resources or clients.
     collection: Collection,
-    /// As what.
+    /// The id in the collection.
     pub id: String,
 }
 
 impl Entry {
-    /// That of `owner`, whose spec has `reference`.
+    /// The entry of `owner`, whose spec has `reference`.
     pub fn new(collection: Collection, reference: &AuthServerRef, owner: &Owner) -> Self {
         let (namespace, name) = (&owner.namespace, &owner.name);
         Self {
@@ -46,14 +46,14 @@ impl Entry {
         }
     }
 
-    /// That of an object as it is stored, which need not parse; none when it refers to nothing.
+    /// The entry of a stored object, which does not have to parse; none when it has no reference.
     fn of_stored(collection: Collection, raw: &DynamicObject, owner: &Owner) -> Option<Self> {
         let reference = raw.data["spec"]["authServerRef"].clone();
         let reference: AuthServerRef = serde_json::from_value(reference).ok()?;
         Some(Self::new(collection, &reference, owner))
     }
 
-    /// Puts it there, and tells in `found` whether that went well.
+    /// Registers it, and adds the outcome to `observed`.
     pub async fn put(
         &self,
         context: &ReconcileContext<'_>,
@@ -79,9 +79,9 @@ impl Entry {
         });
     }
 
-    /// What is observed when `problem` keeps the McpAuthServer from being used. Where it does not admit
-    /// references from here any longer, the entry goes, and with it every token: each time anew, since a
-    /// status that says so already can be written by others.
+    /// What is observed when `problem` keeps the McpAuthServer from being used. If it no longer allows references from
+    /// this namespace, the entry is removed, and with it every token. This is repeated on every reconcile, because the
+    /// status is no proof that it was done: others can write it, too.
     pub async fn without_server(
         &self,
         context: &ReconcileContext<'_>,
@@ -93,7 +93,7 @@ impl Entry {
                 self.delete(context).await
             }
             reasons::REFERENCE_NOT_PERMITTED => Ok(()),
-            // It may be there still.
+            // It may still be registered.
             _ => return Observed::problem(problem),
         };
         let mut observed = Observed::problem(problem.clone());
@@ -112,11 +112,11 @@ impl Entry {
     }
 }
 
-/// Takes away what an object, as it is stored, has there, because it is being deleted. That ends in any
-/// case: at once when the McpAuthServer is gone or going, and after [`PATIENCE`] when it does not answer.
+/// Unregisters a stored object that is being deleted. This always completes: at once when the McpAuthServer does not
+/// exist or is being deleted, and after [`PATIENCE`] when it does not respond.
 ///
 /// # Errors
-/// A [`Problem`] while it is waited for.
+/// A [`Problem`] while it waits.
 pub async fn unregister(
     collection: Collection,
     raw: &DynamicObject,
@@ -134,7 +134,7 @@ pub async fn unregister(
     };
     if is_over(deleted_at(raw), context.program.now()) {
         let note = format!(
-            "gave up: {} may still be registered with the authorization server. {error}",
+            "gave up on unregistering {}: it may still be registered with the authorization server. {error}",
             entry.id
         );
         context
@@ -145,13 +145,13 @@ pub async fn unregister(
         return Ok(());
     }
     let message = format!(
-        "{error}; deletion goes ahead after {} s in any case",
+        "{error}; after {} s the object is deleted even if this still fails",
         PATIENCE.as_secs()
     );
     Err(Problem::stage(reasons::DELETING, message).into())
 }
 
-/// Whether a deletion that began at `began` has waited long enough.
+/// Whether a deletion that started at `began` has waited long enough.
 fn is_over(began: Option<Timestamp>, now: Timestamp) -> bool {
     began.is_none_or(|began| now.duration_since(began) >= PATIENCE)
 }

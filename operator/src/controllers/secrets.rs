@@ -11,6 +11,7 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
+use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, names, postgres};
 use crate::framework::apply::Object;
 use crate::framework::error::Error;
@@ -19,11 +20,11 @@ use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
 
-/// Makes or reads the Secrets that the pods mount, and gives a hash over what they hold. The pepper comes
-/// first: nobody who sees the hash can guess a weak password of the others from it.
+/// Creates or reads the Secrets that the pods mount, and returns a hash of their contents. The pepper comes first, so
+/// that a weak password in another Secret cannot be guessed from the hash.
 ///
 /// # Errors
-/// One is missing, lost or damaged, or the API server does not answer.
+/// One is missing, lost or damaged, or the API server does not respond.
 pub async fn of_auth_server(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
@@ -35,7 +36,7 @@ pub async fn of_auth_server(
         let field = "spec.storage.postgres.external.urlSecretRef";
         foreign.push((field, &url.name, &url.key));
     }
-    // It must be there, but the server reads it whenever somebody signs in: a new user restarts nothing.
+    // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,
@@ -59,9 +60,10 @@ pub async fn of_auth_server(
     Ok(hash(values.iter().map(Vec::as_slice)))
 }
 
-/// The pepper, made before the pods.
+/// The pepper, created before the pods.
 async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let secret = Generated::<Deployment> {
+        component: Component::AuthServer,
         name: names::keys_secret(&context.owner.name),
         key: "pepper",
         dependent: names::auth_server(&context.owner.name),
@@ -72,10 +74,11 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     secret.value(context, make).await
 }
 
-/// The URL of the managed database, made before the database.
+/// The URL of the managed database, created before the database.
 async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let name = names::postgres(&context.owner.name);
     let secret = Generated::<StatefulSet> {
+        component: Component::Postgres,
         key: "uri",
         dependent: name.clone(),
         name,
@@ -86,12 +89,32 @@ async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> 
     secret.value(context, make).await
 }
 
+/// Takes away the Secrets that the operator generated for an authorization server, which is being deleted together
+/// with what they open.
+///
+/// # Errors
+/// The API server refuses, or does not answer.
+pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let name = &context.owner.name;
+    for (component, secret) in [
+        (Component::AuthServer, names::keys_secret(name)),
+        (Component::Postgres, names::postgres(name)),
+    ] {
+        let ownership = context.kept(component);
+        let api = context.api::<Secret>();
+        context.applier.delete(&api, &ownership, &secret).await?;
+    }
+    Ok(())
+}
+
 /// A Secret with a random value: made once, before what depends on it, and never made anew under it.
 struct Generated<D> {
     /// Its name.
     name: String,
     /// The key whose value is used.
     key: &'static str,
+    /// What it belongs to.
+    component: Component,
     /// The name of the object that depends on it, of kind `D`.
     dependent: String,
     /// Why it must keep its value.
@@ -101,16 +124,16 @@ struct Generated<D> {
 }
 
 impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
-    /// Its value. `make` makes the Secret where nothing depends on it yet.
+    /// Its value. `make` creates the Secret if nothing depends on it yet.
     ///
     /// # Errors
-    /// It is gone or damaged, and what depends on it is there; or the API server refuses.
+    /// It is missing or damaged although something depends on it, or the API server rejects a request.
     async fn value(
         &self,
         context: &ReconcileContext<'_>,
         make: impl FnOnce() -> Result<Secret, NoRandomness>,
     ) -> Result<Vec<u8>, Error> {
-        let (applier, ownership) = (&context.applier, &context.ownership);
+        let (applier, ownership) = (&context.applier, &context.kept(self.component));
         let api = context.api::<Secret>();
         let secret = match applier.find(&api, ownership, &self.name).await? {
             Some(secret) => secret,
@@ -151,10 +174,10 @@ impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
     }
 }
 
-/// The value of a Secret that the user keeps, and that `field` names.
+/// The value of a user-provided Secret that `field` names.
 ///
 /// # Errors
-/// The Secret or its key is missing, or the API server does not answer.
+/// The Secret or its key is missing, or the API server does not respond.
 async fn value_of(
     context: &ReconcileContext<'_>,
     field: &str,

@@ -1,4 +1,4 @@
-//! Pods: what both kinds that have some share.
+//! Pods: shared by the two kinds that have them.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -19,7 +19,7 @@ use crate::framework::status::{Condition, Observed};
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
-/// The Available condition: whether some pod serves.
+/// The Available condition: whether at least one pod is serving.
 fn available(rollout: Rollout) -> Condition {
     if rollout.is_available() {
         Condition::yes(
@@ -53,8 +53,8 @@ pub fn pod_security(deployment: &Deployment) -> Condition {
     Condition::no(types::POD_SECURITY_RESTRICTED, &problem)
 }
 
-/// Adds to what was observed what a Deployment says of its pods: the fields of a scale subresource, the Available
-/// condition, and a problem where the spec asks for none.
+/// Adds what a Deployment reports about its pods: the fields of the scale subresource, the Available condition, and a
+/// problem if the spec wants no pods.
 pub fn observe(
     context: &ReconcileContext<'_>,
     component: Component,
@@ -75,7 +75,7 @@ pub fn observe(
     }
 }
 
-/// Adds the Available condition where a problem elsewhere kept the Deployment from being applied.
+/// Adds the Available condition when another problem kept the Deployment from being applied.
 pub async fn complete(
     context: &ReconcileContext<'_>,
     component: Component,
@@ -101,7 +101,7 @@ pub async fn complete(
     Ok(())
 }
 
-/// Applies a budget, or takes away the one that is no longer wanted.
+/// Applies a disruption budget, or deletes one that is no longer wanted.
 pub async fn apply_budget(
     context: &ReconcileContext<'_>,
     component: Component,
@@ -126,7 +126,7 @@ pub async fn apply_budget(
     Ok(())
 }
 
-/// Applies a NetworkPolicy, or takes it away where they are switched off.
+/// Applies a NetworkPolicy, or deletes it if they are switched off.
 pub async fn apply_network_policy(
     context: &ReconcileContext<'_>,
     policy: NetworkPolicy,
@@ -140,8 +140,8 @@ pub async fn apply_network_policy(
     Ok(())
 }
 
-/// Applies a ConfigMap that running pods read again when it changes, and sees to it that they get it at once:
-/// kubelet writes it into a pod's volume about once a minute, or when the pod itself changes.
+/// Applies a ConfigMap that running pods reload, and annotates the pods so that they get the change at once: the kubelet
+/// updates a pod's volume only about once a minute, or when the pod itself changes.
 pub async fn apply_live_config(
     context: &ReconcileContext<'_>,
     component: Component,
@@ -164,7 +164,7 @@ pub async fn apply_live_config(
     let hash = config.annotations().get(HASH).cloned().unwrap_or_default();
     match touch_pods(context, component, &hash).await {
         Ok(()) => written.set(owner, PODS.to_owned(), String::new()),
-        // They get it all the same, only later.
+        // They still get it, only later.
         Err(error) => {
             let (namespace, name) = (&context.owner.namespace, &context.owner.name);
             tracing::warn!(namespace, name, %error, "cannot annotate pods; the kubelet delivers their new configuration within about a minute");
@@ -173,7 +173,7 @@ pub async fn apply_live_config(
     Ok(())
 }
 
-/// Notes on each pod what it is to read.
+/// Annotates each pod with the hash of its configuration.
 async fn touch_pods(
     context: &ReconcileContext<'_>,
     component: Component,
@@ -187,7 +187,7 @@ async fn touch_pods(
     Ok(())
 }
 
-/// The pods of a component: as many as it can have, whoever else uses its labels.
+/// The pods of a component, limited to the largest possible number in case other pods have the same labels.
 fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListParams {
     let selector = selector(context, component);
     ListParams::default().labels(&selector).limit(50)
@@ -200,23 +200,23 @@ fn selector(context: &ReconcileContext<'_>, component: Component) -> String {
     selector.join(",")
 }
 
-/// Why pods are not up.
+/// Why pods are not ready.
 pub struct Why {
-    /// In words.
+    /// As text.
     pub text: String,
-    /// What a running pod answers when it is asked.
+    /// What a running pod reports about itself.
     said: Option<String>,
 }
 
 impl Why {
-    /// Whether a pod runs and says that it lacks something, beyond its own start and stop.
+    /// Whether a running pod reports a problem other than starting or stopping.
     pub fn asks_for_help(&self) -> bool {
         let said = self.said.as_deref();
         said.is_some_and(|said| !["starting", "stopping"].contains(&said))
     }
 }
 
-/// Why pods are not all up: what Kubernetes says, or else what the program in a pod says.
+/// Why pods are not ready: what Kubernetes reports, or else what the program in a pod reports.
 pub async fn why_not_up(
     context: &ReconcileContext<'_>,
     component: Component,

@@ -31,8 +31,8 @@ use super::{
     secret, yaml,
 };
 
-/// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read theirs only at
-/// their start, it comes from the template; on others it is written when the configuration changes.
+/// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read it only on start,
+/// it comes from the template; on other pods it is injected when the configuration changes.
 pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
 
 const COMPONENT: Component = Component::AuthServer;
@@ -48,22 +48,22 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 /// What the builder needs besides the spec.
 #[derive(Clone, Debug)]
 pub struct AuthServerInputs<'a> {
-    /// Images for what the spec leaves open.
+    /// Default images.
     pub images: &'a Images,
     /// Principals that may use the admin API: the operator's own.
     pub admins: Vec<String>,
     /// The operator's own namespace.
     pub operator_namespace: &'a str,
-    /// Hash over the data of the Secrets that the pods mount ([`hash`]): pods restart when it
+    /// Hash of the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
 }
 
-/// The children of a McpAuthServer, but for the Secrets with random values, which are made once:
+/// The children of a McpAuthServer, except for the Secrets with random values, which are created once:
 /// [`keys_secret`] and [`postgres::secret`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthServerObjects {
-    /// Whom the pods are.
+    /// The identity of the pods.
     pub service_account: ServiceAccount,
     /// `authserver.yaml`.
     pub config_map: ConfigMap,
@@ -75,16 +75,16 @@ pub struct AuthServerObjects {
     pub service: Service,
     /// The internal port.
     pub internal_service: Service,
-    /// Keeps everybody but proxies and the operator from the internal port.
+    /// Blocks the internal port for all but proxies and the operator.
     pub network_policy: NetworkPolicy,
-    /// For more than one replica.
+    /// Only with more than one replica.
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
 
 /// Builds the children.
 ///
 /// # Errors
-/// When the authserver would refuse the configuration, or the spec changes what is ours in the pods.
+/// When the authserver would reject the configuration, or the pod template is not allowed.
 pub fn build(
     owner: &Owner,
     spec: &McpAuthServerSpec,
@@ -96,7 +96,7 @@ pub fn build(
     Ok(AuthServerObjects {
         service_account: ServiceAccount {
             metadata: owner.child(name.clone(), COMPONENT),
-            // The pod asks for it by itself.
+            // The pod's own spec requests it.
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         },
@@ -141,7 +141,7 @@ pub fn build(
     })
 }
 
-/// The Secret with the pepper, `pepper` being 32 random bytes. To be created once: all tokens depend
+/// The Secret with the pepper, 32 random bytes. It must be created only once, because all tokens depend
 /// on it.
 #[must_use]
 pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
@@ -190,7 +190,7 @@ fn deployment(
     let volumes = volumes(owner, spec);
     let pod = PodSpec {
         service_account_name: Some(owner.workload(COMPONENT)),
-        // To read the cluster's keys for ServiceAccount tokens, which needs no right.
+        // To read the cluster's keys for ServiceAccount tokens, which needs no permission.
         automount_service_account_token: Some(true),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
@@ -223,12 +223,12 @@ fn deployment(
     })
 }
 
-/// Written out in full: nobody takes away what the API server fills in by itself, and `Recreate` is refused
-/// beside it.
+/// Every field is set: defaults that the API server has filled in would stay otherwise, and `Recreate` is rejected
+/// together with them.
 fn strategy(storage: &Storage) -> DeploymentStrategy {
     let quarter = Some(IntOrString::String("25%".to_owned()));
     match storage {
-        // Two pods with a memory of their own would contradict each other during an update.
+        // During a rolling update, two pods with separate in-memory stores would give different answers.
         Storage::Memory(_) => DeploymentStrategy {
             type_: Some("Recreate".to_owned()),
             rolling_update: None,
@@ -261,7 +261,7 @@ fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> C
             pod::port("health", HEALTH_PORT),
         ]),
         resources: Some(pod::resources(spec.resources.as_ref(), &DEFAULTS)),
-        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
+        termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(
             volumes
@@ -271,11 +271,11 @@ fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> C
         ),
         ..Container::default()
     };
-    // Long enough for migrations, and for a database that starts at the same time.
+    // Long enough for migrations, and for a database that is starting at the same time.
     pod::with_probes(container, 180)
 }
 
-/// Each is mounted at `/etc/mcpauth/` and its name.
+/// Each is mounted at `/etc/mcpauth/NAME`.
 fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     let mut volumes = vec![
         pod::config_volume("config", names::auth_server_config(&owner.name)),

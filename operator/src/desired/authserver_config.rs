@@ -1,4 +1,4 @@
-//! From a McpAuthServer to `authserver.yaml`.
+//! Converts a McpAuthServer to `authserver.yaml`.
 
 use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
@@ -9,18 +9,18 @@ use mcpauth_wire::authserver_config::{
 };
 use mcpauth_wire::client::Client;
 
-/// What the file says besides the spec: where the authserver runs and what it finds there.
+/// What the file contains besides the spec: the environment that the authserver runs in.
 #[derive(Clone, Debug)]
 pub struct AuthServerPlace {
-    /// Where it listens.
+    /// The addresses to listen on.
     pub listen: Listen,
     /// The file with the pepper.
     pub keys_file: String,
-    /// The file with the Postgres URL; memory when there is none.
+    /// The file with the Postgres URL; in-memory storage if there is none.
     pub postgres_url_file: Option<String>,
-    /// The file with the local users, when the spec asks for them.
+    /// The file with the local users, if the spec wants them.
     pub users_file: String,
-    /// Who may call the internal port.
+    /// The callers that the internal port accepts.
     pub internal: Internal,
     /// Resources known from the start, by id.
     pub resources: Vec<(String, Resource)>,
@@ -28,7 +28,7 @@ pub struct AuthServerPlace {
     pub clients: Vec<(String, Client)>,
 }
 
-/// The configuration of the authserver that `spec` asks for, at `place`.
+/// The configuration of an authserver with this spec in this environment.
 #[must_use]
 pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> AuthServerConfig {
     AuthServerConfig {
@@ -93,7 +93,7 @@ fn tokens(tokens: &api::Tokens) -> Tokens {
     }
 }
 
-/// How many connections to PostgreSQL a pod has.
+/// Number of connections to PostgreSQL per pod.
 fn connections(spec: &McpAuthServerSpec) -> u32 {
     match &spec.storage {
         api::Storage::Postgres(api::PostgresStorage::External(external)) => {
@@ -105,7 +105,7 @@ fn connections(spec: &McpAuthServerSpec) -> u32 {
     }
 }
 
-/// Whether a spec wants its state in PostgreSQL.
+/// Whether the spec stores state in PostgreSQL.
 #[must_use]
 pub fn wants_postgres(spec: &McpAuthServerSpec) -> bool {
     match &spec.storage {

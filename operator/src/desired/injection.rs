@@ -1,5 +1,5 @@
-//! The resource-proxy, injected into a pod as a native sidecar: it starts before the MCP server and ends after
-//! it. Whatever the pod is made from, this is what is put into it.
+//! Injects the resource-proxy into a pod as a native sidecar, which starts before the MCP server and ends after it.
+//! The same for every way to build the pod.
 
 use k8s_openapi::api::core::v1::{
     Container, PodSpec, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume,
@@ -36,7 +36,7 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 /// `proxy.yaml` of the ProtectedMcpServer `name`.
 ///
 /// # Errors
-/// When the configuration cannot be written as YAML.
+/// When the configuration cannot be serialized as YAML.
 pub fn config_yaml(
     name: &str,
     spec: &ProtectedMcpServerSpec,
@@ -59,7 +59,7 @@ pub fn config_yaml(
     yaml(&config)
 }
 
-/// Puts the proxy of the ProtectedMcpServer `name` into a pod: before its containers, with its volumes.
+/// Injects the proxy of the ProtectedMcpServer `name` into a pod: as an init container, with its volumes.
 pub fn inject(
     pod: &mut PodSpec,
     name: &str,
@@ -92,7 +92,7 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
             pod::port("health", HEALTH_PORT),
         ]),
         resources: Some(pod::resources(spec.proxy.resources.as_ref(), &DEFAULTS)),
-        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
+        termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![
             pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
@@ -103,8 +103,8 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
     pod::with_probes(container, 60)
 }
 
-/// The sidecar's volumes. The folder of the ConfigMap is mounted, not the file, so that a changed
-/// policy arrives in a running pod.
+/// The sidecar's volumes. The ConfigMap is mounted as a folder, not as a file, so that policy changes
+/// reach running pods.
 fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
     vec![
         pod::config_volume(CONFIG_VOLUME, names::proxy_config(name)),

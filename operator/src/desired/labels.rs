@@ -10,7 +10,7 @@ use super::names;
 /// The value of `app.kubernetes.io/managed-by` on every child.
 pub const MANAGED_BY: &str = "mcp-auth-operator";
 
-/// What a child is: the value of its `app.kubernetes.io/name`.
+/// The component that a child belongs to: the value of its `app.kubernetes.io/name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// The authorization server.
@@ -36,7 +36,7 @@ impl Component {
     }
 
     /// The label with the name of the object that the component belongs to.
-    fn owner_label(self) -> &'static str {
+    pub fn owner_label(self) -> &'static str {
         match self {
             Self::AuthServer | Self::Postgres => "mcpauth.io/auth-server",
             Self::McpServer => "mcpauth.io/protected-server",
@@ -45,19 +45,19 @@ impl Component {
     }
 }
 
-/// The object that children belong to.
+/// The object that owns the children.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owner {
-    /// Its name, from which children's names are made.
+    /// Its name, from which the children's names are derived.
     pub name: String,
-    /// Its namespace, in which its children live.
+    /// Its namespace, which is also the children's.
     pub namespace: String,
-    /// What children refer to it by.
+    /// The owner reference for its children.
     pub reference: OwnerReference,
 }
 
 impl Owner {
-    /// The owner that `object` is; none when the object never was in a cluster (no uid).
+    /// `object` as owner; none if it was never stored in a cluster (no uid).
     pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Option<Self> {
         Some(Self {
             name: object.meta().name.clone()?,
@@ -78,7 +78,7 @@ impl Owner {
         }
     }
 
-    /// The name of the component's Deployment, and of what else it has one of.
+    /// The name of the component's Deployment, Service and other single objects.
     #[must_use]
     pub fn workload(&self, component: Component) -> String {
         match component {
@@ -102,8 +102,8 @@ impl Owner {
         labels
     }
 
-    /// The labels by which pods are selected. One is our own: charts give their pods names and instances of
-    /// `app.kubernetes.io` as they like. They never change: selectors are immutable.
+    /// The labels that select pods. One is our own, because charts set the `app.kubernetes.io` name and instance
+    /// freely. They must never change, because selectors are immutable.
     #[must_use]
     pub fn match_labels(&self, component: Component) -> BTreeMap<String, String> {
         BTreeMap::from([

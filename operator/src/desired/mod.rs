@@ -1,5 +1,5 @@
-//! From a spec and what it refers to, to Kubernetes objects and configuration files. Pure: nothing
-//! here talks to a cluster, reads a clock or draws a random number.
+//! Builds Kubernetes objects and configuration files from a spec and what it references. Pure: nothing here talks to
+//! a cluster, reads a clock or uses randomness.
 
 pub mod auth_server;
 pub mod authserver_config;
@@ -31,7 +31,7 @@ use serde::Serialize;
 
 use crate::text::hex;
 
-/// Images for what a spec leaves open.
+/// Default images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// Of the authorization server.
@@ -40,12 +40,12 @@ pub struct Images {
     pub resource_proxy: String,
     /// Of the managed PostgreSQL.
     pub postgres: String,
-    /// Names of Secrets with the credentials of registries, for every pod.
+    /// Names of the image pull Secrets for every pod.
     pub pull_secrets: Vec<String>,
 }
 
-/// What a ProtectedMcpServer needs to know of its McpAuthServer. It comes from that object's spec:
-/// nothing waits for the authserver to be up.
+/// What a ProtectedMcpServer needs to know about its McpAuthServer. It comes from that object's spec, so nothing
+/// waits for the authserver to be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthServerFacts {
     /// Its issuer.
@@ -57,18 +57,18 @@ pub struct AuthServerFacts {
 /// Why objects could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The program that is to read a configuration file would refuse it.
-    #[error("the configuration that this spec gives is refused by the program that reads it: {0}")]
+    /// The program that reads a configuration file would reject it.
+    #[error("the configuration that results from this spec is invalid: {0}")]
     Refused(#[from] Invalid),
     /// The spec changes pods in a way that is not allowed.
     #[error(transparent)]
     Pod(#[from] pod_template::Refused),
-    /// A configuration file cannot be written.
+    /// A configuration file cannot be serialized.
     #[error("cannot serialize the configuration file as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 
-/// A port on every address of the host, of both IP families where it has both.
+/// A port on all addresses of the host, of both IP families if it has both.
 #[must_use]
 pub fn everywhere(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
@@ -77,7 +77,7 @@ pub fn everywhere(port: u16) -> SocketAddr {
 /// A configuration file's text.
 ///
 /// # Errors
-/// When a value has no form in YAML, which no value of ours has.
+/// When a value cannot be represented in YAML, which does not happen with our types.
 pub fn yaml(config: &impl Serialize) -> Result<String, BuildError> {
     Ok(serde_saphyr::to_string(config)?)
 }
@@ -92,12 +92,12 @@ fn secret<'a>(metadata: ObjectMeta, values: impl IntoIterator<Item = (&'a str, S
     }
 }
 
-/// A short hash over several parts, for annotations: changes when any part does.
+/// A short hash of several parts, for annotations; it changes when any part changes.
 #[must_use]
 pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in parts {
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        // The length distinguishes ("ab", "c") from ("a", "bc").
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }

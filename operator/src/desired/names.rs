@@ -1,4 +1,4 @@
-//! Names that more than one part must agree on. They are in `docs/reference/interfaces.md`.
+//! Names and ports that several programs rely on, documented in `docs/reference/interfaces.md`.
 
 /// Port of the authserver's and the proxy's public listener, and of their Services.
 pub const PUBLIC_PORT: u16 = 8080;
@@ -8,18 +8,18 @@ pub const INTERNAL_PORT: u16 = 8081;
 pub const HEALTH_PORT: u16 = 9090;
 /// Port of PostgreSQL.
 pub const POSTGRES_PORT: u16 = 5432;
-/// Lifetime of the ServiceAccount tokens that callers present to an authserver, in seconds: the shortest that
-/// Kubernetes has. Authservers accept none that live longer.
+/// Lifetime of the ServiceAccount tokens that callers present to an authserver, in seconds: the minimum in
+/// Kubernetes. Authservers do not accept longer ones.
 pub const TOKEN_SECONDS: i64 = 600;
 
-/// Version of `authserver.yaml`'s format, in the name of its ConfigMap: pods of the version before go on
-/// reading theirs while new ones are rolled out.
+/// Version of the format of `authserver.yaml`, as part of its ConfigMap's name: pods of the previous version keep
+/// reading the old ConfigMap during a rollout.
 const AUTHSERVER_FORMAT: &str = "v1";
-/// Version of `proxy.yaml`'s format, likewise.
+/// Version of the format of `proxy.yaml`, likewise.
 const PROXY_FORMAT: &str = "v1";
 
-/// Name of an authorization server's ServiceAccount, Deployment, Service and what else it has one of. Another
-/// than the McpAuthServer's, so that a ProtectedMcpServer of the same name can stand beside it.
+/// Name of an authorization server's ServiceAccount, Deployment, Service and other single objects. It differs from the
+/// McpAuthServer's, so that a ProtectedMcpServer can have the same name.
 #[must_use]
 pub fn auth_server(name: &str) -> String {
     format!("{name}-authserver")
@@ -33,7 +33,7 @@ pub fn internal_url(namespace: &str, auth_server: &str) -> String {
     format!("http://{service}.{namespace}.svc:{INTERNAL_PORT}")
 }
 
-/// The principal that a ServiceAccount's token proves: its `sub`.
+/// The principal in a ServiceAccount's token: its `sub`.
 #[must_use]
 pub fn service_account_principal(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
@@ -69,7 +69,7 @@ pub fn keys_secret(name: &str) -> String {
     format!("{name}-authserver-keys")
 }
 
-/// Name of everything that belongs to the managed PostgreSQL.
+/// Name of all objects of the managed PostgreSQL.
 #[must_use]
 pub fn postgres(name: &str) -> String {
     format!("{name}-authserver-db")
@@ -81,7 +81,7 @@ pub fn proxy_config(name: &str) -> String {
     format!("{name}-proxy-{PROXY_FORMAT}")
 }
 
-/// Name of the Secret with a client's credentials, when its spec names none.
+/// Default name of the Secret with a client's credentials.
 #[must_use]
 pub fn client_secret(name: &str) -> String {
     format!("{name}-oauth-client")

@@ -1,4 +1,4 @@
-//! Who may connect to pods, where the cluster's network enforces it.
+//! Who may connect to pods, if the cluster enforces NetworkPolicies.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use super::labels::{Component, MANAGED_BY, Owner};
 
-/// Admits to the component's pods what `rules` admit, and nothing else.
+/// Allows only the connections to the component's pods that match `rules`.
 pub fn build(
     owner: &Owner,
     name: String,
@@ -30,7 +30,7 @@ pub fn build(
     }
 }
 
-/// Admits connections to these TCP ports, from everywhere.
+/// Allows connections to these TCP ports from everywhere.
 pub fn everybody(ports: &[u16]) -> NetworkPolicyIngressRule {
     let port = |port: &u16| NetworkPolicyPort {
         protocol: Some("TCP".to_owned()),
@@ -43,7 +43,7 @@ pub fn everybody(ports: &[u16]) -> NetworkPolicyIngressRule {
     }
 }
 
-/// Admits connections to this TCP port, from these.
+/// Allows connections to this TCP port from these peers.
 pub fn only(port: u16, from: Vec<NetworkPolicyPeer>) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule {
         from: Some(from),
@@ -59,7 +59,7 @@ pub fn pods_of(owner: &Owner, component: Component) -> NetworkPolicyPeer {
     }
 }
 
-/// The proxies of all ProtectedMcpServers, in whatever namespace.
+/// The proxies of all ProtectedMcpServers, in any namespace.
 pub fn proxies() -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),

@@ -15,7 +15,7 @@ pub const CLIENT_ID: &str = "client_id";
 /// Key of the client's secret in the Secret.
 pub const CLIENT_SECRET: &str = "client_secret";
 
-/// Annotation of a Secret that was written with a client secret: one without was a public client's.
+/// Annotation of a Secret that was written with a client secret; without it, the Secret was a public client's.
 pub const ISSUED: &str = "mcpauth.io/client-secret-issued";
 
 /// Name of the Secret of the McpOAuthClient `name`.
@@ -26,7 +26,7 @@ pub fn secret_name(name: &str, spec: &McpOAuthClientSpec) -> String {
         .map_or_else(|| names::client_secret(name), |secret| secret.name.clone())
 }
 
-/// The Secret. `client_secret` is made once, for methods that have one; `issuer` is that of the
+/// The Secret. `client_secret` is generated once, for methods that have one; `issuer` is the issuer of the
 /// client's McpAuthServer.
 #[must_use]
 pub fn secret(

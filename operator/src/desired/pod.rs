@@ -1,4 +1,4 @@
-//! What all pods that we render have in common: they meet the restricted Pod Security Standard.
+//! Shared by all pods that we build: they meet the restricted Pod Security Standard.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use super::{
 /// The user and group of our programs, and of the MCP servers.
 pub const USER: i64 = 65532;
 
-/// The settings of a pod whose containers run as `user`.
+/// The security context of a pod whose containers run as `user`.
 pub fn pod_security(user: i64) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
@@ -44,7 +44,7 @@ pub fn pod_security(user: i64) -> PodSecurityContext {
     }
 }
 
-/// The settings of every container.
+/// The security context of every container.
 pub fn container_security() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
@@ -57,7 +57,7 @@ pub fn container_security() -> SecurityContext {
     }
 }
 
-/// The Secrets by which a pod's images are pulled.
+/// The image pull Secrets of a pod.
 pub fn pull_secrets(images: &Images) -> Option<Vec<LocalObjectReference>> {
     let secrets = images.pull_secrets.iter();
     let secrets: Vec<_> = secrets
@@ -66,17 +66,17 @@ pub fn pull_secrets(images: &Images) -> Option<Vec<LocalObjectReference>> {
     (!secrets.is_empty()).then_some(secrets)
 }
 
-/// What a container gets when its spec does not say.
+/// Default resources of a container.
 pub struct DefaultResources {
-    /// CPU that it is guaranteed.
+    /// CPU request.
     pub cpu: &'static str,
-    /// Memory that it is guaranteed.
+    /// Memory request.
     pub memory: &'static str,
-    /// Memory that it may use.
+    /// Memory limit.
     pub memory_limit: &'static str,
 }
 
-/// The compute resources of a container: what the spec says, and the defaults for what it leaves out.
+/// The compute resources of a container: the spec's, completed with defaults.
 pub fn resources(
     spec: Option<&api::Resources>,
     defaults: &DefaultResources,
@@ -85,7 +85,7 @@ pub fn resources(
     let default = |text: &str| api::Quantity(text.to_owned());
     let (requests, limits) = (&mut resources.requests, &mut resources.limits);
     for (name, amount) in [("cpu", defaults.cpu), ("memory", defaults.memory)] {
-        // A request above the limit is refused; where there is only a limit, Kubernetes requests that.
+        // A request above the limit is rejected; if only a limit is set, Kubernetes uses it as request.
         let limit = limits.get(name).and_then(api::Quantity::value);
         if limit.is_none_or(|limit| Some(limit) >= default(amount).value()) {
             requests
@@ -93,7 +93,7 @@ pub fn resources(
                 .or_insert_with(|| default(amount));
         }
     }
-    // A container without a limit could take the node's memory.
+    // A container without a limit could use up the node's memory.
     let requested = requests.get("memory").cloned();
     limits.entry("memory".to_owned()).or_insert_with(|| {
         let limit = default(defaults.memory_limit);
@@ -112,8 +112,8 @@ pub fn resources(
     }
 }
 
-/// Where a program's last words are found when it ends by itself: its condition shows them.
-pub const LAST_WORDS: &str = "FallbackToLogsOnError";
+/// Take a program's termination message from its log, so that the condition can show it.
+pub const TERMINATION_MESSAGE_POLICY: &str = "FallbackToLogsOnError";
 
 /// A named container port.
 pub fn port(name: &str, number: u16) -> ContainerPort {
@@ -125,9 +125,9 @@ pub fn port(name: &str, number: u16) -> ContainerPort {
     }
 }
 
-/// Gives a container of ours its probes on the health port. It may take `startup_seconds` to come
-/// up; after that a program that hangs is restarted within half a minute, and one that is not ready
-/// gets no requests within seconds.
+/// Adds probes on the health port to one of our containers. It may take `startup_seconds` to start;
+/// after that, a program that hangs is restarted within half a minute, and one that is not ready
+/// stops receiving requests within seconds.
 pub fn with_probes(mut container: Container, startup_seconds: i32) -> Container {
     let get = |path: &str, period, failures| Probe {
         http_get: Some(HTTPGetAction {
@@ -157,7 +157,7 @@ pub fn mount(volume: &str, path: &str) -> VolumeMount {
     }
 }
 
-/// A mount that can be written.
+/// A writable mount.
 pub fn writable_mount(volume: &str, path: &str) -> VolumeMount {
     VolumeMount {
         read_only: None,
@@ -194,7 +194,7 @@ pub fn secret_volume(volume: &str, secret: &str, key: &str, path: &str) -> Volum
     }
 }
 
-/// A volume that is empty at first and goes with the pod.
+/// An emptyDir volume.
 pub fn scratch_volume(volume: &str) -> Volume {
     Volume {
         name: volume.to_owned(),
@@ -206,7 +206,7 @@ pub fn scratch_volume(volume: &str) -> Volume {
     }
 }
 
-/// Spreads pods over nodes where there is a choice.
+/// Spreads pods over nodes, if possible.
 pub fn spread(selector: LabelSelector) -> Vec<TopologySpreadConstraint> {
     vec![TopologySpreadConstraint {
         max_skew: 1,
@@ -217,7 +217,7 @@ pub fn spread(selector: LabelSelector) -> Vec<TopologySpreadConstraint> {
     }]
 }
 
-/// Lets a drain take one pod at a time; none when there is only one.
+/// Allows the eviction of one pod at a time; none if there is only one.
 pub fn disruption_budget(
     owner: &Owner,
     component: Component,
@@ -228,7 +228,7 @@ pub fn disruption_budget(
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(owner.selector(component)),
-            // A pod that does not come up must not keep a node from being drained.
+            // An unhealthy pod must not block a node drain.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             ..PodDisruptionBudgetSpec::default()
         }),
@@ -236,7 +236,7 @@ pub fn disruption_budget(
     })
 }
 
-/// A Service inside the cluster with one port, which has the same number on the pod.
+/// A ClusterIP Service with one port, which has the same number on the pod.
 pub fn internal_service(
     owner: &Owner,
     name: String,
@@ -262,7 +262,7 @@ pub fn internal_service(
     }
 }
 
-/// The Service of the public port, as a spec asks for it.
+/// The Service of the public port, as specified.
 pub fn public_service(owner: &Owner, component: Component, published: &api::Service) -> Service {
     let name = owner.workload(component);
     let mut service = internal_service(owner, name, component, "http", PUBLIC_PORT);

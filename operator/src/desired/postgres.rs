@@ -1,4 +1,4 @@
-//! The PostgreSQL of `storage.postgres.managed`: one instance on a volume, by the conventions of the
+//! The PostgreSQL of `storage.postgres.managed`: one instance with a volume, following the conventions of the
 //! official `postgres` image.
 
 use std::collections::BTreeMap;
@@ -35,19 +35,19 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     memory_limit: "512Mi",
 };
 
-/// The children that make the database, but for its Secret ([`secret`]).
+/// The children of the database, except for its Secret ([`secret`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostgresObjects {
     /// The port.
     pub service: Service,
-    /// Admits the authorization server's pods only.
+    /// Allows only the authorization server's pods.
     pub network_policy: NetworkPolicy,
-    /// The pod and its volume, which goes when the McpAuthServer is deleted.
+    /// The pod and its volume, of which `deletionPolicy` says whether it outlives the McpAuthServer.
     pub stateful_set: StatefulSet,
 }
 
-/// The Secret with how to connect. `password` must need no escape in a URL. To be created once: the
-/// database is initialised with it.
+/// The Secret with the connection details. `password` must need no escaping in a URL. It must be created only
+/// once, because the database is initialized with it.
 #[must_use]
 pub fn secret(owner: &Owner, password: &str) -> Secret {
     let name = names::postgres(&owner.name);
@@ -93,11 +93,11 @@ fn stateful_set(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> State
             replicas: Some(1),
             selector: owner.selector(COMPONENT),
             service_name: Some(name.clone()),
-            // Otherwise a pod that never came up would keep a mended image from its place.
+            // Otherwise a pod that never became ready would block the rollout of a corrected image.
             pod_management_policy: Some("Parallel".to_owned()),
             persistent_volume_claim_retention_policy: Some(
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
-                    when_deleted: Some("Delete".to_owned()),
+                    when_deleted: Some(spec.deletion_policy.as_str().to_owned()),
                     when_scaled: Some("Retain".to_owned()),
                 },
             ),
@@ -112,7 +112,7 @@ fn stateful_set(owner: &Owner, spec: &ManagedPostgres, images: &Images) -> State
                     enable_service_links: Some(false),
                     image_pull_secrets: pod::pull_secrets(images),
                     security_context: Some(pod::pod_security(USER)),
-                    // Postgres takes this long to end cleanly under load.
+                    // Time for a clean shutdown under load.
                     termination_grace_period_seconds: Some(60),
                     containers: vec![container(spec, images)],
                     volumes: Some(vec![
@@ -157,7 +157,7 @@ fn container(spec: &ManagedPostgres, images: &Images) -> Container {
         value: Some(value.to_owned()),
         value_from: None,
     };
-    // Over TCP: the image's first start initialises a server that listens on the socket only.
+    // Over TCP, because during initialization the image runs a server that listens only on the socket.
     let ready = |period, failures| Probe {
         exec: Some(ExecAction {
             command: Some(
@@ -182,12 +182,12 @@ fn container(spec: &ManagedPostgres, images: &Images) -> Container {
             variable("POSTGRES_USER", ROLE),
             variable("POSTGRES_DB", DATABASE),
             variable("POSTGRES_PASSWORD_FILE", "/etc/mcpauth/postgres/password"),
-            // Below the volume's root, where a file system may keep `lost+found`.
+            // Below the volume's root, which may contain `lost+found`.
             variable("PGDATA", &format!("{DATA}/pgdata")),
         ]),
         ports: Some(vec![pod::port("postgres", POSTGRES_PORT)]),
         resources: Some(pod::resources(spec.resources.as_ref(), &DEFAULTS)),
-        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
+        termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
         startup_probe: Some(ready(2, 90)),
         liveness_probe: Some(ready(10, 6)),

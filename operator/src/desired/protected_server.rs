@@ -34,24 +34,24 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 /// The children of a ProtectedMcpServer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProtectedServerObjects {
-    /// Whom the pods are: its tokens prove the proxy to the authserver.
+    /// The identity of the pods: the proxy authenticates to the authserver with its tokens.
     pub service_account: ServiceAccount,
-    /// `proxy.yaml`. The proxy reloads it: no pod restarts for a changed policy.
+    /// `proxy.yaml`. The proxy reloads it, so policy changes need no restart.
     pub config_map: ConfigMap,
     /// The pods: proxy and server.
     pub deployment: Deployment,
     /// The proxy's port.
     pub service: Service,
-    /// Keeps everybody from the server's own port, should it listen on more than 127.0.0.1.
+    /// Blocks the server's own port, in case it listens on more than 127.0.0.1.
     pub network_policy: NetworkPolicy,
-    /// For more than one replica.
+    /// Only with more than one replica.
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
 
 /// Builds the children.
 ///
 /// # Errors
-/// When the proxy would refuse the configuration, or the spec changes what is ours in the pods.
+/// When the proxy would reject the configuration, or the pod template is not allowed.
 pub fn build(
     owner: &Owner,
     spec: &ProtectedMcpServerSpec,
@@ -94,7 +94,7 @@ fn deployment(
 ) -> Result<Deployment, Refused> {
     let mut pod = PodSpec {
         service_account_name: Some(owner.name.clone()),
-        // The proxy has a token for the authserver only; the server has none.
+        // The proxy has a token for only the authserver; the server has none.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
@@ -147,7 +147,7 @@ fn add_volumes(pod: &mut PodSpec, template: &ServerTemplate, own: &Own) -> Resul
     Ok(())
 }
 
-/// The MCP server. It has no probes of ours: it listens where only its own pod can ask.
+/// The MCP server. It has no probes by default, because it listens only inside its pod.
 fn container(template: &ServerTemplate) -> Container {
     Container {
         name: "server".to_owned(),
@@ -163,7 +163,7 @@ fn container(template: &ServerTemplate) -> Container {
         liveness_probe: template.liveness_probe.clone(),
         readiness_probe: template.readiness_probe.clone(),
         startup_probe: template.startup_probe.clone(),
-        termination_message_policy: Some(pod::LAST_WORDS.to_owned()),
+        termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(mounts(&template.volume_mounts)),
         ..Container::default()

@@ -1,4 +1,4 @@
-//! From a ProtectedMcpServer to `proxy.yaml`.
+//! Converts a ProtectedMcpServer to `proxy.yaml`.
 
 use mcpauth_api::ProtectedMcpServerSpec;
 use mcpauth_api::protected_server as api;
@@ -10,12 +10,12 @@ use mcpauth_wire::proxy_config::{
 
 use super::registration;
 
-/// What the file says besides the spec: where the proxy runs and whom it talks to.
+/// What the file contains besides the spec: the environment that the proxy runs in.
 #[derive(Clone, Debug)]
 pub struct ProxyPlace {
-    /// Where it listens.
+    /// The addresses to listen on.
     pub listen: Listen,
-    /// Name of the resource, for people.
+    /// Display name of the resource.
     pub resource_name: String,
     /// Issuer of the authorization server.
     pub issuer: String,
@@ -23,20 +23,20 @@ pub struct ProxyPlace {
     pub upstream_url: String,
     /// URL for introspection.
     pub introspection_endpoint: String,
-    /// How the proxy proves who it is.
+    /// How the proxy authenticates to the authserver.
     pub credential: ProxyCredential,
 }
 
-/// How the proxy proves who it is to the authserver.
+/// How the proxy authenticates to the authserver.
 #[derive(Clone, Debug)]
 pub enum ProxyCredential {
-    /// By the ServiceAccount token in this file.
+    /// With the ServiceAccount token in this file.
     TokenFile(String),
-    /// By HTTP Basic.
+    /// With HTTP Basic.
     Basic(BasicCredential),
 }
 
-/// The configuration of the proxy that `spec` asks for, at `place`.
+/// The configuration of a proxy with this spec in this environment.
 #[must_use]
 pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyConfig {
     let (token_file, basic) = match place.credential {

@@ -1,4 +1,4 @@
-//! From the resources to what the authserver's admin API takes, also in its configuration file.
+//! Converts the custom resources to the types of the authserver's admin API, which its configuration file uses, too.
 
 use mcpauth_api::oauth_client::{GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
 use mcpauth_api::refs::NamespacesFrom;
@@ -7,8 +7,8 @@ use mcpauth_wire::admin::{AllowedClients, Resource};
 use mcpauth_wire::client::{self, Client, ClientResource};
 use mcpauth_wire::{Secret, scope::Scope};
 
-/// The resource that a ProtectedMcpServer called `name` is, introspected by `introspectors`, for the
-/// clients that `allowed_clients` admits.
+/// The resource of a ProtectedMcpServer called `name`, introspected by `introspectors`, for the clients in
+/// `allowed_clients`.
 #[must_use]
 pub fn resource(
     name: &str,
@@ -26,7 +26,7 @@ pub fn resource(
     }
 }
 
-/// Whose clients a ProtectedMcpServer in the namespace `own` admits; `selected` are the namespaces that its
+/// The clients that a ProtectedMcpServer in the namespace `own` allows; `selected` are the namespaces that its
 /// selector matches.
 #[must_use]
 pub fn allowed_clients(
@@ -107,8 +107,8 @@ fn grant_type(grant: GrantType) -> client::GrantType {
     }
 }
 
-/// A JWK set has members that a document of ours does not name.
+/// Converts a JWK set, which may have members that our type does not name.
 fn jwks(set: &JsonWebKeySet) -> serde_json::Value {
-    // Maps of strings have a form in JSON; were it not so, the authserver would refuse what is left.
+    // Maps of strings always serialize to JSON; if not, the authserver would reject the rest.
     serde_json::to_value(set).unwrap_or_default()
 }

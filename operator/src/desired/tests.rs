@@ -631,7 +631,7 @@ fn a_service_is_published_as_the_spec_says() {
     assert_eq!(spec, expected);
 }
 
-/// A McpAuthServer and a ProtectedMcpServer of one name stand side by side.
+/// A McpAuthServer and a ProtectedMcpServer can have the same name.
 #[test]
 fn children_of_two_kinds_of_one_name_differ() {
     let auth = build_auth_server(&managed());

@@ -1,11 +1,10 @@
-//! Writing children: never over what is not ours, never without need.
+//! Writes children: never over objects that are not ours, and only when needed.
 //!
-//! The first write of a child is a `create`, which fails where something of that name exists. Later writes
-//! are server-side applies that carry the UID. A child whose desired state is the one applied before, and
-//! which nobody has touched since, is not written at all; its own controller writing its status does not
-//! count as touching.
+//! The first write of a child is a `create`, which fails if an object of that name exists. Later writes are server-side
+//! applies with the UID. A child is not written at all if its desired state is the one applied last and nobody has
+//! changed it since; status updates by its own controller do not count as changes.
 //!
-//! What belongs to somebody else is only ever injected into: [`Applier::inject`].
+//! Fields of objects that we do not own are injected: [`Applier::inject`].
 
 use std::fmt::Debug;
 
@@ -43,7 +42,7 @@ impl<T> Object for T where
 /// Why a child was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// An object of that name exists and is not ours.
+    /// An object of that name exists, and we do not own it.
     #[error(
         "{kind} {name} already exists and is not managed by this object, so it was left unchanged: \
          delete it, or give this object another name"
@@ -54,7 +53,7 @@ pub enum ApplyError {
         /// The child's name.
         name: String,
     },
-    /// An object of that name belonged to the one before ours, and is about to go with it.
+    /// An object of that name belonged to a deleted owner of the same name, and will be garbage-collected.
     #[error(
         "{kind} {name} still belongs to a deleted object of the same name: waiting until it is garbage-collected"
     )]
@@ -64,24 +63,24 @@ pub enum ApplyError {
         /// The child's name.
         name: String,
     },
-    /// The API server refused, or did not answer.
+    /// The API server rejected the request, or did not respond.
     #[error("{kind} {name}: {}", explain(source))]
     Api {
         /// The child's kind.
         kind: String,
         /// The child's name.
         name: String,
-        /// What it said.
+        /// Its error.
         source: Box<kube::Error>,
     },
-    /// The child cannot be written as JSON.
+    /// The child cannot be serialized as JSON.
     #[error("cannot serialize the object as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// Writes the children of one controller.
 pub struct Applier<'a> {
-    /// The field manager: one for each controller.
+    /// The field manager, one per controller.
     pub manager: &'static str,
     /// What was written before.
     pub written: &'a Written,
@@ -90,10 +89,10 @@ pub struct Applier<'a> {
 }
 
 impl Applier<'_> {
-    /// Makes the child what `desired` says and gives it as the API server has it, status included.
+    /// Writes the child if needed, and returns it as the API server has it, status included.
     ///
     /// # Errors
-    /// [`ApplyError::NameConflict`] or [`ApplyError::Orphan`] when an object of that name is not `ownership`'s:
+    /// [`ApplyError::NameConflict`] or [`ApplyError::Orphan`] when an object of that name is not owned by `ownership`;
     /// nothing is written then.
     pub async fn apply<K: Object>(
         &self,
@@ -105,7 +104,7 @@ impl Applier<'_> {
         Ok(live)
     }
 
-    /// As [`Self::apply`]; tells as well whether the child was there and has changed.
+    /// Like [`Self::apply`]; also returns whether the child existed and was changed.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -130,7 +129,7 @@ impl Applier<'_> {
             return Ok((live, false));
         }
         if live.meta().deletion_timestamp.is_some() {
-            // It is made anew when it is gone; its deletion event says when.
+            // It is recreated once it is deleted; the deletion event triggers that.
             return Ok((live, false));
         }
         self.own_by_apply(api, &live).await.map_err(at)?;
@@ -149,11 +148,11 @@ impl Applier<'_> {
         Ok((live, changed))
     }
 
-    /// Writes fields into an object of somebody else, `fields` being those alone. It is neither made nor
-    /// claimed nor deleted: when it is gone, or another has taken its name, nothing is written.
+    /// Writes `fields` into an object that we do not own. The object is not created, claimed or deleted: if it no
+    /// longer exists, or was replaced by another one of that name, nothing is written.
     ///
     /// # Errors
-    /// [`ApplyError::Api`] when the API server refuses or does not answer.
+    /// [`ApplyError::Api`] when the API server rejects the request or does not respond.
     pub async fn inject<K: Object>(
         &self,
         api: &Api<K>,
@@ -165,7 +164,7 @@ impl Applier<'_> {
         body["apiVersion"] = K::api_version(&()).into();
         body["kind"] = K::kind(&()).into();
         body["metadata"]["name"] = name.as_str().into();
-        // With a UID the API server does not create what is gone, and leaves another of that name alone.
+        // With a UID, the API server neither creates a missing object nor changes another one of that name.
         body["metadata"]["uid"] = target.uid.clone().into();
         let params = PatchParams::apply(self.manager).force();
         self.metrics.write(self.manager, "inject");
@@ -179,10 +178,10 @@ impl Applier<'_> {
         }
     }
 
-    /// The child as it is, if there is one.
+    /// The existing child, if there is one.
     ///
     /// # Errors
-    /// As [`Self::apply`]. A child that could not be read is an error, not a missing one.
+    /// Like [`Self::apply`]. Failing to read a child is an error; the child is not taken as missing.
     pub async fn find<K: Object>(
         &self,
         api: &Api<K>,
@@ -199,11 +198,10 @@ impl Applier<'_> {
         Ok(live)
     }
 
-    /// Makes a child that [`Self::find`] did not find, and that is never written again: a Secret with random
-    /// values.
+    /// Creates a child that [`Self::find`] did not find and that is never written again: a Secret with random values.
     ///
     /// # Errors
-    /// As [`Self::apply`]; also when something of that name exists.
+    /// Like [`Self::apply`]; also when an object of that name exists.
     pub async fn create_once<K: Object>(
         &self,
         api: &Api<K>,
@@ -237,10 +235,10 @@ impl Applier<'_> {
         Ok(live)
     }
 
-    /// Deletes the child if it exists and is `ownership`'s.
+    /// Deletes the child if it exists and is owned by `ownership`.
     ///
     /// # Errors
-    /// [`ApplyError::Api`] when the API server refuses or does not answer.
+    /// [`ApplyError::Api`] when the API server rejects the request or does not respond.
     pub async fn delete<K: Object>(
         &self,
         api: &Api<K>,
@@ -270,8 +268,8 @@ impl Applier<'_> {
         }
     }
 
-    /// After a `create` the fields are ours by "update". Applying would leave them so, and a field that we
-    /// no longer want would stay; so what we own by update becomes owned by apply first.
+    /// After a `create`, our manager owns the fields by "Update". Applying would not change that, and a field that we no
+    /// longer want would stay; so this first moves the ownership to "Apply".
     async fn own_by_apply<K: Object>(&self, api: &Api<K>, live: &K) -> Result<(), kube::Error> {
         let mut entries = live.managed_fields().to_vec();
         let mut changed = false;
@@ -326,7 +324,7 @@ fn api_error<K: Object>(name: &str, source: kube::Error) -> ApplyError {
     }
 }
 
-/// What the API server says to a write with the UID of an object that is gone, or that another has replaced.
+/// Whether the API server rejected a write because its UID belongs to an object that was deleted or replaced.
 fn is_gone_or_replaced(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
@@ -343,6 +341,8 @@ pub fn is_code(error: &kube::Error, code: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
@@ -350,7 +350,10 @@ mod tests {
 
     #[test]
     fn the_hash_follows_the_desired_state() {
-        let ownership = Ownership::Annotation("u1".into());
+        let ownership = Ownership::Labels {
+            owner: "u1".into(),
+            labels: BTreeMap::new(),
+        };
         let hash = |c: ConfigMap| prepare(&ownership, c).unwrap().annotations()[HASH].clone();
         let mut other = config_map();
         other

@@ -5,21 +5,21 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The wait after a first failure.
+/// The wait after the first failure.
 pub const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait, however often an object failed.
+/// The maximum wait.
 pub const LONGEST: Duration = Duration::from_secs(300);
 
-/// The wait after `failures` failures in a row (1 is the first): it doubles from [`FIRST`] up to
-/// [`LONGEST`], and `jitter` (0.0 to 1.0) takes away up to a half, so that objects which failed together
-/// do not come back together. Never less than [`FIRST`].
+/// The wait after `failures` consecutive failures (1 is the first): it doubles from [`FIRST`] up to [`LONGEST`], and
+/// `jitter` (0.0 to 1.0) reduces it by up to a half, so that objects that failed at the same time are not retried at the
+/// same time. Never less than [`FIRST`].
 pub fn delay(failures: u32, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let full = FIRST.saturating_mul(1 << doublings).min(LONGEST);
     full.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0).max(FIRST)
 }
 
-/// Failures in a row by object.
+/// Consecutive failures, by object.
 #[derive(Debug)]
 pub struct Backoff<K> {
     failures: Mutex<HashMap<K, u32>>,
@@ -34,7 +34,7 @@ impl<K> Default for Backoff<K> {
 }
 
 impl<K: Eq + Hash> Backoff<K> {
-    /// Counts a failure of `object` and gives the wait before it is tried again.
+    /// Counts a failure of `object` and returns the wait before the next attempt.
     pub fn failed(&self, object: K, jitter: f64) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(object).or_insert(0);
@@ -42,7 +42,7 @@ impl<K: Eq + Hash> Backoff<K> {
         delay(*count, jitter)
     }
 
-    /// Forgets the failures of `object`: it succeeded, or is gone.
+    /// Forgets the failures of `object`, because it succeeded or was deleted.
     pub fn succeeded(&self, object: &K) {
         self.failures
             .lock()

@@ -18,28 +18,28 @@ use crate::metrics::Metrics;
 use crate::pods::health::Health;
 use crate::time;
 
-/// One for the whole program.
+/// Shared by all controllers.
 pub struct Context {
     /// The Kubernetes API.
     pub client: Client,
     /// Flags.
     pub config: Config,
-    /// Images for objects that name none.
+    /// Default images.
     pub images: Images,
     /// Publishes events.
     pub events: Events,
-    /// Counts.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     clock: Clock,
-    /// Failures in a row, by kind and object.
+    /// Consecutive failures, by kind and object.
     pub backoff: Backoff<(&'static str, Key)>,
-    /// How children looked after they were written.
+    /// Fingerprints of the children that were written.
     pub written: Written,
     /// The admin API of authorization servers.
     pub auth_servers: AuthServers,
     /// Asks pods why they are not ready.
     pub health: Health,
-    /// Who refers to what.
+    /// The references between objects.
     pub references: Referrers,
 }
 
@@ -55,7 +55,7 @@ pub struct Referrers {
 }
 
 impl Context {
-    /// `endpoint` says where authorization servers are reached.
+    /// `endpoint` returns the URL of an authorization server.
     pub fn new(
         client: Client,
         config: Config,

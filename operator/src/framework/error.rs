@@ -1,4 +1,4 @@
-//! Why a reconcile did not end well.
+//! Why a reconcile failed.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::text::explain;
 /// What ends a reconcile early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something that the object's status tells.
+    /// Something that is reported in the object's status.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// The API server does not answer, is overloaded, or another write was faster. The status would not get
-    /// through either, and would tell the user nothing about the object.
+    /// The API server does not respond, is overloaded, or there was a conflicting write. A status update would fail,
+    /// too, and would say nothing about the object.
     #[error("Kubernetes API: {}", explain(.0))]
     Api(#[from] Box<kube::Error>),
-    /// A child could not be written for such a reason.
+    /// A child could not be written for the same kind of reason.
     #[error("{0}")]
     Apply(ApplyError),
     /// The reconcile took too long.
@@ -27,7 +27,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The reason in one word, for logs; of a problem, that of its condition.
+    /// The reason as one word, for logs; for a problem, that of its condition.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Problem(problem) => problem.reason,
@@ -60,7 +60,7 @@ impl From<ApplyError> for Error {
     }
 }
 
-/// Whether the API server understood and said no, so that it will say no again.
+/// Whether the API server rejected the request itself, so that a retry would be rejected as well.
 fn refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 413 | 422))
 }

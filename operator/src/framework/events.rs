@@ -1,4 +1,4 @@
-//! Events of our objects, as `kubectl describe` shows them.
+//! Events about our objects, which `kubectl describe` shows.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -8,15 +8,15 @@ use crate::text::shorten;
 /// The name under which events and leases are written.
 pub const REPORTER: &str = "mcp-auth-operator";
 
-/// The longest note of an event, in bytes (the API's bound is 1 KiB).
+/// Maximum length of an event's note, in bytes (the API's limit is 1 KiB).
 const NOTE: usize = 1000;
 
-/// Publishes events. Losing one is logged and is no failure.
+/// Publishes events. A lost event is logged, but is not an error.
 #[derive(Clone)]
 pub struct Events(Recorder);
 
 impl Events {
-    /// One for the whole program: it counts repeated events.
+    /// Shared by all controllers, because it counts repeated events.
     pub fn new(client: kube::Client, identity: &str) -> Self {
         let reporter = Reporter {
             controller: REPORTER.to_owned(),
@@ -25,12 +25,12 @@ impl Events {
         Self(Recorder::new(client, reporter))
     }
 
-    /// Something went as it should.
+    /// Publishes a normal event.
     pub async fn normal(&self, about: &ObjectReference, reason: &str, note: &str) {
         self.publish(about, EventType::Normal, reason, note).await;
     }
 
-    /// Something is wrong; `note` says what to do.
+    /// Publishes a warning; `note` says what to do.
     pub async fn warning(&self, about: &ObjectReference, reason: &str, note: &str) {
         self.publish(about, EventType::Warning, reason, note).await;
     }

@@ -1,4 +1,4 @@
-//! The finalizer of an object: added before anything is made for it, taken away once nothing is left.
+//! The finalizer of an object: added before anything is created for it, removed once everything is cleaned up.
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -13,8 +13,8 @@ use crate::framework::reconciler::{
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 
-/// Adds the finalizer, if it is not there. Gives whether the object still exists: else nothing may be made for
-/// it, because nothing would take it away again.
+/// Adds the finalizer, if it is missing. Returns whether the object still exists: if not, nothing may be created for it,
+/// because nothing would clean it up.
 pub async fn add_finalizer<K: Reconcile>(
     object: &Guarded<K>,
     context: &ReconcileContext<'_>,
@@ -31,8 +31,8 @@ pub async fn add_finalizer<K: Reconcile>(
     set_finalizers(object, context, &finalizers).await
 }
 
-/// Writes the list of finalizers in place of the one that was read, if nobody has changed the object since.
-/// Gives whether the object still exists.
+/// Replaces the list of finalizers, if the object was not changed since it was read. Returns whether the object still
+/// exists.
 async fn set_finalizers<K: Reconcile>(
     object: &Guarded<K>,
     context: &ReconcileContext<'_>,
@@ -58,11 +58,11 @@ async fn set_finalizers<K: Reconcile>(
     }
 }
 
-/// What is done with an object that is being deleted: what does not go by owner reference is removed, then the finalizer goes. A problem keeps both,
-/// and is told.
+/// Handles an object that is being deleted: cleans up what is not garbage-collected, then removes the finalizer. A
+/// problem stops this, and is reported.
 ///
 /// # Errors
-/// The API server refuses, or does not answer.
+/// The API server rejects a request, or does not respond.
 pub async fn finalize<K: Reconcile>(
     object: &Guarded<K>,
     context: &ReconcileContext<'_>,

@@ -1,8 +1,8 @@
-//! Leader election by a `coordination.k8s.io/v1` Lease.
+//! Leader election with a `coordination.k8s.io/v1` Lease.
 //!
-//! Every write carries the `resourceVersion` of the Lease that was read, so of two replicas that decide at
-//! once the API server lets one win. Whether a holder is dead is judged by how long *we* have seen its
-//! Lease unchanged, not by comparing its clock with ours.
+//! Every write has the `resourceVersion` of the Lease that was read, so if two replicas decide at the same time, only one
+//! write succeeds. A holder is considered dead when *we* have seen its Lease unchanged for long enough; its clock is not
+//! compared with ours.
 
 use std::time::Duration;
 
@@ -17,25 +17,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::time;
 
-/// How long a Lease holds after its last renewal.
+/// How long a Lease is valid after its last renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A leader that could not renew for this long steps down: before anybody else may take over.
+/// A leader that could not renew the Lease for this long steps down, before another replica may take over.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Time between two attempts.
+/// Time between attempts.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// What one replica does next about the Lease.
+/// What a replica does next with the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody holds it, or the holder has been silent for too long: take it.
+    /// It is free, or its holder has not renewed it in time: take it.
     Acquire,
-    /// We hold it: extend it.
+    /// We hold it: renew it.
     Renew,
-    /// Somebody else holds it.
+    /// Another replica holds it.
     Wait,
 }
 
-/// Decides for `identity`, given the Lease as it was read and for how long it has been seen unchanged.
+/// Decides for `identity`, given the Lease that was read and how long it has been unchanged.
 pub fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Decision {
     let Some(spec) = lease.and_then(|l| l.spec.as_ref()) else {
         return Decision::Acquire;
@@ -57,8 +57,8 @@ pub fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) ->
     }
 }
 
-/// The Lease as `identity` writes it for `decision` at `now`. It keeps the metadata that was read,
-/// `resourceVersion` included.
+/// The Lease that `identity` writes for `decision` at `now`. The metadata that was read is kept, including
+/// `resourceVersion`.
 fn desired(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Lease {
     let mut lease = lease.unwrap_or_else(|| Lease {
         metadata: ObjectMeta {
@@ -84,16 +84,16 @@ fn desired(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> 
     lease
 }
 
-/// One replica's part in the election.
+/// A replica's participation in the election.
 pub struct Elector {
     api: Api<Lease>,
     name: String,
     identity: String,
     clock: Clock,
-    /// The version last seen, and since when.
+    /// The last version seen, and since when.
     observed: Option<(String, Instant)>,
-    /// When the last attempt began that made or kept us the leader: the others count from its write, which
-    /// may be long before its answer.
+    /// When the last successful attempt began: other replicas count from its write, which may be long before its
+    /// response.
     renewed: Instant,
 }
 
@@ -121,7 +121,7 @@ impl Elector {
         }
     }
 
-    /// One attempt: reads the Lease, and takes or extends it when that is ours to do. Gives the holder.
+    /// One attempt: reads the Lease, and acquires or renews it if possible. Returns the holder.
     async fn attempt(&mut self) -> Result<String, kube::Error> {
         let lease = self.api.get_opt(&self.name).await?;
         let seen = lease
@@ -151,11 +151,11 @@ impl Elector {
         Ok(holder(Some(&written)))
     }
 
-    /// Waits until this replica is the leader. Gives `false` when `stop` came first.
+    /// Waits until this replica is the leader. Returns `false` when `stop` came first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         loop {
             let attempted = Instant::now();
-            // Dropping an attempt half way is safe: what it may have written is ours, and expires.
+            // Cancelling an attempt is safe: if it acquired the Lease, that will expire.
             let attempt = tokio::select! {
                 () = stop.cancelled() => return false,
                 attempt = tokio::time::timeout(RENEW_DEADLINE, self.attempt()) => attempt,
@@ -178,10 +178,10 @@ impl Elector {
         }
     }
 
-    /// Extends the Lease until it is lost, and says why. Whoever gets the answer must stop writing at once:
-    /// another replica may be the leader already.
+    /// Renews the Lease until it is lost, and returns why. The caller must then stop writing at once, because another
+    /// replica may already be the leader.
     pub async fn hold(&mut self) -> Lost {
-        let mut problem = String::from("no attempt was made");
+        let mut problem = String::from("no renewal was attempted");
         loop {
             tokio::time::sleep(RETRY_PERIOD).await;
             let deadline = self.renewed + RENEW_DEADLINE;
@@ -195,8 +195,8 @@ impl Elector {
         }
     }
 
-    /// Gives the Lease up, so that another replica need not wait for it to expire. Call it after the last
-    /// write of this process.
+    /// Releases the Lease, so that another replica does not have to wait for it to expire. Call it after the last write
+    /// of this process.
     pub async fn release(&mut self) -> Result<(), kube::Error> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What the three controllers share.
+//! Code that the three controllers share.
 
 pub mod apply;
 pub mod backoff;

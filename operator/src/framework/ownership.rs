@@ -1,33 +1,38 @@
-//! Whose an object is, and so whether a controller may write it.
+//! Who owns an object, and so whether a controller may write it.
 //!
-//! A child is owned: made, written and deleted for one of our objects, which [`Ownership`] marks on it. Other
-//! objects, as pods, are injected into: fields of ours are written, and they are never claimed or deleted
+//! A child is owned: created, written and deleted for one of our objects, which [`Ownership`] records on it. Into other
+//! objects, such as pods, only some fields are injected; they are never claimed or deleted
 //! ([`Applier::inject`](super::apply::Applier::inject)).
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
-/// The annotation with the owner's UID, on cluster-scoped objects, which cannot have an owner reference.
-pub const OWNER_UID: &str = "mcpauth.io/owner-uid";
-
 /// Whose an object is, seen from one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Its own.
+    /// This object.
     Ours,
-    /// That of an object of the same kind and name that was deleted; the garbage collector will take it.
+    /// A deleted object of the same kind and name; it will be garbage-collected.
     Orphan,
-    /// Somebody else's.
+    /// Another owner, or none.
     Foreign,
 }
 
-/// How an object shows whose it is.
+/// How ownership is recorded on an object.
 #[derive(Clone, Debug)]
 pub enum Ownership {
-    /// By its controller owner reference: children in the owner's namespace.
+    /// By its controller owner reference: it goes with its owner.
     Controller(OwnerReference),
-    /// By the annotation [`OWNER_UID`]: cluster-scoped children.
-    Annotation(String),
+    /// By its labels alone: it may outlive its owner, and the next owner of that name takes it up, as after a
+    /// restore from a backup. The finalizer deletes what is not to stay.
+    Labels {
+        /// The owner's UID.
+        owner: String,
+        /// All of these.
+        labels: BTreeMap<String, String>,
+    },
 }
 
 impl Ownership {
@@ -35,11 +40,11 @@ impl Ownership {
     pub fn owner(&self) -> &str {
         match self {
             Self::Controller(owner) => &owner.uid,
-            Self::Annotation(uid) => uid,
+            Self::Labels { owner, .. } => owner,
         }
     }
 
-    /// Whose an object of the cluster is.
+    /// Who owns an existing object.
     pub fn of(&self, meta: &ObjectMeta) -> Whose {
         if self.holds(meta) {
             Whose::Ours
@@ -51,19 +56,23 @@ impl Ownership {
     }
 
     fn holds(&self, meta: &ObjectMeta) -> bool {
+        let mut controllers = meta.owner_references.iter().flatten();
+        let controller = controllers.find(|o| o.controller == Some(true));
         match self {
-            Self::Controller(owner) => meta
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|o| o.controller == Some(true) && o.uid == owner.uid),
-            Self::Annotation(uid) => {
-                meta.annotations.as_ref().and_then(|a| a.get(OWNER_UID)) == Some(uid)
+            Self::Controller(owner) => controller.is_some_and(|o| o.uid == owner.uid),
+            Self::Labels { labels, .. } => {
+                let carried = meta.labels.as_ref();
+                controller.is_none()
+                    && carried.is_some_and(|carried| {
+                        labels
+                            .iter()
+                            .all(|(key, value)| carried.get(key) == Some(value))
+                    })
             }
         }
     }
 
-    /// Whether the controller was an object of the owner's kind and name, and not the owner itself.
+    /// Whether its controller is an object of the owner's kind and name, but not the owner itself.
     fn held_before(&self, meta: &ObjectMeta) -> bool {
         let Self::Controller(owner) = self else {
             return false;
@@ -74,14 +83,14 @@ impl Ownership {
         })
     }
 
-    /// Writes it on a child.
+    /// Records it on a child.
     pub fn put_on(&self, meta: &mut ObjectMeta) {
         match self {
             Self::Controller(owner) => meta.owner_references = Some(vec![owner.clone()]),
-            Self::Annotation(uid) => {
-                meta.annotations
-                    .get_or_insert_default()
-                    .insert(OWNER_UID.to_owned(), uid.clone());
+            Self::Labels { labels, .. } => {
+                meta.owner_references = None;
+                let carried = meta.labels.get_or_insert_default();
+                carried.extend(labels.clone());
             }
         }
     }
@@ -118,13 +127,32 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_scoped_child_is_tied_by_annotation() {
-        let ownership = Ownership::Annotation("u1".into());
-        let mut meta = ObjectMeta::default();
-        assert!(!ownership.holds(&meta));
-        ownership.put_on(&mut meta);
-        assert!(ownership.holds(&meta));
-        assert!(!Ownership::Annotation("u2".into()).holds(&meta));
+    fn what_may_outlive_its_owner_is_taken_up_by_its_labels() {
+        let labels = |name: &str| BTreeMap::from([("mcpauth.io/auth-server".into(), name.into())]);
+        let ownership = |uid: &str| Ownership::Labels {
+            owner: uid.into(),
+            labels: labels("auth"),
+        };
+        let mut meta = ObjectMeta {
+            owner_references: Some(vec![owner("u1")]),
+            ..ObjectMeta::default()
+        };
+        ownership("u1").put_on(&mut meta);
+        assert_eq!(meta.owner_references, None);
+        assert_eq!(ownership("u1").of(&meta), Whose::Ours);
+        assert_eq!(ownership("u2").of(&meta), Whose::Ours, "restored");
+        meta.owner_references = Some(vec![owner("u2")]);
+        assert_eq!(
+            ownership("u2").of(&meta),
+            Whose::Foreign,
+            "has a controller"
+        );
+        let theirs = ObjectMeta {
+            labels: Some(labels("other")),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(ownership("u1").of(&theirs), Whose::Foreign);
+        assert_eq!(ownership("u1").of(&ObjectMeta::default()), Whose::Foreign);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the three controllers have in common: one of our kinds, and one reconcile of an object of it.
+//! What a controller implements for its kind, and the context of one reconcile.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -12,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 
-use crate::desired::labels::{MANAGED_BY, Owner};
+use crate::desired::labels::{Component, MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -20,12 +20,12 @@ use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
 use crate::framework::status::Observed;
 
-/// An object that could be anything of kind `K`, also one that does not parse.
+/// An object of kind `K`, which may fail to parse.
 pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One of our kinds.
 pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
-    /// As `kubectl` names it.
+    /// The kind's name.
     const KIND: &'static str;
     /// The field manager of its controller.
     const MANAGER: &'static str;
@@ -35,16 +35,16 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
     /// The references of objects of this kind.
     fn references(ctx: &Context) -> &References;
 
-    /// Watches what belongs to objects of this kind, or is referred to by them.
+    /// Watches the children of objects of this kind, and the objects that they reference.
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>>;
 
-    /// Makes the world what the spec says, and tells what it observed.
+    /// Applies the spec, and returns what it observed.
     fn sync(
         &self,
         context: &ReconcileContext<'_>,
     ) -> impl Future<Output = Result<Observed, Error>> + Send;
 
-    /// Adds to what was observed what a problem kept [`Self::sync`] from looking at.
+    /// Adds observations that [`Self::sync`] did not get to because of a problem.
     fn complete(
         _: &ReconcileContext<'_>,
         _: &mut Observed,
@@ -52,31 +52,31 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
         async { Ok(()) }
     }
 
-    /// Takes away what does not go by owner reference. `raw` is the object as it is stored: it need not
-    /// parse. A [`Problem`] keeps it.
+    /// Cleans up what is not garbage-collected. `raw` is the stored object, which does not have to parse. A [`Problem`]
+    /// keeps the finalizer.
     fn cleanup(
         raw: &DynamicObject,
         context: &ReconcileContext<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// One reconcile: whose it is, and what it works with.
+/// The context of one reconcile.
 pub struct ReconcileContext<'a> {
-    /// The program's.
+    /// The program's context.
     pub program: &'a Context,
-    /// The object, as its children see it.
+    /// The object, as owner of its children.
     pub owner: Owner,
     /// Writes children.
     pub applier: Applier<'a>,
-    /// How children show whose they are.
+    /// How ownership is recorded on children.
     pub ownership: Ownership,
-    /// What events are about.
+    /// The object that events are about.
     pub about: ObjectReference,
     references: &'a References,
 }
 
 impl<'a> ReconcileContext<'a> {
-    /// Of an object as it came; none for one without a namespace or an id.
+    /// For an object; none if it has no namespace or uid.
     pub fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
@@ -93,6 +93,14 @@ impl<'a> ReconcileContext<'a> {
         })
     }
 
+    /// How children show whose they are that may outlive the object.
+    pub fn kept(&self, component: Component) -> Ownership {
+        Ownership::Labels {
+            owner: self.owner.reference.uid.clone(),
+            labels: self.owner.labels(component),
+        }
+    }
+
     /// Children and what is referred to in the object's own namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -101,7 +109,7 @@ impl<'a> ReconcileContext<'a> {
         Api::namespaced(self.program.client.clone(), &self.owner.namespace)
     }
 
-    /// Notes what the object refers to, before it is read.
+    /// Records what the object references, before that is read.
     pub fn refers_to(&self, targets: impl IntoIterator<Item = Target>) {
         let key = (self.owner.namespace.clone(), self.owner.name.clone());
         self.references.set(&key, targets.into_iter().collect());
@@ -114,9 +122,25 @@ impl<'a> ReconcileContext<'a> {
     }
 }
 
-/// What children are watched by.
+/// The selector with which children are watched.
 pub fn children() -> watcher::Config {
     watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
+}
+
+/// Watches the metadata of what may outlive objects of kind `K`; the label of `component` names them.
+pub fn watch_kept<K, R>(
+    controller: Controller<Guarded<K>>,
+    api: Api<PartialObjectMeta<R>>,
+    component: Component,
+) -> Controller<Guarded<K>>
+where
+    K: Reconcile,
+    R: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    controller.watches(api, children(), move |kept| {
+        let name = kept.labels().get(component.owner_label())?.clone();
+        Some(ObjectRef::new(&name).within(&kept.namespace()?))
+    })
 }
 
 /// Watches the metadata of what objects of kind `K` refer to.
@@ -157,7 +181,7 @@ pub fn key_of(object: &impl Resource) -> Key {
     )
 }
 
-/// The objects of `K` as they are stored, also those that do not parse.
+/// The stored objects of kind `K`, including those that do not parse.
 pub fn stored<K: Reconcile>(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
     let kind = ApiResource::erase::<K>(&());
     Api::namespaced_with(ctx.client.clone(), namespace, &kind)

@@ -1,4 +1,4 @@
-//! Who refers to what, so that a change of what is referred to finds those who care, without a scan.
+//! An index of references, to find the objects that reference a changed one without a scan.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// An object by namespace and name.
 pub type Key = (String, String);
 
-/// What can be referred to.
+/// What can be referenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A McpAuthServer.
@@ -21,7 +21,7 @@ pub enum Kind {
     Namespace,
 }
 
-/// One thing that is referred to.
+/// One referenced object.
 pub type Target = (Kind, Key);
 
 #[derive(Debug, Default)]
@@ -35,8 +35,7 @@ struct Maps {
 pub struct References(Mutex<Maps>);
 
 impl References {
-    /// `object` refers to exactly `targets` from now on. Call it before reading them, so that no change is
-    /// missed.
+    /// From now on, `object` references exactly `targets`. Call it before reading them, so that no change is missed.
     pub fn set(&self, object: &Key, targets: HashSet<Target>) {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match targets.is_empty() {
@@ -59,7 +58,7 @@ impl References {
         }
     }
 
-    /// `object` refers to `more` as well. As [`Self::set`], before reading them.
+    /// `object` references `more` as well. As [`Self::set`], before reading them.
     pub fn add(&self, object: &Key, more: impl IntoIterator<Item = Target>) {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for target in more {
@@ -70,7 +69,7 @@ impl References {
         }
     }
 
-    /// The objects that refer to `target`.
+    /// The objects that reference `target`.
     pub fn referrers(&self, target: &Target) -> Vec<Key> {
         let maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         maps.referrers

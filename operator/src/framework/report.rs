@@ -1,4 +1,4 @@
-//! What a reconcile observed, told: the status, an event when Ready changes, and when to look again.
+//! Reports what a reconcile observed: the status, an event when Ready changes, and the time of the next reconcile.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,8 +14,8 @@ use crate::framework::reconciler::{Reconcile, key_of, stored};
 use crate::framework::status::{self, Observed};
 use crate::problem::{Retry, soon};
 
-/// Writes the status that follows from what was observed, if it differs, and tells a change of Ready by an event.
-/// Gives the time since which Ready is what it is.
+/// Writes the status that follows from what was observed, if it differs, and publishes an event when Ready changes.
+/// Returns the time since which Ready has had its status.
 pub async fn report<K: Reconcile>(
     ctx: &Context,
     object: &impl Resource<DynamicType = ()>,
@@ -23,7 +23,7 @@ pub async fn report<K: Reconcile>(
 ) -> Result<Option<Timestamp>, Error> {
     let (namespace, name) = key_of(object);
     let api = stored::<K>(ctx, &namespace);
-    // The cache may not have what was written last, and times must not move twice.
+    // The cache may lag behind the last write, and the times must not change twice.
     let Some(live) = api.get_opt(&name).await? else {
         return Ok(None);
     };
@@ -36,7 +36,7 @@ pub async fn report<K: Reconcile>(
         Some(observed.problems.is_empty()),
     );
     let before = live.data.get("status").unwrap_or(&Value::Null);
-    // What was observed is about the spec that was read, not the one that may be there by now.
+    // The observations are about the spec that was read, not about a newer one.
     let generation = object.meta().generation;
     let Some(next) = status::next(before, observed, generation, ctx.now()) else {
         return Ok(since(before));
@@ -65,7 +65,7 @@ fn since(status: &Value) -> Option<Timestamp> {
     Some(ready.last_transition_time.0)
 }
 
-/// An event when Ready has another status or reason than before.
+/// Publishes an event when the status or reason of Ready has changed.
 async fn announce(
     ctx: &Context,
     about: &ObjectReference,
@@ -94,7 +94,7 @@ async fn announce(
     }
 }
 
-/// When to look at an object again, which is in its state since `since`.
+/// When to reconcile an object again that has been in its state since `since`.
 pub fn next_action(
     ctx: &Context,
     observed: &Observed,
@@ -104,7 +104,7 @@ pub fn next_action(
         return Err(failed.clone().into());
     }
     if observed.problems.is_empty() {
-        // What became ready together does not come back together.
+        // Jitter, so that objects that became ready together are not reconciled together.
         let spread = 0.9 + 0.2 * crate::random::jitter();
         let resync = ctx.config.resync(observed.forgotten);
         return Ok(Action::requeue(resync.mul_f64(spread)));

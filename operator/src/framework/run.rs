@@ -1,4 +1,4 @@
-//! Running a controller: reconciles under their deadline, and when an object is looked at again.
+//! Runs a controller: reconciles with a timeout, and decides when to reconcile an object again.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
     Action::requeue(wait)
 }
 
-/// One reconcile, counted and under its deadline. [`retry`] logs why it failed.
+/// One reconcile, counted and with a timeout. [`retry`] logs why it failed.
 #[tracing::instrument(skip_all, fields(
     kind = K::KIND,
     namespace = object.meta().namespace.as_deref(),
@@ -117,8 +117,8 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     next_action(ctx, &observed, since)
 }
 
-/// An object of a shape that this version does not know: an event and a condition, and it waits for its
-/// next change. It keeps what it has. It is looked at again so that its metrics go when it is gone.
+/// Handles an object that this version cannot parse: an event and a condition. Its children are left unchanged until the
+/// object is changed. It is still reconciled from time to time, so that its metrics are removed when it is deleted.
 async fn unparsable<K: Reconcile>(
     guarded: &Guarded<K>,
     why: &str,
@@ -129,7 +129,7 @@ async fn unparsable<K: Reconcile>(
     );
     let observed = Observed::problem(Problem::person(reasons::INVALID_SPEC, message));
     match report::<K>(ctx, guarded, &observed).await {
-        // What does not parse may not pass validation either.
+        // An object that does not parse may fail validation, too.
         Err(Error::Api(error)) if is_code(&error, 422) => {
             ctx.events
                 .warning(

@@ -1,4 +1,4 @@
-//! The status of our kinds: how it follows from what was observed (pure), and how it is written.
+//! The status of our kinds: how it is derived from what was observed (pure), and how it is written.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StoredCondition, Time};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::problem::Problem;
 use crate::text::shorten;
 
-/// One condition, as a reconcile observed it.
+/// A condition that a reconcile observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// One of [`mcpauth_api::conditions::types`].
@@ -17,12 +17,12 @@ pub struct Condition {
     pub holds: bool,
     /// One of [`mcpauth_api::conditions::reasons`].
     pub reason: &'static str,
-    /// For people.
+    /// The message.
     pub message: String,
 }
 
 impl Condition {
-    /// A condition that holds.
+    /// A condition that is True.
     pub fn yes(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             type_,
@@ -32,7 +32,7 @@ impl Condition {
         }
     }
 
-    /// A condition that does not hold, and why.
+    /// A condition that is False because of a problem.
     pub fn no(type_: &'static str, problem: &Problem) -> Self {
         Self {
             type_,
@@ -48,18 +48,18 @@ impl Condition {
 pub struct Observed {
     /// The message of Ready when nothing is wrong.
     pub ready: String,
-    /// What is wrong, the most important first; the first is the reason of Ready.
+    /// The problems, the most important first; the first one is the reason of Ready.
     pub problems: Vec<Problem>,
-    /// Conditions besides Ready and Degraded. What is not named keeps its state.
+    /// Conditions besides Ready and Degraded. Conditions that are not listed keep their state.
     pub conditions: Vec<Condition>,
-    /// Whether what was registered is lost when an authorization server restarts.
+    /// Whether the registration is lost when the authorization server restarts.
     pub forgotten: bool,
-    /// Fields of the status besides `conditions` and `observedGeneration`, by their JSON names.
+    /// Fields of the status besides `conditions` and `observedGeneration`, by JSON name.
     pub fields: Map<String, Value>,
 }
 
 impl Observed {
-    /// Only a problem.
+    /// Nothing but a problem.
     pub fn problem(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
@@ -67,7 +67,7 @@ impl Observed {
         }
     }
 
-    /// The summary first, then the rest.
+    /// All conditions, the summary first.
     fn all_conditions(&self) -> Vec<Condition> {
         let ready = match self.problems.first() {
             None => Condition::yes(types::READY, reasons::READY, &self.ready),
@@ -89,11 +89,11 @@ impl Observed {
     }
 }
 
-/// The longest message of a condition, in bytes; the API allows 32 KiB.
+/// Maximum length of a condition's message, in bytes; the API allows 32 KiB.
 const MESSAGE: usize = 2048;
 
-/// The conditions after those of `observed` were seen at `now` on `generation`. Conditions that it does not
-/// name stay as they were, and `lastTransitionTime` moves only when a status changes.
+/// The conditions after `observed` was seen at `now` for `generation`. Conditions that it does not list stay unchanged,
+/// and `lastTransitionTime` changes only with the status.
 fn merge(
     previous: &[StoredCondition],
     observed: &[Condition],
@@ -124,17 +124,17 @@ fn merge(
     conditions
 }
 
-/// The time as the API keeps it.
+/// The time with the precision that the API stores.
 fn whole_seconds(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-/// The conditions in a status as JSON; none when there are none or they do not parse.
+/// The conditions in a status in JSON; none when there are none or they do not parse.
 pub fn conditions(status: &Value) -> Vec<StoredCondition> {
     serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
 }
 
-/// The status after `found`, given the one before; `None` when it is the same.
+/// The status after `observed`, given the previous one; `None` when it is the same.
 pub fn next(
     previous: &Value,
     observed: &Observed,

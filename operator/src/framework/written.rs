@@ -1,4 +1,4 @@
-//! What this process wrote, so that an unchanged child is not written again.
+//! Remembers what this process wrote, so that an unchanged child is not written again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,14 +9,13 @@ use serde_json::Value;
 
 use crate::text::hex;
 
-/// How each child looked after its last write by this process, by owner and child, so that changes made by others show.
-/// Without an entry (after a restart) one apply finds out; the API server makes nothing of it when
-/// nothing changed.
+/// A fingerprint of each child after its last write by this process, by owner and child, to detect changes by others.
+/// Without an entry (after a restart) the child is applied once, which is a no-op for the API server if nothing changed.
 #[derive(Debug, Default)]
 pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
 
 impl Written {
-    /// Whether the child was noted with this fingerprint.
+    /// Whether the child was recorded with this fingerprint.
     pub fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.get(owner)
@@ -24,7 +23,7 @@ impl Written {
             .is_some_and(|f| f == fingerprint)
     }
 
-    /// Notes a child.
+    /// Records a child.
     pub fn set(&self, owner: &str, child: String, fingerprint: String) {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.entry(owner.to_owned())
@@ -32,7 +31,7 @@ impl Written {
             .insert(child, fingerprint);
     }
 
-    /// Forgets the children of an owner that is gone.
+    /// Forgets the children of a deleted owner.
     pub fn forget(&self, owner: &str) {
         self.0
             .lock()
@@ -41,8 +40,8 @@ impl Written {
     }
 }
 
-/// The hash of all that a person could have changed: everything but the status and what the API server
-/// counts and records itself.
+/// A hash of everything that someone could have changed: all but the status and the metadata that the API server
+/// maintains itself.
 pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> {
     let mut value = serde_json::to_value(live)?;
     if let Some(object) = value.as_object_mut() {

@@ -1,4 +1,4 @@
-//! Asking a pod that is not ready why.
+//! Asks a pod why it is not ready.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::text::shorten;
 
-/// How long the answer may take. Short: a pod that does not answer holds up the reconciles of others.
+/// Timeout of the request. Short, because an unresponsive pod delays the reconciles of others.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The largest answer that is read, and shown, in bytes.
+/// Maximum size of a response that is read and shown, in bytes.
 const ANSWER: usize = 300;
 
 /// Asks `/readyz`.
@@ -22,7 +22,7 @@ pub struct Health(Client<HttpConnector, Empty<Bytes>>);
 
 impl Default for Health {
     fn default() -> Self {
-        // Pods come and go: no connection is kept.
+        // Pods are short-lived: keep no connections.
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build_http();
@@ -31,8 +31,8 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Why the program at `address` is not ready: the one line that it answers with 503. None when it
-    /// answers anything else or nothing, since then there is nothing to tell.
+    /// Why the program at `address` is not ready: the one line in its 503 response. None for any other response
+    /// or no response, because then there is nothing to show.
     pub async fn ask(&self, address: SocketAddr) -> Option<String> {
         let uri: Uri = format!("http://{address}/readyz").parse().ok()?;
         tokio::time::timeout(TIMEOUT, self.answer(uri)).await.ok()?

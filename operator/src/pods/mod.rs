@@ -1,4 +1,4 @@
-//! Whether pods are up, and why not, in words for a condition. Pure, but for [`health`].
+//! Whether pods are ready, and why not, as text for a condition. Pure, except for [`health`].
 
 pub mod health;
 
@@ -9,22 +9,22 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::text::shorten;
 
-/// What a Deployment or StatefulSet says about its pods.
+/// The rollout status of a Deployment or StatefulSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rollout {
     wanted: i32,
     updated: i32,
     available: i32,
-    /// How many there are, of whatever version.
+    /// Number of pods, of any revision.
     replicas: i32,
-    /// How many of them are ready.
+    /// Number of ready pods.
     ready: i32,
-    /// Whether the numbers are about the current spec.
+    /// Whether the numbers are for the current generation.
     current: bool,
 }
 
 impl Rollout {
-    /// What a Deployment says.
+    /// Of a Deployment.
     pub fn of_deployment(deployment: &Deployment) -> Self {
         let status = deployment.status.clone().unwrap_or_default();
         let old = status.replicas.unwrap_or(0) - status.updated_replicas.unwrap_or(0);
@@ -35,7 +35,7 @@ impl Rollout {
                 .and_then(|s| s.replicas)
                 .unwrap_or(1),
             updated: status.updated_replicas.unwrap_or(0),
-            // Pods of the version before are up as well, and are not meant.
+            // Available pods of the previous revision do not count.
             available: status.available_replicas.unwrap_or(0),
             replicas: status.replicas.unwrap_or(0),
             ready: status.ready_replicas.unwrap_or(0),
@@ -43,7 +43,7 @@ impl Rollout {
         }
     }
 
-    /// What a StatefulSet says.
+    /// Of a StatefulSet.
     pub fn of_stateful_set(set: &StatefulSet) -> Self {
         let status = set.status.clone().unwrap_or_default();
         Self {
@@ -56,32 +56,32 @@ impl Rollout {
         }
     }
 
-    /// Whether no pod is wanted.
+    /// Whether no pods are wanted.
     pub fn is_scaled_to_zero(self) -> bool {
         self.wanted == 0
     }
 
-    /// How many pods there are.
+    /// Number of pods.
     pub fn replicas(self) -> i32 {
         self.replicas
     }
 
-    /// How many pods are ready.
+    /// Number of ready pods.
     pub fn ready_replicas(self) -> i32 {
         self.ready
     }
 
-    /// Whether every pod that is wanted is up, and of the current version.
+    /// Whether all wanted pods are available and of the current revision.
     pub fn is_complete(self) -> bool {
         self.current && self.updated >= self.wanted && self.available >= self.wanted
     }
 
-    /// Whether some pod serves.
+    /// Whether at least one pod is available.
     pub fn is_available(self) -> bool {
         self.available > 0
     }
 
-    /// The numbers in words.
+    /// The numbers as text.
     pub fn describe(self) -> String {
         if self.current && self.updated >= self.wanted {
             format!("{} of {} pods are ready", self.available, self.wanted)
@@ -96,14 +96,14 @@ impl Rollout {
     }
 }
 
-/// Why a pod does not come up, if Kubernetes knows.
+/// Why a pod does not become ready, if Kubernetes reports it.
 pub fn trouble(pod: &Pod) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     trouble_of(pod).map(|trouble| format!("pod {name}: {trouble}"))
 }
 
-/// Where a pod that runs can be asked why it is not ready: its port `health`. Not on the network of a node,
-/// where its port could be somebody else's.
+/// The address of a running pod's port `health`, for asking it why it is not ready. None for pods on the host
+/// network, where the port could belong to another program.
 pub fn health_address(pod: &Pod) -> Option<SocketAddr> {
     let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
     let ready = status
@@ -127,10 +127,10 @@ pub fn health_address(pod: &Pod) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, u16::try_from(port).ok()?))
 }
 
-/// Waiting reasons of a pod that is merely being started.
+/// Waiting reasons of a pod that is starting normally.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// Why a pod does not come up, if it says so.
+/// Why a pod does not become ready, if its status says so.
 fn trouble_of(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let init = status.init_container_statuses.iter().flatten();
@@ -163,7 +163,7 @@ fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
                 .reason
                 .as_deref()
                 .filter(|r| !STARTING.contains(r))?;
-            // The kubelet's own text for a crash counts seconds, which would change all the time.
+            // The kubelet's own message for a crash contains a countdown, which would change all the time.
             let message = if reason == "CrashLoopBackOff" {
                 None
             } else {

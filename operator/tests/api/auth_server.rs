@@ -5,7 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
 use mcpauth_api::McpAuthServer;
@@ -55,12 +56,10 @@ async fn children_have_their_names_owners_and_labels() {
     let internal: Service = world.get("auth-authserver-internal").await.unwrap();
     let config: ConfigMap = world.get("auth-authserver-v1").await.unwrap();
     let keys: Secret = world.get("auth-authserver-keys").await.unwrap();
-    for meta in [
-        deployment.metadata,
-        internal.metadata,
-        config.metadata,
-        keys.metadata,
-    ] {
+    // It may outlive its owner.
+    assert_eq!(keys.metadata.owner_references, None);
+    assert_eq!(keys.labels()["mcpauth.io/auth-server"], "auth");
+    for meta in [deployment.metadata, internal.metadata, config.metadata] {
         let owner = &meta.owner_references.unwrap()[0];
         assert_eq!(Some(&owner.uid), object.metadata.uid.as_ref());
         assert_eq!(owner.controller, Some(true));
@@ -522,6 +521,62 @@ async fn a_rotated_database_password_rolls_the_pods() {
         (annotations().await != before).then_some(())
     })
     .await;
+    operator.stop().await;
+}
+
+/// O5: from a backup everything comes back under another UID, the Secrets among it, and opens what it opened.
+#[tokio::test]
+async fn what_is_restored_or_retained_is_taken_up_again() {
+    let world = World::new("restored").await;
+    let operator = world.operator();
+    let of = async |name: &str| {
+        let secret: Secret = world.appears(name).await;
+        secret.data.unwrap()
+    };
+    let storage = json!({ "postgres": { "managed": {} } });
+    let retained = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &retained).await;
+    let names = ["auth-authserver-keys", "auth-authserver-db"];
+    let before = (of(names[0]).await, of(names[1]).await);
+    let set: StatefulSet = world.appears("auth-authserver-db").await;
+    let policy = set.spec.unwrap().persistent_volume_claim_retention_policy;
+    assert_eq!(policy.unwrap().when_deleted.as_deref(), Some("Retain"));
+
+    // Deleted, the state is kept by default.
+    world.delete::<McpAuthServer>("auth").await;
+    world.disappears::<McpAuthServer>("auth").await;
+    assert_eq!((of(names[0]).await, of(names[1]).await), before);
+    // As the garbage collector would.
+    for deployment in ["auth-authserver"] {
+        world.delete::<Deployment>(deployment).await;
+    }
+    world.delete::<StatefulSet>("auth-authserver-db").await;
+    world.delete::<ServiceAccount>("auth-authserver").await;
+    world.delete::<ConfigMap>("auth-authserver-v1").await;
+    for service in [
+        "auth-authserver",
+        "auth-authserver-internal",
+        "auth-authserver-db",
+    ] {
+        world.delete::<Service>(service).await;
+    }
+    for policy in ["auth-authserver", "auth-authserver-db"] {
+        world.delete::<NetworkPolicy>(policy).await;
+    }
+
+    let delete = json!({ "postgres": { "managed": { "deletionPolicy": "Delete" } } });
+    let deleted = specs::with(specs::auth_server(), "/storage", delete);
+    world.create::<McpAuthServer>("auth", &deleted).await;
+    world.pods_are_up("auth-authserver").await;
+    world.database_is_up("auth-authserver-db").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    assert_eq!((of(names[0]).await, of(names[1]).await), before);
+
+    world.delete::<McpAuthServer>("auth").await;
+    world.disappears::<McpAuthServer>("auth").await;
+    for name in names {
+        assert!(world.get::<Secret>(name).await.is_none(), "{name}");
+    }
     operator.stop().await;
 }
 

@@ -425,7 +425,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
 #[tokio::test]
 async fn wrong_clients_are_refused_by_the_name_of_the_field() {
     let world = World::new("crd-moc").await;
-    let loopback = "redirectUris: expected an https URL, an http URL on localhost";
+    let loopback = "redirectUris: every entry must be an https URL, an http URL on localhost";
     let code = json!({
         "authServerRef": { "name": "auth" },
         "clientName": "App",

@@ -73,7 +73,8 @@ async fn what_the_environment_comes_from_replaces_the_pods_when_it_changes() {
     }
 
     // A key that no container reads, and what is no value at all.
-    let unused = json!({ "stringData": { "other": "two" }, "metadata": { "labels": { "a": "b" } } });
+    let unused =
+        json!({ "stringData": { "other": "two" }, "metadata": { "labels": { "a": "b" } } });
     world.patch::<Secret>("api", &unused).await;
     operator.goes_on(2).await;
     assert_eq!(environment_hash(&world).await, before);

@@ -547,7 +547,10 @@ async fn protected_servers() {
                 json!({ "metadata": { "labels": { "a": "b" }, "annotations": { "c": "d" } } }),
                 json!({ "spec": { "nodeSelector": { "a": "b" }, "priorityClassName": "high" } }),
             ],
-            vec![json!({ "spec": "x" }), json!({ "metadata": { "labels": ["a"] } })],
+            vec![
+                json!({ "spec": "x" }),
+                json!({ "metadata": { "labels": ["a"] } }),
+            ],
         ),
         strings(
             "/server/template/http/path",

@@ -44,7 +44,7 @@ impl fmt::Display for Denial {
             None => f.write_str("access.unmatched ")?,
         }
         let (needed, missing) = (self.needed.join(" "), self.missing.join(" "));
-        write!(f, "needs the scopes {needed}; the token lacks {missing}")
+        write!(f, "requires the scopes {needed}; the token lacks {missing}")
     }
 }
 

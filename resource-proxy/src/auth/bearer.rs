@@ -26,7 +26,9 @@ pub fn token<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<&'a str, Fault> {
     let query = uri.query().unwrap_or_default();
     if url::form_urlencoded::parse(query.as_bytes()).any(|(key, _)| key == "access_token") {
         // Addresses end in logs and in histories: MCP forbids it there.
-        return Err(Fault::Malformed("an access token must not be in the query"));
+        return Err(Fault::Malformed(
+            "an access token must not be sent in the query string",
+        ));
     }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Fault::Missing)?;
@@ -43,7 +45,7 @@ pub fn token<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<&'a str, Fault> {
     let token = token.trim_matches(' ');
     if !is_b64token(token) {
         return Err(Fault::Malformed(
-            "the Authorization header has no well-formed token",
+            "the token in the Authorization header is malformed",
         ));
     }
     if token.len() > MAX_TOKEN {

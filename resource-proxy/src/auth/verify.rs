@@ -249,10 +249,10 @@ impl Verifier {
         if !matches!(error, SourceError::Busy) && self.metrics.unavailable() {
             tracing::error!(
                 %error,
-                "tokens cannot be checked; requests whose token is not cached are answered with 503"
+                "cannot check tokens; requests whose token is not cached get 503"
             );
         } else {
-            tracing::debug!(%error, "a token could not be checked");
+            tracing::debug!(%error, "cannot check a token");
         }
         Err(Rejection::Unavailable)
     }

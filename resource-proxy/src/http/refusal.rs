@@ -189,7 +189,11 @@ impl Refusal {
                 return json_rpc(HEADER_MISMATCH, &reason, &id.unwrap_or_default());
             }
             Self::UnknownSession => {
-                return json_rpc(-32001, "session not found; open a new one", &Value::Null);
+                return json_rpc(
+                    -32001,
+                    "session not found; start a new one with initialize",
+                    &Value::Null,
+                );
             }
             Self::BodyTooLarge(limit) => {
                 let text = format!("the body is longer than {limit} bytes");
@@ -197,7 +201,7 @@ impl Refusal {
             }
             Self::InsufficientScope(denial) => {
                 let scope = to_ask_for(&denial);
-                let text = format!("this needs the scopes: {scope}");
+                let text = format!("this request requires the scopes: {scope}");
                 return json!({
                     "error": "insufficient_scope", "error_description": text, "scope": scope,
                 });
@@ -210,7 +214,7 @@ impl Refusal {
             Self::InvalidToken(reason) => ("invalid_token", reason),
             Self::OriginNotAllowed => (
                 "origin_not_allowed",
-                "this origin is not allowed; add it to allowedOrigins to allow it",
+                "this origin is not allowed; an administrator can add it to allowedOrigins",
             ),
             Self::HostNotServed => (
                 "host_not_served",
@@ -218,23 +222,23 @@ impl Refusal {
             ),
             Self::NotFound => ("not_found", "there is nothing at this path"),
             Self::MethodNotAllowed => ("method_not_allowed", "use POST, GET or DELETE"),
-            Self::BodyTimeout => ("body_timeout", "the request body did not arrive in time"),
+            Self::BodyTimeout => ("body_timeout", "the request body was not received in time"),
             Self::BodyEncoded => (
                 "body_encoded",
                 "send the body in UTF-8 and without Content-Encoding",
             ),
             Self::Busy => (
                 "temporarily_unavailable",
-                "too many requests in flight for this subject; try again",
+                "too many concurrent requests for this subject; try again later",
             ),
             Self::Unavailable => (
                 "temporarily_unavailable",
-                "the token cannot be checked now; try again",
+                "the token cannot be checked right now; try again",
             ),
             Self::UpstreamUnavailable => {
                 ("upstream_unavailable", "the MCP server cannot be reached")
             }
-            Self::UpstreamTimeout => ("upstream_timeout", "the MCP server did not answer in time"),
+            Self::UpstreamTimeout => ("upstream_timeout", "the MCP server did not respond in time"),
         };
         json!({ "error": error, "error_description": description })
     }

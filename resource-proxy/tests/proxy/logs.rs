@@ -31,7 +31,7 @@ async fn a_refusal_is_a_line_with_its_reason_and_what_one_searches_for() {
     };
     for part in [
         "insufficient_scope",
-        "the rule for create_* needs the scopes notes:write; the token lacks notes:write",
+        "the rule for create_* requires the scopes notes:write; the token lacks notes:write",
         "POST",
         "tool=create_note",
         TRACE,

@@ -51,7 +51,7 @@ fn check_says_whether_a_configuration_can_be_used() {
         ),
         (
             minimal("{}").replace("url: http:", "url: https:"),
-            "upstream.url: is not an http:// URL",
+            "upstream.url: expected an http:// URL",
         ),
         (
             minimal("{}") + "colour: red\n",
@@ -81,7 +81,7 @@ fn a_port_that_is_taken_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     let message = format!(
-        "mcp-resource-proxy: listen.health: cannot listen on {address}: the port is taken; stop"
+        "mcp-resource-proxy: listen.health: cannot listen on {address}: the port is in use; stop"
     );
     assert!(error.starts_with(&message), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");

@@ -15,13 +15,14 @@ scopes: [{{ name: notes:read }}, {{ name: notes:write, implies: [notes:read] }}]
 
 /// `docs/reference/interfaces.md`, word for word.
 const CONTRACT: &str = r#"
-listen: { proxy: "[::]:8080", health: "[::]:9090" }   # both IP families, where the host has both
+listen: { proxy: "[::]:8080", health: "[::]:9090" }   # both IP families, if the host has both
 resource: http://localhost:9001/mcp      # RFC 8707 audience; its path is the path that the proxy serves
 resourceName: notes
 authorizationServers: [http://localhost:9000]
 upstream:
   url: http://127.0.0.1:8000/mcp
-  responseHeaderSeconds: 300             # 504 after it; a stream itself has no bound
+  responseHeaderSeconds: 300             # then 504; streams have no limit, but listening streams
+                                         # (GET, subscriptions/listen) end when their token does
 introspection:
   endpoint: http://auth-authserver-internal.default.svc:8081/introspect
   tokenFile: /var/run/secrets/mcpauth/token        # or `basic: { id, secretFile }`; exactly one
@@ -36,16 +37,16 @@ access:
     - { tools: ["create_*"], scopes: ["notes:write"] }
     - { tools: [health], anyToken: true }          # either scopes or anyToken
   unmatched: RequireAllScopes            # or AnyToken
-friction:                                # absent: off
+friction:                                # off if absent
   rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
   groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
-  subjectRate: { calls: 600, periodSeconds: 60 }   # optional; per subject over all clients and tools
-  resourceRate: { calls: 6000, periodSeconds: 60 } # optional; over everybody
+  subjectRate: { calls: 600, periodSeconds: 60 }   # optional; per subject, across all clients and tools
+  resourceRate: { calls: 6000, periodSeconds: 60 } # optional; for all callers together
   halfLifeSeconds: 30
   maxDelayMilliseconds: 30000
   warmupCalls: 10
-limits: { bodyBytes: 4194304 }
-allowedOrigins: []                       # browser origins besides none; `Origin` absent is fine
+limits: { bodyBytes: 4194304 }           # two such bodies per subject at a time; further ones wait
+allowedOrigins: []                       # allowed browser origins; requests without `Origin` are always allowed
 identity: { headers: {} }                # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server; absent: nothing
 "#;
 
@@ -85,32 +86,32 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "[http://localhost:9000]",
             "[]",
-            "authorizationServers: is empty; give",
+            "authorizationServers: expected the issuer",
         ),
         (
             "[http://localhost:9000]",
             "['ftp://h']",
-            "authorizationServers[0]: is neither",
+            "authorizationServers[0]: expected an http",
         ),
         (
             "http://127.0.0.1:8000/mcp",
             "https://h/mcp",
-            "upstream.url: is not an http:// URL",
+            "upstream.url: expected an http:// URL",
         ),
         (
             "http://auth:8081",
             "https://auth:8081",
-            "introspection.endpoint: is not an http://",
+            "introspection.endpoint: expected an http://",
         ),
         (
             "tokenFile: /token",
             "cacheEntries: 1",
-            "introspection: has no credential",
+            "introspection: expected a credential",
         ),
         (
             "tokenFile: /token",
             "tokenFile: /t, basic: { id: a, secretFile: /s }",
-            "introspection: has tokenFile and basic",
+            "introspection: expected either tokenFile or basic",
         ),
         (
             "tokenFile: /token",
@@ -130,7 +131,7 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "name: notes:read ",
             "name: notes:write ",
-            "scopes[1].name: \"notes:write\" appears twice",
+            "scopes[1].name: an earlier scope has the same name, \"notes:write\"",
         ),
         (
             "implies: [notes:read]",
@@ -159,20 +160,20 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         ),
         (
             "access: { rules: [{ tools: [a] }] }",
-            "access.rules[0].scopes: is empty",
+            "access.rules[0].scopes: expected scopes, or anyToken",
         ),
         ("identity: { jwt: {} }", "identity: unknown variant"),
         (
             "limits: { bodyBytes: 0 }",
-            "limits.bodyBytes: 0 is out of bounds",
+            "limits.bodyBytes: 0 is out of range",
         ),
         (
             "allowedOrigins: ['https://h/']",
-            "allowedOrigins[0]: is not an origin",
+            "allowedOrigins[0]: expected an origin",
         ),
         (
             "allowedOrigins: ['*']",
-            "allowedOrigins[0]: is not an origin",
+            "allowedOrigins[0]: expected an origin",
         ),
         (
             "listen: { proxy: nonsense }",
@@ -186,8 +187,8 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
             "limits: { bodyBytes: -1 }",
             "limits.bodyBytes: invalid value",
         ),
-        ("limits: [", "is not YAML"),
-        ("limits: { bodyBytes: 1, bodyBytes: 2 }", "is not YAML"),
+        ("limits: [", "not valid YAML"),
+        ("limits: { bodyBytes: 1, bodyBytes: 2 }", "not valid YAML"),
         (
             "friction: { rate: { calls: 0, periodSeconds: 1 } }",
             "friction.rate.calls: 0 is out",

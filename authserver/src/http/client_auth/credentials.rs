@@ -78,13 +78,13 @@ pub fn extract(headers: &HeaderMap, params: &Params) -> Result<Credentials, Http
     let methods = [basic.is_some(), secret.is_some(), assertion.is_some()];
     if methods.into_iter().filter(|present| *present).count() > 1 {
         return Err(HttpError::from(OAuthError::InvalidRequest(
-            "the client authenticates in more than one way; use exactly the registered one".into(),
+            "the request uses more than one client authentication method; use only the registered one".into(),
         )));
     }
     let in_form = params.get("client_id").map(str::to_owned);
     if let Some((client_id, secret)) = basic {
         if in_form.is_some_and(|other| other != client_id) {
-            let text = "client_id in the form differs from the one in the Authorization header; send the same, or leave it out of the form";
+            let text = "client_id in the form does not match the Authorization header; send the same one, or omit it from the form";
             return Err(OAuthError::InvalidRequest(text.into()).into());
         }
         return Ok(Credentials::Basic { client_id, secret });
@@ -110,7 +110,7 @@ fn assertion(params: &Params) -> Result<Option<&str>, HttpError> {
     ) {
         (None, None) => Ok(None),
         (Some(ASSERTION_TYPE), Some(jwt)) => Ok(Some(jwt)),
-        _ => Err(HttpError::from(OAuthError::InvalidRequest("client_assertion needs client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer".into()))),
+        _ => Err(HttpError::from(OAuthError::InvalidRequest("client_assertion requires client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer".into()))),
     }
 }
 

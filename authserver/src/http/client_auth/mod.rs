@@ -39,13 +39,13 @@ pub struct ClientAuthentication {
 enum Failure {
     #[error("no client has this client_id")]
     UnknownClient,
-    #[error("the client uses another authentication method than it registered")]
+    #[error("the client did not use its registered authentication method")]
     Method,
     #[error("the client secret is wrong")]
     Secret,
-    #[error("the client assertion is refused: {0}")]
+    #[error("the client assertion was rejected: {0}")]
     Assertion(#[from] AssertionError),
-    #[error("the client assertion was used before")]
+    #[error("the client assertion was already used")]
     AssertionReused,
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn put_resource(
         .map_err(|invalid| refuse(invalid.to_string()))?;
     if document.id.as_ref().is_some_and(|other| *other != id) {
         return Err(refuse(
-            "id: differs from the one in the path; send the same, or none".into(),
+            "id: must match the id in the path, or be omitted".into(),
         ));
     }
     let resource = documents::resource(document, id, &core.issuer);
@@ -95,7 +95,7 @@ pub(super) async fn put_client(
         .is_some_and(|other| *other != id)
     {
         return Err(refuse(
-            "clientId: differs from the one in the path; send the same, or none".into(),
+            "clientId: must match the id in the path, or be omitted".into(),
         ));
     }
     documents::check_client(&document, &id).map_err(|invalid| refuse(invalid.to_string()))?;

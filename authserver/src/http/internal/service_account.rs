@@ -59,10 +59,10 @@ impl Refused {
             Self::UnknownKey => {
                 "the ServiceAccount token is signed by an unknown key: is it from another cluster?"
             }
-            Self::Signature => "the signature of the ServiceAccount token is wrong",
+            Self::Signature => "the signature of the ServiceAccount token is invalid",
             Self::Issuer => "the token was not issued to a ServiceAccount of this cluster",
             Self::Audience => {
-                "the audience of the ServiceAccount token must be this authorization server and nothing else"
+                "this authorization server must be the only audience of the ServiceAccount token"
             }
             Self::Time => "the ServiceAccount token has expired or is not yet valid",
             Self::Lifetime => {

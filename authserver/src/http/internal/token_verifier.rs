@@ -64,7 +64,7 @@ impl TokenVerifier {
             client,
             clock,
             keys: RwLock::new(Err(
-                "the cluster's ServiceAccount keys are not yet read".into()
+                "the cluster's ServiceAccount keys have not been read yet".into(),
             )),
             asked: Mutex::default(),
             verified: Cache::builder()
@@ -101,8 +101,7 @@ impl TokenVerifier {
         now: UnixTime,
     ) -> Result<Result<ServiceAccountToken, Refused>, HttpError> {
         let keys = self.current().map_err(|_| {
-            let text =
-                "the keys of the cluster's ServiceAccount tokens are not yet known; try again";
+            let text = "the cluster's ServiceAccount keys have not been read yet; try again";
             HttpError::from(OAuthError::TemporarilyUnavailable(text.into()))
         })?;
         Ok(verify(token, &keys, &self.audience, now))

@@ -83,6 +83,6 @@ fn secret_or_private_key_in_the_document() {
         accepted(body)
             .unwrap_err()
             .description()
-            .contains("jwks_uri is not fetched")
+            .contains("jwks_uri is not supported")
     );
 }

@@ -109,7 +109,7 @@ async fn revoke_what_is_not_named(
 fn read_client(row: &PgRow) -> Result<Client, StoreError> {
     let origin: &str = row.try_get("origin")?;
     let secret_hash: Option<&[u8]> = row.try_get("secret_hash")?;
-    let invalid = |column| StoreError::Internal(format!("a client's {column} does not read"));
+    let invalid = |column| StoreError::Internal(format!("cannot parse {column} of a client"));
     Ok(Client {
         client_id: row.try_get("client_id")?,
         origin: ClientOrigin::parse(origin).ok_or_else(|| invalid("origin"))?,

@@ -13,7 +13,7 @@ impl From<sqlx::Error> for StoreError {
                 from_code(&code, database.message())
             }
             E::PoolTimedOut => {
-                Self::Unavailable("all connections are in use, or it does not answer".into())
+                Self::Unavailable("all connections are in use, or it does not respond".into())
             }
             E::Tls(_) => {
                 Self::Misconfigured(format!("{error}; check sslmode and sslrootcert in its URL"))
@@ -22,7 +22,7 @@ impl From<sqlx::Error> for StoreError {
                 Self::Unavailable(error.to_string())
             }
             E::Configuration(_) => {
-                Self::Misconfigured("its URL has a parameter with a wrong value".into())
+                Self::Misconfigured("its URL has a parameter with an invalid value".into())
             }
             _ => Self::Internal(error.to_string()),
         }
@@ -36,13 +36,13 @@ impl From<MigrateError> for StoreError {
                 match Self::from(error) {
                     // A table that is already there, or the like.
                     Self::Internal(text) | Self::Conflict(text) => Self::Misconfigured(format!(
-                        "creating the tables failed ({text}); give it a database of its own"
+                        "cannot create the tables ({text}); use a separate database"
                     )),
                     other => other,
                 }
             }
             other => Self::Misconfigured(format!(
-                "{other}; the database was made by another build, give it one of its own"
+                "{other}; the database was created by another build: use a separate database"
             )),
         }
     }
@@ -54,7 +54,7 @@ fn from_code(code: &str, message: &str) -> StoreError {
         "3D000" => "create the database, or correct its name in the URL",
         "42501" => "grant the user CREATE on the schema and all rights on its tables",
         "42P01" | "42703" | "3F000" => {
-            "tables are missing; restart this server, which creates them, or restore the backup"
+            "tables are missing; restart this server to create them, or restore a backup"
         }
         "25006" => "it is read-only; point the URL to the primary",
         _ => return without_hint(code, message),

@@ -358,10 +358,10 @@ pub(super) fn read_grant_id(row: &PgRow, column: &str) -> Result<GrantId, StoreE
 
 pub(super) fn read_hash(row: &PgRow) -> Result<KeyedHash, StoreError> {
     KeyedHash::from_bytes(row.try_get("hash")?)
-        .ok_or_else(|| StoreError::Internal("a hash has another length than 34".into()))
+        .ok_or_else(|| StoreError::Internal("a hash is not 34 bytes long".into()))
 }
 
 pub(super) fn read_scopes(row: &PgRow) -> Result<Scopes, StoreError> {
     Scopes::parse(row.try_get("scopes")?)
-        .map_err(|_| StoreError::Internal("scopes do not read".into()))
+        .map_err(|_| StoreError::Internal("cannot parse scopes".into()))
 }

@@ -93,7 +93,7 @@ impl PostgresStore {
         let options = self.0.pool.connect_options();
         let mut connection = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
             .await
-            .map_err(|_| StoreError::Unavailable("connecting took too long".into()))??;
+            .map_err(|_| StoreError::Unavailable("timed out while connecting".into()))??;
         let result = migrator.run(&mut connection).await;
         // Closing may fail; the lock is released with the connection in any case.
         let _ = connection.close().await;
@@ -290,7 +290,7 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     tokio::time::timeout(OPERATION_TIMEOUT, operation)
         .await
-        .unwrap_or_else(|_| Err(StoreError::Unavailable("it did not answer in time".into())))
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("it did not respond in time".into())))
 }
 
 /// sqlx takes any scheme, and its messages may quote the URL: neither happens here.

@@ -1,4 +1,4 @@
-//! Calls as fast as they are answered: slowed, never refused.
+//! Calls in a tight loop, which are delayed but never rejected.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::local::screen::{Screen, sparkline};
 const CALLS: usize = 40;
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// Calls until there were enough, or it took long enough, and shows how long each took.
+/// Calls until the number of calls or the time limit is reached, and prints how long each call took.
 pub async fn run(session: &mut Session, call: &Call, screen: &Screen) -> anyhow::Result<()> {
     screen.heading(&format!(
-        "Then {} in a tight loop: slowed, not refused",
+        "Call {} in a tight loop: the proxy delays calls instead of rejecting them",
         call.name
     ));
     let begin = Instant::now();
@@ -31,7 +31,7 @@ pub async fn run(session: &mut Session, call: &Call, screen: &Screen) -> anyhow:
     let first = milliseconds.first().copied().unwrap_or_default();
     let last = milliseconds.last().copied().unwrap_or_default();
     screen.note(&format!(
-        "{} calls in {:.1} s, none refused; the first took {first} ms, the last {last} ms",
+        "{} calls in {:.1} s, none rejected; the first took {first} ms, the last {last} ms",
         milliseconds.len(),
         begin.elapsed().as_secs_f64()
     ));

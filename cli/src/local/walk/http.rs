@@ -1,4 +1,4 @@
-//! Requests of the scripted client.
+//! HTTP requests of the scripted client.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 const TIMEOUT: Duration = Duration::from_secs(60);
 const BRIEF: usize = 160;
 
-/// A client that follows no redirects: where they lead is what it looks at.
+/// A client that does not follow redirects, because the flow reads the Location header.
 pub fn client() -> anyhow::Result<Client> {
     Ok(Client::builder()
         .redirect(Policy::none())
@@ -18,31 +18,32 @@ pub fn client() -> anyhow::Result<Client> {
         .build()?)
 }
 
-/// GETs a JSON document that must be there.
+/// GETs a JSON document.
 pub async fn get_json(http: &Client, url: &str) -> anyhow::Result<Value> {
     json(http.get(url).send().await?, StatusCode::OK).await
 }
 
-/// The JSON of a response that must have a status.
+/// The JSON body of a response with the expected status.
 pub async fn json(response: Response, expected: StatusCode) -> anyhow::Result<Value> {
     let url = response.url().to_string();
     let status = response.status();
     let text = response.text().await?;
     ensure!(
         status == expected,
-        "{url} answered {status} instead of {expected}: {text}"
+        "{url} returned {status}, expected {expected}: {text}"
     );
-    serde_json::from_str(&text).with_context(|| format!("{url} answered what is not JSON: {text}"))
+    serde_json::from_str(&text)
+        .with_context(|| format!("{url} returned a body that is not JSON: {text}"))
 }
 
-/// A member of a document, as a string that must be there.
+/// A required string member of a document.
 pub fn text<'a>(document: &'a Value, member: &str) -> anyhow::Result<&'a str> {
     document[member]
         .as_str()
-        .with_context(|| format!("there is no {member} in {document}"))
+        .with_context(|| format!("{member} is missing in {document}"))
 }
 
-/// JSON on one line that is not too long.
+/// JSON on one line, shortened.
 pub fn brief(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= BRIEF {

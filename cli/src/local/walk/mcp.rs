@@ -1,4 +1,4 @@
-//! As much of an MCP client as the walk needs (Streamable HTTP, 2025-06-18).
+//! A minimal MCP client for the scripted flow (Streamable HTTP, 2025-06-18).
 
 use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
@@ -6,7 +6,7 @@ use reqwest::{Client, Response, header};
 use serde_json::{Map, Value, json};
 
 const VERSION: &str = "2025-06-18";
-/// More than any answer that the walk asks for.
+/// Maximum size of a response.
 const ANSWER_BYTES: usize = 4 << 20;
 
 /// A session with an MCP server.
@@ -23,7 +23,7 @@ pub struct Session {
 pub struct Call {
     /// The tool.
     pub name: String,
-    /// What it is given.
+    /// Its arguments.
     pub arguments: Value,
 }
 
@@ -56,13 +56,13 @@ impl Session {
         &self.token
     }
 
-    /// The tools that the server has.
+    /// Lists the server's tools.
     pub async fn tools(&mut self) -> anyhow::Result<Vec<Value>> {
         let result = self.request("tools/list", json!({})).await?;
         Ok(result["tools"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Calls a tool. A tool's own error is a result as well.
+    /// Calls a tool. An error that the tool returns is also a result.
     pub async fn call(&mut self, call: &Call) -> anyhow::Result<Value> {
         let parameters = json!({ "name": call.name, "arguments": call.arguments });
         self.request("tools/call", parameters).await
@@ -116,7 +116,10 @@ async fn answer(response: Response, id: u64) -> anyhow::Result<Value> {
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok());
     if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
-        return response.json().await.context("the answer is not JSON");
+        return response
+            .json()
+            .await
+            .context("the response body is not JSON");
     }
     let mut text = Vec::new();
     let mut chunks = response.bytes_stream();
@@ -124,13 +127,13 @@ async fn answer(response: Response, id: u64) -> anyhow::Result<Value> {
         text.extend_from_slice(&chunk?);
         ensure!(
             text.len() <= ANSWER_BYTES,
-            "the answer is longer than {ANSWER_BYTES} bytes"
+            "the response is longer than {ANSWER_BYTES} bytes"
         );
         if let Some(answer) = find_event(&text, id) {
             return Ok(answer);
         }
     }
-    bail!("the event stream ended without an answer")
+    bail!("the event stream ended without a response to this request")
 }
 
 /// The message with `id` among the complete lines of an event stream.
@@ -143,7 +146,7 @@ fn find_event(text: &[u8], id: u64) -> Option<Value> {
         .find(|message| message["id"] == id)
 }
 
-/// What a person wants to see of a tool's answer.
+/// The interesting part of a tool's result.
 pub fn content(answer: &Value) -> &Value {
     answer
         .get("structuredContent")
@@ -151,7 +154,7 @@ pub fn content(answer: &Value) -> &Value {
         .unwrap_or(answer)
 }
 
-/// A call of the first tool that destroys nothing and whose arguments can be made up.
+/// A call of the first tool that is not destructive and whose arguments can be made up.
 pub fn choose(tools: &[Value]) -> Option<Call> {
     tools
         .iter()
@@ -159,7 +162,7 @@ pub fn choose(tools: &[Value]) -> Option<Call> {
         .find_map(made_up)
 }
 
-/// A call that can be repeated: of a tool that only reads and needs no arguments.
+/// A call that can be repeated: of a read-only tool that needs no arguments.
 pub fn choose_for_burst(tools: &[Value]) -> Option<Call> {
     tools
         .iter()
@@ -168,7 +171,7 @@ pub fn choose_for_burst(tools: &[Value]) -> Option<Call> {
         .find(|call| call.arguments == json!({}))
 }
 
-/// A call with made-up values for what the tool requires, which must be texts.
+/// A call with made-up values for the required arguments, which must all be strings.
 fn made_up(tool: &Value) -> Option<Call> {
     let schema = &tool["inputSchema"];
     let mut arguments = Map::new();
@@ -181,7 +184,7 @@ fn made_up(tool: &Value) -> Option<Call> {
         if is_id {
             return None;
         }
-        arguments.insert(name.to_owned(), "Hello from the walk".into());
+        arguments.insert(name.to_owned(), "Hello from kubectl mcpauth".into());
     }
     let name = tool["name"].as_str()?.to_owned();
     Some(Call {
@@ -217,7 +220,10 @@ mod tests {
         let call = choose(&tools).unwrap();
         assert_eq!(
             (call.name.as_str(), &call.arguments),
-            ("create_note", &json!({ "title": "Hello from the walk" }))
+            (
+                "create_note",
+                &json!({ "title": "Hello from kubectl mcpauth" })
+            )
         );
         assert_eq!(choose_for_burst(&tools).unwrap().name, "list_notes");
     }

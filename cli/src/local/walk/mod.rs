@@ -1,4 +1,4 @@
-//! A scripted client that walks the whole flow and shows what went over the wire.
+//! A scripted client that goes through the whole flow and prints each request.
 
 mod burst;
 mod http;
@@ -17,31 +17,31 @@ use super::{
     screen::{Screen, shorten},
 };
 
-/// For so long a proxy trusts an introspection.
+/// Longer than a proxy caches an introspection.
 const CACHED: Duration = Duration::from_millis(1100);
 
-/// What is walked through.
+/// The server that the scripted client connects to.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Name of the server.
     pub name: String,
     /// Its URL.
     pub resource: String,
-    /// Whether the authorization server approves without asking a person.
+    /// Whether the authorization server approves without user interaction.
     pub approves: bool,
-    /// The client to be, where clients cannot register themselves.
+    /// The client id to use when clients cannot register themselves.
     pub client_id: Option<String>,
-    /// Whether calls are slowed.
+    /// Whether friction is configured.
     pub friction: bool,
 }
 
-/// Walks the eight steps, and calls in a burst where calls are slowed.
+/// Goes through the eight steps, then calls in a tight loop if friction is configured.
 ///
 /// # Errors
-/// The first step that does not go as it should.
+/// The first step that fails.
 pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::Result<()> {
     if !target.approves {
-        screen.heading("The flow is not shown: login.localUsers asks a person for a password");
+        screen.heading("Skipping the OAuth flow: it cannot be scripted, because login.localUsers needs a password");
         return Ok(());
     }
     let http = http::client()?;
@@ -54,11 +54,11 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
         .await
         .context("step 5: initialize")?;
     let tools = session.tools().await.context("step 5: tools/list")?;
-    let call = mcp::choose(&tools).context("step 5: no tool can be called without knowing it")?;
-    // Let the proxy forget the introspections of the calls until now, so that it asks again.
+    let call = mcp::choose(&tools).context("step 5: found no tool to call: each one is destructive, or needs arguments other than text")?;
+    // Wait until the proxy's cached introspections have expired, so that it introspects again.
     sleep(CACHED).await;
     record.take();
-    screen.step(5, "A tool call with the token");
+    screen.step(5, "Call a tool with the access token");
     screen.sent(&format!(
         "POST {}  Authorization: Bearer {}",
         target.resource,
@@ -68,13 +68,13 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
     let answer = session.call(&call).await.context("step 5: tools/call")?;
     let exchange = record
         .take()
-        .context("step 6: the proxy did not introspect the token")?;
+        .context("step 6: the proxy did not introspect the token: look for errors in its log")?;
     introspection(&exchange, screen)?;
-    screen.step(8, "The tool's answer");
+    screen.step(8, "The tool's result");
     screen.got(&format!("200 {}", http::brief(mcp::content(&answer))));
     ensure!(
         answer["isError"] != true,
-        "step 8: the tool answered with an error: {answer}"
+        "step 8: the tool returned an error: {answer}"
     );
     if target.friction {
         let repeated = mcp::choose_for_burst(&tools).unwrap_or(call);
@@ -83,7 +83,7 @@ pub async fn walk(target: &Target, record: &Record, screen: &Screen) -> anyhow::
     Ok(())
 }
 
-/// Steps six and seven, from what passed between proxy and authserver.
+/// Steps six and seven, from the recorded introspection.
 fn introspection(exchange: &Exchange, screen: &Screen) -> anyhow::Result<()> {
     let token = exchange
         .form
@@ -92,14 +92,17 @@ fn introspection(exchange: &Exchange, screen: &Screen) -> anyhow::Result<()> {
         .map(|(_, value)| value);
     screen.step(
         6,
-        "The proxy asks the authorization server about it (RFC 7662)",
+        "The proxy introspects the token at the authorization server (RFC 7662)",
     );
     screen.sent(&format!(
         "POST /introspect  token={}  as {}",
         token.map_or_else(|| "none".to_owned(), |token| shorten(token)),
         exchange.caller
     ));
-    screen.step(7, "Whether it is active, for what, until when");
+    screen.step(
+        7,
+        "The authorization server confirms the token, its scopes and its audience",
+    );
     let answer = &exchange.answer;
     let shown: serde_json::Map<String, Value> = ["active", "scope", "aud", "sub", "exp"]
         .into_iter()

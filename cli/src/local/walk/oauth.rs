@@ -14,7 +14,7 @@ use crate::{
     local::screen::{Screen, shorten},
 };
 
-/// What the two metadata documents say.
+/// The contents of the two metadata documents.
 pub struct Metadata {
     issuer: String,
     authorization_endpoint: String,
@@ -23,7 +23,7 @@ pub struct Metadata {
     scope: String,
 }
 
-/// A code, and what proves that it is ours.
+/// An authorization code, and its PKCE verifier.
 pub struct Code {
     code: String,
     verifier: String,
@@ -31,7 +31,10 @@ pub struct Code {
 
 /// Steps one and two.
 pub async fn discover(http: &Client, target: &Target, screen: &Screen) -> anyhow::Result<Metadata> {
-    screen.step(1, "The client asks the server who protects it (RFC 9728)");
+    screen.step(
+        1,
+        "Connect without a token: the 401 points to the resource metadata (RFC 9728)",
+    );
     screen.sent(&format!("POST {}", target.resource));
     let ping = json!({ "jsonrpc": "2.0", "id": 0, "method": "ping" });
     let response = http
@@ -43,28 +46,28 @@ pub async fn discover(http: &Client, target: &Target, screen: &Screen) -> anyhow
     let status = response.status();
     ensure!(
         status == StatusCode::UNAUTHORIZED,
-        "step 1: {} answered {status} to a request without a token, instead of 401",
+        "step 1: {} returned {status} to a request without a token, expected 401",
         target.resource
     );
     let challenge = response
         .headers()
         .get(header::WWW_AUTHENTICATE)
         .and_then(|value| value.to_str().ok())
-        .context("step 1: the 401 has no WWW-Authenticate header")?;
+        .context("step 1: the 401 response has no WWW-Authenticate header")?;
     let url = parameter(challenge, "resource_metadata")
-        .context("step 1: WWW-Authenticate has no resource_metadata")?
+        .context("step 1: the WWW-Authenticate header has no resource_metadata parameter")?
         .to_owned();
     screen.got("401 WWW-Authenticate: Bearer resource_metadata=…");
     screen.sent(&format!("GET {url}"));
     let resource = http::get_json(http, &url).await.context("step 1")?;
 
-    screen.step(2, "Its metadata names the authorization server");
+    screen.step(2, "The resource metadata names the authorization server");
     let issuer = resource["authorization_servers"][0]
         .as_str()
-        .context("step 2: no authorization_servers")?;
+        .context("step 2: the resource metadata lists no authorization_servers")?;
     ensure!(
         resource["resource"] == *target.resource,
-        "step 2: the metadata is for another resource: {resource}"
+        "step 2: the metadata describes a different resource: {resource}"
     );
     let scopes: Vec<&str> = resource["scopes_supported"]
         .as_array()
@@ -82,12 +85,12 @@ pub async fn discover(http: &Client, target: &Target, screen: &Screen) -> anyhow
     let server = http::get_json(http, &url).await.context("step 2")?;
     ensure!(
         server["issuer"] == *issuer,
-        "step 2: the metadata is of another issuer: {server}"
+        "step 2: the metadata describes a different issuer: {server}"
     );
     let path =
         |member| http::text(&server, member).map(|url| url.strip_prefix(issuer).unwrap_or(url));
     screen.got(&format!(
-        "200 authorize at {}, tokens at {}",
+        "200 authorization_endpoint={} token_endpoint={}",
         path("authorization_endpoint")?,
         path("token_endpoint")?
     ));
@@ -106,7 +109,7 @@ fn parameter<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once('"')?.0)
 }
 
-/// Where an issuer's metadata is (RFC 8414 section 3.1): between its host and its path.
+/// The URL of an issuer's metadata (RFC 8414 section 3.1): the well-known path goes between its host and its path.
 fn well_known(issuer: &str) -> anyhow::Result<String> {
     let mut url = Url::parse(issuer).with_context(|| format!("step 2: {issuer} is not a URL"))?;
     let path = url.path().trim_end_matches('/').to_owned();
@@ -114,7 +117,7 @@ fn well_known(issuer: &str) -> anyhow::Result<String> {
     Ok(url.into())
 }
 
-/// Before step three: registers the client (RFC 7591), or takes the one that is there.
+/// Before step three: registers the client (RFC 7591), or uses the configured one.
 pub async fn client_id(
     http: &Client,
     target: &Target,
@@ -123,7 +126,7 @@ pub async fn client_id(
 ) -> anyhow::Result<String> {
     screen.step(
         3,
-        "Authorization request with PKCE (RFC 7636), for this resource (RFC 8707)",
+        "Request authorization for this resource (RFC 8707), with PKCE (RFC 7636)",
     );
     if let Some(id) = &target.client_id {
         return Ok(id.clone());
@@ -131,19 +134,21 @@ pub async fn client_id(
     let endpoint = metadata
         .registration_endpoint
         .as_deref()
-        .context("step 3: no registration_endpoint")?;
+        .context("step 3: the authorization server's metadata has no registration_endpoint")?;
     let client = json!({
-        "client_name": "The walk through the flow",
+        "client_name": "kubectl mcpauth local",
         "redirect_uris": [WALKER_REDIRECT],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": "none",
     });
-    screen.sent(&format!("POST {endpoint}  it registers itself (RFC 7591)"));
+    screen.sent(&format!(
+        "POST {endpoint}  (dynamic client registration, RFC 7591)"
+    ));
     let response = http.post(endpoint).json(&client).send().await?;
     let registered = http::json(response, StatusCode::CREATED)
         .await
-        .context("registration")?;
+        .context("step 3: client registration")?;
     let id = http::text(&registered, "client_id")?;
     screen.got(&format!("201 client_id={}", shorten(id)));
     Ok(id.to_owned())
@@ -189,11 +194,11 @@ pub async fn authorize(
         .and_then(|l| l.to_str().ok())
     else {
         bail!(
-            "step 3: {status} without a redirect: {}",
+            "step 3: the authorization endpoint returned {status} instead of a redirect: {}",
             response.text().await?
         );
     };
-    let location = Url::parse(location).context("step 3: the redirect is not a URL")?;
+    let location = Url::parse(location).context("step 3: the Location header is not a URL")?;
     let answer = |name: &str| {
         location
             .query_pairs()
@@ -208,15 +213,15 @@ pub async fn authorize(
     }
     ensure!(
         location.as_str().starts_with(WALKER_REDIRECT),
-        "step 3: redirected to {location}"
+        "step 3: the redirect goes to {location}, expected {WALKER_REDIRECT}"
     );
     ensure!(
         answer("state").as_deref() == Some(&state),
-        "step 3: the redirect has another state"
+        "step 3: the state in the redirect does not match the request"
     );
     ensure!(
         answer("iss").as_deref() == Some(&metadata.issuer),
-        "step 3: the redirect has another iss (RFC 9207)"
+        "step 3: iss in the redirect does not match the issuer (RFC 9207)"
     );
     let code = answer("code").context("step 3: the redirect has no code")?;
     screen.got(&format!(
@@ -237,7 +242,7 @@ pub async fn exchange(
     code: &Code,
     screen: &Screen,
 ) -> anyhow::Result<String> {
-    screen.step(4, "The code for a token with scopes");
+    screen.step(4, "Exchange the code for an access token");
     screen.sent(&format!("POST {}", metadata.token_endpoint));
     screen.note(&format!(
         "grant_type=authorization_code code={} code_verifier={}",

@@ -88,7 +88,7 @@ impl Introspector {
             // serde's message quotes values, and one of them could be the token.
             let (line, column) = (error.line(), error.column());
             SourceError::Malformed(format!(
-                "line {line}, column {column} is not as RFC 7662 says"
+                "it does not conform to RFC 7662 at line {line}, column {column}"
             ))
         })
     }

@@ -31,21 +31,21 @@ pub enum SourceError {
     /// The endpoint does not accept the proxy's credential.
     #[error(
         "the introspection endpoint rejected the proxy's own credential with status {0}; \
-         check that the resource lists this proxy as an introspector"
+         check that the resource lists this proxy in introspectors"
     )]
     Rejected(StatusCode),
     /// The endpoint answered with an error.
-    #[error("the introspection endpoint answered with status {0}")]
+    #[error("the introspection endpoint returned status {0}")]
     Status(StatusCode),
     /// The endpoint cannot be reached, or the connection broke.
     #[error("cannot reach the introspection endpoint: {0}")]
     Transport(String),
     /// The answer does not follow RFC 7662.
-    #[error("the introspection endpoint's answer is malformed: {0}")]
+    #[error("the response of the introspection endpoint is malformed: {0}")]
     Malformed(String),
     /// There was no answer in time.
     #[error(
-        "the introspection endpoint did not answer in time; \
+        "the introspection endpoint did not respond in time; \
          check that it is up, or raise `introspection.timeoutMilliseconds`"
     )]
     Timeout,

@@ -121,7 +121,7 @@ fn scope_lines(scopes: &Scopes, resource: &Resource) -> Vec<ScopeLine> {
     };
     // Where there are no scopes, every token is good for everything.
     let whole = resource.scopes.is_empty().then(|| ScopeLine {
-        description: "Use everything that it offers".to_owned(),
+        description: "Use all features".to_owned(),
         name: None,
     });
     whole.into_iter().chain(scopes.iter().map(line)).collect()

@@ -140,7 +140,7 @@ fn local(fault: &LocalFault) -> Response {
 }
 
 fn away(error: &StoreError) -> Response {
-    tracing::error!(%error, "the store does not answer");
+    tracing::error!(%error, "the store is unavailable");
     let message = "The authorization server cannot reach its storage. Try again in a moment.";
     templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message)
 }

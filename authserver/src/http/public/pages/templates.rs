@@ -110,7 +110,7 @@ pub fn render<T: Template>(status: StatusCode, page: &T) -> Response {
     let html = match page.render() {
         Ok(html) => html,
         Err(error) => {
-            tracing::error!(%error, "a page could not be rendered");
+            tracing::error!(%error, "cannot render a page");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };

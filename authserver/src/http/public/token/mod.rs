@@ -127,7 +127,7 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
         let key = &endpoint.signing_key;
         let signed = id_token::sign(key, core.issuer.as_str(), issued, now);
         signed.map_err(|error| {
-            tracing::error!(%error, "an ID token could not be signed");
+            tracing::error!(%error, "cannot sign an ID token");
             OAuthError::ServerError
         })
     });
