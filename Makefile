@@ -38,7 +38,7 @@ clippy: rust ## Lint the Rust code
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: circles
-circles: ## Check that no modules of a crate import each other in a circle
+circles: ## Check that the modules of each crate have no import cycles
 	python3 scripts/test_import_circles.py
 	scripts/import-circles.py
 
@@ -67,7 +67,7 @@ test-api: rust api-server ## Test the operator against a real API server (etcd a
 	$(NEXTEST) api
 
 .PHONY: test-chart
-test-chart: rust helm api-server ## Test the chart's output with Helm 3 and 4, on a real API server, by kubernetes-validate and checkov
+test-chart: rust helm api-server ## Test the chart with Helm 3 and 4, a real API server, kubernetes-validate and checkov
 	scripts/tools.sh nextest chart
 	$(BUILD)
 	$(NEXTEST) chart

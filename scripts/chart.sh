@@ -16,14 +16,14 @@ done
 # The oldest that the chart takes, and the newest that the tool knows.
 for version in 1.33 1.37; do
     # Kinds of the Prometheus operator it does not know.
-    quiet "$python" -m kubernetes_validate --kubernetes-version "$version" --strict --quiet --no-warn "$rendered"/*.yaml || die "the chart is not what Kubernetes $version takes"
+    quiet "$python" -m kubernetes_validate --kubernetes-version "$version" --strict --quiet --no-warn "$rendered"/*.yaml || die "the rendered chart is not valid for Kubernetes $version: correct the fields named above"
 done
-quiet "$python" scripts/promql.py "$rendered/everything.yaml" || die "an expression is no PromQL"
+quiet "$python" scripts/promql.py "$rendered/everything.yaml" || die "an alert or dashboard has invalid PromQL, see above"
 # platform-values.yaml leaves to the platform what checkov asks for.
 rm "$rendered/platform.yaml"
 for file in "$rendered"/*.yaml; do
     # No network: its own rules only.
     quiet env BC_SKIP_MAPPING=TRUE LOG_LEVEL=ERROR "$python" -m checkov.main --config-file scripts/checkov.yaml --file "$file" ||
-        die "checkov: scripts/checkov.yaml has the exceptions with their reasons"
+        die "checkov found problems: fix them, or add an exception with its reason to scripts/checkov.yaml"
 done
 echo 'chart: valid for Kubernetes, PromQL and checkov'

@@ -5,21 +5,21 @@ export VERSION REGISTRY RUST_TARGET PROFILE
 
 ##@ Release
 .PHONY: cli-dist
-cli-dist: rust ## dist/: kubectl-mcpauth for this machine, or for RUST_TARGET, as an archive with its checksum
+cli-dist: rust ## Build kubectl-mcpauth for this machine, or for RUST_TARGET, into dist/, as an archive with its checksum
 	scripts/release.sh cli
 
 .PHONY: programs-dist
-programs-dist: rust ## dist/linux-ARCH/: the programs of the images for this machine
+programs-dist: rust ## Build the programs for the images into dist/linux-ARCH/, for this machine's architecture
 	scripts/release.sh programs
 
 .PHONY: chart-dist
-chart-dist: helm ## dist/: the chart as an archive, with VERSION in it
+chart-dist: helm ## Package the chart with VERSION into dist/
 	scripts/release.sh chart
 
 .PHONY: release-images
-release-images: ## Push and sign the images of dist/linux-amd64/ and dist/linux-arm64/, with SBOM and provenance, to REGISTRY
+release-images: ## Push the images of dist/linux-amd64/ and dist/linux-arm64/ to REGISTRY, signed, with SBOM and provenance
 	scripts/release.sh push-images
 
 .PHONY: release-chart
-release-chart: chart-dist ## Push and sign the chart, to REGISTRY/charts
+release-chart: chart-dist ## Push the chart to REGISTRY/charts, and sign it
 	scripts/release.sh push-chart

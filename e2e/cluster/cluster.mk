@@ -21,26 +21,26 @@ compose-up: images ## Start compose.yaml: the servers and Postgres as containers
 	$(ENGINE); docker compose up --detach --wait
 
 .PHONY: compose-down
-compose-down: ## Stop it and remove its data
+compose-down: ## Stop the containers of compose-up and delete their data
 	$(ENGINE); docker compose down --volumes
 
 .PHONY: cluster-up
-cluster-up: images ## Make the kind cluster mcp-auth, or take over the one that is there, and load the images
+cluster-up: images ## Create the kind cluster mcp-auth, or reuse an existing one, and load the images
 	$(CLUSTER)/cluster.sh up
 	$(CLUSTER)/cluster.sh load $(IMAGES) $(POSTGRES_IMAGE)
 	@printf '\nThe cluster mcp-auth is up. To use it:\n  export KUBECONFIG=%s PATH=%s:$$PATH\n  kubectl get nodes\nIts ports on this machine: http://localhost:9000 (authserver), http://localhost:9001 (MCP server)\n' '$(OWN_KUBECONFIG)' '$(MCP_AUTH_CACHE)/bin'
 
 .PHONY: cluster-down
-cluster-down: ## Remove the cluster, and the Docker engine if cluster-up started one
+cluster-down: ## Delete the cluster, and stop the Docker engine if cluster-up started one
 	$(CLUSTER)/cluster.sh down
 
 .PHONY: install
-install: helm ## Install or upgrade the operator in the cluster that KUBECONFIG names
+install: helm ## Install or upgrade the operator in the cluster in KUBECONFIG
 	helm upgrade --install mcp-auth-operator charts/mcp-auth-operator --namespace mcp-auth-system --create-namespace \
 		--set images.operator.tag=dev,images.authserver.tag=dev,images.resourceProxy.tag=dev --wait --timeout 180s
 
 .PHONY: e2e
-e2e: rust ## The end-to-end suite on the cluster that KUBECONFIG names, by default the one of cluster-up; TEST=NAME: one scenario
+e2e: rust ## Run the end-to-end suite on the cluster in KUBECONFIG (default: that of cluster-up); TEST=NAME runs one scenario
 	scripts/tools.sh python
 ifeq ($(KUBECONFIG),$(OWN_KUBECONFIG))
 	$(MAKE) cluster-up
@@ -49,13 +49,13 @@ endif
 
 # It wants the ports of the cluster, which is stopped for it; cluster-up starts it again.
 .PHONY: test-compose
-test-compose: images ## compose.yaml as a person starts it, on the ports of the cluster, which is stopped
+test-compose: images ## Test compose.yaml; needs the cluster's ports and stops the cluster
 	scripts/tools.sh compose python
 	$(CLUSTER)/cluster.sh stop
 	$(ENGINE); $(CARGO_TEST) --test compose
 
 .PHONY: images
-images: rust ## Build the images of the programs, and of Postgres
+images: rust ## Build the images of the programs and of Postgres
 	$(BUILD)
 	$(CLUSTER)/engine.sh up
 	$(CLUSTER)/images.sh apps postgres

@@ -35,7 +35,7 @@ up() {
             kind get kubeconfig -q --name $name >"$kubeconfig" 2>/dev/null || true
             if wait_for 60 complete; then return 0; fi
         fi
-        say "the cluster that is here is half-made, outdated or does not answer: making it anew"
+        say "the existing cluster is incomplete, outdated or unresponsive: recreating it"
         kind delete cluster -q --name $name
     fi
     rm -f "$made"
@@ -47,9 +47,9 @@ up() {
 create() {
     local image=() begin=$SECONDS
     if [ "${MCP_AUTH_NODE_IMAGE:-}" != local ] && docker pull -q "$(kinds_image)" >/dev/null 2>&1; then
-        say "creating the cluster on kind's own node image"
+        say "creating the cluster with kind's own node image"
     else
-        say "no registry answers: creating the cluster on the node image that the project builds"
+        say "no registry is reachable: creating the cluster with the project's own node image"
         local built
         built=$("$here/images.sh" node)
         image=(--image "$built")

@@ -55,13 +55,13 @@ part() {
 fill() {
     local dir=$1 begin=$SECONDS
     shift
-    [ ! -d "$dir" ] || return 0 # somebody else made it while we waited for the lock
+    [ ! -d "$dir" ] || return 0 # another process built it while we waited for the lock
     rm -rf "$dir.new"
     mkdir "$dir.new"
-    say "making $(basename "$dir")"
+    say "building $(basename "$dir")"
     "$@" "$dir.new"
     mv "$dir.new" "$dir"
-    say "made $(basename "$dir") in $((SECONDS - begin)) s"
+    say "built $(basename "$dir") in $((SECONDS - begin)) s"
 }
 
 # link FILE [NAME]: puts a program of a part on $cache/bin.

@@ -26,11 +26,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Ask an operator that runs elsewhere whether it is ready, and wait for it; `helm test` does
+    /// Wait until an operator elsewhere is ready; used by `helm test`
     Probe {
-        /// Where it says so, as http://NAME-metrics.NAMESPACE.svc:9090/readyz
+        /// URL to poll, such as http://NAME-metrics.NAMESPACE.svc:9090/readyz
         url: Uri,
-        /// How long it is waited for
+        /// How long to wait
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         timeout_seconds: u16,
     },

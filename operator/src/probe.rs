@@ -1,5 +1,5 @@
-//! `probe`: whether another operator is ready, asked from outside. `helm test` runs it: the image has no other
-//! program that could.
+//! `probe`: checks from outside whether an operator is ready. `helm test` runs it, because the image has no other
+//! program for that.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::text::shorten;
 
-/// Time between two questions.
+/// Time between requests.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one answer may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest answer that is read, and shown, in bytes.
+/// Maximum length of a response that is shown, in bytes.
 const ANSWER: usize = 300;
 
 type Asking = Client<HttpConnector, Empty<Bytes>>;
 
-/// Asks until `url` answers with 200, or `patience` has passed.
+/// Polls `url` until it returns 200, or `patience` has passed.
 ///
 /// # Errors
-/// The last answer that was not 200.
+/// The last response that was not 200.
 pub async fn probe(url: &Uri, patience: Duration) -> anyhow::Result<()> {
     let client: Asking = Client::builder(TokioExecutor::new()).build_http();
-    let mut last = String::from("it did not answer");
+    let mut last = String::from("it did not respond");
     let ready = async {
         while let Err(problem) = ask(&client, url).await {
             last = problem;
@@ -36,7 +36,10 @@ pub async fn probe(url: &Uri, patience: Duration) -> anyhow::Result<()> {
         }
     };
     if tokio::time::timeout(patience, ready).await.is_err() {
-        bail!("{url} is not ready after {} s: {last}", patience.as_secs());
+        bail!(
+            "{url} did not become ready within {} s: {last}",
+            patience.as_secs()
+        );
     }
     Ok(())
 }
@@ -44,7 +47,7 @@ pub async fn probe(url: &Uri, patience: Duration) -> anyhow::Result<()> {
 async fn ask(client: &Asking, url: &Uri) -> Result<(), String> {
     let answer = tokio::time::timeout(TIMEOUT, client.get(url.clone())).await;
     let answer = answer
-        .map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))?
+        .map_err(|_| format!("no response within {} s", TIMEOUT.as_secs()))?
         .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
     let status = answer.status();
     if status == http::StatusCode::OK {
@@ -59,7 +62,7 @@ async fn ask(client: &Asking, url: &Uri) -> Result<(), String> {
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     Err(format!(
-        "it answers {status}: {}",
+        "it returns {status}: {}",
         shorten(text.trim(), ANSWER)
     ))
 }
@@ -71,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one question after the other, with the last answer for ever.
+    /// Serves the responses in order, and repeats the last one.
     async fn server(answers: &'static [&'static str]) -> Uri {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
