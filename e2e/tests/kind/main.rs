@@ -75,6 +75,10 @@ fn main() -> Result<ExitCode> {
             postgres::deleted_and_applied_again,
         )
         .scenario(
+            "without the operator everything serves on, and the next one takes it over",
+            postgres::operator_uninstalled,
+        )
+        .scenario(
             "deletion leaves nothing behind, Postgres included",
             deletion_with_postgres,
         )

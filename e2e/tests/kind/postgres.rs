@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     access::WRITE,
     cluster::{ISSUER, RESOURCE, kubectl, objects, ready, text},
-    setup,
+    install, remove, setup,
 };
 
 const AUTHSERVER: &str = "app.kubernetes.io/name=mcp-authserver";
@@ -108,5 +108,21 @@ pub(crate) async fn deleted_and_applied_again() -> Result<()> {
     .await?;
     apply().await?;
     still_valid(&client, &kept, &kept).await?;
+    Ok(())
+}
+
+/// The operator and all that its chart has in the cluster go: what it made serves on, also in pods that start only
+/// then, and is taken over by the next installation.
+pub(crate) async fn operator_uninstalled() -> Result<()> {
+    setup::notes_on_postgres().await?;
+    let client = Client::register(ISSUER).await?;
+    let kept = client.authorize(RESOURCE, WRITE).await?;
+    remove::chart().await?;
+    kill(AUTHSERVER).await?;
+    let rotated = still_valid(&client, &kept, &kept).await?;
+    until("a client registers", || Client::register(ISSUER)).await?;
+    install::chart().await?;
+    ready("mas,pms,moc").await?;
+    still_valid(&client, &kept, &rotated).await?;
     Ok(())
 }
