@@ -117,7 +117,7 @@ pub(crate) async fn operator_uninstalled() -> Result<()> {
     setup::notes_on_postgres().await?;
     let client = Client::register(ISSUER).await?;
     let kept = client.authorize(RESOURCE, WRITE).await?;
-    remove::chart().await?;
+    remove::operator().await?;
     kill(AUTHSERVER).await?;
     let rotated = still_valid(&client, &kept, &kept).await?;
     until("a client registers", || Client::register(ISSUER)).await?;

@@ -85,8 +85,8 @@ async fn empty(namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// `helm uninstall` takes everything but the CustomResourceDefinitions, which are asked to stay.
-pub(crate) async fn chart() -> Result<()> {
+/// `helm uninstall`, and nothing else: what the operator made stays.
+pub(crate) async fn operator() -> Result<()> {
     let args = [
         "uninstall",
         "mcp-auth-operator",
@@ -97,6 +97,12 @@ pub(crate) async fn chart() -> Result<()> {
         "120s",
     ];
     run("helm", &args).await?;
+    Ok(())
+}
+
+/// `helm uninstall` takes everything but the CustomResourceDefinitions, which are asked to stay.
+pub(crate) async fn chart() -> Result<()> {
+    operator().await?;
     until("the operator's namespace is empty", || empty(SYSTEM)).await?;
     for kind in ["clusterroles", "clusterrolebindings"] {
         let list = get(&[kind]).await?;
