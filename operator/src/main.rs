@@ -59,7 +59,7 @@ fn start(config: Config) -> anyhow::Result<()> {
 }
 
 fn ask(url: &Uri, patience: Duration) -> anyhow::Result<()> {
-    let runtime = Runtime::new().context("the async runtime cannot start")?;
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(probe::probe(url, patience))?;
     println!("{url} is ready");
     Ok(())

@@ -30,7 +30,7 @@ struct Arguments {
     /// The configuration file (YAML).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check the configuration and exit.
+    /// Check the configuration, then exit.
     #[arg(long)]
     check: bool,
 }
@@ -57,7 +57,7 @@ fn load(path: &Path) -> Result<Loaded, ConfigError> {
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     log::init("info");
-    // Two threads serve thousands of requests a second; more of them only cost memory.
+    // Two threads serve thousands of requests per second; more threads would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
@@ -80,7 +80,7 @@ async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result
         metrics: Metrics::new(),
     };
     let metrics = runtime.metrics.clone();
-    // It does not depend on the authorization server: to restart or to isolate a proxy would not bring it back.
+    // Readiness does not depend on the authorization server: restarting or isolating a proxy would not help.
     let health = Health::new(shutdown.clone(), move || metrics.encode());
     let proxy = Arc::new(Proxy::new(config, runtime, &session_key)?);
     let listener = Listener::bind("listen.proxy", listen.proxy).await?;

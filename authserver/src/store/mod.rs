@@ -28,7 +28,7 @@ pub use postgres::PostgresStore;
 pub enum StoreError {
     /// The database is away or overloaded. Nobody can tell whether a change was made that was under way.
     /// Answer 503, try again.
-    #[error("the database is not available: {0}")]
+    #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// It contradicts what is stored: a resource URI that another id has, or a grant for a client or
     /// resource that has been deleted meanwhile.
@@ -38,7 +38,7 @@ pub enum StoreError {
     #[error("the database cannot be used: {0}")]
     Misconfigured(String),
     /// What is stored does not read as what was written, or a query is wrong: a bug.
-    #[error("the store is inconsistent: {0}")]
+    #[error("the stored data is inconsistent: {0}")]
     Internal(String),
     /// No token could be made; nothing was written.
     #[error(transparent)]
