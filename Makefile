@@ -27,7 +27,7 @@ demo: rust ## Run MANIFEST (default examples/notes.yaml) as local processes, wit
 
 ##@ Check
 .PHONY: check
-check: fmt-check circles clippy generate-check unit ## The quick checks for everyday work: Rust only, no services, no cluster
+check: fmt-check circles wording clippy generate-check unit ## The quick checks for everyday work: Rust only, no services, no cluster
 
 .PHONY: fmt
 fmt: rust ## Format the code
@@ -44,13 +44,17 @@ circles: ## Check that the modules of each crate have no import cycles
 	python3 scripts/test_import_circles.py
 	scripts/import-circles.py
 
+.PHONY: wording
+wording: ## Check the wording of messages, descriptions and documentation
+	scripts/wording.py
+
 .PHONY: unit
 unit: rust ## Tests that need only Rust; TEST=NAME (here and below) runs those whose names contain NAME
 	scripts/tools.sh nextest
 	$(NEXTEST) unit
 
 .PHONY: lint
-lint: shell workflows fmt-check circles clippy deny ## All lints: Rust, shell, workflows, licences and sources of dependencies
+lint: shell workflows fmt-check circles wording clippy deny ## All lints: Rust, shell, workflows, wording, licences and sources of dependencies
 
 ##@ Test
 .PHONY: test

@@ -63,6 +63,7 @@ stage shell make -s shell
 stage workflows make -s workflows
 stage fmt make -s fmt-check
 stage circles make -s circles
+stage wording make -s wording
 stage clippy make -s clippy
 stage generated make -s generate-check
 stage build make -s build-tests
