@@ -350,7 +350,7 @@ pub struct Friction {
     #[serde(default = "max_delay_milliseconds")]
     #[schemars(range(min = MAX_DELAY_MILLISECONDS.least, max = MAX_DELAY_MILLISECONDS.most))]
     pub max_delay_milliseconds: u32,
-    /// Number of calls that are not delayed at first.
+    /// Number of calls of a new caller that are never delayed.
     #[serde(default = "warmup_calls")]
     #[schemars(range(min = WARMUP_CALLS.least, max = WARMUP_CALLS.most))]
     pub warmup_calls: u32,

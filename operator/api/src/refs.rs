@@ -146,7 +146,7 @@ pub struct LabelRequirement {
     pub key: String,
     /// How the label relates to `values`.
     pub operator: LabelOperator,
-    /// The values.
+    /// The values to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 63)))]
     pub values: Vec<String>,
