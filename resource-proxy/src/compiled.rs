@@ -1,4 +1,4 @@
-//! The compiled configuration: what is made of a version of the file once, so that no request needs to.
+//! The compiled configuration: prepared once for each version of the file, so that requests do not have to.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub struct Compiled {
     pub upstream: Upstream,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
-    /// Bounds what requests hold.
+    /// Limits the memory of requests in flight.
     pub capacity: Arc<Capacity>,
 }
 

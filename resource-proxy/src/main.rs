@@ -35,7 +35,7 @@ struct Arguments {
     /// The configuration file (YAML).
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
-    /// Check the configuration and exit.
+    /// Check the configuration, then exit.
     #[arg(long)]
     check: bool,
     #[command(subcommand)]
@@ -76,7 +76,7 @@ fn load(path: &Path) -> Result<Loaded, ConfigError> {
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     log::init("info");
-    // Two threads serve thousands of requests a second; more of them only cost memory.
+    // Two threads serve thousands of requests per second; more threads would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)

@@ -73,7 +73,7 @@ impl Readiness {
             // A server that has answered before is busy, not away: its calls may take all it has.
             Err(_) if before.is_some_and(|verdict| verdict.is_ok()) => Ok(()),
             Err(_) => Err(format!(
-                "the MCP server at {upstream} did not answer within {} s",
+                "the MCP server at {upstream} did not respond within {} s",
                 TIMEOUT.as_secs()
             )),
         }
@@ -100,7 +100,7 @@ impl Readiness {
         // Its body is not read: it may be an event stream.
         let answer = answer.map_err(|error| match error.is_connect() {
             true => format!("nothing listens at {upstream}: the MCP server has not started, or listens on another port"),
-            false => format!("the MCP server at {upstream} closes the connection without an answer"),
+            false => format!("the MCP server at {upstream} closes the connection without a response"),
         })?;
         Ok(answer.status())
     }
@@ -109,10 +109,12 @@ impl Readiness {
 /// An answer from the server's MCP endpoint, even a refusal, shows that it is there.
 fn verdict(status: StatusCode) -> Result<(), String> {
     match status {
-        StatusCode::NOT_FOUND => Err("answers 404: it has its MCP endpoint at another path".into()),
+        StatusCode::NOT_FOUND => {
+            Err("responds with 404: its MCP endpoint is at another path".into())
+        }
         // It does not know the method.
         StatusCode::NOT_IMPLEMENTED => Ok(()),
-        status if status.is_server_error() => Err(format!("answers {}", status.as_u16())),
+        status if status.is_server_error() => Err(format!("responds with {}", status.as_u16())),
         _ => Ok(()),
     }
 }

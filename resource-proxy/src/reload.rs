@@ -1,4 +1,4 @@
-//! New versions of the configuration file.
+//! Reloads the configuration file when it changes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,11 @@ use mcpauth_wire::proxy_health::{self, InForce, Rejected};
 use crate::config::{Config, ConfigError};
 use crate::proxy::Proxy;
 
-/// How often the file is looked at.
+/// How often the file is read.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Compares the file with what was read last. Its content, not its time: a ConfigMap is swapped by
-/// a symbolic link two directories up, and a few kilobytes a second cost nothing.
+/// Compares the content of the file with what was read last, not its modification time: a ConfigMap is swapped by
+/// a symbolic link two directories up, and reading a few kilobytes per second costs nothing.
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
@@ -65,10 +65,10 @@ fn one_line(reason: &str) -> String {
     line[..end].to_owned()
 }
 
-/// What a look at the file found.
+/// The result of reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing new.
+    /// Unchanged.
     Unchanged,
     /// A new version, now in force.
     Applied,
@@ -92,7 +92,7 @@ impl Reloader {
         self.state.clone()
     }
 
-    /// Looks again and again.
+    /// Reads the file periodically.
     pub async fn watch(mut self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -100,7 +100,7 @@ impl Reloader {
         }
     }
 
-    /// Looks once.
+    /// Reads the file once.
     pub async fn look(&mut self) -> Outcome {
         let read = tokio::fs::read_to_string(&self.path).await;
         let read = read.map_err(|error| error.to_string());

@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits {
     // Less than the 30 s that Kubernetes gives.
     drain: Duration::from_secs(25),
 };
-/// What a client may send over HTTP/2 before anybody reads it, in bytes. No less is possible.
+/// The HTTP/2 flow-control window, in bytes: how much a client may send before it is read. This is the minimum.
 const UNREAD: u32 = 65_535;
 /// [`MAX_HEAD`] for settings of HTTP/2.
 const MAX_HEADER_LIST: u32 = MAX_HEAD as u32;
@@ -67,7 +67,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(128)
-        // What a client may send of a body before it is read, and capacity is reserved for it.
+        // How much of a body a client may send before capacity is reserved for it.
         .initial_stream_window_size(UNREAD)
         .initial_connection_window_size(UNREAD)
         .max_header_list_size(MAX_HEADER_LIST)

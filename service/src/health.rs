@@ -1,6 +1,6 @@
 //! The health port: `/livez`, `/readyz`, `/metrics`, and pages of the program.
 //!
-//! It is answered to the end, also while the program's other ports drain.
+//! It keeps responding until the program ends, even while the other ports drain.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,10 +18,10 @@ use crate::listener::{Limits, Listener};
 use crate::metrics;
 use crate::shutdown::Shutdown;
 
-/// How long answers under way may take when the program ends.
+/// How long in-flight responses may take when the program ends.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What the probes know. Clones know the same. Once the program drains it is not ready, whatever was said before.
+/// The state that the probes report, shared by clones. Once the program drains, it is not ready, regardless of this state.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -32,13 +32,13 @@ struct Inner {
     pages: Mutex<Vec<(&'static str, Arc<Page>)>>,
 }
 
-/// Whether requests are wanted.
+/// Whether the program is ready.
 #[derive(Clone)]
 enum Readiness {
-    /// Not, for this reason.
+    /// Not ready, for this reason.
     No(Arc<str>),
     Yes,
-    /// As long as this says so.
+    /// Ready while this check finds no problem.
     If(Arc<Check>),
 }
 
@@ -57,17 +57,17 @@ impl Health {
         }))
     }
 
-    /// From now on not ready, for a reason that fits in one line and holds no secret.
+    /// Marks the program as not ready. The reason fits on one line and contains no secret.
     pub fn not_ready(&self, reason: impl Into<Arc<str>>) {
         self.set(Readiness::No(reason.into()));
     }
 
-    /// From now on ready.
+    /// Marks the program as ready.
     pub fn ready(&self) {
         self.set(Readiness::Yes);
     }
 
-    /// From now on ready whenever `check` finds no fault. It is asked for each probe.
+    /// Ready whenever `check` finds no problem. It runs for each probe.
     pub fn ready_if<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
@@ -137,7 +137,7 @@ impl Health {
         }
     }
 
-    /// Serves the port until the answer's [`HealthPort::stop`], or until the runtime ends.
+    /// Serves the port until [`HealthPort::stop`], or until the runtime ends.
     pub fn serve(&self, listener: Listener) -> HealthPort {
         let health = self.clone();
         let end = Shutdown::default();
@@ -170,7 +170,7 @@ pub struct HealthPort {
 }
 
 impl HealthPort {
-    /// Ends it: the last thing that a program does.
+    /// Stops serving; call it last, when the program ends.
     pub async fn stop(self) {
         self.end.close();
         if let Err(error) = self.task.await {

@@ -1,9 +1,9 @@
 //! Stopping in stages.
 //!
 //! 1. *Draining* begins with the first SIGTERM or SIGINT: the program says that it is not ready, and
-//!    Kubernetes sends new requests elsewhere. What still comes is served.
-//! 2. *Closing*: after a lead time nothing new is accepted, and what is under way may end.
-//! 3. *Cut*: what is under way ends at once.
+//!    Kubernetes sends new requests elsewhere. Requests that still arrive are served.
+//! 2. *Closing*: after a lead time nothing new is accepted, and in-flight requests may finish.
+//! 3. *Cut*: in-flight requests are aborted.
 //!
 //! A further signal ends the stage that the program is in. SIGINT, which comes from a terminal, has no lead time.
 //! SIGUSR1 begins to drain and goes no further: a sidecar's preStop hook sends it, long before SIGTERM comes.
@@ -71,7 +71,7 @@ impl Shutdown {
         &self.closing
     }
 
-    /// Ends when nothing is to be waited for any more.
+    /// Ends when in-flight requests are to be aborted.
     pub const fn is_cut(&self) -> &CancellationToken {
         &self.cut
     }

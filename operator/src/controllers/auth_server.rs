@@ -108,15 +108,15 @@ impl Reconcile for McpAuthServer {
     }
 }
 
-/// Whether what is stored outlives the McpAuthServer, and with it the Secrets that open it. `storage` is as it is
-/// stored: what cannot be read is no reason to delete anything.
+/// Whether the stored data outlives the McpAuthServer, and with it the Secrets that decrypt it. `storage` is the
+/// stored JSON: if it cannot be parsed, nothing is deleted.
 fn keeps_state(storage: &Value) -> bool {
     let deleted = DeletionPolicy::Delete.as_str();
     let managed = &storage["postgres"]["managed"]["deletionPolicy"];
     storage["memory"].is_null() && managed != deleted
 }
 
-/// What the API server has of what makes Ready.
+/// The objects that determine Ready, as the API server has them.
 struct Applied {
     deployment: Deployment,
     rollout: Rollout,

@@ -89,11 +89,11 @@ async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> 
     secret.value(context, make).await
 }
 
-/// Takes away the Secrets that the operator generated for an authorization server, which is being deleted together
-/// with what they open.
+/// Deletes the Secrets that the operator generated for an authorization server, which is being deleted together
+/// with the data that they decrypt.
 ///
 /// # Errors
-/// The API server refuses, or does not answer.
+/// The API server rejects the request, or does not respond.
 pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Error> {
     let name = &context.owner.name;
     for (component, secret) in [
@@ -107,7 +107,7 @@ pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Erro
     Ok(())
 }
 
-/// A Secret with a random value: made once, before what depends on it, and never made anew under it.
+/// A Secret with a random value: created once, before what depends on it, and never regenerated while something does.
 struct Generated<D> {
     /// Its name.
     name: String,

@@ -1,4 +1,4 @@
-//! What every reconcile works with.
+//! The context that all reconciles share.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Context {
         time::now(&self.clock)
     }
 
-    /// What is watched, each by controllers of its own: a watch is of one namespace, or of all.
+    /// The scope of a watch: one namespace, or all. Each scope has separate controllers.
     pub fn scopes(self: &Arc<Self>) -> Vec<Scope> {
         let scope = |namespace| Scope {
             program: Arc::clone(self),

@@ -18,7 +18,7 @@ use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 use crate::problem::Problem;
 
-/// Runs the controller of `K` in `scope` until `stop`; what is being worked on then is finished.
+/// Runs the controller of `K` in `scope` until `stop`, then finishes the running reconciles.
 pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
     let ctx = Arc::clone(&scope.program);
     let config = controller::Config::default().concurrency(ctx.config.concurrency);

@@ -60,7 +60,7 @@ async fn pods_start_while_the_authorization_server_is_away() {
         .is_unknown::<ProtectedMcpServer>("notes", "AuthServerUnreachable")
         .await;
     assert!(
-        condition.message.contains("does not answer at"),
+        condition.message.contains("does not respond at"),
         "{}",
         condition.message
     );

@@ -57,7 +57,7 @@ impl Upstream {
     /// From a checked configuration.
     ///
     /// # Errors
-    /// The URL is none that can be called.
+    /// The URL cannot be called.
     pub fn new(config: &config::Upstream) -> Result<Self, String> {
         let failed = |problem: &dyn std::fmt::Display| format!("upstream.url: {problem}");
         let uri: Uri = config.url.parse().map_err(|error| failed(&error))?;
@@ -89,7 +89,7 @@ impl Upstream {
         Ok(Uri::from_parts(parts)?)
     }
 
-    /// The request as the server gets it: the client's, less what is not the server's business.
+    /// The request as it is sent to the server: the client's, without credentials and hop-by-hop headers.
     ///
     /// # Errors
     /// The query cannot be part of a URL.
@@ -111,7 +111,7 @@ impl Upstream {
                 &identity.scopes.join(" "),
             ];
             for (name, value) in IDENTITY.into_iter().zip(values) {
-                // What no header can carry is left out: the server sees nobody, not somebody else.
+                // A value that a header cannot carry is omitted, so that the server never sees a wrong identity.
                 if let Ok(value) = HeaderValue::try_from(value) {
                     headers.insert(name, value);
                 }
@@ -144,10 +144,10 @@ impl Upstream {
     }
 
     /// Sends a request and waits until the response begins. Dropping the future, and later the
-    /// body, closes the connection to the server: that is how it learns that the client went away.
+    /// body, closes the connection to the server, which tells it that the client disconnected.
     ///
     /// # Errors
-    /// The server is away or too slow.
+    /// The server is unavailable or too slow.
     pub async fn send(
         &self,
         client: &HttpClient,
@@ -167,7 +167,7 @@ impl Upstream {
         remove_hop_by_hop(headers);
         remove_cors(headers);
         if let Some(length) = length {
-            // The answer to HEAD has a length and no body; else hyper would write the same.
+            // A response to HEAD has a length but no body.
             headers.insert(CONTENT_LENGTH, length);
         }
         if is_event_stream(headers) {
@@ -197,7 +197,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the identity headers, also as `X_MCP_Subject`: many servers take `_` and `-` for the
+/// Removes the identity headers, also as `X_MCP_Subject`: many servers treat `_` and `-` as the
 /// same.
 fn remove_identity(headers: &mut HeaderMap) {
     let sent: Vec<HeaderName> = headers
@@ -213,7 +213,7 @@ fn remove_identity(headers: &mut HeaderMap) {
     }
 }
 
-/// Which pages may read a response is ours to say.
+/// The proxy decides which pages may read a response.
 fn remove_cors(headers: &mut HeaderMap) {
     let sent: Vec<HeaderName> = headers
         .keys()

@@ -81,10 +81,10 @@ async fn an_answer_at_its_path_makes_ready_and_404_and_5xx_do_not() {
         (
             404,
             404,
-            Some("answers 404: it has its MCP endpoint at another path"),
+            Some("responds with 404: its MCP endpoint is at another path"),
         ),
-        (500, 0, Some("answers 500")),
-        (404, 503, Some("answers 503")),
+        (500, 0, Some("responds with 500")),
+        (404, 503, Some("responds with 503")),
     ] {
         server.answers(get, post);
         world.clock.advance(Duration::from_secs(2));
@@ -112,7 +112,7 @@ async fn a_server_that_has_answered_before_may_be_busy() {
     let (world, server, readiness) = world().await;
     server.answers(0, 0);
     let problem = readiness.check().await.unwrap_err();
-    assert!(problem.ends_with("did not answer within 2 s"), "{problem}");
+    assert!(problem.ends_with("did not respond within 2 s"), "{problem}");
     server.answers(405, 0);
     world.clock.advance(Duration::from_secs(2));
     assert_eq!(readiness.check().await, Ok(()));
