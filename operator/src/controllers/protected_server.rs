@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::refs::AuthServerRef;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_wire::admin::AllowedClients;
 
@@ -37,6 +38,10 @@ impl Reconcile for ProtectedMcpServer {
 
     fn references(ctx: &Context) -> &References {
         &ctx.references.protected_servers
+    }
+
+    fn auth_server(&self) -> Option<&AuthServerRef> {
+        Some(&self.spec.auth_server_ref)
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {

@@ -1,6 +1,7 @@
 //! The children of a McpAuthServer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use k8s_openapi::{
     api::{
@@ -8,7 +9,7 @@ use k8s_openapi::{
         core::v1::{
             ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
         },
-        networking::v1::NetworkPolicy,
+        networking::v1::{NetworkPolicy, NetworkPolicyPeer},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -20,7 +21,7 @@ use mcpauth_api::{
 use mcpauth_wire::authserver_config::{Internal, Listen, ServiceAccountTokens};
 
 use super::{
-    BuildError, Images,
+    Admin, BuildError, Images,
     authserver_config::{AuthServerPlace, authserver_config, wants_postgres},
     everywhere, hash,
     labels::{Component, Owner},
@@ -50,10 +51,8 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 pub struct AuthServerInputs<'a> {
     /// Default images.
     pub images: &'a Images,
-    /// Principals that may use the admin API: the operator's own.
-    pub admins: Vec<String>,
-    /// The operator's own namespace.
-    pub operator_namespace: &'a str,
+    /// Who may use the admin API: the operator itself, and others that it was told of.
+    pub admins: &'a BTreeSet<Admin>,
     /// Hash of the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
@@ -90,7 +89,7 @@ pub fn build(
     spec: &McpAuthServerSpec,
     inputs: &AuthServerInputs<'_>,
 ) -> Result<AuthServerObjects, BuildError> {
-    let config = config_yaml(owner, spec, inputs.admins.clone())?;
+    let config = config_yaml(owner, spec, inputs.admins)?;
     let config_hash = hash([config.as_bytes(), inputs.secrets_hash.as_bytes()]);
     let name = owner.workload(COMPONENT);
     Ok(AuthServerObjects {
@@ -128,17 +127,19 @@ pub fn build(
             COMPONENT,
             vec![
                 network_policy::everybody(&[PUBLIC_PORT, HEALTH_PORT]),
-                network_policy::only(
-                    INTERNAL_PORT,
-                    vec![
-                        network_policy::proxies(),
-                        network_policy::namespace(inputs.operator_namespace),
-                    ],
-                ),
+                network_policy::only(INTERNAL_PORT, internal_peers(inputs.admins)),
             ],
         ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
+}
+
+fn internal_peers(admins: &BTreeSet<Admin>) -> Vec<NetworkPolicyPeer> {
+    let namespaces: BTreeSet<&str> = admins.iter().map(|a| a.namespace.as_str()).collect();
+    let admins = namespaces.into_iter().map(network_policy::namespace);
+    iter::once(network_policy::proxies())
+        .chain(admins)
+        .collect()
 }
 
 /// The Secret with the pepper, 32 random bytes. It must be created only once, because all tokens depend
@@ -155,7 +156,7 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
 fn config_yaml(
     owner: &Owner,
     spec: &McpAuthServerSpec,
-    admins: Vec<String>,
+    admins: &BTreeSet<Admin>,
 ) -> Result<String, BuildError> {
     let place = AuthServerPlace {
         listen: Listen {
@@ -171,7 +172,7 @@ fn config_yaml(
                 audience: names::internal_url(&owner.namespace, &owner.name),
             }),
             credentials: Vec::new(),
-            admins,
+            admins: admins.iter().map(Admin::principal).collect(),
         },
         resources: Vec::new(),
         clients: Vec::new(),

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
+use crate::framework::installation::{Holders, LeftAlone};
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -39,6 +40,9 @@ pub struct Context {
     pub auth_servers: AuthServers,
     /// Asks pods why they are not ready.
     pub health: Health,
+    /// Other installations of the operator.
+    pub holders: Holders,
+    left_alone: LeftAlone,
     /// The references between objects.
     pub references: Referrers,
 }
@@ -76,6 +80,8 @@ impl Context {
                 clock.clone(),
             ),
             health: Health::default(),
+            holders: Holders::default(),
+            left_alone: LeftAlone::default(),
             references: Referrers::default(),
             client,
             config,
@@ -87,6 +93,16 @@ impl Context {
     /// The time.
     pub fn now(&self) -> Timestamp {
         time::now(&self.clock)
+    }
+
+    /// Records which other installation claims an object; `None` when none does, or the object is gone. Returns whether
+    /// that is news.
+    pub fn note_claim(&self, kind: &'static str, object: Key, claim: Option<&str>) -> bool {
+        let news = self.left_alone.set(kind, object, claim);
+        if news {
+            self.metrics.left_alone(kind, self.left_alone.count(kind));
+        }
+        news
     }
 
     /// What is watched, each by controllers of its own: a watch is of one namespace, or of all.

@@ -1,9 +1,10 @@
 //! What we write is what the programs read: their own parsers take our configuration files.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use mcp_auth_operator::desired::{
-    AuthServerFacts, Images,
+    Admin, AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs},
     labels::Owner,
     names, postgres, protected_server,
@@ -34,10 +35,13 @@ fn in_a_cluster<K: kube::Resource<DynamicType = ()>>(mut object: K) -> (K, Owner
 pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
     let images = images();
+    let admin = Admin {
+        namespace: "system".into(),
+        service_account: "operator".into(),
+    };
     let inputs = AuthServerInputs {
         images: &images,
-        admins: vec![names::service_account_principal("system", "operator")],
-        operator_namespace: "mcp-auth-system",
+        admins: &BTreeSet::from([admin]),
         secrets_hash: "",
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs);
