@@ -85,6 +85,7 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn complete(
+        &self,
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::protected_server::ServerTemplate;
 use mcpauth_api::refs::AuthServerRef;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_wire::admin::AllowedClients;
@@ -25,7 +26,7 @@ use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::references::References;
-use crate::framework::status::Observed;
+use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
 use crate::problem::Problem;
 
@@ -75,32 +76,28 @@ impl Reconcile for ProtectedMcpServer {
             }
             Err(other) => return Err(other),
         };
-        // Pods first: they start whether or not the authorization server responds.
-        let mut objects = build(self, context, &auth_server, server)?;
-        environment::note(context, &mut objects.deployment).await?;
-        let pod_security = workload::pod_security(&objects.deployment);
-        let account = desired::service_account(&objects.deployment).unwrap_or(name);
-        let introspector = names::service_account_principal(namespace, account);
-        let rollout = apply(objects, context).await?;
-
+        let mut introspectors =
+            registration::callers(&auth_server.spec, &server.namespace, namespace, name);
+        let mut observed = Observed::default();
+        let mut rollout = None;
+        match self.spec.server.template() {
+            // Pods first: they start whether or not the authorization server responds.
+            Some(template) => {
+                let pods = run(self, template, context, &auth_server, server).await?;
+                introspectors.push(pods.introspector);
+                observed.conditions.push(pods.security);
+                observed.ready = format!("serving {}", self.spec.resource);
+                rollout = Some(pods.rollout);
+            }
+            None => observed.ready = registered(server, &introspectors),
+        }
         let (allowed, narrowed) = allowed_clients(self, context).await?;
-        let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
-        let mut observed = Observed {
-            problems: narrowed.into_iter().collect(),
-            ready: format!("serving {}", self.spec.resource),
-            forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
-            conditions: vec![pod_security],
-            ..Observed::default()
-        };
+        let resource = registration::resource(name, &self.spec, introspectors, allowed);
+        observed.problems.extend(narrowed);
+        observed.forgotten = matches!(auth_server.spec.storage, Storage::Memory(_));
         entry.put(context, &resource, &mut observed).await;
-        workload::observe(context, Component::McpServer, rollout, &mut observed);
-        if !rollout.is_complete() {
-            let text = why_not_up(context, Component::McpServer, rollout)
-                .await?
-                .text;
-            observed
-                .problems
-                .push(Problem::stage(reasons::PODS_NOT_READY, text));
+        if let Some(rollout) = rollout {
+            observe(context, rollout, &mut observed).await?;
         }
         observed
             .fields
@@ -109,15 +106,73 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     async fn complete(
+        &self,
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {
-        workload::complete(context, Component::McpServer, observed).await
+        match self.spec.server.template() {
+            Some(_) => workload::complete(context, Component::McpServer, observed).await,
+            None => Ok(()),
+        }
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         unregister(COLLECTION, raw, context).await
     }
+}
+
+/// The pods of a server in the cluster.
+struct Pods {
+    rollout: Rollout,
+    security: Condition,
+    /// The principal of their proxies.
+    introspector: String,
+}
+
+async fn run(
+    object: &ProtectedMcpServer,
+    template: &ServerTemplate,
+    context: &ReconcileContext<'_>,
+    auth_server: &McpAuthServer,
+    server: &Server,
+) -> Result<Pods, Error> {
+    let mut objects = build(object, template, context, auth_server, server)?;
+    environment::note(context, &mut objects.deployment).await?;
+    let security = workload::pod_security(&objects.deployment);
+    let (namespace, name) = (&context.owner.namespace, &context.owner.name);
+    let account = desired::service_account(&objects.deployment).unwrap_or(name);
+    let introspector = names::service_account_principal(namespace, account);
+    Ok(Pods {
+        rollout: apply(objects, context).await?,
+        security,
+        introspector,
+    })
+}
+
+async fn observe(
+    context: &ReconcileContext<'_>,
+    rollout: Rollout,
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    workload::observe(context, Component::McpServer, rollout, observed);
+    if !rollout.is_complete() {
+        let why = why_not_up(context, Component::McpServer, rollout).await?;
+        let problem = Problem::stage(reasons::PODS_NOT_READY, why.text);
+        observed.problems.push(problem);
+    }
+    Ok(())
+}
+
+/// What Ready says of a server that is elsewhere.
+fn registered(server: &Server, introspectors: &[String]) -> String {
+    let callers = match introspectors.is_empty() {
+        true => format!(
+            "nobody can check its tokens yet, because no entry of spec.introspection.callers of McpAuthServer {server} \
+             names it"
+        ),
+        false => format!("its tokens are checked by {}", introspectors.join(", ")),
+    };
+    format!("registered; the server runs elsewhere (spec.server.external), and {callers}")
 }
 
 /// The clients that the server allows. If this operator cannot evaluate the selector, only those that are allowed
@@ -141,6 +196,7 @@ async fn allowed_clients(
 
 fn build(
     object: &ProtectedMcpServer,
+    template: &ServerTemplate,
     context: &ReconcileContext<'_>,
     auth_server: &McpAuthServer,
     server: &Server,
@@ -150,7 +206,7 @@ fn build(
         internal_url: server.audience(),
     };
     let images = &context.program.images;
-    desired::build(&context.owner, &object.spec, &facts, images)
+    desired::build(&context.owner, &object.spec, template, &facts, images)
         .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))
 }
 

@@ -7,7 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
+            ConfigMap, Container, KeyToPath, PodSpec, PodTemplateSpec, ProjectedVolumeSource,
+            Secret, SecretProjection, Service, ServiceAccount, Volume, VolumeProjection,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyPeer},
         policy::v1::PodDisruptionBudget,
@@ -18,7 +19,7 @@ use mcpauth_api::{
     McpAuthServerSpec,
     auth_server::{Login, PostgresStorage, Storage},
 };
-use mcpauth_wire::authserver_config::{Internal, Listen, ServiceAccountTokens};
+use mcpauth_wire::authserver_config::{Credential, Internal, Listen, ServiceAccountTokens};
 
 use super::{
     Admin, BuildError, Images,
@@ -40,6 +41,8 @@ const COMPONENT: Component = Component::AuthServer;
 const CONTAINER: &str = "authserver";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/config";
 const CONFIG_FILE: &str = "authserver.yaml";
+/// The volume with the secrets of callers that introspect.
+const CALLERS_VOLUME: &str = "introspection";
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     cpu: "50m",
     memory: "64Mi",
@@ -174,12 +177,49 @@ fn config_yaml(
             credentials: Vec::new(),
             admins: admins.iter().map(Admin::principal).collect(),
         },
+        callers: callers(spec),
         resources: Vec::new(),
         clients: Vec::new(),
     };
     let config = authserver_config(spec, place);
     config.check()?;
     yaml(&config)
+}
+
+/// The callers that introspect with a secret. Their ids are names of files.
+fn callers(spec: &McpAuthServerSpec) -> Vec<Credential> {
+    let callers = spec.introspection.callers.iter();
+    callers
+        .map(|caller| Credential {
+            id: caller.id.clone(),
+            secret_file: format!("/etc/mcpauth/{CALLERS_VOLUME}/{}", caller.id).into(),
+        })
+        .collect()
+}
+
+/// All their secrets, in one volume.
+fn callers_volume(spec: &McpAuthServerSpec) -> Volume {
+    let callers = spec.introspection.callers.iter();
+    let sources = callers.map(|caller| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: caller.secret_ref.name.clone(),
+            items: Some(vec![KeyToPath {
+                key: caller.secret_ref.key.clone(),
+                path: caller.id.clone(),
+                mode: None,
+            }]),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    });
+    Volume {
+        name: CALLERS_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(sources.collect()),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 fn deployment(
@@ -303,6 +343,9 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
             &users.secret_ref.key,
             "users.yaml",
         )),
+    }
+    if !spec.introspection.callers.is_empty() {
+        volumes.push(callers_volume(spec));
     }
     volumes
 }

@@ -11,10 +11,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use mcpauth_api::{
-    ProtectedMcpServerSpec,
-    protected_server::{Server, ServerTemplate},
-};
+use mcpauth_api::{ProtectedMcpServerSpec, protected_server::ServerTemplate};
 
 use super::{
     AuthServerFacts, BuildError, Images, injection,
@@ -48,17 +45,17 @@ pub struct ProtectedServerObjects {
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
 
-/// Builds the children.
+/// Builds the children of one whose server is this template.
 ///
 /// # Errors
 /// When the proxy would reject the configuration, or the pod template is not allowed.
 pub fn build(
     owner: &Owner,
     spec: &ProtectedMcpServerSpec,
+    template: &ServerTemplate,
     auth_server: &AuthServerFacts,
     images: &Images,
 ) -> Result<ProtectedServerObjects, BuildError> {
-    let Server::Template(template) = &spec.server;
     let name = owner.name.clone();
     Ok(ProtectedServerObjects {
         service_account: ServiceAccount {
@@ -71,7 +68,7 @@ pub fn build(
             names::proxy_config(&name),
             COMPONENT,
             injection::CONFIG_FILE,
-            injection::config_yaml(&name, spec, auth_server)?,
+            injection::config_yaml(&name, spec, &template.http, auth_server)?,
         ),
         deployment: deployment(owner, spec, template, auth_server, images)?,
         service: pod::public_service(owner, COMPONENT, &spec.service),

@@ -115,6 +115,7 @@ pub(super) fn try_protected_server(changes: &Value) -> Result<ProtectedServerObj
     protected_server::build(
         &Owner::of(&object).unwrap(),
         &object.spec,
+        object.spec.server.template().unwrap(),
         &facts,
         &images(),
     )
@@ -210,7 +211,8 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
         internal_url: names::internal_url("team", "auth"),
     };
     let owner = Owner::of(&object).unwrap();
-    let protected = protected_server::build(&owner, &object.spec, &facts, &images).unwrap();
+    let (spec, template) = (&object.spec, object.spec.server.template().unwrap());
+    let protected = protected_server::build(&owner, spec, template, &facts, &images).unwrap();
     let pods = [
         auth_server_pod(&server),
         database.unwrap().template.spec.unwrap(),

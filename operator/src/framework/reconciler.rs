@@ -52,6 +52,7 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
 
     /// Adds observations that [`Self::sync`] did not get to because of a problem.
     fn complete(
+        &self,
         _: &ReconcileContext<'_>,
         _: &mut Observed,
     ) -> impl Future<Output = Result<(), Error>> + Send {

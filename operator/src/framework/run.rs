@@ -114,7 +114,7 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    K::complete(&context, &mut observed).await?;
+    object.complete(&context, &mut observed).await?;
     let since = report::<K>(ctx, object, &observed).await?;
     next_action(ctx, &observed, since)
 }

@@ -64,6 +64,14 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     put("keys/pepper", &keys.data.unwrap()["pepper"].0);
     put("postgres/uri", uri);
     put("users/users.yaml", b"users: []\n");
+    let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
+    for caller in written.iter().flat_map(|file| &file.introspection.callers) {
+        let path = caller.secret_file.strip_prefix("/etc/mcpauth").unwrap();
+        put(
+            path.to_str().unwrap(),
+            b"0123456789abcdef0123456789abcdef\n",
+        );
+    }
     let text = yaml.replace("/etc/mcpauth", &etc.path().display().to_string());
     AuthServerConfig::parse(&text).map_err(|error| error.to_string())
 }
@@ -75,7 +83,10 @@ pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> Result<String, String> {
         issuer: "https://auth.example".to_owned(),
         internal_url: names::internal_url("team", "auth"),
     };
-    let objects = protected_server::build(&owner, &object.spec, &facts, &images());
+    let Some(template) = object.spec.server.template() else {
+        return Err("it has no proxy".to_owned());
+    };
+    let objects = protected_server::build(&owner, &object.spec, template, &facts, &images());
     let objects = objects.map_err(|error| error.to_string())?;
     Ok(objects.config_map.data.unwrap()["proxy.yaml"].clone())
 }
