@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use crate::desired::{Admin, Images};
-use crate::framework::installation::Installation;
 use crate::text;
 
 /// Flags of `mcp-auth-operator`. Each can also be set by an environment variable.
@@ -109,14 +108,6 @@ impl Config {
     /// [`Self::reconcile_timeout_seconds`].
     pub fn reconcile_timeout(&self) -> Duration {
         Duration::from_secs(self.reconcile_timeout_seconds.into())
-    }
-
-    /// Which installation of the operator this is.
-    pub fn installation(&self) -> Installation {
-        Installation {
-            namespace: self.namespace.clone(),
-            lease: self.lease_name.clone(),
-        }
     }
 
     /// Who may use the admin API of authorization servers.

@@ -118,7 +118,7 @@ pub struct ProtectedMcpServerSpec {
 #[serde(rename_all = "camelCase")]
 pub enum Server {
     /// A Deployment that the operator creates from this template.
-    Template(ServerTemplate),
+    Template(Box<ServerTemplate>),
     /// A resource server elsewhere, which is only registered: no pods, no Service, no proxy. It
     /// checks tokens itself, with a secret from `spec.introspection.callers` of the McpAuthServer.
     External(ExternalServer),
@@ -129,7 +129,7 @@ impl Server {
     #[must_use]
     pub fn template(&self) -> Option<&ServerTemplate> {
         match self {
-            Self::Template(template) => Some(template),
+            Self::Template(template) => Some(template.as_ref()),
             Self::External(_) => None,
         }
     }

@@ -38,7 +38,7 @@ pub async fn claim<K: Reconcile>(
     if deleted && !has_finalizer(object) {
         return Ok(None);
     }
-    let own = context.program.config.installation().to_string();
+    let own = context.program.installation().to_string();
     let carried = object.annotations().get(CLAIM);
     let claim = match carried {
         Some(claim) => Some(claim.clone()),
@@ -97,7 +97,7 @@ async fn announce_take_over<K: Reconcile>(other: &str, context: &ReconcileContex
     let note = format!(
         "managed by the operator of Lease {} from now on: the Lease {other} of the operator that managed it before is gone, \
          or was not renewed for five minutes",
-        context.program.config.installation()
+        context.program.installation()
     );
     tracing::info!(kind = K::KIND, object = ?context.owner.name, other, "taking over a claim that lapsed");
     let events = &context.program.events;
@@ -128,7 +128,7 @@ async fn leave<K: Reconcile>(
 }
 
 fn note<K: Reconcile>(other: &str, holder: &Holder, context: &ReconcileContext<'_>) -> String {
-    let own = context.program.config.installation();
+    let own = context.program.installation();
     let why = match holder {
         Holder::Unknown(why) => format!(
             "whether that operator still runs cannot be seen ({why}), so this does not change by itself"

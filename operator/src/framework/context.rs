@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
-use crate::framework::installation::{Holders, LeftAlone};
+use crate::framework::installation::{Holders, Installation, LeftAlone};
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -93,6 +93,14 @@ impl Context {
     /// The time.
     pub fn now(&self) -> Timestamp {
         time::now(&self.clock)
+    }
+
+    /// Which installation of the operator this is.
+    pub fn installation(&self) -> Installation {
+        Installation {
+            namespace: self.config.namespace.clone(),
+            lease: self.config.lease_name.clone(),
+        }
     }
 
     /// Records which other installation claims an object; `None` when none does, or the object is gone. Returns whether
