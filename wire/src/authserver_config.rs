@@ -591,7 +591,7 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             ),
             (
                 "introspection: { callers: [{ id: .a, secretFile: /x }] }",
-                "introspection.callers[0].id: expected 1–64 of",
+                "introspection.callers[0].id: expected 1 to 64 of",
             ),
             (
                 "introspection: { callers: [{ id: a, secretFile: /x }] }
