@@ -54,8 +54,7 @@ impl Reconcile for McpAuthServer {
         let secrets_hash = secrets::of_auth_server(self, context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
-            admins: vec![context.program.config.principal()],
-            operator_namespace: &context.program.config.namespace,
+            admins: &context.program.config.admins(),
             secrets_hash: &secrets_hash,
         };
         let mut objects = build::build(&context.owner, &self.spec, &inputs)
@@ -86,6 +85,7 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn complete(
+        &self,
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {

@@ -7,9 +7,10 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
-use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
+use mcpauth_wire::authserver_config;
 
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, names, postgres};
@@ -30,18 +31,19 @@ pub async fn of_auth_server(
     context: &ReconcileContext<'_>,
 ) -> Result<String, Error> {
     let spec = &object.spec;
-    let mut foreign = Vec::new();
+    let mut foreign: Vec<(String, &String, &String)> = Vec::new();
     if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
         let url = &external.url_secret_ref;
         let field = "spec.storage.postgres.external.urlSecretRef";
-        foreign.push((field, &url.name, &url.key));
+        foreign.push((field.to_owned(), &url.name, &url.key));
     }
+    let callers = callers(spec);
     // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,
     };
-    let names = foreign.iter().map(|(_, name, _)| *name);
+    let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name));
     let secret = |name: &String| (context.owner.namespace.clone(), name.clone());
     context.refers_to(names.map(|name| (references::Kind::Secret, secret(name))));
@@ -51,13 +53,37 @@ pub async fn of_auth_server(
         values.push(database_url(context).await?);
     }
     for (field, name, key) in foreign {
-        values.push(value_of(context, field, name, key).await?);
+        values.push(value_of(context, &field, name, key).await?);
+    }
+    for (field, name, key) in callers {
+        let value = value_of(context, &field, name, key).await?;
+        check_caller_secret(&field, name, key, &value)?;
+        values.push(value);
     }
     if let Some(users) = users {
         let field = "spec.login.localUsers.secretRef";
         value_of(context, field, &users.name, &users.key).await?;
     }
     Ok(hash(values.iter().map(Vec::as_slice)))
+}
+
+/// The secrets of those who introspect: field, Secret and key.
+fn callers(spec: &McpAuthServerSpec) -> Vec<(String, &String, &String)> {
+    let callers = spec.introspection.callers.iter().enumerate();
+    callers
+        .map(|(index, caller)| {
+            let field = format!("spec.introspection.callers[{index}].secretRef");
+            (field, &caller.secret_ref.name, &caller.secret_ref.key)
+        })
+        .collect()
+}
+
+/// By the rule of the authserver, which would not start.
+fn check_caller_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Result<(), Problem> {
+    let text = String::from_utf8_lossy(value);
+    let at = format!("{field}: Secret {name}, key {key}");
+    authserver_config::check_caller_secret(at, text.trim())
+        .map_err(|invalid| Problem::outage(reasons::SECRET_INVALID, invalid.to_string()))
 }
 
 /// The pepper, created before the pods.

@@ -11,6 +11,8 @@ mod all_namespaces;
 mod auth_server;
 mod configuration;
 mod crds;
+mod external;
+mod installations;
 mod leader;
 mod memory;
 mod namespaces;
