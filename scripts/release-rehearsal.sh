@@ -81,7 +81,7 @@ push_foreign_images() {
     mkdir "$work/scanner"
     for arch in amd64 arm64; do
         mkdir -p "$work/base/$arch"
-        tar=$(part "release-base-$arch" "$(declare -f rootfs | key)" rootfs "$arch")/rootfs.tar
+        tar=$(part "release-base-$arch" "$(key "$(declare -f rootfs)")" rootfs "$arch")/rootfs.tar
         ln "$tar" "$work/base/$arch/" 2>/dev/null || cp "$tar" "$work/base/$arch/"
     done
     # shellcheck disable=SC2016 # BuildKit's variable
