@@ -10,6 +10,7 @@ use crate::auth::source::introspection::Introspector;
 use crate::auth::verify::Verifier;
 use crate::client::HttpClient;
 use crate::config::{Config, ConfigError};
+use crate::drain::Drain;
 use crate::http::metadata::{self, Metadata};
 use crate::http::refusal::Challenge;
 use crate::http::upstream::Upstream;
@@ -50,6 +51,8 @@ pub struct Runtime {
     pub client: HttpClient,
     /// Counters.
     pub metrics: Metrics,
+    /// How far the end of this process has come.
+    pub drain: Arc<Drain>,
 }
 
 impl Compiled {

@@ -179,13 +179,25 @@ impl Proxy {
             Body::Right(stream) => {
                 let stream = stream.holding(reserved);
                 Body::Right(match token {
-                    Some(token) => stream.until(Arc::clone(&compiled.verifier).while_valid(token)),
+                    Some(token) => stream.until(self.listening(compiled, token)),
                     None => stream,
                 })
             }
             ours @ Body::Left(_) => ours,
         });
         Ok(("forwarded", response))
+    }
+
+    /// How long a client may listen: as long as its token is valid, and until its requests go to another pod.
+    fn listening(&self, compiled: &Compiled, token: String) -> impl Future<Output = ()> + use<> {
+        let valid = Arc::clone(&compiled.verifier).while_valid(token);
+        let drain = Arc::clone(&self.runtime.drain);
+        async move {
+            tokio::select! {
+                () = valid => {}
+                () = drain.elsewhere() => {}
+            }
+        }
     }
 
     /// Restores the server's own session id, if the session is the caller's.
@@ -218,7 +230,11 @@ impl Proxy {
     async fn hold_back(&self, compiled: &Compiled, messages: &Messages<'_>, identity: &Identity) {
         let waiting = self.admit(compiled, messages, identity);
         if !waiting.delay.is_zero() {
-            self.runtime.clock.sleep(waiting.delay).await;
+            tokio::select! {
+                () = self.runtime.clock.sleep(waiting.delay) => {}
+                // The server behind is about to stop.
+                () = self.runtime.drain.begun() => {}
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use hyper_util::server::graceful::Watcher;
 use mcpauth_service::listener::{Limits, Listener, MAX_HEAD};
 use mcpauth_service::shutdown::Shutdown;
 
-use crate::http::connection::{Activity, IDLE_TIMEOUT, Tracked};
+use crate::http::connection::{IDLE_TIMEOUT, Tracked};
 use crate::proxy::Proxy;
 
 /// With the largest heads 2048 connections hold 80 MB, less than the memory limit that the operator sets.
@@ -33,8 +33,8 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
     let connection = move |stream, _, watcher: Watcher| {
         let (builder, proxy) = (builder.clone(), Arc::clone(&proxy));
         async move {
-            let activity = Activity::default();
-            let requests = activity.clone();
+            let connection = proxy.runtime().drain.connection();
+            let requests = connection.activity.clone();
             let service = service_fn(move |request| {
                 let (proxy, in_flight) = (Arc::clone(&proxy), requests.begin());
                 async move {
@@ -42,10 +42,10 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
                 }
             });
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                ended = watcher.watch(connection) => ended,
-                () = activity.idle() => {
+                ended = watcher.watch(serving) => ended,
+                () = connection.activity.idle() => {
                     tracing::debug!("an idle connection is closed");
                     Ok(())
                 }

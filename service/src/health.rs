@@ -1,4 +1,4 @@
-//! The health port: `/livez`, `/readyz` and `/metrics`.
+//! The health port: `/livez`, `/readyz`, `/metrics`, and pages of the program.
 //!
 //! It is answered to the end, also while the program's other ports drain.
 
@@ -29,6 +29,7 @@ struct Inner {
     readiness: Mutex<Readiness>,
     shutdown: Shutdown,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
+    pages: Mutex<Vec<(&'static str, Arc<Page>)>>,
 }
 
 /// Whether requests are wanted.
@@ -41,6 +42,8 @@ enum Readiness {
     If(Arc<Check>),
 }
 
+/// Answers a GET with a media type and a text.
+type Page = dyn Fn() -> Pin<Box<dyn Future<Output = (&'static str, String)> + Send>> + Send + Sync;
 type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
 
 impl Health {
@@ -50,6 +53,7 @@ impl Health {
             readiness: Mutex::new(Readiness::No("starting".into())),
             shutdown,
             metrics: Box::new(metrics),
+            pages: Mutex::default(),
         }))
     }
 
@@ -69,6 +73,21 @@ impl Health {
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.set(Readiness::If(Arc::new(move || Box::pin(check()))));
+    }
+
+    /// Answers a GET of `path` with the media type and the text that `page` gives, however long that takes.
+    pub fn page<F>(&self, path: &'static str, page: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = (&'static str, String)> + Send + 'static,
+    {
+        let mut pages = self.0.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        pages.push((path, Arc::new(move || Box::pin(page()))));
+    }
+
+    fn page_of(&self, path: &str) -> Option<Arc<Page>> {
+        let pages = self.0.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pages.iter().find(|(of, _)| *of == path)?;
+        Some(Arc::clone(&found.1))
     }
 
     fn set(&self, readiness: Readiness) {
@@ -108,7 +127,13 @@ impl Health {
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
             },
             "/metrics" => respond(StatusCode::OK, metrics::CONTENT_TYPE, (self.0.metrics)()),
-            _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics"),
+            other => match self.page_of(other) {
+                Some(page) => {
+                    let (kind, body) = page().await;
+                    respond(StatusCode::OK, kind, body)
+                }
+                None => text(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics"),
+            },
         }
     }
 
@@ -222,6 +247,14 @@ mod tests {
         assert_eq!(ask(&health, "/readyz").await, says(200, "ok"));
         works.store(false, Ordering::Relaxed);
         assert_eq!(ask(&health, "/readyz").await, says(503, "no store"));
+    }
+
+    #[tokio::test]
+    async fn a_program_may_have_pages_of_its_own() {
+        let (health, _) = health();
+        assert_eq!(ask(&health, "/colour").await.0, 404);
+        health.page("/colour", || async { ("text/plain", "red".to_owned()) });
+        assert_eq!(ask(&health, "/colour").await, (200, "red".to_owned()));
     }
 
     #[tokio::test]

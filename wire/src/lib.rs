@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod origin;
 pub mod principal;
 pub mod proxy_config;
+pub mod proxy_health;
 pub mod read;
 pub mod redirect_uri;
 pub mod resource_uri;

@@ -451,4 +451,21 @@ pub struct ProtectedMcpServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// Hash of the policy that the proxies are to run: SHA-256 of `proxy.yaml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub policy_hash: Option<String>,
+    /// The proxies, and how many of them run that policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<Proxies>,
+}
+
+/// Numbers of proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxies {
+    /// Number of proxies.
+    pub total: i32,
+    /// Number of proxies that run the policy of `policyHash`.
+    pub in_force: i32,
 }

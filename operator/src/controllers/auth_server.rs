@@ -118,6 +118,7 @@ fn keeps_state(storage: &Value) -> bool {
 
 /// What the API server has of what makes Ready.
 struct Applied {
+    deployment: Deployment,
     rollout: Rollout,
     database: Option<Rollout>,
 }
@@ -168,6 +169,7 @@ async fn apply(
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Applied {
         rollout: Rollout::of_deployment(&deployment),
+        deployment,
         database,
     })
 }
@@ -185,12 +187,14 @@ impl Applied {
             let text = format!("PostgreSQL: {}", why.text);
             problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
         }
-        if !self.rollout.is_complete() {
+        if let Some(not_created) = workload::not_created(&self.deployment, self.rollout) {
+            problems.push(not_created);
+        } else if !self.rollout.is_complete() {
             let why = why_not_up(context, Component::AuthServer, self.rollout).await?;
             // Once the program has started, it waits only for the database.
             problems.push(match external && why.asks_for_help() {
                 true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
-                false => Problem::stage(reasons::PODS_NOT_READY, why.text),
+                false => workload::not_ready(&self.deployment, why.text),
             });
         }
         Ok(problems)

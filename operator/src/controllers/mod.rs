@@ -4,6 +4,7 @@ pub mod auth_server;
 mod environment;
 mod lookup;
 pub mod oauth_client;
+mod policy;
 pub mod protected_server;
 mod registration;
 mod secrets;

@@ -55,6 +55,7 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
         (K::KIND, (namespace.clone(), name.clone())),
         crate::random::jitter(),
     );
+    let wait = error.longest_wait().map_or(wait, |most| wait.min(most));
     tracing::warn!(
         kind = K::KIND,
         namespace,

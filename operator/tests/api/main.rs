@@ -19,4 +19,5 @@ mod pods;
 mod protected_server;
 mod secrets;
 mod trouble;
+mod truth;
 mod values;

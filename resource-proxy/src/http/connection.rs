@@ -35,6 +35,17 @@ impl Activity {
         InFlight(self.clone())
     }
 
+    /// Whether there is no request.
+    pub fn is_quiet(&self) -> bool {
+        *self.0.borrow() == 0
+    }
+
+    /// Ends when there is no request.
+    pub async fn quiet(&self) {
+        let mut requests = self.0.subscribe();
+        let _ = requests.wait_for(|requests| *requests == 0).await;
+    }
+
     /// Ends when there was no request for too long.
     pub async fn idle(&self) {
         let mut requests = self.0.subscribe();

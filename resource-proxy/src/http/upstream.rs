@@ -1,14 +1,15 @@
 //! The request to the server, and its response to the client.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{Either, Full};
 
 use crate::auth::identity::Identity;
@@ -43,7 +44,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// The MCP server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     scheme: Scheme,
     authority: Authority,
@@ -123,6 +124,25 @@ impl Upstream {
         Ok(request)
     }
 
+    /// A request of our own, to see whether the server answers.
+    ///
+    /// # Errors
+    /// The configured path cannot be part of a URL.
+    pub fn probe(&self, method: Method, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+        // Without an event stream, a GET would open one.
+        let accept = match method {
+            Method::POST => "application/json, text/event-stream",
+            _ => "application/json",
+        };
+        Request::builder()
+            .method(method)
+            .uri(self.uri(None)?)
+            .header(HOST, &self.host)
+            .header(ACCEPT, accept)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+    }
+
     /// Sends a request and waits until the response begins. Dropping the future, and later the
     /// body, closes the connection to the server: that is how it learns that the client went away.
     ///
@@ -155,6 +175,12 @@ impl Upstream {
             headers.insert(name, HeaderValue::from_static("no"));
         }
         Ok(response.map(|body| Either::Right(Stream::new(body))))
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.path)
     }
 }
 
