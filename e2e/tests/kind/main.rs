@@ -12,6 +12,7 @@ mod operator;
 mod policy;
 mod postgres;
 mod remove;
+mod rollout;
 mod setup;
 
 use std::process::ExitCode;
@@ -31,6 +32,14 @@ fn main() -> Result<ExitCode> {
         )
         .scenario("examples/notes.yaml becomes Ready", setup::notes)
         .scenario("kubectl get and describe read well", install::reads_well)
+        .scenario(
+            "pods are replaced without a lost request",
+            rollout::no_request_is_lost,
+        )
+        .scenario(
+            "a server on another port is not Ready, and the status says why",
+            rollout::wrong_port,
+        )
         .scenario(
             "the official Python client reaches a tool",
             access::python_client,

@@ -1,12 +1,12 @@
 //! Policy that changes while the server runs.
 
 use anyhow::{Result, ensure};
-use mcpauth_test_support::{mcp::Session, oauth::Client, wait::until};
+use mcpauth_test_support::{mcp::Session, oauth::Client};
 use serde_json::{Value, json};
 
 use crate::{
     access::{READ, WRITE, refused_for_scope},
-    cluster::{ISSUER, RESOURCE, kubectl, object, objects, text},
+    cluster::{ISSUER, RESOURCE, kubectl, object, objects, ready, text},
 };
 
 /// The pod's uid, and how often each of its containers restarted.
@@ -54,12 +54,9 @@ pub(crate) async fn strict() -> Result<()> {
         &patch.to_string(),
     ])
     .await?;
-    // Kubelet writes a changed ConfigMap into the pod at once when the operator touches the pod, and within about
-    // a minute otherwise.
-    until("the new policy is in force", || async {
-        refused_for_scope(&session.call("list_notes", &json!({})).await?, WRITE)
-    })
-    .await?;
+    // Ready is: under the policy as written.
+    ready("pms").await?;
+    refused_for_scope(&session.call("list_notes", &json!({})).await?, WRITE)?;
     let after = pod().await?;
     ensure!(
         before == after,
