@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
-    refs::{AllowedNamespaces, UriSecretRef, UsersSecretRef},
+    refs::{AllowedNamespaces, CaRef, UriSecretRef, UsersSecretRef},
     rules,
 };
 
@@ -117,15 +117,41 @@ pub enum PostgresStorage {
 }
 
 /// An existing PostgreSQL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.caSecretRef) && has(self.caConfigMapRef))").message("set caSecretRef or caConfigMapRef, not both"))]
 pub struct ExternalPostgres {
     /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works unchanged.
     pub url_secret_ref: UriSecretRef,
+    /// The Secret with the CA of the server's certificate, such as the `-ca` Secret of a CloudNativePG cluster. With
+    /// a CA, connections are encrypted, and certificate and host name are verified, whatever the URL says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaRef>,
+    /// The ConfigMap with the CA, instead of `caSecretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_ref: Option<CaRef>,
     /// Maximum number of connections per pod; introspection uses four more.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,
+}
+
+impl ExternalPostgres {
+    /// The CA of its certificate.
+    #[must_use]
+    pub fn ca(&self) -> Option<Ca<'_>> {
+        let secret = self.ca_secret_ref.as_ref().map(Ca::Secret);
+        secret.or_else(|| self.ca_config_map_ref.as_ref().map(Ca::ConfigMap))
+    }
+}
+
+/// Where a CA is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ca<'a> {
+    /// In a Secret.
+    Secret(&'a CaRef),
+    /// In a ConfigMap.
+    ConfigMap(&'a CaRef),
 }
 
 /// A PostgreSQL that the operator runs.

@@ -32,9 +32,9 @@ pub mod reasons {
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// Another resource has the same URL at the authorization server.
     pub const RESOURCE_CONFLICT: &str = "ResourceConflict";
-    /// A Secret that the spec names does not exist.
+    /// A Secret, or a ConfigMap with a CA, that the spec names does not exist.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
-    /// A Secret that the spec names lacks a key, or has an unusable value.
+    /// A Secret, or a ConfigMap with a CA, that the spec names lacks a key, or has an unusable value.
     pub const SECRET_INVALID: &str = "SecretInvalid";
     /// A Secret that must keep its value is missing or damaged.
     pub const SECRET_LOST: &str = "SecretLost";

@@ -4,13 +4,16 @@
 use std::marker::PhantomData;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
+use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 
+use mcpauth_wire::authserver_config::check_ca;
+
+use crate::desired::authserver_config::postgres_ca;
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, names, postgres};
 use crate::framework::apply::Object;
@@ -30,28 +33,35 @@ pub async fn of_auth_server(
     context: &ReconcileContext<'_>,
 ) -> Result<String, Error> {
     let spec = &object.spec;
-    let mut foreign = Vec::new();
-    if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
-        let url = &external.url_secret_ref;
-        let field = "spec.storage.postgres.external.urlSecretRef";
-        foreign.push((field, &url.name, &url.key));
-    }
+    let url = match &spec.storage {
+        Storage::Postgres(PostgresStorage::External(external)) => Some(&external.url_secret_ref),
+        Storage::Postgres(PostgresStorage::Managed(_)) | Storage::Memory(_) => None,
+    };
+    let ca = postgres_ca(spec);
     // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,
     };
-    let names = foreign.iter().map(|(_, name, _)| *name);
+    let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
+    let names = url.map(|url| &url.name).into_iter();
     let names = names.chain(users.map(|users| &users.name));
-    let secret = |name: &String| (context.owner.namespace.clone(), name.clone());
-    context.refers_to(names.map(|name| (references::Kind::Secret, secret(name))));
+    let secrets = names.map(|name| at(references::Kind::Secret, name));
+    context.refers_to(secrets.chain(ca.map(|ca| match ca {
+        Ca::Secret(ca) => at(references::Kind::Secret, &ca.name),
+        Ca::ConfigMap(ca) => at(references::Kind::ConfigMap, &ca.name),
+    })));
 
     let mut values = vec![pepper(context).await?];
     if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
         values.push(database_url(context).await?);
     }
-    for (field, name, key) in foreign {
-        values.push(value_of(context, field, name, key).await?);
+    if let Some(url) = url {
+        let field = "spec.storage.postgres.external.urlSecretRef";
+        values.push(value_of(context, field, &url.name, &url.key).await?);
+    }
+    if let Some(ca) = ca {
+        values.push(certificates(context, ca).await?);
     }
     if let Some(users) = users {
         let field = "spec.login.localUsers.secretRef";
@@ -190,6 +200,44 @@ async fn value_of(
     };
     value(&secret, key).ok_or_else(|| {
         let message = format!("{field}: Secret {name} has no value for key {key}: add it");
+        Problem::outage(reasons::SECRET_INVALID, message).into()
+    })
+}
+
+/// The certificates of the CA of an external PostgreSQL.
+///
+/// # Errors
+/// They are missing, or are none, or the API server does not respond.
+async fn certificates(context: &ReconcileContext<'_>, ca: Ca<'_>) -> Result<Vec<u8>, Error> {
+    let (field, value) = match ca {
+        Ca::Secret(ca) => {
+            let field = "spec.storage.postgres.external.caSecretRef";
+            (field, value_of(context, field, &ca.name, &ca.key).await?)
+        }
+        Ca::ConfigMap(ca) => {
+            let field = "spec.storage.postgres.external.caConfigMapRef";
+            (field, text_of(context, field, &ca.name, &ca.key).await?)
+        }
+    };
+    check_ca(field, &String::from_utf8_lossy(&value))
+        .map_err(|error| Problem::outage(reasons::SECRET_INVALID, error.to_string()))?;
+    Ok(value)
+}
+
+/// As [`value_of`], of a ConfigMap.
+async fn text_of(
+    context: &ReconcileContext<'_>,
+    field: &str,
+    name: &str,
+    key: &str,
+) -> Result<Vec<u8>, Error> {
+    let Some(config) = context.api::<ConfigMap>().get_opt(name).await? else {
+        let message = format!("{field}: ConfigMap {name} does not exist: create it with key {key}");
+        return Err(Problem::outage(reasons::SECRET_NOT_FOUND, message).into());
+    };
+    let text = config.data.unwrap_or_default().remove(key);
+    text.map(String::into_bytes).ok_or_else(|| {
+        let message = format!("{field}: ConfigMap {name} has no value for key {key}: add it");
         Problem::outage(reasons::SECRET_INVALID, message).into()
     })
 }

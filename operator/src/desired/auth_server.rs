@@ -15,13 +15,13 @@ use k8s_openapi::{
 };
 use mcpauth_api::{
     McpAuthServerSpec,
-    auth_server::{Login, PostgresStorage, Storage},
+    auth_server::{Ca, Login, PostgresStorage, Storage},
 };
 use mcpauth_wire::authserver_config::{Internal, Listen, ServiceAccountTokens};
 
 use super::{
     BuildError, Images,
-    authserver_config::{AuthServerPlace, authserver_config, wants_postgres},
+    authserver_config::{AuthServerPlace, authserver_config, postgres_ca, wants_postgres},
     everywhere, hash,
     labels::{Component, Owner},
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
@@ -165,6 +165,7 @@ fn config_yaml(
         },
         keys_file: "/etc/mcpauth/keys/pepper".to_owned(),
         postgres_url_file: wants_postgres(spec).then(|| "/etc/mcpauth/postgres/uri".to_owned()),
+        postgres_ca_file: postgres_ca(spec).map(|_| "/etc/mcpauth/postgres-ca/ca.crt".to_owned()),
         users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
         internal: Internal {
             service_account_tokens: Some(ServiceAccountTokens {
@@ -275,6 +276,14 @@ fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> C
     pod::with_probes(container, 180)
 }
 
+fn ca_volume(ca: Ca<'_>) -> Volume {
+    let (volume, path) = ("postgres-ca", "ca.crt");
+    match ca {
+        Ca::Secret(ca) => pod::secret_volume(volume, &ca.name, &ca.key, path),
+        Ca::ConfigMap(ca) => pod::config_map_volume(volume, &ca.name, &ca.key, path),
+    }
+}
+
 /// Each is mounted at `/etc/mcpauth/NAME`.
 fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     let mut volumes = vec![
@@ -292,6 +301,7 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
         Storage::Postgres(PostgresStorage::External(external)) => {
             let url = &external.url_secret_ref;
             volumes.push(pod::secret_volume("postgres", &url.name, &url.key, "uri"));
+            volumes.extend(external.ca().map(ca_volume));
         }
     }
     match &spec.login {

@@ -86,6 +86,13 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/storage",
+            json!({ "postgres": { "external": {
+                "urlSecretRef": { "name": "db" }, "caSecretRef": { "name": "a" }, "caConfigMapRef": { "name": "b" },
+            } } }),
+            "set caSecretRef or caConfigMapRef, not both",
+        ),
+        (
+            "/storage",
             json!({ "postgres": { "external": { "urlSecretRef": { "name": "db?x" } } } }),
             "urlSecretRef.name",
         ),
