@@ -64,7 +64,7 @@ test-servers: rust ## Test the servers end to end: both stores (starts its own P
 
 .PHONY: test-api
 test-api: rust api-server ## Test the operator against a real API server (etcd and kube-apiserver as processes)
-	scripts/tools.sh nextest
+	scripts/tools.sh nextest postgres
 	$(BUILD)
 	$(NEXTEST) api
 

@@ -215,6 +215,15 @@ impl Postgres {
     }
 }
 
+/// Runs a shell script that uses PostgreSQL's programs, as the unprivileged user when we are root.
+pub fn script(script: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = command("sh", Path::new("/"));
+    command.args(["-c", script]);
+    command.env("PATH", format!("{}:{path}", find_binaries().display()));
+    command
+}
+
 /// `POSTGRES_BIN`, or the newest that Debian's package has installed.
 fn find_binaries() -> PathBuf {
     if let Ok(bin) = std::env::var("POSTGRES_BIN") {

@@ -160,13 +160,13 @@ pub enum Ca<'a> {
 #[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storageClassName is immutable: a volume cannot move to another class"))]
 pub struct ManagedPostgres {
     /// The image. It must follow the conventions of the official `postgres` image. Defaults to the
-    /// one that the operator is configured with.
+    /// one that the operator is configured with. Its major version must stay what the volume holds; a default of another
+    /// one is not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Size of the volume. Immutable.
+    /// Size of the volume. It can grow, if its StorageClass allows that, and never shrink.
     #[serde(default = "one_gibibyte")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("size is immutable: to grow the volume, edit its PersistentVolumeClaim"))]
     pub size: Quantity,
     /// StorageClass of the volume. Defaults to the cluster's default class. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -353,6 +353,14 @@ fn address_failures_per_minute() -> u32 {
     60
 }
 
+/// The observed state of a managed database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// The major version of PostgreSQL that its volume holds.
+    pub major: i32,
+}
+
 /// The observed state of an authorization server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -379,4 +387,7 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// The managed database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseStatus>,
 }

@@ -10,6 +10,8 @@ pub mod types {
     pub const AVAILABLE: &str = "Available";
     /// It is registered with the authorization server, as its spec says.
     pub const REGISTERED: &str = "Registered";
+    /// A managed database is kept that the spec no longer uses.
+    pub const DATABASE_LEFT_BEHIND: &str = "DatabaseLeftBehind";
     /// Its pods meet the restricted Pod Security Standard.
     pub const POD_SECURITY_RESTRICTED: &str = "PodSecurityRestricted";
 }
@@ -24,6 +26,10 @@ pub mod reasons {
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not ready, or does not respond.
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
+    /// The spec asks for another major version of PostgreSQL than the volume holds.
+    pub const DATABASE_MAJOR_CHANGE: &str = "DatabaseMajorChange";
+    /// `spec.storage` changed from a managed database to something else.
+    pub const STORAGE_CHANGED: &str = "StorageChanged";
     /// The object does not parse, or its spec is inconsistent.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The spec asks for pods below the restricted Pod Security Standard.

@@ -8,10 +8,11 @@ use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
+use mcpauth_api::auth_server::{DeletionPolicy, ManagedPostgres, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use serde_json::Value;
 
+use super::database;
 use super::environment;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
@@ -51,17 +52,20 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
-        let secrets_hash = secrets::of_auth_server(self, context).await?;
+        let hashes = secrets::of_auth_server(self, context).await?;
+        let existing = database::find(context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
             admins: vec![context.program.config.principal()],
             operator_namespace: &context.program.config.namespace,
-            secrets_hash: &secrets_hash,
+            secrets_hash: &hashes.auth_server,
+            database: &existing.inputs(hashes.database),
         };
         let mut objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
         environment::note(context, &mut objects.deployment).await?;
         let pod_security = workload::pod_security(&objects.deployment);
+        let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
         let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
@@ -73,6 +77,19 @@ impl Reconcile for McpAuthServer {
             conditions: vec![pod_security],
             ..Observed::default()
         };
+        if let Some(change) = refused {
+            let problem = Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string());
+            observed.problems.insert(0, problem);
+        }
+        if let (Some(spec), Some(set)) = (managed(&self.spec.storage), &applied.database) {
+            let problems = existing.keep_volume(context, spec, set).await?;
+            observed.problems.extend(problems);
+            existing.report(&mut observed);
+        } else {
+            observed.fields.insert("database".to_owned(), Value::Null);
+        }
+        let left_behind = existing.left_behind(context, self).await;
+        observed.conditions.extend(left_behind);
         workload::observe(
             context,
             Component::AuthServer,
@@ -93,7 +110,11 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
-        if !keeps_state(&raw.data["spec"]["storage"]) {
+        let storage = &raw.data["spec"]["storage"];
+        // A database that the spec no longer used needs the Secrets as well.
+        let is_left_behind =
+            !storage["memory"].is_null() && database::find(context).await?.is_retained();
+        if !keeps_state(storage) && !is_left_behind {
             secrets::delete_generated(context).await?;
         }
         let Owner {
@@ -116,10 +137,17 @@ fn keeps_state(storage: &Value) -> bool {
     storage["memory"].is_null() && managed != deleted
 }
 
+fn managed(storage: &Storage) -> Option<&ManagedPostgres> {
+    match storage {
+        Storage::Postgres(PostgresStorage::Managed(managed)) => Some(managed),
+        Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
+    }
+}
+
 /// What the API server has of what makes Ready.
 struct Applied {
     rollout: Rollout,
-    database: Option<Rollout>,
+    database: Option<StatefulSet>,
 }
 
 async fn apply(
@@ -155,14 +183,12 @@ async fn apply(
             service,
             network_policy,
             stateful_set,
+            refused: _,
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
             apply_network_policy(context, network_policy).await?;
-            Some(Rollout::of_stateful_set(
-                &applier
-                    .apply(&context.api(), ownership, stateful_set)
-                    .await?,
-            ))
+            let api = context.api();
+            Some(applier.apply(&api, ownership, stateful_set).await?)
         }
     };
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
@@ -180,7 +206,8 @@ impl Applied {
         external: bool,
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
-        if let Some(database) = self.database.filter(|d| !d.is_complete()) {
+        let database = self.database.as_ref().map(Rollout::of_stateful_set);
+        if let Some(database) = database.filter(|d| !d.is_complete()) {
             let why = why_not_up(context, Component::Postgres, database).await?;
             let text = format!("PostgreSQL: {}", why.text);
             problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));

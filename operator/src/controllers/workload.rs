@@ -188,7 +188,7 @@ async fn touch_pods(
 }
 
 /// The pods of a component, limited to the largest possible number in case other pods have the same labels.
-fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListParams {
+pub fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListParams {
     let selector = selector(context, component);
     ListParams::default().labels(&selector).limit(50)
 }

@@ -27,7 +27,7 @@ use super::{
     names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     network_policy, pod,
     pod_template::{self, Own, Refused},
-    postgres::{self, PostgresObjects},
+    postgres::{self, PostgresInputs, PostgresObjects},
     secret, yaml,
 };
 
@@ -57,6 +57,8 @@ pub struct AuthServerInputs<'a> {
     /// Hash of the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
+    /// What is known of the managed PostgreSQL.
+    pub database: &'a PostgresInputs,
 }
 
 /// The children of a McpAuthServer, except for the Secrets with random values, which are created once:
@@ -108,9 +110,12 @@ pub fn build(
             config,
         ),
         postgres: match &spec.storage {
-            Storage::Postgres(PostgresStorage::Managed(managed)) => {
-                Some(postgres::build(owner, managed, inputs.images))
-            }
+            Storage::Postgres(PostgresStorage::Managed(managed)) => Some(postgres::build(
+                owner,
+                managed,
+                inputs.images,
+                inputs.database,
+            )),
             Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
         },
         deployment: deployment(owner, spec, inputs.images, config_hash)?,

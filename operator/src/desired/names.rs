@@ -75,6 +75,12 @@ pub fn postgres(name: &str) -> String {
     format!("{name}-authserver-db")
 }
 
+/// Name of the PersistentVolumeClaim of the managed PostgreSQL, which its StatefulSet makes.
+#[must_use]
+pub fn postgres_claim(name: &str) -> String {
+    format!("data-{name}-authserver-db-0")
+}
+
 /// Name of the ConfigMap with `proxy.yaml`.
 #[must_use]
 pub fn proxy_config(name: &str) -> String {

@@ -85,6 +85,7 @@ pub(super) fn try_auth_server(
         admins: vec![names::service_account_principal("system", "operator")],
         operator_namespace: "mcp-auth-system",
         secrets_hash,
+        database: &postgres::PostgresInputs::default(),
     };
     auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs)
 }
@@ -192,6 +193,7 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
         admins: Vec::new(),
         operator_namespace: "mcp-auth-system",
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let owner = Owner::of(&object).unwrap();
     let server = auth_server::build(&owner, &object.spec, &inputs).unwrap();
@@ -489,6 +491,7 @@ fn names_at_the_length_limit_give_valid_children() {
         images: &images(),
         admins: Vec::new(),
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
     assert!(objects.internal_service.name_any().len() <= 63);

@@ -680,14 +680,6 @@ async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
     world.is_ready::<McpAuthServer>("auth").await;
 
     let secret: Secret = world.get("auth-authserver-db").await.unwrap();
-    world.delete::<Secret>("auth-authserver-db").await;
-    world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
-    assert!(
-        world
-            .get::<StatefulSet>("auth-authserver-db")
-            .await
-            .is_some()
-    );
     let password = secret.data.unwrap()["password"].0.clone();
     assert!(password.len() >= 32);
     operator.stop().await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use k8s_openapi::api::core::v1::PodSpec;
 use mcp_auth_operator::desired::{
     AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs},
@@ -33,6 +34,21 @@ fn in_a_cluster<K: kube::Resource<DynamicType = ()>>(mut object: K) -> (K, Owner
     (object, owner)
 }
 
+/// The pod of the database that the operator makes.
+pub fn database_pod() -> PodSpec {
+    let (object, owner) = in_a_cluster(McpAuthServer::new("auth", least_auth_server()));
+    drop(object);
+    let spec = serde_json::from_value(json!({})).unwrap();
+    let set = postgres::build(
+        &owner,
+        &spec,
+        &images(),
+        &postgres::PostgresInputs::default(),
+    )
+    .stateful_set;
+    set.spec.unwrap().template.spec.unwrap()
+}
+
 /// The `authserver.yaml` that the operator makes of a spec, unless the authserver would refuse it.
 pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
@@ -42,6 +58,7 @@ pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
         admins: vec![names::service_account_principal("system", "operator")],
         operator_namespace: "mcp-auth-system",
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs);
     let objects = objects.map_err(|error| error.to_string())?;

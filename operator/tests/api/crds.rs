@@ -579,7 +579,8 @@ async fn what_cannot_change_is_refused() {
     world
         .create::<McpOAuthClient>("robot", &specs::client())
         .await;
-    let storage = json!({ "postgres": { "managed": { "size": "1Gi" } } });
+    let storage =
+        json!({ "postgres": { "managed": { "size": "1Gi", "storageClassName": "fast" } } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>("auth", &spec).await;
 
@@ -604,15 +605,17 @@ async fn what_cannot_change_is_refused() {
         refused.to_string().contains("authServerRef is immutable"),
         "{refused}"
     );
-    let larger = json!({ "spec": { "storage": { "postgres": { "managed": { "size": "2Gi" } } } } });
-    let patch = kube::api::Patch::Merge(&larger);
+    let other = json!({ "spec": { "storage": { "postgres": { "managed": { "storageClassName": "slow" } } } } });
+    let patch = kube::api::Patch::Merge(&other);
     let refused = world
         .api::<McpAuthServer>()
         .patch("auth", &params, &patch)
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("size is immutable"),
+        refused
+            .to_string()
+            .contains("storageClassName is immutable"),
         "{refused}"
     );
 }
