@@ -124,7 +124,7 @@ rust:
 	@scripts/tools.sh rust
 shell:
 	scripts/tools.sh shellcheck
-	shellcheck -x -P SCRIPTDIR scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
+	shellcheck -x -P SCRIPTDIR operator/src/desired/postgres/*.sh scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
 workflows:
 	scripts/tools.sh actionlint shellcheck
 	actionlint
