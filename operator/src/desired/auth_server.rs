@@ -24,16 +24,12 @@ use super::{
     authserver_config::{AuthServerPlace, authserver_config, postgres_ca, wants_postgres},
     everywhere, hash,
     labels::{Component, Owner},
-    names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
+    names::{self, CONFIG_HASH, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     network_policy, pod,
     pod_template::{self, Own, Refused},
     postgres::{self, PostgresInputs, PostgresObjects},
     secret, yaml,
 };
-
-/// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read it only on start,
-/// it comes from the template; on other pods it is injected when the configuration changes.
-pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
 
 const COMPONENT: Component = Component::AuthServer;
 const CONTAINER: &str = "authserver";

@@ -22,9 +22,8 @@ pub mod volume;
 use self::major::{MajorChange, Running};
 use super::{
     Images,
-    auth_server::CONFIG_HASH,
     labels::{Component, Owner},
-    names::{self, POSTGRES_PORT},
+    names::{self, CONFIG_HASH, POSTGRES_PORT},
     network_policy, pod,
 };
 

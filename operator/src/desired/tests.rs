@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     AuthServerFacts, BuildError, Images,
-    auth_server::{self, AuthServerInputs, AuthServerObjects, CONFIG_HASH},
+    auth_server::{self, AuthServerInputs, AuthServerObjects},
     hash,
     labels::Owner,
-    names, oauth_client, postgres,
+    names::{self, CONFIG_HASH},
+    oauth_client, postgres,
     protected_server::{self, ProtectedServerObjects},
     registration,
 };

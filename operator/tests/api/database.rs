@@ -14,7 +14,7 @@ use crate::support::world::{Operator, World, specs};
 const SET: &str = "auth-authserver-db";
 const CLAIM: &str = "data-auth-authserver-db-0";
 
-fn managed(settings: Value) -> Value {
+fn managed(settings: &Value) -> Value {
     let storage = json!({ "postgres": { "managed": settings } });
     specs::with(specs::auth_server(), "/storage", storage)
 }
@@ -106,13 +106,13 @@ impl World {
         requests["storage"].0.clone()
     }
 
-    async fn storage_is(&self, storage: Value) {
+    async fn storage_is(&self, storage: &Value) {
         let patch = json!({ "spec": { "storage": storage } });
         self.patch::<McpAuthServer>("auth", &patch).await;
     }
 
     async fn size_is(&self, size: &str) {
-        self.storage_is(json!({ "postgres": { "managed": { "size": size } } }))
+        self.storage_is(&json!({ "postgres": { "managed": { "size": size } } }))
             .await;
     }
 
@@ -137,7 +137,7 @@ async fn a_lost_password_is_replaced_and_the_volume_stays() {
     let world = World::new("password").await;
     let operator = world.operator();
     world
-        .create::<McpAuthServer>("auth", &managed(json!({})))
+        .create::<McpAuthServer>("auth", &managed(&json!({})))
         .await;
     world.pods_are_up("auth-authserver").await;
     world.database_is_up(SET).await;
@@ -193,7 +193,7 @@ async fn the_major_version_of_the_database_stays() {
     let world = World::new("major").await;
     let operator = world.operator_with_postgres("postgres:15");
     world
-        .create::<McpAuthServer>("auth", &managed(json!({})))
+        .create::<McpAuthServer>("auth", &managed(&json!({})))
         .await;
     world.volume_is_made(None).await;
     world.pods_are_up("auth-authserver").await;
@@ -222,7 +222,7 @@ async fn the_major_version_of_the_database_stays() {
     world.database_runs("15").await;
 
     world
-        .storage_is(json!({ "postgres": { "managed": { "image": "postgres:17" } } }))
+        .storage_is(&json!({ "postgres": { "managed": { "image": "postgres:17" } } }))
         .await;
     let condition = world
         .not_ready::<McpAuthServer>("auth", "DatabaseMajorChange")
@@ -247,7 +247,7 @@ async fn the_major_version_of_the_database_stays() {
     let claim: PersistentVolumeClaim = world.get(CLAIM).await.unwrap();
     assert!(claim.metadata.deletion_timestamp.is_some());
     world
-        .storage_is(json!({ "postgres": { "managed": { "image": "postgres:17.0" } } }))
+        .storage_is(&json!({ "postgres": { "managed": { "image": "postgres:17.0" } } }))
         .await;
     eventually("the new version is taken", || async {
         (world.image_of_database().await == "postgres:17.0").then_some(())
@@ -263,7 +263,7 @@ async fn the_volume_grows_and_the_stateful_set_is_left_alone() {
     let class = world.class(true).await;
     let settings = json!({ "size": "1Gi" });
     world
-        .create::<McpAuthServer>("auth", &managed(settings))
+        .create::<McpAuthServer>("auth", &managed(&settings))
         .await;
     world.volume_is_made(Some(&class)).await;
     world.pods_are_up("auth-authserver").await;
@@ -305,7 +305,7 @@ async fn a_volume_that_cannot_grow_is_told_in_the_words_of_the_api_server() {
     let operator = world.operator();
     let class = world.class(false).await;
     world
-        .create::<McpAuthServer>("auth", &managed(json!({})))
+        .create::<McpAuthServer>("auth", &managed(&json!({})))
         .await;
     world.volume_is_made(Some(&class)).await;
     world.pods_are_up("auth-authserver").await;
@@ -330,7 +330,7 @@ async fn a_database_that_is_no_longer_used_is_not_forgotten() {
     let world = World::new("left").await;
     let operator = world.operator();
     world
-        .create::<McpAuthServer>("auth", &managed(json!({})))
+        .create::<McpAuthServer>("auth", &managed(&json!({})))
         .await;
     world.volume_is_made(None).await;
     world.pods_are_up("auth-authserver").await;
@@ -342,7 +342,7 @@ async fn a_database_that_is_no_longer_used_is_not_forgotten() {
     assert_eq!(condition, None);
 
     let memory = json!({ "memory": {}, "postgres": null });
-    world.storage_is(memory.clone()).await;
+    world.storage_is(&memory).await;
     let left = async |status: &str| {
         let reason = if status == "True" {
             "StorageChanged"
@@ -367,11 +367,11 @@ async fn a_database_that_is_no_longer_used_is_not_forgotten() {
     assert_eq!(status.database, None);
 
     let postgres = json!({ "memory": null, "postgres": { "managed": {} } });
-    world.storage_is(postgres).await;
+    world.storage_is(&postgres).await;
     left("False").await;
 
     // What is deleted with the McpAuthServer is not the volume, so it is not what opens it.
-    world.storage_is(memory).await;
+    world.storage_is(&memory).await;
     left("True").await;
     world.delete::<McpAuthServer>("auth").await;
     world.disappears::<McpAuthServer>("auth").await;
