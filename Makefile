@@ -8,12 +8,12 @@ export MCP_AUTH_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mcp-auth-operato
 export CARGO_TARGET_DIR ?= $(MCP_AUTH_CACHE)/target
 export PATH := $(MCP_AUTH_CACHE)/bin:$(PATH)
 export MCP_PYTHON ?= $(MCP_AUTH_CACHE)/venv/bin/python
-# Found when a recipe runs: the package may be installed by the line before.
+# Evaluated when a recipe runs, because the line before may install the package.
 ifndef POSTGRES_BIN
 export POSTGRES_BIN = $(shell ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
 endif
 
-# Always the whole workspace: with -p cargo would choose other features and build the dependencies again.
+# Always the whole workspace: with -p, cargo would select other features and rebuild the dependencies.
 BUILD := cargo build --workspace --locked --bins
 CARGO_TEST := cargo test --workspace --locked
 # The profiles are in .config/nextest.toml; TEST=NAME runs the tests whose names contain it.
@@ -27,7 +27,7 @@ demo: rust ## Run MANIFEST (default examples/notes.yaml) as local processes, wit
 
 ##@ Check
 .PHONY: check
-check: fmt-check circles clippy generate-check unit ## The quick checks for everyday work: Rust only, no services, no cluster
+check: fmt-check circles wording clippy generate-check unit ## The quick checks for everyday work: Rust only, no services, no cluster
 
 .PHONY: fmt
 fmt: rust ## Format the code
@@ -36,7 +36,7 @@ fmt: rust ## Format the code
 .PHONY: clippy
 clippy: rust ## Lint the Rust code
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	# Alone, as make fuzz builds it: in the workspace, what another package asks of a dependency hides what is missing here.
+	# Checked separately, as make fuzz builds it: in the workspace, features that other packages enable would hide missing ones.
 	cargo check --locked --package mcpauth-fuzz-targets
 
 .PHONY: circles
@@ -44,13 +44,17 @@ circles: ## Check that the modules of each crate have no import cycles
 	python3 scripts/test_import_circles.py
 	scripts/import-circles.py
 
+.PHONY: wording
+wording: ## Check the wording of messages, descriptions and documentation
+	scripts/wording.py
+
 .PHONY: unit
 unit: rust ## Tests that need only Rust; TEST=NAME (here and below) runs those whose names contain NAME
 	scripts/tools.sh nextest
 	$(NEXTEST) unit
 
 .PHONY: lint
-lint: shell workflows fmt-check circles clippy deny ## All lints: Rust, shell, workflows, licences and sources of dependencies
+lint: shell workflows fmt-check circles wording clippy deny ## All lints: Rust, shell, workflows, wording, licences and sources of dependencies
 
 ##@ Test
 .PHONY: test
@@ -58,7 +62,7 @@ test: ## Run everything, as CI does; installs what it needs and prints where the
 	scripts/test.sh
 
 .PHONY: test-servers
-test-servers: rust ## Test the servers end to end: both stores (starts its own Postgres), pages in Chromium
+test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium
 	scripts/tools.sh nextest postgres browser
 	$(NEXTEST) servers
 
@@ -118,7 +122,7 @@ include scripts/release.mk
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The stages of scripts/test.sh that are of no interest alone.
+# Stages of scripts/test.sh that are rarely run alone.
 .PHONY: rust shell workflows fmt-check generate-check build-tests deny
 rust:
 	@scripts/tools.sh rust
@@ -135,7 +139,7 @@ generate-check: rust
 	$(CARGO_TARGET_DIR)/debug/crdgen --check
 build-tests: rust
 	$(CARGO_TEST) --no-run
-# The advisories are in a database on the internet: checked where it can be fetched.
+# Advisories are checked only if their database can be downloaded.
 deny: rust
 	scripts/tools.sh deny
 	cargo deny --locked --log-level error check bans licenses sources

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# chart.sh: what the chart renders, in each of its ways (charts/mcp-auth-operator/ci), read by tools that are not ours:
+# chart.sh: renders the chart with each set of values in charts/mcp-auth-operator/ci, and checks the result with
 # kubernetes-validate (the schemas of Kubernetes), promql (the expressions of alerts and dashboard), checkov (good practice).
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 cd "$top"
@@ -13,16 +13,16 @@ for values in "$chart"/ci/*-values.yaml; do
     helm template mcp-auth-operator "$chart" --namespace mcp-auth-system --values "$values" >"$rendered/$name.yaml"
 done
 
-# The oldest that the chart takes, and the newest that the tool knows.
+# The oldest version that the chart supports, and the newest one that the tool knows.
 for version in 1.33 1.37; do
-    # Kinds of the Prometheus operator it does not know.
+    # It does not know the kinds of the Prometheus Operator.
     quiet "$python" -m kubernetes_validate --kubernetes-version "$version" --strict --quiet --no-warn "$rendered"/*.yaml || die "the rendered chart is not valid for Kubernetes $version: correct the fields named above"
 done
-quiet "$python" scripts/promql.py "$rendered/everything.yaml" || die "an alert or dashboard has invalid PromQL, see above"
-# platform-values.yaml leaves to the platform what checkov asks for.
+quiet "$python" scripts/promql.py "$rendered/everything.yaml" || die "an alert or dashboard has invalid PromQL: correct the expressions named above"
+# platform-values.yaml leaves the security contexts, which checkov requires, to the platform.
 rm "$rendered/platform.yaml"
 for file in "$rendered"/*.yaml; do
-    # No network: its own rules only.
+    # Built-in rules only: no network access.
     quiet env BC_SKIP_MAPPING=TRUE LOG_LEVEL=ERROR "$python" -m checkov.main --config-file scripts/checkov.yaml --file "$file" ||
         die "checkov found problems: fix them, or add an exception with its reason to scripts/checkov.yaml"
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fuzz.sh SECONDS [TARGET...]: feeds each target (all, if none is named) from libFuzzer for so long. What is interesting
-# is kept in the cache and is where the next run begins; what fails is in fuzz/artifacts/: fix it, and add the file to
+# fuzz.sh SECONDS [TARGET...]: fuzzes each target (all by default) for SECONDS. Inputs that increase the coverage are
+# kept in the cache, where the next run starts. Inputs that fail are in fuzz/artifacts/: fix the bug, and add the file to
 # fuzz/corpus/TARGET, which the tests replay.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 cd "$top"
@@ -8,11 +8,11 @@ cd "$top"
 seconds=$1
 shift
 [ $# -gt 0 ] || set -- fuzz/fuzz_targets/*.rs
-# The code is safe Rust: a sanitizer would find nothing in it, and needs an unstable compiler.
+# No sanitizer: the code is safe Rust, and a sanitizer needs a nightly compiler.
 options=(--sanitizer none)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}/fuzz
 
-# The versions that the programs have.
+# The same dependency versions as the programs.
 cp Cargo.lock fuzz/
 
 for target in "$@"; do

@@ -17,7 +17,7 @@ compile() {
         folder+=/$target
     fi
     cargo build "${options[@]}" "${@/#/--package=}" >&2
-    # The folder of the profile `dev` has another name than the profile.
+    # cargo's folder for the profile `dev` is `debug`.
     printf '%s/%s\n' "$folder" "${profile/#dev/debug}"
 }
 
@@ -27,12 +27,12 @@ platform() {
     case $triple in
     *-linux-*) os=linux ;;
     *-apple-darwin) os=darwin ;;
-    *) die "no release for $triple: Linux and macOS only" ;;
+    *) die "releases are not built for $triple: only Linux and macOS are supported" ;;
     esac
     case $triple in
     x86_64-*) arch=amd64 ;;
     aarch64-*) arch=arm64 ;;
-    *) die "no release for $triple: x86_64 and aarch64 only" ;;
+    *) die "releases are not built for $triple: only x86_64 and aarch64 are supported" ;;
     esac
     printf '%s-%s\n' "$os" "$arch"
 }
@@ -69,7 +69,7 @@ chart() {
     helm package charts/mcp-auth-operator --version "$version" --app-version "$version" --destination "$dist"
 }
 
-# Each architecture from its own programs: nothing is run in the build, so none is emulated. Then one name for both.
+# One image per architecture, built without running anything, so without emulation. Then one manifest list for both.
 push_images() {
     local pair program image arch
     for arch in amd64 arm64; do
@@ -84,7 +84,7 @@ push_images() {
                 --label "org.opencontainers.image.version=$version" --tag "$image:$version-$arch" --push -f Dockerfile "$dist/linux-$arch"
         done
         docker buildx imagetools create --tag "$image:$version" "$image:$version-amd64" "$image:$version-arm64"
-        # What is signed is a digest, not a name that can be moved.
+        # Sign the digest, because a tag can be moved.
         sign "$image@$(docker buildx imagetools inspect "$image:$version" --format '{{.Manifest.Digest}}')"
     done
 }
@@ -94,7 +94,7 @@ push_chart() {
     output=$(helm push "$dist/mcp-auth-operator-$version.tgz" "oci://$REGISTRY/charts" 2>&1)
     printf '%s\n' "$output"
     digest=$(sed -n 's/^Digest: //p' <<<"$output")
-    [ -n "$digest" ] || die "helm push printed no digest"
+    [ -n "$digest" ] || die "helm push printed no digest, so the chart cannot be signed: see its output above"
     sign "$REGISTRY/charts/mcp-auth-operator@$digest"
 }
 

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Everything, in stages; each is a make target that can be run alone. Stops at the first that fails, names
-# it, and prints in any case where the time went.
+# Runs all checks and tests in stages; each stage is a make target that can be run alone. Stops at the first stage that fails, names
+# it, and always prints the time of each stage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${MCP_AUTH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-auth-operator}
-reports=target/nextest # where nextest puts them, whatever cargo's target folder is
+reports=target/nextest # nextest writes here, regardless of CARGO_TARGET_DIR
 mkdir -p "$cache/log"
 log=$cache/log/parts.log
 table='' failed='' parts=''
 
 finish() {
     local status=$?
-    # The group of the background work; it is a session of its own.
+    # The process group of the background build, which setsid made separate.
     [ -z "$parts" ] || kill -- "-$parts" 2>/dev/null || true
     slowest
     printf '\n%-14s %8s\n%s%-14s %6d s\n' stage time "$table" total "$SECONDS"
@@ -52,10 +52,10 @@ wait_for_parts() {
     return 1
 }
 
-# Of this run alone.
+# Remove the reports of previous runs.
 rm -f "$reports"/*/junit.xml
 
-# The parts of the cluster take as long as the Rust build: beside it.
+# The parts of the cluster take as long as the Rust build, so build them in parallel.
 setsid make -s parts >"$log" 2>&1 </dev/null &
 parts=$!
 
@@ -63,6 +63,7 @@ stage shell make -s shell
 stage workflows make -s workflows
 stage fmt make -s fmt-check
 stage circles make -s circles
+stage wording make -s wording
 stage clippy make -s clippy
 stage generated make -s generate-check
 stage build make -s build-tests
@@ -76,5 +77,5 @@ stage images make -s images
 stage compose make -s test-compose
 stage cluster make -s cluster-up
 stage e2e make -s e2e
-# Its ports are those of `make demo`. After a failure it stays up, to be looked at.
+# It uses the ports of `make demo`. After a failure it keeps running, for debugging.
 stage stop e2e/cluster/cluster.sh stop

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|chart|bench|shellcheck|actionlint|compose...: what the
-# targets need, installed.
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|chart|bench|shellcheck|actionlint|compose...: installs
+# what the make targets need.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
 need_rust() {
@@ -22,8 +22,8 @@ need_python() {
     python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || need_packages python3 python3-venv
 }
 
-# python_part NAME REQUIREMENTS OPTION...: prints the folder of a Python environment. It works under its final name
-# only: Python finds it by its place.
+# python_part NAME REQUIREMENTS OPTION...: prints the folder of a Python environment. It works only under its final
+# name, because it contains absolute paths.
 python_part() {
     local name=$1 requirements=$2
     shift 2
@@ -45,7 +45,7 @@ python() {
     mv -T "$cache/.venv.$$" "$cache/venv"
 }
 
-# What reads the rendered chart.
+# The tools that check the rendered chart.
 chart() {
     local dir
     dir=$(python_part chart-tools "$top/scripts/chart-tools.txt" --no-deps)
@@ -53,7 +53,7 @@ chart() {
     mv -T "$cache/.chart-tools.$$" "$cache/chart-tools"
 }
 
-# Cargo's helpers, built: to build them here takes minutes.
+# Prebuilt cargo subcommands: building them takes minutes.
 cargo_tool() {
     local dir
     need_rust

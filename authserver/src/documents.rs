@@ -1,4 +1,4 @@
-//! Converts between the documents of the admin API and configuration file, and what is stored.
+//! Converts between the documents of the admin API and the configuration file, and the stored types.
 
 use mcpauth_wire::admin::{self, Resource as ResourceDocument};
 use mcpauth_wire::client::{Client as ClientDocument, ClientResource};
@@ -17,7 +17,7 @@ pub enum ResourceError {
     /// A field is wrong.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Tokens for it would be for this server itself.
+    /// It is this server itself, so its tokens would be valid here.
     #[error("resource: {0} is this authorization server; choose another URL")]
     IsIssuer(String),
 }

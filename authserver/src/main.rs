@@ -18,10 +18,10 @@ use tokio::runtime::Runtime;
 #[command(name = "mcp-authserver", version)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
-    /// The configuration file, YAML.
+    /// The configuration file (YAML).
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
-    /// Check the configuration and the files that it names, and exit.
+    /// Check the configuration and the files that it names, then exit.
     #[arg(long)]
     check: bool,
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! What the server counts: `mcpauth_authserver_…` on the health port.
+//! The server's metrics: `mcpauth_authserver_…` on the health port.
 
 use std::time::Duration;
 
@@ -44,14 +44,14 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// What introspection answers.
+/// The result of an introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Introspected {
     /// The token is live.
     Active,
     /// It is not, or never was.
     Inactive,
-    /// It is live, and of a resource that the asking principal may not introspect.
+    /// It is live, but for a resource that the caller may not introspect.
     Foreign,
 }
 
@@ -66,7 +66,7 @@ impl Introspected {
     }
 }
 
-/// What comes of an attempt to log in.
+/// The outcome of a sign-in attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginAttempt {
     /// The user has a session.
@@ -157,7 +157,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an attempt to log in.
+    /// Counts a sign-in attempt.
     pub fn login(&self, result: LoginAttempt) {
         let outcome = match result {
             LoginAttempt::Accepted => "accepted",

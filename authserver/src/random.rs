@@ -1,6 +1,6 @@
 //! Randomness: the one place that reads it. Everything else takes bytes as arguments.
 
-/// The operating system gave no randomness. Nothing may be issued then.
+/// The operating system's random number generator failed, so nothing may be issued.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system's random number generator failed")]
 pub struct RandomError;

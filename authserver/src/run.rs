@@ -1,4 +1,4 @@
-//! The server's life: open the ports and the store, serve, drain.
+//! The server's lifecycle: open the ports and the store, serve, drain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::store::{MemoryStore, PostgresStore, Store};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
 const LEAD: Duration = Duration::from_secs(2);
-/// How often a database that does not answer is tried.
+/// How often an unresponsive database is retried.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long the store may take to answer a readiness probe.
 const PING: Duration = Duration::from_secs(2);
 /// How often expired tokens and unused clients are removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-/// Dynamically registered clients without a grant are removed after so long without use.
+/// Dynamically registered clients without a grant are removed after this time without use.
 const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs the server until it is told to stop.
@@ -44,7 +44,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let encoded = Arc::clone(&metrics);
     let health = Health::new(shutdown.clone(), move || encoded.encode());
     let health_port = health.serve(probes);
-    // Nothing is served yet, so the end of the start needs no lead time.
+    // Nothing is served yet, so a stop during startup needs no lead time.
     let started = tokio::select! {
         started = start(config, metrics, &health) => Some(started?),
         () = shutdown.draining().cancelled() => None,
@@ -108,13 +108,13 @@ async fn keep_keys(verifier: Option<Arc<TokenVerifier>>, shutdown: Shutdown) {
     }
 }
 
-/// Readiness: whether callers of the internal port can be known, and the store answers.
+/// Readiness: whether callers of the internal port can be authenticated, and the store responds.
 async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> Result<(), String> {
     verifier.map_or(Ok(()), |verifier| verifier.ready())?;
     match tokio::time::timeout(PING, store.ping()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the store did not respond within 2 s".to_owned()),
+        Err(_) => Err("storage did not respond within 2 s".to_owned()),
     }
 }
 

@@ -1,22 +1,22 @@
-# Part of the Makefile: containers, the kind cluster, and the programs that are built from Go modules. README.md
-# beside this file says how they come about where no registry answers.
+# Part of the Makefile: containers, the kind cluster, and the programs that are built from Go modules. See README.md
+# in this folder for how they are built without a registry.
 CLUSTER := e2e/cluster
 
 export ETCD ?= $(MCP_AUTH_CACHE)/bin/etcd
 export KUBE_APISERVER ?= $(MCP_AUTH_CACHE)/bin/kube-apiserver
 OWN_KUBECONFIG := $(MCP_AUTH_CACHE)/kubeconfig
 export KUBECONFIG ?= $(OWN_KUBECONFIG)
-# The image that the cluster of the tests has in place of the operator's default.
+# The image that is loaded into the test cluster under the name of the operator's default image.
 export POSTGRES_IMAGE ?= docker.io/library/postgres:15
 
 # Sets DOCKER_HOST and the like where the engine is the project's own.
 ENGINE = eval "$$($(CLUSTER)/engine.sh env)"
-# The examples name a release; the cluster has what was built here under that name.
+# The examples name a released image; the cluster gets the local build under that name.
 IMAGES = $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev notes:$(VERSION))
 
 ##@ Containers and cluster
 .PHONY: compose-up
-compose-up: images ## Start compose.yaml: the servers and Postgres as containers
+compose-up: images ## Start compose.yaml: the servers and PostgreSQL as containers
 	scripts/tools.sh compose
 	$(ENGINE); docker compose up --detach --wait
 
@@ -47,7 +47,7 @@ ifeq ($(KUBECONFIG),$(OWN_KUBECONFIG))
 endif
 	$(ENGINE); $(CARGO_TEST) --test kind $(if $(TEST),-- '$(TEST)')
 
-# It wants the ports of the cluster, which is stopped for it; cluster-up starts it again.
+# Stops the cluster, because it needs the same ports; cluster-up starts it again.
 .PHONY: test-compose
 test-compose: images ## Test compose.yaml; needs the cluster's ports and stops the cluster
 	scripts/tools.sh compose python
@@ -55,7 +55,7 @@ test-compose: images ## Test compose.yaml; needs the cluster's ports and stops t
 	$(ENGINE); $(CARGO_TEST) --test compose
 
 .PHONY: images
-images: rust ## Build the images of the programs and of Postgres
+images: rust ## Build the images of the programs and of PostgreSQL
 	$(BUILD)
 	$(CLUSTER)/engine.sh up
 	$(CLUSTER)/images.sh apps postgres
@@ -65,7 +65,7 @@ api-server:
 	$(CLUSTER)/programs.sh etcd kubernetes
 helm:
 	$(CLUSTER)/programs.sh node helm3
-# What takes long and depends on no code of ours.
+# Slow builds that do not depend on code in this repository.
 parts:
 	$(CLUSTER)/programs.sh
 	$(CLUSTER)/engine.sh up

@@ -9,7 +9,7 @@ export KUBECONFIG=$kubeconfig
 kubectl() { "$cache/bin/kubectl" --request-timeout=10s "$@"; }
 node_is() { [ "$(docker inspect -f '{{.State.Status}}' "$node" 2>/dev/null)" = "$1" ]; }
 ready() { [ "$(kubectl get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
-# The storage class is the last thing that kind makes: without it the cluster is half-made.
+# The storage class is the last object that kind creates: without it the cluster is incomplete.
 complete() { ready && kubectl get storageclass standard >/dev/null 2>&1; }
 
 wait_for() { # SECONDS COMMAND...
@@ -21,7 +21,7 @@ wait_for() { # SECONDS COMMAND...
     done
 }
 
-# Written when a cluster is whole, with what it was made from: without it, it is half-made or outdated.
+# Written when a cluster is complete, with a hash of its inputs. If it is missing or differs, the cluster is incomplete or outdated.
 made=$cache/run/cluster-made
 made_from() { cat "$top/kind-config.yaml" "$here"/{node-image.sh,node/Dockerfile,go/*/go.sum} | key /dev/stdin; }
 
@@ -54,7 +54,7 @@ create() {
         built=$("$here/images.sh" node)
         image=(--image "$built")
     fi
-    # --retain, so that there is something to look at; `up` replaces a half-made cluster.
+    # --retain keeps the nodes for debugging; `up` replaces an incomplete cluster.
     if ! kind create cluster -q --name $name --config "$top/kind-config.yaml" --kubeconfig "$kubeconfig" --wait 180s --retain "${image[@]}" >&2; then
         kind export logs -q --name $name "$cache/log/kind" >/dev/null 2>&1 || true
         die "kind could not create the cluster: see the logs in $cache/log/kind"
@@ -76,8 +76,8 @@ free_ports() {
     done
 }
 
-# load IMAGE...: into the node; what is there already is not sent again. The node knows an image under its
-# name and under its id: it is the same one when both have the same digest.
+# load IMAGE...: loads images into the node, except those that it already has. The node knows an image under its
+# name and under its id: it is up to date when both have the same digest.
 load() {
     local image id there missing=()
     there=$(docker exec "$node" ctr -n k8s.io images ls 2>/dev/null)
@@ -89,7 +89,7 @@ load() {
     [ ${#missing[@]} = 0 ] || kind load docker-image -q --name $name "${missing[@]}"
 }
 
-# stop: the ports are free then; `up` starts it again.
+# stop: frees the ports; `up` starts it again.
 stop() { ! node_is running || docker stop -t 5 "$node" >/dev/null; }
 
 down() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # engine.sh up|down|env: a Docker engine for the cluster and for compose.
-# Uses the machine's own where `docker info` answers; else runs one of the project's own, with its own
+# Uses the machine's engine if `docker info` succeeds; otherwise runs a separate one, with its own
 # socket and folders below the cache, so that nothing else on the machine is touched. The process ends
 # with the session or CI run that started it: `up` finds a dead one and starts it again, on the same data.
 source "$(dirname "$0")/lib.sh"
@@ -20,12 +20,12 @@ lacks_sys_resource() {
 }
 
 start() {
-    ! alive || stop_ours # there, but does not answer
+    ! alive || stop_ours # running, but does not respond
     [ "$(uname -s)" = Linux ] || die "cannot reach a Docker engine: start one, such as Docker Desktop, or set DOCKER_HOST"
     [ "$(id -u)" = 0 ] || die "cannot reach a Docker engine, and only root can start one: start Docker (systemctl start docker), set DOCKER_HOST, or run this as root"
     need_packages docker.io runc iptables jq
     mkdir -p "$run" "$cache/docker-data" "$cache/bin"
-    # What a killed engine left behind: it refuses to start over these.
+    # Files that a killed engine left behind and that prevent a start.
     rm -f "$pidfile" "$run/docker.sock" "$run/exec/containerd/containerd.pid"
     local options=()
     if lacks_sys_resource; then

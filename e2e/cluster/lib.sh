@@ -107,5 +107,5 @@ need_go() {
     command -v go >/dev/null || die "Go is missing: install Go 1.26 or newer (https://go.dev/doc/install)"
     local version
     version=$(go env GOVERSION | sed 's/^go//')
-    printf '1.26\n%s\n' "$version" | sort -VC || die "Go $version is too old: 1.26 or newer is needed (https://go.dev/doc/install)"
+    printf '1.26\n%s\n' "$version" | sort -VC || die "Go $version is too old: install Go 1.26 or newer (https://go.dev/doc/install)"
 }

@@ -11,7 +11,7 @@ use crate::text;
 /// Flags of `mcp-auth-operator`. Each can also be set by an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Watch only this namespace; repeat it, or use commas, for several [default: all namespaces].
+    /// Watch only this namespace; repeat the option or separate names by commas [default: all namespaces].
     #[arg(
         long = "watch-namespace",
         value_name = "NAMESPACE",
@@ -41,7 +41,7 @@ pub struct Config {
         default_value = "docker.io/library/postgres:15"
     )]
     pub postgres_image: String,
-    /// Image pull secret for every pod that the operator creates; repeat it, or use commas, for several. The Secret
+    /// Image pull secret for every pod that the operator creates; repeat the option or separate names by commas. The Secret
     /// must be in the pod's namespace.
     #[arg(
         long = "image-pull-secret",

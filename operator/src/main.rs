@@ -14,7 +14,7 @@ use mcpauth_service::program::{self, Failure};
 use mcpauth_service::{clock::Clock, log};
 use tokio::runtime::Runtime;
 
-/// Runs the controllers of the MCP auth operator in a Kubernetes cluster.
+/// Run the controllers of the MCP auth operator in a Kubernetes cluster.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -26,11 +26,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Wait until an operator elsewhere is ready; used by `helm test`
+    /// Poll an operator's readiness URL until it is ready; used by `helm test`
     Probe {
         /// URL to poll, such as http://NAME-metrics.NAMESPACE.svc:9090/readyz
         url: Uri,
-        /// How long to wait
+        /// How long to wait, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         timeout_seconds: u16,
     },
@@ -59,7 +59,7 @@ fn start(config: Config) -> anyhow::Result<()> {
 }
 
 fn ask(url: &Uri, patience: Duration) -> anyhow::Result<()> {
-    let runtime = Runtime::new().context("the async runtime cannot start")?;
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(probe::probe(url, patience))?;
     println!("{url} is ready");
     Ok(())

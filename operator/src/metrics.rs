@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
@@ -39,7 +39,7 @@ struct KindReady {
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<KindResult, Counter>,
-    durations: Family<Kind, Histogram, fn() -> Histogram>,
+    durations: Family<KindLabel, Histogram, fn() -> Histogram>,
     writes: Family<ManagerVerb, Counter>,
     objects: Family<KindReady, Gauge>,
     leader: Gauge,
@@ -117,7 +117,7 @@ impl Metrics {
             .get_or_create(&KindResult { kind, result })
             .inc();
         self.durations
-            .get_or_create(&Kind { kind })
+            .get_or_create(&KindLabel { kind })
             .observe(took.as_secs_f64());
     }
 

@@ -11,6 +11,8 @@ pub enum Retry {
     Soon,
     /// After a wait that grows with every failure.
     Backoff,
+    /// When something that is watched changes.
+    Change,
 }
 
 /// The wait of [`Retry::Soon`] when the stage has lasted for `since`: it grows with the age of the stage, from 1 to
@@ -32,9 +34,16 @@ pub struct Problem {
     pub retry: Retry,
     /// Whether it needs manual action.
     pub degraded: bool,
+    /// Whether the problem is that this operator cannot tell.
+    pub unknown: bool,
 }
 
 impl Problem {
+    /// Whether it passes by itself.
+    pub fn is_progress(&self) -> bool {
+        self.retry == Retry::Soon && !self.degraded && !self.unknown
+    }
+
     /// A problem that needs manual action; retried with backoff.
     pub fn person(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -42,6 +51,7 @@ impl Problem {
             message: message.into(),
             retry: Retry::Backoff,
             degraded: true,
+            unknown: false,
         }
     }
 
@@ -52,6 +62,23 @@ impl Problem {
             message: message.into(),
             retry: Retry::Backoff,
             degraded: false,
+            unknown: false,
+        }
+    }
+
+    /// Something that cannot be asked or does not answer; retried with backoff.
+    pub fn unreachable(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            unknown: true,
+            ..Self::outage(reason, message)
+        }
+    }
+
+    /// As the spec wants it; it lasts until something changes.
+    pub fn wanted(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            retry: Retry::Change,
+            ..Self::outage(reason, message)
         }
     }
 
@@ -62,6 +89,7 @@ impl Problem {
             message: message.into(),
             retry: Retry::Soon,
             degraded: false,
+            unknown: false,
         }
     }
 }

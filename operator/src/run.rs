@@ -67,7 +67,7 @@ async fn lead(
     health: &Health,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    health.not_ready("the Kubernetes API has not answered yet");
+    health.not_ready("the Kubernetes API has not responded yet");
     if !wait_for_api(&client, &config, stop).await? {
         return Ok(());
     }
@@ -112,7 +112,7 @@ async fn lead(
     Ok(())
 }
 
-/// Runs the three controllers, in each namespace that is served, until `stop`, and what they work on then to its end, within [`DRAIN`].
+/// Runs the three controllers in each watched namespace until `stop`, then finishes the running reconciles within [`DRAIN`].
 pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let all = join_all(context.scopes().into_iter().map(|scope| async move {
         tokio::join!(
@@ -131,7 +131,7 @@ pub async fn run_controllers(context: &Arc<Context>, stop: &CancellationToken) {
     }
 }
 
-/// Waits until the API server answers and serves our kinds. Returns `false` when `stop` came first.
+/// Waits until the API server responds and serves our kinds. Returns `false` when `stop` came first.
 async fn wait_for_api(
     client: &Client,
     config: &Config,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// The API server's message, without the noise around it.
+/// The API server's message, without its prefixes.
 pub fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),

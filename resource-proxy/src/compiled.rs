@@ -1,4 +1,4 @@
-//! The compiled configuration: what is made of a version of the file once, so that no request needs to.
+//! The compiled configuration: prepared once for each version of the file, so that requests do not have to.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::auth::source::introspection::Introspector;
 use crate::auth::verify::Verifier;
 use crate::client::HttpClient;
 use crate::config::{Config, ConfigError};
+use crate::drain::Drain;
 use crate::http::metadata::{self, Metadata};
 use crate::http::refusal::Challenge;
 use crate::http::upstream::Upstream;
@@ -37,7 +38,7 @@ pub struct Compiled {
     pub upstream: Upstream,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
-    /// Bounds what requests hold.
+    /// Limits the memory of requests in flight.
     pub capacity: Arc<Capacity>,
 }
 
@@ -50,6 +51,8 @@ pub struct Runtime {
     pub client: HttpClient,
     /// Counters.
     pub metrics: Metrics,
+    /// How far the end of this process has come.
+    pub drain: Arc<Drain>,
 }
 
 impl Compiled {

@@ -5,7 +5,7 @@
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
-    // Where to go on when a guess was wrong: behind the last star, and one character further.
+    // Where to continue after a mismatch: behind the last star, one character further.
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

@@ -1,19 +1,21 @@
-//! OAuth 2.1 in front of one MCP server: a reverse proxy that lets callers with a valid token through.
+//! OAuth 2.1 in front of one MCP server: a reverse proxy that requires a valid access token.
 //!
-//! A request goes metadata and CORS preflight → `Origin` and `Host` → token → path and method → session →
-//! capacity → body → access rules → friction → server ([`proxy`]). Nothing of it reaches the server before
-//! it passed all of them.
+//! The checks of a request: metadata and CORS preflight → `Origin` and `Host` → token → path and method → session →
+//! capacity → body → access rules → friction → server ([`proxy`]). No part of a request reaches the server before
+//! it has passed all of them.
 
 pub mod auth;
 pub mod client;
 pub mod compiled;
 pub mod config;
+pub mod drain;
 pub mod glob;
 pub mod http;
 pub mod limits;
 pub mod mcp;
 pub mod metrics;
 pub mod proxy;
+pub mod readiness;
 pub mod reload;
 pub mod resource;
 pub mod server;

@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use mcp_resource_proxy::compiled::Runtime;
 use mcp_resource_proxy::config::{Config, ConfigError};
+use mcp_resource_proxy::drain::{self, Drain};
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
-use mcp_resource_proxy::reload::Reloader;
+use mcp_resource_proxy::readiness::Readiness;
+use mcp_resource_proxy::reload::{Reloader, State};
 use mcp_resource_proxy::{client, server};
 use mcpauth_service::clock::Clock;
 use mcpauth_service::health::Health;
 use mcpauth_service::listener::Listener;
+use mcpauth_service::log;
+use mcpauth_service::program::{self, Failure};
 use mcpauth_service::shutdown::Shutdown;
-use mcpauth_service::{log, program};
+use mcpauth_wire::proxy_health;
 
 /// New connections are refused as soon as SIGTERM comes.
 const LEAD: Duration = Duration::ZERO;
@@ -26,13 +30,22 @@ const LEAD: Duration = Duration::ZERO;
 /// OAuth 2.1 resource server: a proxy in front of one MCP server.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-resource-proxy", version)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
     /// The configuration file (YAML).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration and exit.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Check the configuration, then exit.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask the proxy in this container to drain, as a preStop hook: it serves on until it is told to stop.
+    Drain,
 }
 
 /// A configuration, and the text that it was read from.
@@ -42,9 +55,15 @@ struct Loaded {
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, check } = Arguments::parse();
-    let run = |loaded| run(config.clone(), loaded);
-    let result = program::with_configuration(&config, check, load, run);
+    let arguments = Arguments::parse();
+    let result = match (&arguments.command, &arguments.config) {
+        (Some(Command::Drain), _) => drain::ask().map_err(Failure::from),
+        (None, Some(config)) => {
+            let run = |loaded| run(config.clone(), loaded);
+            program::with_configuration(config, arguments.check, load, run)
+        }
+        (None, None) => Err(Failure::other("--config FILE is missing; see --help")),
+    };
     program::exit("mcp-resource-proxy", result)
 }
 
@@ -57,7 +76,7 @@ fn load(path: &Path) -> Result<Loaded, ConfigError> {
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     log::init("info");
-    // Two threads serve thousands of requests a second; more of them only cost memory.
+    // Two threads serve thousands of requests per second; more threads would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
@@ -74,23 +93,47 @@ async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result
         .context("the system's random number generator failed")?;
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = config.listen;
+    let clock = Clock::system();
     let runtime = Runtime {
-        clock: Clock::system(),
+        drain: Drain::new(shutdown.clone(), clock.clone()),
+        clock,
         client: client::new(),
         metrics: Metrics::new(),
     };
     let metrics = runtime.metrics.clone();
-    // It does not depend on the authorization server: to restart or to isolate a proxy would not bring it back.
     let health = Health::new(shutdown.clone(), move || metrics.encode());
     let proxy = Arc::new(Proxy::new(config, runtime, &session_key)?);
+    let reloader = Reloader::new(path, text, Arc::clone(&proxy));
+    pages(&health, &proxy, reloader.state());
     let listener = Listener::bind("listen.proxy", listen.proxy).await?;
     let probes = Listener::bind("listen.health", listen.health).await?;
     tracing::info!(proxy = %listener.address(), health = %probes.address(), "serving");
     let health_port = health.serve(probes);
-    tokio::spawn(Reloader::new(path, text, Arc::clone(&proxy)).watch());
-    health.ready();
+    tokio::spawn(reloader.watch());
+    // It does not depend on the authorization server: to isolate a proxy would not bring that back.
+    let readiness = Arc::new(Readiness::new(Arc::clone(&proxy)));
+    health.ready_if(move || {
+        let readiness = Arc::clone(&readiness);
+        async move { readiness.check().await }
+    });
     server::serve(listener, proxy, shutdown).await;
     health_port.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the health port answers besides the probes.
+fn pages(health: &Health, proxy: &Proxy, state: State) {
+    health.page(proxy_health::CONFIGURATION, move || {
+        let state = serde_json::to_string(&state.in_force()).unwrap_or_default();
+        async move { ("application/json", state) }
+    });
+    let drain = Arc::clone(&proxy.runtime().drain);
+    health.page(proxy_health::DRAINED, move || {
+        let drain = Arc::clone(&drain);
+        async move {
+            drain.drained().await;
+            ("text/plain; charset=utf-8", "drained\n".to_owned())
+        }
+    });
 }

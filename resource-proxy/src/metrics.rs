@@ -1,4 +1,4 @@
-//! What is counted.
+//! The proxy's metrics: `mcpauth_proxy_…` on the health port.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,33 +33,33 @@ struct Inner {
     outage: AtomicBool,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
 
-/// What a lookup in the token cache found.
+/// The result of a lookup in the token cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lookup {
-    /// A good token.
+    /// A valid token.
     Hit,
-    /// A bad token.
+    /// An invalid token.
     NegativeHit,
-    /// Nothing, but the same question is in flight.
+    /// No entry, but a check of the same token is in flight.
     Joined,
-    /// Nothing.
+    /// No entry.
     Miss,
 }
 
-/// How an introspection ended.
+/// The result of an introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IntrospectionResult {
-    /// The token is good for this resource.
+    /// The token is valid for this resource.
     Active,
     /// It is not.
     Inactive,
-    /// There is no usable answer.
+    /// There is no usable response.
     Failed,
 }
 
@@ -99,12 +99,12 @@ impl Metrics {
         self.0.registry.encode()
     }
 
-    /// A request ended so.
+    /// Counts a request by its outcome.
     pub fn request(&self, outcome: &'static str) {
         self.0.requests.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// The token cache was asked.
+    /// Counts a lookup in the token cache.
     pub fn lookup(&self, result: Lookup) {
         let result = match result {
             Lookup::Hit => "hit",
@@ -115,7 +115,7 @@ impl Metrics {
         self.0.lookups.get_or_create(&Labelled { result }).inc();
     }
 
-    /// The authorization server was asked.
+    /// Counts an introspection and its duration.
     pub fn introspection(&self, result: IntrospectionResult, took: Duration) {
         let result = match result {
             IntrospectionResult::Active => "active",
@@ -129,24 +129,24 @@ impl Metrics {
         self.0.introspection_seconds.observe(took.as_secs_f64());
     }
 
-    /// The authorization server gave no answer. Whether it gave one before.
+    /// Records that tokens cannot be checked. Returns whether they could be before.
     pub fn unavailable(&self) -> bool {
         !self.0.outage.swap(true, Ordering::Relaxed)
     }
 
-    /// The authorization server gave an answer.
+    /// Records that tokens can be checked.
     pub fn available(&self) {
         if self.0.outage.swap(false, Ordering::Relaxed) {
             tracing::info!("tokens can be checked again");
         }
     }
 
-    /// The response of the server began after this time.
+    /// Records the time until the server's response headers.
     pub fn upstream(&self, took: Duration) {
         self.0.upstream_seconds.observe(took.as_secs_f64());
     }
 
-    /// Friction decided on a call. `tool` is a name from the configuration.
+    /// Records friction's decision on a call. `tool` is a name from the configuration.
     pub fn friction(&self, tool: &str, decision: &Decision) {
         let label = Tool {
             tool: tool.to_owned(),
@@ -163,12 +163,12 @@ impl Metrics {
             .set(decision.target);
     }
 
-    /// So many more requests wait for friction.
+    /// Changes the number of requests that friction delays.
     pub fn held_back(&self, more: i64) {
         self.0.friction_waiting.inc_by(more);
     }
 
-    /// A new version of the configuration came into force, or did not.
+    /// Counts a reload of the configuration.
     pub fn reload(&self, succeeded: bool) {
         let result = if succeeded { "success" } else { "failure" };
         self.0.reloads.get_or_create(&Labelled { result }).inc();

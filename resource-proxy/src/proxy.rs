@@ -1,4 +1,4 @@
-//! The way of a request.
+//! The path of a request: the order of its checks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,12 +29,12 @@ use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
 use crate::trace::Trace;
 
-/// For so long after the check of its token a request goes upstream without another check.
+/// A request that is forwarded later than this after the check of its token is checked again.
 const FRESH: Duration = Duration::from_millis(50);
 /// The first revision of MCP without sessions.
 const SESSIONLESS: &str = "2026-07-28";
 
-/// The proxy: what a request passes on its way to the server.
+/// The proxy.
 #[derive(Debug)]
 pub struct Proxy {
     compiled: ArcSwap<Compiled>,
@@ -48,7 +48,7 @@ impl Proxy {
     /// With a checked configuration. `session_key` is random and stays in this process.
     ///
     /// # Errors
-    /// A value that cannot be used after all.
+    /// A value cannot be used, although it passed validation.
     pub fn new(
         config: Config,
         runtime: Runtime,
@@ -64,10 +64,10 @@ impl Proxy {
         })
     }
 
-    /// Takes a new version of the configuration. Requests in flight end under the old one.
+    /// Applies a new version of the configuration. Requests in flight finish under the old one.
     ///
     /// # Errors
-    /// A value that cannot be used after all; the old version stays in force.
+    /// A value cannot be used, although it passed validation; the old version stays in force.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         let compiled = Compiled::new(config, &self.runtime, Some(&self.compiled.load()))?;
         let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +128,7 @@ impl Proxy {
         response
     }
 
-    /// The order of the checks. Says what became of the request, for the metrics.
+    /// The checks, in order. Returns the outcome of the request, for the metrics.
     async fn serve(
         &self,
         compiled: &Compiled,
@@ -159,11 +159,11 @@ impl Proxy {
             listens = messages.listens();
             self.hold_back(compiled, &messages, identity).await;
         } else if !body.is_empty() {
-            let text = "GET and DELETE have no body";
+            let text = "GET and DELETE must not have a body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
         }
         if self.runtime.clock.monotonic() > authenticated + FRESH {
-            // The token may have been revoked while the body came, or the call waited.
+            // The token may have been revoked while the body was received or the call was delayed.
             authenticate(compiled, &parts).await?;
         }
         let token = match listens {
@@ -173,19 +173,31 @@ impl Proxy {
             false => None,
         };
         let response = self.forward(compiled, parts, body, identity).await?;
-        // The server has the body; what is left is a connection to it.
+        // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
                 let stream = stream.holding(reserved);
                 Body::Right(match token {
-                    Some(token) => stream.until(Arc::clone(&compiled.verifier).while_valid(token)),
+                    Some(token) => stream.until(self.listening(compiled, token)),
                     None => stream,
                 })
             }
             ours @ Body::Left(_) => ours,
         });
         Ok(("forwarded", response))
+    }
+
+    /// How long a client may listen: as long as its token is valid, and until its requests go to another pod.
+    fn listening(&self, compiled: &Compiled, token: String) -> impl Future<Output = ()> + use<> {
+        let valid = Arc::clone(&compiled.verifier).while_valid(token);
+        let drain = Arc::clone(&self.runtime.drain);
+        async move {
+            tokio::select! {
+                () = valid => {}
+                () = drain.elsewhere() => {}
+            }
+        }
     }
 
     /// Restores the server's own session id, if the session is the caller's.
@@ -196,7 +208,7 @@ impl Proxy {
         };
         if values.next().is_some() {
             return Err(Refusal::InvalidRequest(
-                "there are two Mcp-Session-Id headers",
+                "there is more than one Mcp-Session-Id header; send one",
             ));
         }
         let sent = sent.to_str().unwrap_or_default();
@@ -214,11 +226,15 @@ impl Proxy {
         }
     }
 
-    /// Friction: the call waits, and is not counted when the client goes away meanwhile.
+    /// Friction: delays the call, and does not count it if the client disconnects in the meantime.
     async fn hold_back(&self, compiled: &Compiled, messages: &Messages<'_>, identity: &Identity) {
         let waiting = self.admit(compiled, messages, identity);
         if !waiting.delay.is_zero() {
-            self.runtime.clock.sleep(waiting.delay).await;
+            tokio::select! {
+                () = self.runtime.clock.sleep(waiting.delay) => {}
+                // The server behind is about to stop.
+                () = self.runtime.drain.begun() => {}
+            }
         }
     }
 
@@ -275,7 +291,7 @@ impl Proxy {
         self.runtime.metrics.upstream(took);
         if let Some(id) = response.headers_mut().remove(SESSION_ID) {
             let bound = id.to_str().map(|id| self.sessions.bind(id, identity));
-            // An id that is no text cannot come back: the client gets none.
+            // An id that is not text could not be sent back, so the client gets none.
             if let Some(Ok(bound)) = bound.ok().map(HeaderValue::try_from) {
                 response.headers_mut().insert(SESSION_ID, bound);
             }
@@ -284,7 +300,7 @@ impl Proxy {
     }
 }
 
-/// Calls that wait for friction. Dropped, they are counted no more if they still waited.
+/// Calls that friction delays. If they are dropped while they wait, they are not counted.
 struct Waiting<'a> {
     proxy: &'a Proxy,
     delay: Duration,

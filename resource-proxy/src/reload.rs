@@ -1,28 +1,74 @@
-//! New versions of the configuration file.
+//! Reloads the configuration file when it changes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use mcpauth_wire::proxy_health::{self, InForce, Rejected};
 
 use crate::config::{Config, ConfigError};
 use crate::proxy::Proxy;
 
-/// How often the file is looked at.
+/// How often the file is read.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Compares the file with what was read last. Its content, not its time: a ConfigMap is swapped by
-/// a symbolic link two directories up, and a few kilobytes a second cost nothing.
+/// Compares the content of the file with what was read last, not its modification time: a ConfigMap is swapped by
+/// a symbolic link two directories up, and reading a few kilobytes per second costs nothing.
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
     proxy: Arc<Proxy>,
     seen: Result<String, String>,
+    state: State,
 }
 
-/// What a look at the file found.
+/// Which version of the file is in force. Clones know the same.
+#[derive(Clone, Debug)]
+pub struct State(Arc<Mutex<InForce>>);
+
+impl State {
+    fn new(text: &str) -> Self {
+        Self(Arc::new(Mutex::new(InForce {
+            hash: proxy_health::hash(text),
+            rejected: None,
+        })))
+    }
+
+    /// What the health port says.
+    pub fn in_force(&self) -> InForce {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clone()
+    }
+
+    fn set(&self, read: &Result<String, String>, applied: &Result<(), String>) {
+        let hash = read.as_deref().ok().map(proxy_health::hash);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (applied, hash) {
+            (Ok(()), Some(hash)) => {
+                *state = InForce {
+                    hash,
+                    rejected: None,
+                };
+            }
+            (Ok(()), None) => {}
+            (Err(reason), hash) => {
+                let reason = one_line(reason);
+                state.rejected = Some(Rejected { hash, reason });
+            }
+        }
+    }
+}
+
+fn one_line(reason: &str) -> String {
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = line.floor_char_boundary(proxy_health::REASON);
+    line[..end].to_owned()
+}
+
+/// The result of reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing new.
+    /// Unchanged.
     Unchanged,
     /// A new version, now in force.
     Applied,
@@ -36,11 +82,17 @@ impl Reloader {
         Self {
             path,
             proxy,
+            state: State::new(&text),
             seen: Ok(text),
         }
     }
 
-    /// Looks again and again.
+    /// Which version is in force, from now on.
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// Reads the file periodically.
     pub async fn watch(mut self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -48,7 +100,7 @@ impl Reloader {
         }
     }
 
-    /// Looks once.
+    /// Reads the file once.
     pub async fn look(&mut self) -> Outcome {
         let read = tokio::fs::read_to_string(&self.path).await;
         let read = read.map_err(|error| error.to_string());
@@ -60,6 +112,7 @@ impl Reloader {
             Ok(text) => self.apply(text).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
+        self.state.set(&self.seen, &applied);
         self.proxy.runtime().metrics.reload(applied.is_ok());
         let file = self.path.display();
         match applied {

@@ -77,7 +77,7 @@ impl Resource {
         is_well_known(path, "/.well-known/oauth-authorization-server", &self.path)
     }
 
-    /// Whether an `aud` names this resource, in whatever spelling.
+    /// Whether an `aud` names this resource, in any equal spelling.
     pub fn is_audience(&self, audience: &str) -> bool {
         self.uri.is_named_by(audience)
     }

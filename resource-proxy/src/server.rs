@@ -11,7 +11,7 @@ use hyper_util::server::graceful::Watcher;
 use mcpauth_service::listener::{Limits, Listener, MAX_HEAD};
 use mcpauth_service::shutdown::Shutdown;
 
-use crate::http::connection::{Activity, IDLE_TIMEOUT, Tracked};
+use crate::http::connection::{IDLE_TIMEOUT, Tracked};
 use crate::proxy::Proxy;
 
 /// With the largest heads 2048 connections hold 80 MB, less than the memory limit that the operator sets.
@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits {
     // Less than the 30 s that Kubernetes gives.
     drain: Duration::from_secs(25),
 };
-/// What a client may send over HTTP/2 before anybody reads it, in bytes. No less is possible.
+/// The HTTP/2 flow-control window, in bytes: how much a client may send before it is read. This is the minimum.
 const UNREAD: u32 = 65_535;
 /// [`MAX_HEAD`] for settings of HTTP/2.
 const MAX_HEADER_LIST: u32 = MAX_HEAD as u32;
@@ -33,8 +33,8 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
     let connection = move |stream, _, watcher: Watcher| {
         let (builder, proxy) = (builder.clone(), Arc::clone(&proxy));
         async move {
-            let activity = Activity::default();
-            let requests = activity.clone();
+            let connection = proxy.runtime().drain.connection();
+            let requests = connection.activity.clone();
             let service = service_fn(move |request| {
                 let (proxy, in_flight) = (Arc::clone(&proxy), requests.begin());
                 async move {
@@ -42,10 +42,10 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
                 }
             });
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                ended = watcher.watch(connection) => ended,
-                () = activity.idle() => {
+                ended = watcher.watch(serving) => ended,
+                () = connection.activity.idle() => {
                     tracing::debug!("an idle connection is closed");
                     Ok(())
                 }
@@ -67,7 +67,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(128)
-        // What a client may send of a body before it is read, and capacity is reserved for it.
+        // How much of a body a client may send before capacity is reserved for it.
         .initial_stream_window_size(UNREAD)
         .initial_connection_window_size(UNREAD)
         .max_header_list_size(MAX_HEADER_LIST)

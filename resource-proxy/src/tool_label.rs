@@ -1,4 +1,4 @@
-//! What metrics call a tool.
+//! The label of a tool in metrics.
 
 use crate::config::Config;
 use crate::glob;

@@ -1,7 +1,7 @@
-//! What the log says of a request.
+//! What is logged about a request.
 //!
-//! A refusal is a line at info, with its reason and what a person searches for. The span around a request is
-//! at debug: a request that nobody traces pays for nothing but a check of the level.
+//! A refusal is logged at info, with its reason and the fields that people search for. The span around a request is
+//! at debug, so that a request that is not traced costs only a check of the level.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Of a request that begins.
+    /// For a new request.
     pub fn new<B>(request: &Request<B>) -> Self {
         let (method, trace_id) = (method(request.method()), trace_id(request.headers()));
         Self {
@@ -51,7 +51,7 @@ impl Trace {
         self.span.clone()
     }
 
-    /// Notes who calls.
+    /// Records the caller.
     pub fn caller(&mut self, identity: &Arc<Identity>) {
         self.caller = Some(Arc::clone(identity));
         if !self.span.is_disabled() {
@@ -60,7 +60,7 @@ impl Trace {
         }
     }
 
-    /// Notes which tools are called.
+    /// Records which tools are called.
     pub fn tools<'a>(&mut self, mut tools: impl Iterator<Item = &'a str>) {
         if let Some(first) = tools.next() {
             self.tool = ToolName::new(first);
@@ -116,14 +116,14 @@ impl ToolName {
         Self { bytes, length }
     }
 
-    /// The client chose it, so it is shown without what could disturb a log.
+    /// The client chose it, so characters that could disturb a log are replaced.
     fn printable(&self) -> Option<String> {
         let name = str::from_utf8(&self.bytes[..self.length]).ok()?;
         (!name.is_empty()).then(|| printable(name))
     }
 }
 
-/// The method, or `other`: a stranger may make one up, as long as a head may be.
+/// The method, or `other`, because a client can send any method name.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,8 +1,8 @@
-//! Known before unknown: who was good a moment ago does not wait behind those that nobody has seen.
+//! Admission control: callers that were recently valid do not wait behind unknown ones.
 //!
-//! Whether a caller is good costs a question to somebody else. Each of the two groups has its own bound on
-//! questions asked at once and on callers that wait for their turn, so a flood of made-up tokens fills its own
-//! queue only.
+//! Checking a caller costs a request to another service. Each of the two groups has its own limit on
+//! concurrent checks and on waiting callers, so a flood of invalid tokens fills only the queue of unknown
+//! callers.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 /// Which queue a caller waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Was good a moment ago.
+    /// Was valid when last checked.
     Known,
-    /// Anybody else.
+    /// All other callers.
     Unknown,
 }
 
 /// The bounds of one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// How many may wait, those that are asked about included; further ones are turned away.
+    /// Maximum number of callers that wait or are being checked; further ones are rejected.
     pub waiting: usize,
-    /// How many are asked about at once.
+    /// Maximum number of concurrent checks.
     pub concurrent: usize,
 }
 
@@ -39,21 +39,21 @@ struct Queue {
     turns: Arc<Semaphore>,
 }
 
-/// A place in a queue, given back on drop.
+/// A place in a queue, returned on drop.
 #[derive(Debug)]
 pub struct Place {
     _place: OwnedSemaphorePermit,
     turns: Arc<Semaphore>,
 }
 
-/// The right to ask, given back on drop.
+/// The right to run a check, returned on drop.
 #[derive(Debug)]
 pub struct Turn<'a> {
     _turn: Option<SemaphorePermit<'a>>,
 }
 
 impl Admission {
-    /// With nobody waiting.
+    /// With empty queues.
     pub fn new(known: Bounds, unknown: Bounds) -> Self {
         Self {
             known: Queue::new(known),

@@ -56,11 +56,11 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where a program takes the time from. Clones of one that tests move are moved together.
+/// A program's clock. Clones of a test clock advance together.
 #[derive(Clone, Debug)]
 pub struct Clock {
     source: Source,
-    /// How many milliseconds a test has moved the clock; the system's own has none.
+    /// By how many milliseconds a test has advanced the clock; none for the system clock.
     moved: Option<Arc<AtomicU64>>,
 }
 
@@ -68,7 +68,7 @@ pub struct Clock {
 enum Source {
     /// The system's clocks; the monotonic one counts from here.
     System { origin: Instant },
-    /// It stands still.
+    /// Advances only when a test says so.
     Stopped { at: UnixTime },
 }
 
@@ -91,7 +91,7 @@ impl Clock {
         }
     }
 
-    /// For tests: the system's clocks, which [`Clock::advance`] moves forward besides.
+    /// For tests: the system's clocks, which [`Clock::advance`] can also advance.
     pub fn shifted() -> Self {
         Self {
             moved: Some(Arc::default()),

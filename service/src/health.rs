@@ -1,6 +1,6 @@
-//! The health port: `/livez`, `/readyz` and `/metrics`.
+//! The health port: `/livez`, `/readyz`, `/metrics`, and pages of the program.
 //!
-//! It is answered to the end, also while the program's other ports drain.
+//! It keeps responding until the program ends, even while the other ports drain.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,10 +18,10 @@ use crate::listener::{Limits, Listener};
 use crate::metrics;
 use crate::shutdown::Shutdown;
 
-/// How long answers under way may take when the program ends.
+/// How long in-flight responses may take when the program ends.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What the probes know. Clones know the same. Once the program drains it is not ready, whatever was said before.
+/// The state that the probes report, shared by clones. Once the program drains, it is not ready, regardless of this state.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -29,18 +29,21 @@ struct Inner {
     readiness: Mutex<Readiness>,
     shutdown: Shutdown,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
+    pages: Mutex<Vec<(&'static str, Arc<Page>)>>,
 }
 
-/// Whether requests are wanted.
+/// Whether the program is ready.
 #[derive(Clone)]
 enum Readiness {
-    /// Not, for this reason.
+    /// Not ready, for this reason.
     No(Arc<str>),
     Yes,
-    /// As long as this says so.
+    /// Ready while this check finds no problem.
     If(Arc<Check>),
 }
 
+/// Answers a GET with a media type and a text.
+type Page = dyn Fn() -> Pin<Box<dyn Future<Output = (&'static str, String)> + Send>> + Send + Sync;
 type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
 
 impl Health {
@@ -50,25 +53,41 @@ impl Health {
             readiness: Mutex::new(Readiness::No("starting".into())),
             shutdown,
             metrics: Box::new(metrics),
+            pages: Mutex::default(),
         }))
     }
 
-    /// From now on not ready, for a reason that fits in one line and holds no secret.
+    /// Marks the program as not ready. The reason fits on one line and contains no secret.
     pub fn not_ready(&self, reason: impl Into<Arc<str>>) {
         self.set(Readiness::No(reason.into()));
     }
 
-    /// From now on ready.
+    /// Marks the program as ready.
     pub fn ready(&self) {
         self.set(Readiness::Yes);
     }
 
-    /// From now on ready whenever `check` finds no fault. It is asked for each probe.
+    /// Ready whenever `check` finds no problem. It runs for each probe.
     pub fn ready_if<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.set(Readiness::If(Arc::new(move || Box::pin(check()))));
+    }
+
+    /// Answers a GET of `path` with the media type and the text that `page` gives, however long that takes.
+    pub fn page<F>(&self, path: &'static str, page: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = (&'static str, String)> + Send + 'static,
+    {
+        let mut pages = self.0.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        pages.push((path, Arc::new(move || Box::pin(page()))));
+    }
+
+    fn page_of(&self, path: &str) -> Option<Arc<Page>> {
+        let pages = self.0.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pages.iter().find(|(of, _)| *of == path)?;
+        Some(Arc::clone(&found.1))
     }
 
     fn set(&self, readiness: Readiness) {
@@ -108,11 +127,17 @@ impl Health {
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
             },
             "/metrics" => respond(StatusCode::OK, metrics::CONTENT_TYPE, (self.0.metrics)()),
-            _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics"),
+            other => match self.page_of(other) {
+                Some(page) => {
+                    let (kind, body) = page().await;
+                    respond(StatusCode::OK, kind, body)
+                }
+                None => text(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics"),
+            },
         }
     }
 
-    /// Serves the port until the answer's [`HealthPort::stop`], or until the runtime ends.
+    /// Serves the port until [`HealthPort::stop`], or until the runtime ends.
     pub fn serve(&self, listener: Listener) -> HealthPort {
         let health = self.clone();
         let end = Shutdown::default();
@@ -145,7 +170,7 @@ pub struct HealthPort {
 }
 
 impl HealthPort {
-    /// Ends it: the last thing that a program does.
+    /// Stops serving; call it last, when the program ends.
     pub async fn stop(self) {
         self.end.close();
         if let Err(error) = self.task.await {
@@ -222,6 +247,14 @@ mod tests {
         assert_eq!(ask(&health, "/readyz").await, says(200, "ok"));
         works.store(false, Ordering::Relaxed);
         assert_eq!(ask(&health, "/readyz").await, says(503, "no store"));
+    }
+
+    #[tokio::test]
+    async fn a_program_may_have_pages_of_its_own() {
+        let (health, _) = health();
+        assert_eq!(ask(&health, "/colour").await.0, 404);
+        health.page("/colour", || async { ("text/plain", "red".to_owned()) });
+        assert_eq!(ask(&health, "/colour").await, (200, "red".to_owned()));
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! What every server of this workspace has: time, signals, ports and their limits, the health port, metrics,
-//! the log, and how a program ends.
+//! Code that all servers of this workspace share: time, signals, ports and their limits, the health port, metrics,
+//! the log, and exit statuses.
 //!
 //! It knows nothing of OAuth, MCP or Kubernetes.
 

@@ -1,4 +1,4 @@
-//! Ports: how many may be connected, how long, and how the last of them end.
+//! Ports: limits on the number and duration of connections, and draining.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -21,16 +21,16 @@ use tokio::task::JoinSet;
 
 use crate::shutdown::Shutdown;
 
-/// The buffer of a connection, in bytes; also the longest head of a request. What each client may make us hold
-/// before anybody knows who it is.
+/// The buffer of a connection, in bytes, which also limits the head of a request: the memory that a client can make
+/// the server use before it is authenticated.
 pub const MAX_HEAD: usize = 16 * 1024;
 
-/// What clients of a port may take.
+/// Limits on the clients of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many may be connected at once; further ones wait in the kernel's queue.
+    /// Maximum number of connections; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// How long a request's head may take, and a connection lie idle.
+    /// Timeout for a request's head, and for an idle connection.
     pub idle: Duration,
     /// How long requests under way may take once the port is closed. Less than the grace period that Kubernetes
     /// gives.
@@ -45,15 +45,15 @@ impl Limits {
         idle: Duration::from_secs(30),
         drain: Duration::from_secs(20),
     };
-    /// Longer than load balancers keep idle connections (mostly 60 s): else one of them sends a request into a
-    /// connection that is just closing.
+    /// Longer than load balancers keep idle connections (mostly 60 s): otherwise one of them could send a request on a
+    /// connection that is about to close.
     pub const PUBLIC: Self = Self {
         idle: Duration::from_secs(75),
         ..Self::INTERNAL
     };
 }
 
-/// An address that cannot be listened on. On one line: the key that configures it, the address, and what to do.
+/// A listener that cannot be opened. The text is one line: the key that configures it, the address, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: cannot listen on {address}: {}", advice(.reason))]
 pub struct ListenError {
@@ -61,7 +61,7 @@ pub struct ListenError {
     pub key: &'static str,
     /// The address.
     pub address: String,
-    /// What the system says.
+    /// The system's error.
     pub reason: io::Error,
 }
 
@@ -91,7 +91,7 @@ impl Listener {
     /// alone where the host has no IPv6.
     ///
     /// # Errors
-    /// The port is taken, or not ours to take.
+    /// The port is in use, or permission is denied.
     pub async fn bind(
         key: &'static str,
         address: impl ToSocketAddrs + Display,
@@ -114,7 +114,7 @@ impl Listener {
         self.address
     }
 
-    /// Accepts connections until `shutdown` closes, then lets what is under way on them end, for at most
+    /// Accepts connections until `shutdown` closes, then lets in-flight requests finish, for at most
     /// [`Limits::drain`]. When this returns every connection has ended.
     ///
     /// `handle` serves one connection. It is to end soon after its [`Watcher`] says so; what watches the hyper
@@ -216,13 +216,13 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
-                // Without it small answers can wait for an acknowledgement; where it fails, they do.
+                // Without it, small responses can wait for an acknowledgement. A failure is harmless.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                // Mostly out of file descriptors: they come back when other connections end.
+                // Usually out of file descriptors: they are freed when other connections end.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

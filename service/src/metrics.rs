@@ -1,7 +1,7 @@
-//! What a program counts, in the OpenMetrics text format.
+//! A program's metrics, in the OpenMetrics text format.
 //!
 //! Names are `mcpauth_PROGRAM_WHAT_UNIT`, counters end in `_total`; docs/reference/metrics.md has them all. Each
-//! label has few values that are known beforehand, never what a stranger sent.
+//! label has few values that are known in advance, never a value that a client sent.
 
 use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::encoding::text::encode;

@@ -10,7 +10,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Why a program ends otherwise than asked.
+/// Why a program failed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     status: u8,
@@ -26,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// Anything else.
+    /// Any other failure.
     pub fn other(problem: impl Display) -> Self {
         Self {
             status: 1,
@@ -58,7 +58,7 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Reads the configuration in `file` with `load`, and gives it to `run`; or with `check` says that it can be used.
+/// Reads the configuration in `file` with `load`, and passes it to `run`; with `check`, only reports that it is valid.
 ///
 /// # Errors
 /// The configuration cannot be used, or what `run` fails with.

@@ -1,11 +1,12 @@
 //! Stopping in stages.
 //!
 //! 1. *Draining* begins with the first SIGTERM or SIGINT: the program says that it is not ready, and
-//!    Kubernetes sends new requests elsewhere. What still comes is served.
-//! 2. *Closing*: after a lead time nothing new is accepted, and what is under way may end.
-//! 3. *Cut*: what is under way ends at once.
+//!    Kubernetes sends new requests elsewhere. Requests that still arrive are served.
+//! 2. *Closing*: after a lead time nothing new is accepted, and in-flight requests may finish.
+//! 3. *Cut*: in-flight requests are aborted.
 //!
 //! A further signal ends the stage that the program is in. SIGINT, which comes from a terminal, has no lead time.
+//! SIGUSR1 begins to drain and goes no further: a sidecar's preStop hook sends it, long before SIGTERM comes.
 
 use std::io;
 use std::time::Duration;
@@ -30,6 +31,7 @@ impl Shutdown {
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            drain: signal(SignalKind::user_defined1())?,
         };
         let shutdown = Self::default();
         tokio::spawn(shutdown.clone().follow(signals, lead));
@@ -37,18 +39,24 @@ impl Shutdown {
     }
 
     async fn follow(self, mut signals: Signals, lead: Duration) {
-        let (signal, lead) = match signals.next().await {
-            Received::Terminate => ("SIGTERM", lead),
-            Received::Interrupt => ("SIGINT", Duration::ZERO),
+        let (signal, lead) = loop {
+            match signals.next().await {
+                Received::Terminate => break ("SIGTERM", lead),
+                Received::Interrupt => break ("SIGINT", Duration::ZERO),
+                Received::Drain => {
+                    tracing::info!(signal = "SIGUSR1", "draining");
+                    self.drain();
+                }
+            }
         };
         tracing::info!(signal, "draining");
         self.drain();
         tokio::select! {
             () = tokio::time::sleep(lead) => {}
-            _ = signals.next() => {}
+            () = signals.stop() => {}
         }
         self.close();
-        signals.next().await;
+        signals.stop().await;
         tracing::warn!("received another signal: aborting the requests that are still in progress");
         self.cut();
     }
@@ -63,7 +71,7 @@ impl Shutdown {
         &self.closing
     }
 
-    /// Ends when nothing is to be waited for any more.
+    /// Ends when in-flight requests are to be aborted.
     pub const fn is_cut(&self) -> &CancellationToken {
         &self.cut
     }
@@ -89,11 +97,13 @@ impl Shutdown {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    drain: Signal,
 }
 
 enum Received {
     Terminate,
     Interrupt,
+    Drain,
 }
 
 impl Signals {
@@ -101,7 +111,13 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Received::Terminate,
             _ = self.interrupt.recv() => Received::Interrupt,
+            _ = self.drain.recv() => Received::Drain,
         }
+    }
+
+    /// The next that asks the program to stop.
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Received::Drain) {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the log lines of several programs have in common, so that one search finds a request in all of them.
+//! Log fields that all programs share, so that one search finds a request in all of them.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (well_formed && known && set(trace) && set(parent)).then_some(trace)
 }
 
-/// A user's `sub` as logs have it: the same in every program, and not the name itself.
+/// A user's `sub` as it is logged: a hash, the same in every program.
 pub fn subject_hash(subject: &str) -> String {
     let digest = digest::digest(&digest::SHA256, subject.as_bytes());
     let mut text = String::with_capacity(16);

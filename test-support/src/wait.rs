@@ -16,17 +16,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What a look gives: `Some` and `Ok` end the wait, everything else means not yet.
 pub trait Look {
     /// What was waited for.
-    type Found;
+    type Value;
 
     /// What was found, or what was seen instead.
     ///
     /// # Errors
     /// Not yet.
-    fn found(self) -> Result<Self::Found, String>;
+    fn found(self) -> Result<Self::Value, String>;
 }
 
 impl<T> Look for Option<T> {
-    type Found = T;
+    type Value = T;
 
     fn found(self) -> Result<T, String> {
         self.ok_or_else(|| "it is not so".to_owned())
@@ -34,7 +34,7 @@ impl<T> Look for Option<T> {
 }
 
 impl<T, E: Display> Look for Result<T, E> {
-    type Found = T;
+    type Value = T;
 
     fn found(self) -> Result<T, String> {
         self.map_err(|error| format!("{error:#}"))
@@ -48,7 +48,7 @@ impl<T, E: Display> Look for Result<T, E> {
 pub async fn until<L: Look, F: Future<Output = L>>(
     what: &str,
     look: impl FnMut() -> F,
-) -> Result<L::Found> {
+) -> Result<L::Value> {
     within(BOUND, what, look).await
 }
 
@@ -57,7 +57,7 @@ pub async fn until<L: Look, F: Future<Output = L>>(
 pub async fn eventually<L: Look, F: Future<Output = L>>(
     what: &str,
     look: impl FnMut() -> F,
-) -> L::Found {
+) -> L::Value {
     match until(what, look).await {
         Ok(found) => found,
         Err(error) => panic!("{error}"),
@@ -68,7 +68,7 @@ async fn within<L: Look, F: Future<Output = L>>(
     bound: Duration,
     what: &str,
     mut look: impl FnMut() -> F,
-) -> Result<L::Found> {
+) -> Result<L::Value> {
     let begin = Instant::now();
     let mut last = "nothing".to_owned();
     loop {

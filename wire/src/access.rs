@@ -17,7 +17,7 @@ pub const TOOL_COUNT: Bounds = Bounds::new(1, 32);
 pub struct Access {
     /// The first rule that matches an operation decides.
     pub rules: Vec<Rule>,
-    /// What decides where no rule matches.
+    /// What applies if no rule matches.
     pub unmatched: Unmatched,
 }
 
@@ -30,7 +30,7 @@ pub struct Rule {
     /// All the scopes that a token must have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// Any valid token will do. It is written out: a list of scopes that is left out opens nothing.
+    /// Any valid token is accepted. It must be explicit, so that a forgotten list of scopes does not grant access.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub any_token: bool,
 }
@@ -38,7 +38,7 @@ pub struct Rule {
 /// What an operation needs that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unmatched {
-    /// Every scope of the resource: what was forgotten is closed.
+    /// Every scope of the resource, so that a forgotten tool is not accessible.
     #[default]
     RequireAllScopes,
     /// Any valid token.

@@ -14,10 +14,10 @@ use crate::{Invalid, client, namespace, principal};
 pub const RESOURCE_NAME_LENGTH: Bounds = Bounds::new(1, 256);
 /// How many namespaces a resource admits by name.
 pub const NAMESPACE_COUNT: Bounds = Bounds::new(0, 1024);
-/// The `error` of a 409: an equal resource is there under another id.
+/// The `error` of a 409: an equal resource exists under another id.
 pub const CONFLICT: &str = "conflict";
 
-/// What the admin API keeps, and the path segment that it has there.
+/// A collection of the admin API, and its path segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Collection {
     /// Protected resources.
@@ -105,11 +105,11 @@ impl Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It was not there.
+    /// It did not exist.
     Created,
-    /// It was there and differed.
+    /// It existed and differed.
     Updated,
-    /// It was there already; nothing was written.
+    /// It existed already; nothing was written.
     Unchanged,
 }
 

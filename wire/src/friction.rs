@@ -35,7 +35,7 @@ pub struct Friction {
     /// The target of a subject over all its clients and tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_rate: Option<Rate>,
-    /// The target of everybody together.
+    /// The target of all callers together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_rate: Option<Rate>,
     /// After how many seconds a call counts half: [`HALF_LIFE_SECONDS`].
@@ -63,7 +63,7 @@ pub struct Rate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Group {
-    /// Its name, unique: what its state hangs on across reloads.
+    /// Its unique name, under which its state survives reloads.
     pub name: String,
     /// Names of tools, in which `*` matches any run of characters.
     pub tools: Vec<String>,

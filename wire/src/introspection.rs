@@ -7,7 +7,7 @@ use serde_json::Value;
 /// reads the answers of others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether the token is good. With `false` there is nothing else.
+    /// Whether the token is valid. If not, no other member is present.
     pub active: bool,
     /// Its scopes: a string with spaces, or a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,13 +38,13 @@ pub struct Answer {
         serialize_with = "seconds"
     )]
     pub iat: Option<f64>,
-    /// `Bearer`, or a kind that needs more than being shown.
+    /// `Bearer`, or a type that requires proof of possession.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
-    /// A name of the token.
+    /// An identifier of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// The key that its bearer has to prove (RFC 7800, RFC 8705).
+    /// The key that the caller must prove to possess (RFC 7800, RFC 8705).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Value>,
 }

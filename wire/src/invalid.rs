@@ -11,8 +11,8 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// About this key. White space in the text becomes single spaces: it may come from a parser that
-    /// draws.
+    /// About this key. White space in the text is collapsed to single spaces, because some parsers draw
+    /// multi-line excerpts.
     pub fn new(key: impl Into<String>, text: impl std::fmt::Display) -> Self {
         let text = text.to_string();
         Self {

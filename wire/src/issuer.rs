@@ -46,7 +46,7 @@ pub enum IssuerError {
     /// Query or fragment (RFC 8414, section 2).
     #[error("expected no query (?) and no fragment (#)")]
     QueryOrFragment,
-    /// Clients compare the string; a slash too many and most refuse.
+    /// Clients compare the string, so most reject an additional slash.
     #[error("expected no trailing slash: {0}")]
     TrailingSlash(String),
     /// A host in upper case, a default port, dot segments: clients would normalise it.
@@ -128,7 +128,7 @@ impl Issuer {
         self.loopback
     }
 
-    /// Whether browsers reach us over TLS: only then cookies can have the `__Host-` prefix everywhere.
+    /// Whether browsers use TLS, which the `__Host-` prefix of cookies requires.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.https

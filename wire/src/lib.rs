@@ -1,9 +1,9 @@
-//! What the programs of this project say to each other: the two configuration files, the admin API,
-//! introspection's answer, and the words that stand in them.
+//! The formats that the programs of this project exchange: the two configuration files, the admin API,
+//! the introspection response, and the types in them.
 //!
-//! Each document is one type that its writer serializes and its reader deserializes. What can be judged
-//! by looking at the document alone is judged here, by its `check`; what needs a file, a key or the
-//! network is judged by the program that has them. So the operator checks what it renders by the rules
+//! Each document is one type that its writer serializes and its reader deserializes. Rules that
+//! depend only on the document are checked here, by its `check`; rules that need a file, a key or the
+//! network are checked by the program that has them. So the operator validates what it renders with the rules
 //! of the program that will read it.
 //!
 //! Nothing here knows Kubernetes or HTTP. The resources' own types (`mcpauth-api`) use the bounds and
@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod origin;
 pub mod principal;
 pub mod proxy_config;
+pub mod proxy_health;
 pub mod read;
 pub mod redirect_uri;
 pub mod resource_uri;

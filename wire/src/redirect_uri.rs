@@ -18,7 +18,7 @@ pub const SCHEME_COUNT: Bounds = Bounds::new(0, 16);
 /// A private-use scheme as a pattern for schemas, but for those of [`NEVER`], http and https.
 pub const SCHEME_PATTERN: &str = "^[a-z][a-z0-9+.-]*$";
 
-/// Schemes that run in the browser or reach files, as alternatives of a pattern. Nobody can allow these.
+/// Schemes that run code in the browser or read files, as alternatives of a pattern. They cannot be allowed.
 #[macro_export]
 macro_rules! never_schemes {
     () => {
@@ -51,7 +51,7 @@ pub const WHERE_PATTERN: &str = concat!(
     "([/?].*)?|/[^/].*|/|[^/].*))$"
 );
 
-/// Which private-use schemes (RFC 8252, section 7.1) a registration may use besides https and loopback.
+/// The private-use schemes (RFC 8252, section 7.1) that a registration may use in addition to https and loopback.
 #[derive(Clone, Copy, Debug)]
 pub enum PrivateSchemes<'a> {
     /// These: dynamic registration.
@@ -76,7 +76,9 @@ pub enum RedirectUriError {
     #[error("redirect URI {0}: http is allowed only for localhost, 127.0.0.1 and [::1]; use https")]
     NotLoopback(String),
     /// A scheme that could run code or read files.
-    #[error("redirect URI {0}: this scheme is never allowed")]
+    #[error(
+        "redirect URI {0}: this scheme is never allowed; use https, or the application's own scheme"
+    )]
     Dangerous(String),
     /// A private-use scheme that is not on the list.
     #[error(
@@ -120,8 +122,8 @@ pub fn check(uri: &str, private: PrivateSchemes<'_>) -> Result<(), RedirectUriEr
     }
 }
 
-/// The host of an http or https URI as it is written. Browsers skip further slashes, and go where neither
-/// we nor the user would have seen it, so the two must be followed by the host.
+/// The host of an http or https URI as it is written. Browsers skip additional slashes, and would connect to a host that
+/// neither this check nor the user has seen, so exactly two slashes must precede the host.
 fn check_web(uri: &str) -> Result<&str, RedirectUriError> {
     let malformed = || RedirectUriError::Malformed(printable(uri));
     let plain = uri.starts_with("http://") || uri.starts_with("https://");

@@ -31,7 +31,7 @@ pub struct ResourceUri {
 /// What is wrong with a resource identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceUriError {
-    /// It is no URL that we take.
+    /// It is not an acceptable URL.
     #[error(transparent)]
     Url(#[from] WebUrlError),
     /// Plain http to another machine.

@@ -20,8 +20,8 @@ pub const COUNT: Bounds = Bounds::new(0, 32);
 pub const REFERENCES: Bounds = Bounds::new(0, 16);
 /// Scopes of the authorization server itself, known at every resource.
 pub const OWN: [&str; 2] = ["openid", OFFLINE_ACCESS];
-/// Asks for a refresh token (OpenID Connect Core, section 11): between the client and the authorization server,
-/// and nothing that a client is told to ask a resource for.
+/// Requests a refresh token (OpenID Connect Core, section 11). It concerns only the client and the authorization server,
+/// so resources never tell a client to request it.
 pub const OFFLINE_ACCESS: &str = "offline_access";
 
 /// A scope of a resource.
@@ -33,7 +33,7 @@ pub struct Scope {
     /// What it allows, for the person who is asked to consent.
     #[serde(default)]
     pub description: String,
-    /// Scopes that whoever has this one has, too.
+    /// Scopes that this one includes.
     #[serde(default)]
     pub implies: Vec<String>,
 }
@@ -60,8 +60,8 @@ pub fn check_all(scopes: &[Scope]) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks that no scope of a resource is one of [`OWN`]. An authorization server other than ours may have it
-/// otherwise, so a proxy does not ask.
+/// Checks that no scope of a resource is one of [`OWN`]. Other authorization servers may allow them, so the
+/// proxy does not check this.
 ///
 /// # Errors
 /// The first that is.
@@ -189,8 +189,8 @@ impl fmt::Display for Scopes {
     }
 }
 
-/// Which scopes imply which: `implies`, followed to its end. A circle is allowed: all scopes in it are
-/// worth the same.
+/// The transitive closure of `implies`. A cycle is allowed: all scopes in it are
+/// equivalent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hierarchy {
     /// Scope → every other scope that it includes.

@@ -1,4 +1,4 @@
-//! Text that is not to be shown.
+//! Text that must not be shown.
 
 use std::fmt;
 

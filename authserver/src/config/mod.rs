@@ -1,4 +1,4 @@
-//! The configuration file: read, checked, and turned into what the server works with. Its shape and the
+//! The configuration file: read, checked, and converted for the server. Its schema and the
 //! rules that need no other file are in [`mcpauth_wire::authserver_config`].
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::oauth::resource::Resource;
 
 pub use mcpauth_wire::authserver_config::{Listen, RateLimit, Registration, Tokens};
 
-/// A configuration that can be started.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
     /// The issuer.
@@ -65,7 +65,7 @@ pub struct Internal {
     pub service_account_audience: Option<String>,
     /// Ids and secrets for HTTP Basic.
     pub credentials: Vec<(String, Secret)>,
-    /// Principals that may administer.
+    /// Principals that may use the admin API.
     pub admins: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Puts the server's parts together.
+//! Assembles the server.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ use crate::store::{Store, StoreError};
 /// The server's parts.
 #[derive(Debug)]
 pub struct App {
-    /// What both ports work with.
+    /// Shared by both ports.
     pub core: Arc<Core>,
-    /// What the public port's endpoints work with.
+    /// The state of the public port's endpoints.
     pub public: PublicState,
-    /// What the internal port's endpoints work with.
+    /// The state of the internal port's endpoints.
     pub internal: InternalState,
-    /// What verifies the ServiceAccount tokens of the internal port's callers, where they are accepted.
+    /// Verifies the ServiceAccount tokens of the internal port's callers, if they are accepted.
     pub service_accounts: Option<Arc<TokenVerifier>>,
 }
 
@@ -38,7 +38,7 @@ pub enum StartError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The signing key does not open.
+    /// The signing key cannot be decrypted.
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
     /// No randomness.
@@ -53,10 +53,10 @@ pub enum StartError {
 }
 
 impl App {
-    /// Puts the parts together and upserts what the configuration declares.
+    /// Assembles the server and upserts the resources and clients in the configuration.
     ///
     /// # Errors
-    /// When the store is away, or the signing key cannot be had.
+    /// When the store is unavailable, or the signing key cannot be read or created.
     pub async fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -79,7 +79,7 @@ impl App {
         let authentication = InternalAuthentication::new(config.internal, core.clock.clone()).await;
         let authentication =
             authentication.map_err(|error| StartError::Kubernetes(Box::new(error)))?;
-        let public = PublicState::new(public::Parts {
+        let public = PublicState::new(public::Dependencies {
             clients: ClientAuthentication::new(Arc::clone(&core), config.rate_limit)?,
             login: Login::new(config.login),
             signing_key: signing_key(&core).await?,

@@ -10,9 +10,9 @@ use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 
-/// Headers and parameters of a form. A query beside it is refused: URLs are logged everywhere, so nobody should
-/// put a secret into one.
-/// `Debug` shows the names of parameters alone.
+/// Headers and parameters of a form. A query string is rejected as well, because URLs are logged everywhere and must
+/// not contain secrets.
+/// `Debug` shows only the names of parameters.
 pub struct Form {
     /// The request's headers.
     pub headers: HeaderMap,

@@ -13,8 +13,8 @@ pub struct Cookies {
 }
 
 impl Cookies {
-    /// With the `__Host-` prefix on https. On plain http, which is loopback only, there is none, because
-    /// not every browser takes a `Secure` cookie there. The issuer's suffix keeps servers on one host
+    /// With the `__Host-` prefix on https. On plain http, which is loopback only, there is no prefix, because
+    /// not every browser accepts a `Secure` cookie there. A suffix derived from the issuer keeps servers on one host
     /// apart.
     pub fn new(issuer: &Issuer) -> Self {
         let secure = issuer.is_https();
@@ -42,7 +42,7 @@ impl Cookies {
         self.set(&self.session, value, &format!("; Max-Age={seconds}"))
     }
 
-    /// `Set-Cookie` for the form cookie, gone with the browser.
+    /// `Set-Cookie` for the form cookie, which ends with the browser session.
     pub fn set_form(&self, value: &str) -> Option<HeaderValue> {
         self.set(&self.form, value, "")
     }

@@ -1,4 +1,4 @@
-//! What nearly every endpoint needs.
+//! State that nearly every endpoint needs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use mcpauth_wire::Issuer;
 use crate::keys::pepper::Pepper;
 use crate::store::Store;
 
-/// The issuer, the store, the keys for hashes, and the time. It has no users, no signing key and no credentials.
+/// The issuer, the store, the keys for hashes, and the clock. It contains no users, signing key or credentials.
 #[derive(Debug)]
 pub struct Core {
     /// The issuer.

@@ -18,12 +18,12 @@ use crate::store::StoreError;
 /// How long a client should wait before it tries again after a 503.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
 
-/// Why an endpoint answers with an error.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpError {
-    /// An error of OAuth's.
+    /// An OAuth error.
     OAuth(OAuthError),
-    /// `invalid_client` for credentials in the `Authorization` header: the answer needs a challenge (RFC
+    /// `invalid_client` for credentials in the `Authorization` header: the response needs a challenge (RFC
     /// 6749, section 5.2).
     InvalidBasicCredentials,
     /// Over a rate limit; the next request is allowed after this time.
@@ -62,8 +62,8 @@ impl From<&OAuthError> for Refused {
     }
 }
 
-/// What the body of a response says, and its status.
-struct Parts<'a> {
+/// The status and the body of an error response.
+struct ErrorBody<'a> {
     status: StatusCode,
     code: &'static str,
     description: Cow<'a, str>,
@@ -72,10 +72,10 @@ struct Parts<'a> {
 impl HttpError {
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.parts().status
+        self.error_body().status
     }
 
-    fn parts(&self) -> Parts<'_> {
+    fn error_body(&self) -> ErrorBody<'_> {
         let (status, code, description) = match self {
             Self::OAuth(error) => (status(error), error.code(), error.description().into()),
             Self::InvalidBasicCredentials => {
@@ -112,7 +112,7 @@ impl HttpError {
             }
             Self::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.into()),
         };
-        Parts {
+        ErrorBody {
             status,
             code,
             description,
@@ -128,7 +128,7 @@ impl HttpError {
         }
     }
 
-    /// After which time a retry may succeed.
+    /// How long to wait before a retry.
     fn retry(&self) -> Option<Duration> {
         match self {
             Self::OAuth(OAuthError::TemporarilyUnavailable(_)) => Some(RETRY_UNAVAILABLE),
@@ -162,7 +162,7 @@ fn status(error: &OAuthError) -> StatusCode {
 
 impl std::fmt::Display for HttpError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts = self.parts();
+        let parts = self.error_body();
         write!(f, "{}: {}", parts.code, parts.description)
     }
 }
@@ -206,14 +206,14 @@ impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Misconfigured(_) => {
-                tracing::error!(%error, "the store is unavailable");
+                tracing::error!(%error, "storage is unavailable");
                 let text = "the authorization server cannot reach its storage; try again";
                 Self::TemporarilyUnavailable(text.into())
             }
             // The client or the resource was deleted while the request was under way.
             StoreError::Conflict(text) => Self::AccessDenied(text.into()),
             StoreError::Internal(_) | StoreError::Random(_) => {
-                tracing::error!(%error, "the store failed");
+                tracing::error!(%error, "a storage operation failed");
                 Self::ServerError
             }
         }
@@ -235,7 +235,7 @@ pub fn retry_after(wait: Duration) -> HeaderValue {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let parts = self.parts();
+        let parts = self.error_body();
         let body = json!({ "error": parts.code, "error_description": parts.description });
         let refused = Refused {
             error: parts.code,

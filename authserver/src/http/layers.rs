@@ -1,4 +1,4 @@
-//! What the routes of both ports have in common: limits, counting, answers for unknown paths and methods.
+//! Shared by the routes of both ports: limits, metrics, responses for unknown paths and methods.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::http::error::{HttpError, Refused};
 use crate::http::trace;
 use crate::metrics::Metrics;
 
-/// How long a request may take, its body included: slow clients do not keep a connection.
+/// Timeout of a request including its body, so that slow clients do not occupy connections.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// Limits and counts for all routes of a port.
@@ -33,7 +33,7 @@ pub(super) fn finish(
 
 pub(super) async fn not_found() -> HttpError {
     HttpError::NotFound(
-        "no such endpoint; see /.well-known/oauth-authorization-server for those that exist",
+        "no such endpoint; /.well-known/oauth-authorization-server lists the endpoints",
     )
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP side: the ports' routes, and what their handlers share.
 //!
-//! [`app`] puts the parts together. Each port has its state, and a handler takes the parts of it that it names:
-//! what it does not name it cannot reach.
+//! [`app`] assembles the server. Each port has its state, and a handler extracts only the parts that it names:
+//! it cannot access the others.
 
 pub mod app;
 mod basic;

@@ -8,11 +8,11 @@ use http::request::Parts;
 use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
 
-/// The address that the connection comes from. Forwarded headers are not believed.
+/// The address of the connection. Forwarded headers are not trusted.
 pub struct Peer(pub IpAddr);
 
 impl Peer {
-    /// What its requests are counted on: the address, or for IPv6 its /64 network, which is assigned as a
+    /// The key for rate limits: the address, or for IPv6 its /64 network, which is assigned as a
     /// whole.
     pub fn network(&self) -> IpAddr {
         match self.0 {

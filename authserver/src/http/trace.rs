@@ -1,6 +1,6 @@
 //! What is logged about a request: a span with the fields that people search for, and a line for each refusal.
 //!
-//! No field holds what a client keeps secret; users are there as a hash.
+//! No field contains a secret; users are logged as a hash.
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
@@ -39,7 +39,7 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
     .await
 }
 
-/// One line for a refusal that no span has: of the internal port, where introspection has none by default.
+/// One line for a refusal outside a span: on the internal port, introspection has none by default.
 pub(super) fn refusal_without_span(port: &str, endpoint: &str, refused: &Refused) {
     let Refused { error, reason } = refused;
     tracing::info!(port, endpoint, error, reason, "request refused");
@@ -73,7 +73,7 @@ pub(super) fn grant_type(name: &'static str) {
     Span::current().record("grant_type", name);
 }
 
-/// Who calls the internal port.
+/// The caller of the internal port.
 pub(super) fn caller(principal: &str) {
     Span::current().record("caller", principal);
 }

@@ -1,4 +1,4 @@
-//! From what the store decided to the tokens that go out.
+//! Creates the tokens that the store decided to issue.
 
 pub mod id_token;
 
@@ -21,7 +21,7 @@ pub type Random = dyn Fn() -> Result<[u8; 32], RandomError> + Send + Sync;
 pub struct Minter<'a> {
     /// Hashes the tokens for the store.
     pub pepper: &'a Pepper,
-    /// Makes them unguessable.
+    /// Source of their randomness.
     pub random: &'a Random,
     /// The lifetime of an access token.
     pub access: Duration,

@@ -1,4 +1,4 @@
-//! Signatures of others (RFC 7515): a JWT against the public keys that may have made it.
+//! Verifies JWTs of others against their public keys (RFC 7515).
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};

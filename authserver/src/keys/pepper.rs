@@ -56,7 +56,7 @@ impl KeyedHash {
         bytes.try_into().ok().map(Self)
     }
 
-    /// A name for the token that gives nothing away: `jti` in introspection, and in logs.
+    /// An identifier of the token that reveals nothing about it: `jti` in introspection, and in logs.
     pub fn public_id(&self) -> String {
         URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &self.0).as_ref()[..16])
     }
@@ -86,7 +86,7 @@ impl Pepper {
     /// Reads the content of the keys file; blank lines are skipped.
     ///
     /// # Errors
-    /// Says which line is wrong, never what is in it.
+    /// Names the invalid line, but never quotes it.
     pub fn parse(text: &str) -> Result<Self, PepperError> {
         let mut versions = BTreeSet::new();
         let mut keys = Vec::new();

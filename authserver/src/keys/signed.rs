@@ -1,4 +1,4 @@
-//! Messages to ourselves that travel through the browser: JSON, signed under the pepper.
+//! Messages from the server to itself that pass through the browser: JSON, signed with the pepper.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::keys::pepper::Pepper;
 
-/// `base64url(JSON).base64url(signature)`; empty when the message cannot be written as JSON. It can
-/// be read by anybody who has it, but not changed or used for another purpose.
+/// `base64url(JSON).base64url(signature)`; empty when the message cannot be serialized as JSON. It can
+/// be read by anyone who has it, but not changed or used for another purpose.
 pub fn sign<T: Serialize>(pepper: &Pepper, purpose: &str, message: &T) -> String {
     let Ok(json) = serde_json::to_vec(message) else {
         return String::new();

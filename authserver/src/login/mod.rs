@@ -1,6 +1,6 @@
-//! Users: who they are, whether they still are, and the mark by which a login stays theirs.
+//! Users: who they are, whether they still exist, and the mark that invalidates a login when it changes.
 //!
-//! The rest of the server knows no more of a login than [`Login`] says. Each way to log in is a variant with a
+//! The rest of the server knows only the interface of [`Login`]. Each way to log in is a variant with a
 //! file of its own here; what the browser is shown for it is in `http/public/pages/`.
 
 pub mod session;
@@ -18,7 +18,7 @@ use users::{LocalUsers, UsersError};
 /// Which way to log in is configured.
 #[derive(Clone, Debug)]
 pub enum LoginMethod {
-    /// Everybody is this user, and consents to everything; only on loopback.
+    /// Everyone is signed in as this user, and consent is given automatically; only on loopback.
     DevelopmentAutoApprove {
         /// `sub` of all tokens.
         subject: String,
@@ -33,7 +33,7 @@ pub enum LoginMethod {
 /// The configured way to log in.
 #[derive(Debug)]
 pub enum Login {
-    /// Everybody is this user.
+    /// Everyone is signed in as this user.
     AutoApprove {
         /// `sub` of all tokens.
         subject: String,
@@ -62,16 +62,16 @@ impl fmt::Debug for Mark {
     }
 }
 
-/// How it is found out who the user is.
+/// How the user is authenticated.
 #[derive(Debug)]
 pub enum Start<'a> {
-    /// It is this one; nobody is asked.
+    /// Always this user, without a sign-in page.
     Known(&'a str),
-    /// By the sign-in form, whose fields these users can be told by.
+    /// With the sign-in form, which these users check.
     Form(&'a LocalUsers),
 }
 
-/// Users cannot be looked up. Nobody is let in then.
+/// Users cannot be looked up, so nobody can sign in.
 #[derive(Debug, thiserror::Error)]
 #[error("users cannot be looked up: {0}")]
 pub struct LoginError(String);
@@ -91,7 +91,7 @@ impl Login {
         }
     }
 
-    /// How to find out who the user is.
+    /// How to authenticate the user.
     pub fn start(&self) -> Start<'_> {
         match self {
             Self::AutoApprove { subject } => Start::Known(subject),

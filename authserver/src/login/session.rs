@@ -28,7 +28,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A new session, never one that the browser brought: nobody can plant it.
+    /// A new session, never one that the browser sent, to prevent session fixation.
     ///
     /// # Errors
     /// When there is no randomness.

@@ -11,10 +11,10 @@ use crate::keys::pepper::Pepper;
 use crate::keys::signed;
 use crate::oauth::authorization::AuthorizationRequest;
 
-/// How long a page can lie open, in seconds.
+/// How long a page can stay open, in seconds.
 const LIFETIME: i64 = 600;
 
-/// Which form a ticket is for; one does not stand in for the other.
+/// Which form a ticket is for; it is not valid for the other one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The login form.
@@ -80,7 +80,7 @@ impl Ticket {
         signed::sign(pepper, purpose.name(), self)
     }
 
-    /// Reads the form's field: ours, unchanged, for this form. Nothing may be decided on its word before
+    /// Parses the form's field and verifies its signature. Do not rely on it before
     /// [`Ticket::is_current`].
     pub fn read(pepper: &Pepper, purpose: Purpose, field: Option<&str>) -> Option<Self> {
         signed::open(pepper, purpose.name(), field?)

@@ -16,16 +16,16 @@ use super::{Mark, User};
 
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
-/// Longer passwords are refused unhashed.
+/// Longer passwords are rejected without hashing them.
 const MAX_PASSWORD: usize = 1024;
 
 /// Why users cannot be looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// The file is away or unreadable.
+    /// The file is missing or unreadable.
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// The file does not say who the users are.
+    /// The file is invalid.
     #[error("{0}")]
     Malformed(String),
     /// The server is draining.
@@ -89,7 +89,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
 /// A password cannot be hashed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// It would never be taken at login.
+    /// It would never be accepted at login.
     #[error("the password is empty or longer than {MAX_PASSWORD} bytes")]
     Length,
     /// The library refuses.
@@ -118,7 +118,7 @@ pub struct LocalUsers {
     hashing: Arc<Semaphore>,
 }
 
-/// The right to hash one password, until it is dropped.
+/// A permit to hash one password, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     _permit: OwnedSemaphorePermit,
@@ -136,7 +136,7 @@ impl LocalUsers {
         }
     }
 
-    /// What tells the user's password from the one before, and nothing else of it. `None` when there is
+    /// A fingerprint that changes with the user's password and reveals nothing about it. `None` when there is
     /// no such user.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl LocalUsers {
             return Ok(None);
         }
         let matches = tokio::task::spawn_blocking(move || {
-            // The hash goes on when the browser goes away.
+            // Hashing continues when the browser disconnects.
             let _turn = turn;
             let user = users.get(known.unwrap_or(0));
             user.filter(|user| is_password(user, &password))

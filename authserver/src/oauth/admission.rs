@@ -1,15 +1,15 @@
-//! Whose clients a resource admits: its owner decides, by the namespaces that clients are declared in.
+//! Which clients a resource admits: its owner decides, by the namespaces that clients are declared in.
 
-/// Whose a client is, and so by what a resource admits it.
+/// Who owns a client, which decides whether a resource admits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
     /// It registered itself.
     Itself,
-    /// Somebody declared it, in this namespace or in none.
+    /// It was declared, in this namespace or in none.
     Namespace(Option<&'a str>),
 }
 
-/// Whose clients may get tokens for a resource; by default nobody's.
+/// Whose clients may get tokens for a resource; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedClients {
     /// Those declared anywhere.

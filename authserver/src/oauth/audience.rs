@@ -78,7 +78,7 @@ pub fn scopes(
     });
     if let Some(name) = unknown {
         let text = format!(
-            "the scope {} is unknown; see scopes_supported in the metadata for those that exist",
+            "the scope {} is unknown; scopes_supported in the metadata lists the valid scopes",
             mcpauth_wire::invalid::printable(name)
         );
         return Err(OAuthError::InvalidScope(text.into()));
@@ -108,7 +108,7 @@ pub fn allowed(
 /// for.
 fn some_of(scopes: Scopes, resource: &Resource) -> Result<Scopes, OAuthError> {
     if scopes.is_empty() && !resource.scopes.is_empty() {
-        let text = "the client is not allowed any of these scopes at this resource; omit scope to get those that it is allowed";
+        let text = "the client is not allowed any of these scopes at this resource; omit scope to get all scopes that it is allowed";
         return Err(OAuthError::InvalidScope(text.into()));
     }
     Ok(scopes)

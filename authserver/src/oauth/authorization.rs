@@ -1,7 +1,7 @@
-//! Authorization requests (OAuth 2.1, section 4.1.1): which are valid, and who is told of a fault.
+//! Authorization requests (OAuth 2.1, section 4.1.1): which are valid, and whether errors are shown to the user or sent to the client.
 //!
-//! Until client and redirect URI are known to be good, a fault is shown to the user and goes nowhere
-//! else. After that, the client is told by redirect.
+//! Until client and redirect URI are validated, an error is shown only to the user.
+//! After that, it is sent to the client by redirect.
 
 use mcpauth_wire::Issuer;
 use mcpauth_wire::Scopes;
@@ -20,7 +20,7 @@ const MAX_QUERY: usize = 8 * 1024;
 /// A longer `nonce` is refused: it is stored.
 const MAX_NONCE: usize = 512;
 
-/// A fault that only the user is told: the redirect URI cannot be trusted yet.
+/// An error that is shown only to the user, because the redirect URI cannot be trusted yet.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalFault {
     /// The query does not parse.
@@ -49,7 +49,7 @@ pub enum LocalFault {
     NoRedirectUri,
 }
 
-/// Where the answer goes.
+/// Where the response is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseTarget {
     /// The validated redirect URI.
@@ -86,7 +86,7 @@ pub struct AuthorizationRequest {
     pub code_challenge: String,
     /// For the ID token.
     pub nonce: Option<String>,
-    /// How much the user may be asked.
+    /// Which pages the user may be shown.
     pub prompt: Prompt,
 }
 
@@ -114,14 +114,14 @@ pub enum Prompt {
 /// When it is too long, not UTF-8, or names a parameter twice.
 pub fn parse(query: &str) -> Result<Params, LocalFault> {
     let params = Params::parse(query.as_bytes())?;
-    // The length in our spelling: in that it comes again after the login.
+    // The length of the re-encoded query, which the login page sends again.
     if params.to_query().len() > MAX_QUERY {
         return Err(LocalFault::TooLong);
     }
     Ok(params)
 }
 
-/// Where answers to this request may go.
+/// Where responses to this request may be sent.
 ///
 /// # Errors
 /// When the redirect URI is not the client's.

@@ -29,13 +29,13 @@ pub fn algorithm_names() -> Vec<String> {
 pub struct Claims {
     iss: String,
     sub: String,
-    // A list is refused: a server that is in it could use the assertion at the others.
+    // A list is rejected: each server in it could use the assertion at the others.
     aud: String,
     /// When it ends.
     pub exp: i64,
     nbf: Option<i64>,
     iat: Option<i64>,
-    /// Its name, to be used once.
+    /// Its identifier, to be used once.
     pub jti: String,
 }
 
@@ -68,7 +68,7 @@ pub enum AssertionError {
 /// another server could have told the client that our endpoint is its own.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that it violates.
 pub fn verify(
     jwt: &str,
     jwks: Option<&Value>,

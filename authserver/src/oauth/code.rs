@@ -10,7 +10,7 @@ use mcpauth_service::clock::UnixTime;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::{Grant, Refusal};
 
-/// After so many wrong verifiers the code is dead.
+/// The code is invalidated after this many wrong verifiers.
 pub const MAX_CODE_ATTEMPTS: i32 = 5;
 
 /// A code about to be stored.
@@ -68,7 +68,7 @@ impl fmt::Debug for CodeAttempt<'_> {
     }
 }
 
-/// What comes of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CodeVerdict {
     /// Use it up and issue tokens.
@@ -82,7 +82,7 @@ pub enum CodeVerdict {
 }
 
 impl Code {
-    /// Decides. Another client learns and changes nothing, whatever else it gets right.
+    /// Decides. A request from another client reveals and changes nothing, even if everything else is correct.
     pub fn redeem(&self, grant: &Grant, attempt: &CodeAttempt<'_>, now: UnixTime) -> CodeVerdict {
         use CodeVerdict::{Accept, Count, Refuse, Revoke};
         if attempt.client_id != grant.client_id {

@@ -31,7 +31,7 @@ pub enum OAuthError {
     InvalidScope(Description),
     /// RFC 8707, section 2: the resource is unknown, missing or not for this client.
     InvalidTarget(Description),
-    /// RFC 6749, section 4.1.2.1: the user or the server said no.
+    /// RFC 6749, section 4.1.2.1: the user or the server denied the request.
     AccessDenied(Description),
     /// RFC 6749, section 4.1.2.1.
     UnsupportedResponseType(Description),
@@ -49,7 +49,7 @@ pub enum OAuthError {
     InvalidClientMetadata(Description),
     /// RFC 6749, section 4.1.2.1: something that the server needs is unavailable; a retry may succeed.
     TemporarilyUnavailable(Description),
-    /// RFC 6749, section 4.1.2.1: a fault of the server's, which is in its log.
+    /// RFC 6749, section 4.1.2.1: an internal error, which is in the server's log.
     ServerError,
 }
 

@@ -4,7 +4,7 @@
 //! A grant has a generation. Rotation raises it by one, and a refresh token belongs to the generation in
 //! which it was issued. The current generation's token rotates. Within the grace period after a rotation
 //! the generation just before gets siblings of the current one, because a client with parallel requests
-//! or a lost answer is no thief. Everything else is reuse, and ends the family.
+//! or a lost response is not an attack. Everything else is reuse, and ends the family.
 //!
 //! A revoked grant is deleted, and the database deletes its codes and tokens with it: no query can forget to
 //! check a flag.
@@ -120,12 +120,12 @@ pub enum Refusal {
     /// Issued to another client.
     #[error("the code or refresh token was issued to another client")]
     AnotherClient,
-    /// Its time is over, or its family's.
+    /// It has expired, or its family has.
     #[error("the code or refresh token has expired; authorize again")]
     Expired,
     /// Presented again after it was used: the family is revoked now.
     #[error(
-        "the code or refresh token was used before; all tokens of this authorization are now revoked, authorize again"
+        "the code or refresh token was used before; all tokens of this authorization are now revoked; authorize again"
     )]
     Reused,
     /// Too many wrong verifiers.
@@ -167,7 +167,7 @@ pub struct RefreshAttempt<'a> {
     pub grace: Duration,
 }
 
-/// What comes of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RefreshVerdict {
     /// The next generation begins.
@@ -181,7 +181,7 @@ pub enum RefreshVerdict {
 }
 
 impl RefreshToken {
-    /// Decides. Another client learns and changes nothing.
+    /// Decides. A request from another client reveals and changes nothing.
     pub fn refresh(
         &self,
         grant: &Grant,

@@ -37,7 +37,7 @@ pub struct ResourceScope {
 }
 
 impl Resource {
-    /// Whether this URI names the resource, in whatever spelling.
+    /// Whether this URI names the resource, in any equal spelling.
     pub fn is_named_by(&self, uri: &ResourceUri) -> bool {
         uri.is_named_by(&self.resource)
     }

@@ -1,5 +1,5 @@
 //! Tokens and codes: opaque, 256 bits, with a prefix that secret scanners recognise and a checksum
-//! that lets us refuse noise without asking the store.
+//! that allows invalid input to be rejected without a lookup in the store.
 //!
 //! `mat_` (access), `mrt_` (refresh) or `mac_` (authorization code), then 43 characters base64url of
 //! 32 random bytes, then 6 characters base62 of the CRC-32 (ISO-HDLC) over all that stands before.
@@ -69,7 +69,7 @@ impl Token {
         }
     }
 
-    /// Reads a presented token; `None` for whatever we cannot have issued: wrong length, prefix,
+    /// Parses a presented token; `None` for anything that this server cannot have issued: wrong length, prefix,
     /// characters or checksum.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != TOKEN_CHARS || !text.is_ascii() {
@@ -101,7 +101,7 @@ impl Token {
         pepper.token_hashes(self.kind.domain(), &self.text)
     }
 
-    /// The token itself, to be put into a response and nowhere else.
+    /// The token itself. Use it only in a response.
     pub fn reveal(&self) -> &str {
         &self.text
     }

@@ -23,24 +23,24 @@ pub use mcpauth_wire::admin::Outcome as Upsert;
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
 
-/// Why the store did not do what it was asked. No text has the connection's URL or password in it.
+/// Why a store operation failed. No text contains the connection's URL or password.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away or overloaded. Nobody can tell whether a change was made that was under way.
-    /// Answer 503, try again.
-    #[error("the database is not available: {0}")]
+    /// The database is unavailable or overloaded. It is unknown whether a change in progress was made.
+    /// Respond with 503, so that the client retries.
+    #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// It contradicts what is stored: a resource URI that another id has, or a grant for a client or
     /// resource that has been deleted meanwhile.
     #[error("{0}")]
     Conflict(String),
-    /// An operator has to act; the text says how.
+    /// An administrator must act; the text says how.
     #[error("the database cannot be used: {0}")]
     Misconfigured(String),
-    /// What is stored does not read as what was written, or a query is wrong: a bug.
-    #[error("the store is inconsistent: {0}")]
+    /// The stored data cannot be parsed, or a query is wrong: a bug.
+    #[error("the stored data is inconsistent: {0}")]
     Internal(String),
-    /// No token could be made; nothing was written.
+    /// No token could be created; nothing was written.
     #[error(transparent)]
     Random(#[from] RandomError),
 }

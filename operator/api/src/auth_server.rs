@@ -63,8 +63,8 @@ pub struct McpAuthServerSpec {
     /// Compute resources of the authserver container. Amounts that are omitted keep their defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// What is merged over the pods: labels, annotations, scheduling, your own containers and volumes,
-    /// and resources of the operator's containers.
+    /// Overrides that are merged into the pods: labels, annotations, scheduling, additional containers
+    /// and volumes, and the resources of the operator-managed containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
     /// The Service of the public port.
@@ -183,15 +183,15 @@ pub struct ManagedPostgres {
 /// What happens to the state of an authorization server when it is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// It is kept. A new McpAuthServer of the same name takes it up again.
+    /// Keep it. A new McpAuthServer of the same name reuses it.
     #[default]
     Retain,
-    /// It is deleted.
+    /// Delete it.
     Delete,
 }
 
 impl DeletionPolicy {
-    /// As it is written.
+    /// The value in YAML.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -242,7 +242,7 @@ pub struct LocalUsers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Lets clients register themselves at `/register`. Omit it to disable that.
+    /// Allows clients to register themselves at `/register`. Disabled when omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<DynamicRegistration>,
     /// Private-use URI schemes (RFC 8252) allowed in redirect URIs of self-registered clients, in

@@ -4,6 +4,10 @@
 pub mod types {
     /// The summary: the object currently does what its spec says.
     pub const READY: &str = "Ready";
+    /// Something changes by itself: pods are replaced, a registration or a policy is on its way.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Every proxy runs the policy of this generation.
+    pub const POLICY_APPLIED: &str = "PolicyApplied";
     /// True while there is a problem that needs manual action.
     pub const DEGRADED: &str = "Degraded";
     /// At least one of its pods is serving.
@@ -22,6 +26,16 @@ pub mod reasons {
     pub const READY: &str = "Ready";
     /// Pods are not ready, or not of the current revision.
     pub const PODS_NOT_READY: &str = "PodsNotReady";
+    /// Kubernetes cannot create pods.
+    pub const PODS_NOT_CREATED: &str = "PodsNotCreated";
+    /// Pods did not become ready in time.
+    pub const ROLLOUT_STUCK: &str = "RolloutStuck";
+    /// Not all proxies run the policy yet.
+    pub const POLICY_PENDING: &str = "PolicyPending";
+    /// A proxy rejects the policy, and keeps the previous one.
+    pub const POLICY_REJECTED: &str = "PolicyRejected";
+    /// A pod does not answer.
+    pub const UNREACHABLE: &str = "Unreachable";
     /// `spec.replicas` is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not ready, or does not respond.
@@ -56,6 +70,8 @@ pub mod reasons {
     pub const RESOURCE_NOT_FOUND: &str = "ResourceNotFound";
     /// The Kubernetes API rejected a write.
     pub const APPLY_FAILED: &str = "ApplyFailed";
+    /// The operator lacks a permission.
+    pub const ACCESS_DENIED: &str = "AccessDenied";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::kubernetes;
 
-/// What is merged over the pods that the operator renders.
+/// Overrides that are merged into the pods that the operator renders.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
@@ -17,8 +17,8 @@ pub struct PodTemplate {
     #[serde(default)]
     pub metadata: PodMetadata,
     /// A PodSpec. Containers, volumes and other entries with a name are merged by name, other lists are
-    /// replaced, nothing is removed. Unknown fields are reported in the Ready condition, and so are
-    /// fields that would open the operator's own containers.
+    /// replaced, and nothing is removed. Unknown fields, and fields that would weaken the isolation of the
+    /// operator-managed containers, are rejected: the Ready condition names them.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "kubernetes::decoded_by_the_operator")]
     pub spec: Map<String, Value>,
@@ -146,7 +146,7 @@ pub struct Service {
     #[serde(default = "port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// The port on every node. Kubernetes picks one when it is omitted.
+    /// The port on every node. Kubernetes allocates one when it is omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub node_port: Option<u16>,
@@ -175,7 +175,7 @@ pub struct Service {
     /// Whether nodes forward external connections to pods on other nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
-    /// Whether the Service is single-stack or dual-stack. Defaults to what the cluster does.
+    /// Whether the Service is single-stack or dual-stack. Defaults to the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Whether connections from the same client go to the same pod.
@@ -233,7 +233,7 @@ values! {
         ClusterIP,
         /// On a port of every node.
         NodePort,
-        /// By the platform's load balancer.
+        /// Through the platform's load balancer.
         LoadBalancer,
     }
 }
@@ -278,10 +278,10 @@ values! {
     ImagePullPolicy {
         /// Before every start.
         Always,
-        /// Where the node does not have it.
+        /// Only if it is not present on the node.
         #[default]
         IfNotPresent,
-        /// Never: the node must have it.
+        /// Never. It must already be present on the node.
         Never,
     }
 }

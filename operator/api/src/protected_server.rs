@@ -61,9 +61,9 @@ pub struct ProtectedMcpServerSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
-    /// What is merged over the pods: labels, annotations, scheduling, your own containers and volumes,
-    /// and resources of the operator's containers. With `serviceAccountName`, that ServiceAccount's
-    /// token proves the proxy to the authorization server.
+    /// Overrides that are merged into the pods: labels, annotations, scheduling, additional containers
+    /// and volumes, and the resources of the operator-managed containers. With `serviceAccountName`,
+    /// the proxy authenticates to the authorization server as that ServiceAccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
     /// The resource-proxy in front of the server.
@@ -126,7 +126,7 @@ pub struct ServerTemplate {
     /// The image. It runs as a non-root user, with a read-only root file system and a writable /tmp.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
-    /// When the image is pulled. Defaults to what Kubernetes does.
+    /// When the image is pulled. Defaults to Kubernetes' own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Overrides the image's entrypoint.
@@ -137,41 +137,41 @@ pub struct ServerTemplate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Vec<String>,
-    /// Environment variables, as in a Kubernetes container. When a Secret or ConfigMap that they come
-    /// from changes, the pods are replaced.
+    /// Environment variables, as in a Kubernetes container. When a Secret or ConfigMap that they refer
+    /// to changes, the pods are replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "kubernetes::list_by_name::<EnvVar>")]
-    #[x_kube(validation = Rule::new("self.all(e, e.name.matches('^[ -<>-~]+$'))").message("env: a name is one or more printable ASCII characters, without ="))]
-    #[x_kube(validation = Rule::new("self.all(e, !(has(e.value) && has(e.valueFrom)))").message("env: give value or valueFrom, not both"))]
-    #[x_kube(validation = Rule::new("self.all(e, !has(e.valueFrom) || [has(e.valueFrom.secretKeyRef), has(e.valueFrom.configMapKeyRef), has(e.valueFrom.fieldRef), has(e.valueFrom.resourceFieldRef)].exists_one(x, x))").message("env: valueFrom needs exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef"))]
+    #[x_kube(validation = Rule::new("self.all(e, e.name.matches('^[ -<>-~]+$'))").message("env: a name must consist of printable ASCII characters other than ="))]
+    #[x_kube(validation = Rule::new("self.all(e, !(has(e.value) && has(e.valueFrom)))").message("env: set either value or valueFrom"))]
+    #[x_kube(validation = Rule::new("self.all(e, !has(e.valueFrom) || [has(e.valueFrom.secretKeyRef), has(e.valueFrom.configMapKeyRef), has(e.valueFrom.fieldRef), has(e.valueFrom.resourceFieldRef)].exists_one(x, x))").message("env: valueFrom requires exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef"))]
     pub env: Vec<EnvVar>,
     /// Secrets and ConfigMaps whose keys become environment variables, as in a Kubernetes container.
     /// When one changes, the pods are replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "kubernetes::list::<EnvFromSource>")]
-    #[x_kube(validation = Rule::new("self.all(e, has(e.secretRef) != has(e.configMapRef))").message("envFrom: each entry needs exactly one of secretRef and configMapRef"))]
+    #[x_kube(validation = Rule::new("self.all(e, has(e.secretRef) != has(e.configMapRef))").message("envFrom: each entry requires exactly one of secretRef and configMapRef"))]
     pub env_from: Vec<EnvFromSource>,
     /// Volumes of the pods, as in a Kubernetes pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "kubernetes::list_by_name::<Volume>")]
-    #[x_kube(validation = Rule::new("self.all(v, v.name != 'tmp' && !v.name.startsWith('mcpauth-'))").message("volumes: tmp and names that start with mcpauth- are the operator's; choose another name"))]
+    #[x_kube(validation = Rule::new("self.all(v, v.name != 'tmp' && !v.name.startsWith('mcpauth-'))").message("volumes: the name tmp and names that start with mcpauth- are reserved for the operator; choose another name"))]
     pub volumes: Vec<Volume>,
-    /// Where the server finds the volumes, as in a Kubernetes container. The volume `tmp` is writable
-    /// and mounted at /tmp, unless another one is.
+    /// Where the volumes are mounted, as in a Kubernetes container. The writable volume `tmp` is
+    /// mounted at /tmp, unless another volume is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "kubernetes::list_by_mount_path::<VolumeMount>")]
-    #[x_kube(validation = Rule::new("self.all(m, !m.name.startsWith('mcpauth-'))").message("volumeMounts: volumes whose names start with mcpauth- are the operator's and hold credentials"))]
+    #[x_kube(validation = Rule::new("self.all(m, !m.name.startsWith('mcpauth-'))").message("volumeMounts: volumes whose names start with mcpauth- hold credentials and cannot be mounted"))]
     pub volume_mounts: Vec<VolumeMount>,
-    /// Restarts the container when it fails, as in a Kubernetes container. A probe over the network
+    /// Restarts the container when the probe fails, as in a Kubernetes container. A network probe
     /// reaches the server only if it listens on the pod's address; use `exec` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "kubernetes::object::<Probe>")]
     pub liveness_probe: Option<Probe>,
-    /// Takes the pod out of the Service while it fails, as in a Kubernetes container.
+    /// Removes the pod from the Service while the probe fails, as in a Kubernetes container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "kubernetes::object::<Probe>")]
     pub readiness_probe: Option<Probe>,
-    /// Holds the other probes back until it succeeds, as in a Kubernetes container.
+    /// Disables the other probes until it succeeds, as in a Kubernetes container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "kubernetes::object::<Probe>")]
     pub startup_probe: Option<Probe>,
@@ -258,7 +258,7 @@ pub struct Access {
 /// The scopes that a token needs to call certain tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.anyToken) && self.anyToken ? !has(self.scopes) || size(self.scopes) == 0 : has(self.scopes) && size(self.scopes) > 0").message("a rule needs scopes, or anyToken: true, and not both"))]
+#[x_kube(validation = Rule::new("has(self.anyToken) && self.anyToken ? !has(self.scopes) || size(self.scopes) == 0 : has(self.scopes) && size(self.scopes) > 0").message("access.rules: set either scopes or anyToken: true"))]
 pub struct AccessRule {
     /// Names of tools, in which `*` matches any run of characters.
     #[schemars(
@@ -273,7 +273,7 @@ pub struct AccessRule {
         inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
     )]
     pub scopes: Vec<String>,
-    /// Accept any valid token for this resource, whatever its scopes.
+    /// Accept any valid token for this resource, regardless of its scopes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_token: bool,
 }
@@ -350,7 +350,7 @@ pub struct Friction {
     #[serde(default = "max_delay_milliseconds")]
     #[schemars(range(min = MAX_DELAY_MILLISECONDS.least, max = MAX_DELAY_MILLISECONDS.most))]
     pub max_delay_milliseconds: u32,
-    /// Number of calls that are not delayed at first.
+    /// Number of calls of a new caller that are never delayed.
     #[serde(default = "warmup_calls")]
     #[schemars(range(min = WARMUP_CALLS.least, max = WARMUP_CALLS.most))]
     pub warmup_calls: u32,
@@ -451,4 +451,21 @@ pub struct ProtectedMcpServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// Hash of the policy that the proxies are to run: SHA-256 of `proxy.yaml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub policy_hash: Option<String>,
+    /// The proxies, and how many of them run that policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<Proxies>,
+}
+
+/// Numbers of proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxies {
+    /// Number of proxies.
+    pub total: i32,
+    /// Number of proxies that run the policy of `policyHash`.
+    pub in_force: i32,
 }

@@ -156,14 +156,14 @@ pub struct NamespaceSelector {
 /// A requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)").message("values are required with operator: In or NotIn, and not allowed otherwise"))]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)").message("values is required with operator: In or NotIn, and not allowed otherwise"))]
 pub struct LabelRequirement {
     /// The key of the label.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
     /// How the label relates to `values`.
     pub operator: LabelOperator,
-    /// The values.
+    /// The values to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 63)))]
     pub values: Vec<String>,
@@ -176,7 +176,7 @@ pub enum LabelOperator {
     In,
     /// It has none of them, or the label is missing.
     NotIn,
-    /// The label is there.
+    /// The label exists.
     Exists,
     /// The label is missing.
     DoesNotExist,

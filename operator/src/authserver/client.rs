@@ -188,7 +188,7 @@ impl AuthServers {
     ) -> Result<(StatusCode, Bytes), CallError> {
         let unreachable = |why: String| {
             CallError::Unreachable(format!(
-                "McpAuthServer {server} does not answer at {} ({why}); retrying",
+                "McpAuthServer {server} does not respond at {} ({why}); retrying",
                 (self.endpoint)(server)
             ))
         };
@@ -206,7 +206,7 @@ impl AuthServers {
         match tokio::time::timeout(TIMEOUT, exchange).await {
             Ok(answer) => answer.map_err(unreachable),
             Err(_) => Err(unreachable(format!(
-                "no answer within {} s",
+                "no response within {} s",
                 TIMEOUT.as_secs()
             ))),
         }

@@ -40,7 +40,7 @@ impl CallError {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Unreachable(why) => Self::outage(reasons::AUTH_SERVER_UNREACHABLE, why),
+            CallError::Unreachable(why) => Self::unreachable(reasons::AUTH_SERVER_UNREACHABLE, why),
             CallError::NotAdmitted(why) => Self::outage(reasons::AUTH_SERVER_REFUSED, why),
             CallError::Conflict(why) => Self::person(reasons::RESOURCE_CONFLICT, why),
             CallError::Refused(why) => Self::person(reasons::AUTH_SERVER_REFUSED, why),

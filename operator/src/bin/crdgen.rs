@@ -15,7 +15,7 @@ use clap::Parser;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt as _;
 
-/// Writes the CustomResourceDefinitions.
+/// Write the CustomResourceDefinitions.
 #[derive(Parser)]
 struct Args {
     /// Write nothing; fail if a file is out of date.

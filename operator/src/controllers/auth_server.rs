@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{DeletionPolicy, ManagedPostgres, PostgresStorage, Storage};
+use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use serde_json::Value;
 
@@ -66,6 +66,8 @@ impl Reconcile for McpAuthServer {
         environment::note(context, &mut objects.deployment).await?;
         let pod_security = workload::pod_security(&objects.deployment);
         let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
+        let refused = refused
+            .map(|change| Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string()));
         let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
@@ -77,19 +79,9 @@ impl Reconcile for McpAuthServer {
             conditions: vec![pod_security],
             ..Observed::default()
         };
-        if let Some(change) = refused {
-            let problem = Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string());
-            observed.problems.insert(0, problem);
-        }
-        if let (Some(spec), Some(set)) = (managed(&self.spec.storage), &applied.database) {
-            let problems = existing.keep_volume(context, spec, set).await?;
-            observed.problems.extend(problems);
-            existing.report(&mut observed);
-        } else {
-            observed.fields.insert("database".to_owned(), Value::Null);
-        }
-        let left_behind = existing.left_behind(context, self).await;
-        observed.conditions.extend(left_behind);
+        let set = applied.database.as_ref();
+        existing.observe(context, self, set, &mut observed).await?;
+        observed.problems.splice(0..0, refused);
         workload::observe(
             context,
             Component::AuthServer,
@@ -129,23 +121,17 @@ impl Reconcile for McpAuthServer {
     }
 }
 
-/// Whether what is stored outlives the McpAuthServer, and with it the Secrets that open it. `storage` is as it is
-/// stored: what cannot be read is no reason to delete anything.
+/// Whether the stored data outlives the McpAuthServer, and with it the Secrets that decrypt it. `storage` is the
+/// stored JSON: if it cannot be parsed, nothing is deleted.
 fn keeps_state(storage: &Value) -> bool {
     let deleted = DeletionPolicy::Delete.as_str();
     let managed = &storage["postgres"]["managed"]["deletionPolicy"];
     storage["memory"].is_null() && managed != deleted
 }
 
-fn managed(storage: &Storage) -> Option<&ManagedPostgres> {
-    match storage {
-        Storage::Postgres(PostgresStorage::Managed(managed)) => Some(managed),
-        Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
-    }
-}
-
-/// What the API server has of what makes Ready.
+/// The objects that determine Ready, as the API server has them.
 struct Applied {
+    deployment: Deployment,
     rollout: Rollout,
     database: Option<StatefulSet>,
 }
@@ -194,6 +180,7 @@ async fn apply(
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
     Ok(Applied {
         rollout: Rollout::of_deployment(&deployment),
+        deployment,
         database,
     })
 }
@@ -212,12 +199,14 @@ impl Applied {
             let text = format!("PostgreSQL: {}", why.text);
             problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
         }
-        if !self.rollout.is_complete() {
+        if let Some(not_created) = workload::not_created(&self.deployment, self.rollout) {
+            problems.push(not_created);
+        } else if !self.rollout.is_complete() {
             let why = why_not_up(context, Component::AuthServer, self.rollout).await?;
             // Once the program has started, it waits only for the database.
             problems.push(match external && why.asks_for_help() {
                 true => Problem::outage(reasons::DATABASE_NOT_READY, why.text),
-                false => Problem::stage(reasons::PODS_NOT_READY, why.text),
+                false => workload::not_ready(&self.deployment, why.text),
             });
         }
         Ok(problems)

@@ -14,7 +14,7 @@ use crate::desired::postgres::volume::{self, Volume};
 use crate::framework::apply::ApplyError;
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
-use crate::framework::status::{Condition, Observed};
+use crate::framework::status::{Condition, Observed, Status};
 use crate::pods::Rollout;
 use crate::problem::Problem;
 
@@ -77,7 +77,7 @@ impl Existing {
     ///
     /// # Errors
     /// The API server does not answer. That it refuses is a problem among those that are returned.
-    pub async fn keep_volume(
+    async fn keep_volume(
         &self,
         context: &ReconcileContext<'_>,
         spec: &ManagedPostgres,
@@ -106,33 +106,51 @@ impl Existing {
         Ok(problems)
     }
 
-    /// The status of the database.
-    pub fn report(&self, observed: &mut Observed) {
-        let running = volume::running(self.claim.as_ref(), self.set.as_ref());
-        let major = running.map(|running| serde_json::json!({ "major": running.major }));
-        observed.fields.insert("database".to_owned(), major.into());
-    }
-
-    /// The DatabaseLeftBehind condition, for a spec that has no managed database. Where there never was one, there is
-    /// no condition.
-    pub async fn left_behind(
+    /// Adds what is to be said of the database. `set` is its StatefulSet as it was applied, if the spec has one.
+    ///
+    /// # Errors
+    /// As [`Self::keep_volume`].
+    pub async fn observe(
         &self,
         context: &ReconcileContext<'_>,
         object: &McpAuthServer,
+        set: Option<&StatefulSet>,
+        observed: &mut Observed,
+    ) -> Result<(), Error> {
+        let managed = match &object.spec.storage {
+            Storage::Postgres(PostgresStorage::Managed(managed)) => Some(managed),
+            Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
+        };
+        let mut running = None;
+        if let (Some(spec), Some(set)) = (managed, set) {
+            let problems = self.keep_volume(context, spec, set).await?;
+            observed.problems.extend(problems);
+            running = volume::running(self.claim.as_ref(), self.set.as_ref());
+        }
+        let status = running.map(|running| serde_json::json!({ "major": running.major }));
+        observed.fields.insert("database".to_owned(), status.into());
+        let is_used = managed.is_some();
+        let left_behind = self.left_behind(context, object, is_used).await;
+        observed.conditions.extend(left_behind);
+        Ok(())
+    }
+
+    /// The DatabaseLeftBehind condition. Where there never was a database that the spec did not use, there is none.
+    async fn left_behind(
+        &self,
+        context: &ReconcileContext<'_>,
+        object: &McpAuthServer,
+        is_used: bool,
     ) -> Option<Condition> {
         let conditions = object.status.iter().flat_map(|status| &status.conditions);
         let mut before = conditions.filter(|c| c.type_ == types::DATABASE_LEFT_BEHIND);
         let before = before.next().map(|condition| condition.status.as_str());
-        let managed = matches!(
-            object.spec.storage,
-            Storage::Postgres(PostgresStorage::Managed(_))
-        );
-        if managed || (self.set.is_none() && self.claim.is_none()) {
+        if is_used || (self.set.is_none() && self.claim.is_none()) {
             let message = "no database is left that the spec does not use";
             return before.map(|_| {
                 let reason = reasons::READY;
                 Condition {
-                    holds: false,
+                    status: Status::False,
                     ..Condition::yes(types::DATABASE_LEFT_BEHIND, reason, message)
                 }
             });

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 
-use crate::desired::environment::{self, Kind};
+use crate::desired::environment::{self, SourceKind};
 use crate::desired::hash;
 use crate::framework::context::Scope;
 use crate::framework::error::Error;
@@ -26,11 +26,11 @@ pub fn watch<K: Reconcile>(
     watch_references(controller, config_maps, references::Kind::ConfigMap, scope)
 }
 
-/// Notes on the pods of a Deployment what their environment is made of, if anything. What does not exist is left
-/// to the kubelet: a pod says so itself, or does without what is optional.
+/// Annotates the pods of a Deployment with a hash of the values in their environment, if there are any. A missing object
+/// is left to the kubelet, which reports it, unless it is optional.
 ///
 /// # Errors
-/// The API server does not answer.
+/// The API server does not respond.
 pub async fn note(
     context: &ReconcileContext<'_>,
     deployment: &mut Deployment,
@@ -42,8 +42,8 @@ pub async fn note(
     let namespace = &context.owner.namespace;
     context.refers_also_to(sources.keys().map(|(kind, name)| {
         let kind = match kind {
-            Kind::ConfigMap => references::Kind::ConfigMap,
-            Kind::Secret => references::Kind::Secret,
+            SourceKind::ConfigMap => references::Kind::ConfigMap,
+            SourceKind::Secret => references::Kind::Secret,
         };
         (kind, (namespace.clone(), name.clone()))
     }));
@@ -57,7 +57,7 @@ pub async fn note(
     Ok(())
 }
 
-/// What has values.
+/// Objects that contain values.
 struct Source {
     meta: ObjectMeta,
     values: BTreeMap<String, Vec<u8>>,
@@ -65,18 +65,18 @@ struct Source {
 
 async fn read(
     context: &ReconcileContext<'_>,
-    kind: Kind,
+    kind: SourceKind,
     name: &str,
 ) -> Result<Option<Source>, Error> {
     let source = match kind {
-        Kind::Secret => {
+        SourceKind::Secret => {
             let secret = context.api::<Secret>().get_opt(name).await?;
             secret.map(|secret| Source {
                 meta: secret.metadata,
                 values: bytes(secret.data.unwrap_or_default(), |value| value.0),
             })
         }
-        Kind::ConfigMap => {
+        SourceKind::ConfigMap => {
             let config = context.api::<ConfigMap>().get_opt(name).await?;
             config.map(|config| Source {
                 meta: config.metadata,
@@ -96,8 +96,8 @@ fn bytes<V>(
 }
 
 impl Source {
-    /// Adds the values that are used to what is hashed. The UID comes first: who sees the hash on a pod, but not
-    /// the Secret, cannot find a weak password by trying.
+    /// Adds the values that are used to the hash. The UID comes first, so that someone who can read the hash on a pod, but not
+    /// the Secret, cannot guess a weak password.
     fn add_to(self, parts: &mut Vec<Vec<u8>>, keys: Option<&BTreeSet<String>>) {
         parts.push(self.meta.uid.unwrap_or_default().into_bytes());
         for (key, value) in self.values {

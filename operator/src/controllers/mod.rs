@@ -5,6 +5,7 @@ mod database;
 mod environment;
 mod lookup;
 pub mod oauth_client;
+mod policy;
 pub mod protected_server;
 mod registration;
 mod secrets;

@@ -111,7 +111,7 @@ impl Reconcile for McpOAuthClient {
     }
 }
 
-/// Takes away the Secret of a client, which may not parse: the one that was written last.
+/// Deletes the Secret of a client, which may not parse: the one that was written last.
 async fn delete_secret(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
     let written = raw.data["status"]["secretName"].as_str();
     let asked_for = raw.data["spec"]["secret"]["name"].as_str();

@@ -13,8 +13,9 @@ use mcpauth_wire::admin::AllowedClients;
 
 use super::environment;
 use super::lookup;
+use super::policy;
 use super::registration::{Entry, unregister};
-use super::workload::{self, apply_budget, apply_live_config, apply_network_policy, why_not_up};
+use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
@@ -76,7 +77,9 @@ impl Reconcile for ProtectedMcpServer {
         let pod_security = workload::pod_security(&objects.deployment);
         let account = desired::service_account(&objects.deployment).unwrap_or(name);
         let introspector = names::service_account_principal(namespace, account);
-        let rollout = apply(objects, context).await?;
+        let policy_hash = objects.policy_hash.clone();
+        let deployment = apply(objects, context).await?;
+        let rollout = Rollout::of_deployment(&deployment);
 
         let (allowed, narrowed) = allowed_clients(self, context).await?;
         let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
@@ -89,14 +92,9 @@ impl Reconcile for ProtectedMcpServer {
         };
         entry.put(context, &resource, &mut observed).await;
         workload::observe(context, Component::McpServer, rollout, &mut observed);
-        if !rollout.is_complete() {
-            let text = why_not_up(context, Component::McpServer, rollout)
-                .await?
-                .text;
-            observed
-                .problems
-                .push(Problem::stage(reasons::PODS_NOT_READY, text));
-        }
+        let stuck = workload::stuck(context, Component::McpServer, &deployment, rollout).await?;
+        observed.problems.extend(stuck);
+        policy::observe(self, context, &policy_hash, &deployment, &mut observed).await?;
         observed
             .fields
             .insert("url".to_owned(), self.spec.resource.clone().into());
@@ -111,7 +109,10 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
-        unregister(COLLECTION, raw, context).await
+        unregister(COLLECTION, raw, context).await?;
+        let key = (context.owner.namespace.clone(), context.owner.name.clone());
+        context.program.policies.forget(&key);
+        Ok(())
     }
 }
 
@@ -152,11 +153,12 @@ fn build(
 async fn apply(
     objects: ProtectedServerObjects,
     context: &ReconcileContext<'_>,
-) -> Result<Rollout, Error> {
+) -> Result<Deployment, Error> {
     // Destructured, so that a child that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,
         config_map,
+        policy_hash: _,
         deployment,
         service,
         network_policy,
@@ -170,6 +172,5 @@ async fn apply(
     applier.apply(&context.api(), ownership, service).await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
-    let deployment = applier.apply(&context.api(), ownership, deployment).await?;
-    Ok(Rollout::of_deployment(&deployment))
+    Ok(applier.apply(&context.api(), ownership, deployment).await?)
 }

@@ -166,11 +166,11 @@ fn no_randomness(error: NoRandomness) -> Problem {
     Problem::outage(reasons::APPLY_FAILED, error.to_string())
 }
 
-/// Takes away the Secrets that the operator generated for an authorization server, which is being deleted together
-/// with what they open.
+/// Deletes the Secrets that the operator generated for an authorization server, which is being deleted together
+/// with the data that they decrypt.
 ///
 /// # Errors
-/// The API server refuses, or does not answer.
+/// The API server rejects the request, or does not respond.
 pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Error> {
     let name = &context.owner.name;
     for (component, secret) in [

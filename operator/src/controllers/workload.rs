@@ -70,7 +70,7 @@ pub fn observe(
     observed.conditions.push(available(rollout));
     if rollout.is_scaled_to_zero() {
         let message = "scaled to zero: set spec.replicas to 1 or more to serve requests";
-        let problem = Problem::stage(reasons::SCALED_TO_ZERO, message);
+        let problem = Problem::wanted(reasons::SCALED_TO_ZERO, message);
         observed.problems.push(problem);
     }
 }
@@ -198,6 +198,44 @@ fn selector(context: &ReconcileContext<'_>, component: Component) -> String {
     let labels = context.owner.match_labels(component);
     let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     selector.join(",")
+}
+
+/// What keeps the rollout of a Deployment from being complete.
+pub async fn stuck(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    deployment: &Deployment,
+    rollout: Rollout,
+) -> Result<Option<Problem>, Error> {
+    if let Some(problem) = not_created(deployment, rollout) {
+        return Ok(Some(problem));
+    }
+    if rollout.is_complete() {
+        return Ok(None);
+    }
+    let why = why_not_up(context, component, rollout).await?;
+    Ok(Some(not_ready(deployment, why.text)))
+}
+
+/// That Kubernetes does not create the pods of a Deployment, if so.
+pub fn not_created(deployment: &Deployment, rollout: Rollout) -> Option<Problem> {
+    let why = pods::replica_failure(deployment)?;
+    let text = format!(
+        "{}; Kubernetes cannot create pods: {why}",
+        rollout.describe()
+    );
+    Some(Problem::person(reasons::PODS_NOT_CREATED, text))
+}
+
+/// That the pods of a Deployment are not ready, for the reason in `text`.
+pub fn not_ready(deployment: &Deployment, text: String) -> Problem {
+    match pods::is_overdue(deployment) {
+        true => Problem {
+            degraded: true,
+            ..Problem::stage(reasons::ROLLOUT_STUCK, text)
+        },
+        false => Problem::stage(reasons::PODS_NOT_READY, text),
+    }
 }
 
 /// Why pods are not ready.

@@ -1,5 +1,5 @@
-//! The Secrets and ConfigMaps that a pod's containers take environment variables from. A running process never sees
-//! that one changed, so the pods are replaced.
+//! The Secrets and ConfigMaps that a pod's containers get environment variables from. A running process never sees
+//! a change, so the pods are replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 /// Annotation of pods with a hash over the values that their environment comes from.
 pub const ENVIRONMENT_HASH: &str = "mcpauth.io/environment-hash";
 
-/// What has values.
+/// The kind of an object that contains values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum SourceKind {
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
     Secret,
 }
 
-/// The keys that are used, by what has them; none when all of them are.
-pub type Sources = BTreeMap<(Kind, String), Option<BTreeSet<String>>>;
+/// The keys that are used, by object; none when all of them are.
+pub type Sources = BTreeMap<(SourceKind, String), Option<BTreeSet<String>>>;
 
 /// Where the environment of a Deployment's pods comes from.
 #[must_use]
@@ -44,9 +44,9 @@ fn single_keys(container: &Container, sources: &mut Sources) {
     let variables = container.env.iter().flatten();
     for source in variables.filter_map(|variable| variable.value_from.as_ref()) {
         let secret = source.secret_key_ref.as_ref();
-        let secret = secret.map(|s| (Kind::Secret, &s.name, &s.key));
+        let secret = secret.map(|s| (SourceKind::Secret, &s.name, &s.key));
         let config = source.config_map_key_ref.as_ref();
-        let config = config.map(|c| (Kind::ConfigMap, &c.name, &c.key));
+        let config = config.map(|c| (SourceKind::ConfigMap, &c.name, &c.key));
         for (kind, name, key) in secret.into_iter().chain(config) {
             let keys = sources
                 .entry((kind, name.clone()))
@@ -60,9 +60,12 @@ fn single_keys(container: &Container, sources: &mut Sources) {
 
 fn whole_objects(container: &Container, sources: &mut Sources) {
     for source in container.env_from.iter().flatten() {
-        let secret = source.secret_ref.as_ref().map(|s| (Kind::Secret, &s.name));
+        let secret = source
+            .secret_ref
+            .as_ref()
+            .map(|s| (SourceKind::Secret, &s.name));
         let config = source.config_map_ref.as_ref();
-        let config = config.map(|c| (Kind::ConfigMap, &c.name));
+        let config = config.map(|c| (SourceKind::ConfigMap, &c.name));
         for (kind, name) in secret.into_iter().chain(config) {
             sources.insert((kind, name.clone()), None);
         }

@@ -2,14 +2,16 @@
 //! The same for every way to build the pod.
 
 use k8s_openapi::api::core::v1::{
-    Container, PodSpec, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume,
-    VolumeProjection,
+    Container, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec,
+    ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mcpauth_api::{
     ProtectedMcpServerSpec,
     protected_server::{Server, ServerTemplate},
 };
 use mcpauth_wire::proxy_config::Listen;
+use mcpauth_wire::proxy_health;
 
 use super::{
     AuthServerFacts, BuildError, Images, everywhere,
@@ -27,6 +29,8 @@ const TOKEN_FOLDER: &str = "/var/run/secrets/mcpauth";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/proxy";
 /// The file in the ConfigMap.
 pub const CONFIG_FILE: &str = "proxy.yaml";
+/// What the preStop hook runs.
+const DRAIN: [&str; 2] = ["/usr/local/bin/mcp-resource-proxy", "drain"];
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     cpu: "20m",
     memory: "32Mi",
@@ -59,7 +63,8 @@ pub fn config_yaml(
     yaml(&config)
 }
 
-/// Injects the proxy of the ProtectedMcpServer `name` into a pod: as an init container, with its volumes.
+/// Injects the proxy of the ProtectedMcpServer `name` into a pod: as an init container, with its volumes. The pod stops once
+/// no request is in progress.
 pub fn inject(
     pod: &mut PodSpec,
     name: &str,
@@ -69,6 +74,10 @@ pub fn inject(
 ) {
     let containers = pod.init_containers.get_or_insert_default();
     containers.insert(0, container(spec, images));
+    for server in &mut pod.containers {
+        outlive_requests(server);
+    }
+    pod.termination_grace_period_seconds = Some(grace_seconds(spec));
     let present = pod.volumes.get_or_insert_default();
     present.splice(0..0, volumes(name, auth_server));
 }
@@ -98,9 +107,41 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
             pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
             pod::mount(TOKEN_VOLUME, TOKEN_FOLDER),
         ]),
+        lifecycle: Some(Lifecycle {
+            // Begins the drain while the server still runs. By an exec, not a GET: that would be for anybody.
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(ExecAction {
+                    command: Some(DRAIN.map(str::to_owned).to_vec()),
+                }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         ..Container::default()
     };
     pod::with_probes(container, 60)
+}
+
+/// Lets the server run until the proxy has drained: Kubernetes runs its preStop hook together with the proxy's, but ends the
+/// proxy only after the server.
+fn outlive_requests(server: &mut Container) {
+    server.lifecycle = Some(Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            http_get: Some(HTTPGetAction {
+                path: Some(proxy_health::DRAINED.to_owned()),
+                port: IntOrString::Int(HEALTH_PORT.into()),
+                scheme: Some("HTTP".to_owned()),
+                ..HTTPGetAction::default()
+            }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
+    });
+}
+
+/// How long a pod may take to stop, in seconds: the longest wait for a response, and what the drain itself needs.
+fn grace_seconds(spec: &ProtectedMcpServerSpec) -> i64 {
+    i64::from(spec.limits.response_header_seconds) + 20
 }
 
 /// The sidecar's volumes. The ConfigMap is mounted as a folder, not as a file, so that policy changes

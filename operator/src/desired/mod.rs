@@ -4,7 +4,7 @@
 pub mod auth_server;
 pub mod authserver_config;
 pub mod environment;
-mod injection;
+pub mod injection;
 pub mod labels;
 pub mod names;
 mod network_policy;

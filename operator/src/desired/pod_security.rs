@@ -1,10 +1,10 @@
-//! The restricted Pod Security Standard: what of a pod is below it.
+//! The restricted Pod Security Standard: finds the fields of a pod that violate it.
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use serde_json::Value;
 
-/// The kinds of volumes that the standard has.
+/// The types of volumes that the standard allows.
 const VOLUMES: [&str; 9] = [
     "configMap",
     "csi",
@@ -16,7 +16,7 @@ const VOLUMES: [&str; 9] = [
     "projected",
     "secret",
 ];
-/// The SELinux types that the standard has.
+/// The SELinux types that the standard allows.
 const SELINUX_TYPES: [&str; 5] = [
     "",
     "container_t",
@@ -26,7 +26,7 @@ const SELINUX_TYPES: [&str; 5] = [
 ];
 
 /// The fields of a pod that are below the standard, as `containers[NAME].securityContext.privileged`. Containers
-/// take what they do not say from the pod, which we render.
+/// inherit omitted fields from the pod, which the operator renders.
 pub fn of_pod(pod: &PodSpec) -> Vec<String> {
     let lists = [
         ("containers", pod.containers.as_slice()),

@@ -1,4 +1,4 @@
-//! A spec's `podTemplate`: what it may not do to the pods that we render, and its merge over them.
+//! A spec's `podTemplate`: validates it, and merges it into the pods that the operator renders.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 
 use super::{pod, pod_security};
 
-/// Prefix of the names of volumes that are ours, also of those that come with later versions.
+/// Prefix of the names of the operator's volumes, including those of later versions.
 const RESERVED: &str = "mcpauth-";
-/// Our labels and annotations.
+/// The domain of the operator's labels and annotations.
 const GROUP: &str = mcpauth_api::GROUP;
-/// The one volume of ours that every container may mount.
+/// The only one of the operator's volumes that every container may mount.
 const SCRATCH: &str = "tmp";
 
-/// What of a pod is ours: nobody else's spec changes it.
+/// The operator-managed parts of a pod, which a `podTemplate` must not change.
 #[derive(Clone, Debug)]
 pub struct Own {
     /// The container with our program. Its resources can be changed.
@@ -29,7 +29,7 @@ pub struct Own {
 }
 
 impl Own {
-    /// Of a pod as we render it, before anything of a user's is in it; our program runs in `container`.
+    /// Those of a rendered pod before the user's additions; the operator-managed program runs in `container`.
     pub fn of(pod: &PodSpec, container: &'static str) -> Self {
         let volumes = pod.volumes.iter().flatten();
         Self {
@@ -43,7 +43,7 @@ impl Own {
         name.starts_with(RESERVED) || self.volumes.contains(name)
     }
 
-    /// Refuses volumes of these names, which stand at `field`.
+    /// Rejects volumes with reserved names; `field` contains `names`.
     pub fn refuse_volumes<'a>(
         &self,
         field: &str,
@@ -53,12 +53,12 @@ impl Own {
         for name in names.into_iter().filter(|name| self.has_volume(name)) {
             refused.add(
                 format!("{field}[{name}]"),
-                "the name belongs to a volume of the operator; choose another one",
+                "this name is reserved for a volume of the operator; choose another name",
             );
         }
     }
 
-    /// Refuses mounts of our volumes, some of which hold credentials, in a container of somebody else.
+    /// Rejects mounts of the operator's volumes, some of which hold credentials, in the user's containers.
     pub fn refuse_mounts<'a>(
         &self,
         field: &str,
@@ -69,7 +69,7 @@ impl Own {
         for mount in mounts.into_iter().filter(ours) {
             refused.add(
                 format!("{field}[{}]", mount.name),
-                "only the operator's own container can mount this volume",
+                "only the operator-managed container can mount this volume",
             );
         }
     }
@@ -85,10 +85,10 @@ impl Refused {
         self.0.push(format!("{}: {why}", field.as_ref()));
     }
 
-    /// An error, if anything was refused.
+    /// An error, if anything was rejected.
     ///
     /// # Errors
-    /// Something was.
+    /// A field was rejected.
     pub fn or_ok(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
@@ -97,7 +97,7 @@ impl Refused {
 /// Merges `over` into a pod that we rendered.
 ///
 /// # Errors
-/// It has what no PodSpec has, or would change what is ours.
+/// It has unknown fields, or would change operator-managed parts.
 pub fn merge(
     rendered: &mut PodTemplateSpec,
     over: Option<&PodTemplate>,
@@ -133,20 +133,20 @@ fn refuse_metadata(rendered: &PodTemplateSpec, over: &PodMetadata, refused: &mut
     for key in over.labels.keys().filter(|k| is_ours(k) || is_set(k)) {
         refused.add(
             format!("spec.podTemplate.metadata.labels[{key}]"),
-            "the operator sets this label and selects pods by it",
+            "reserved for the operator, which selects pods by it; choose another label",
         );
     }
     for key in over.annotations.keys().filter(|k| is_ours(k)) {
         refused.add(
             format!("spec.podTemplate.metadata.annotations[{key}]"),
-            "annotations of mcpauth.io/ are the operator's",
+            "annotations with the prefix mcpauth.io/ are reserved for the operator; choose another prefix",
         );
     }
 }
 
 const SPEC: &str = "spec.podTemplate.spec";
 
-/// The PodSpec. What is unknown or of another type is refused.
+/// The PodSpec. Unknown fields and fields of another type are rejected.
 fn decode(spec: &Map<String, Value>, refused: &mut Refused) -> PodSpec {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
@@ -204,7 +204,7 @@ fn refuse_spec(spec: &PodSpec, own: &Own, refused: &mut Refused) {
         for field in pod_security::below_restricted(&context) {
             refused.add(
                 format!("{SPEC}.securityContext.{field}"),
-                "this would weaken the operator's own container as well; set it in the securityContext of your \
+                "this would also weaken the operator-managed container; set it in the securityContext of your \
                  container",
             );
         }
@@ -212,7 +212,7 @@ fn refuse_spec(spec: &PodSpec, own: &Own, refused: &mut Refused) {
     if own.needs_token && spec.automount_service_account_token == Some(false) {
         refused.add(
             format!("{SPEC}.automountServiceAccountToken"),
-            "the authorization server reads the cluster's public keys with this token",
+            "the authorization server needs this token to read the cluster's public keys; remove the field",
         );
     }
 }
@@ -222,22 +222,22 @@ fn refuse_shared_namespaces(spec: &PodSpec, refused: &mut Refused) {
         (
             "hostNetwork",
             spec.host_network,
-            "127.0.0.1 would be the node's, where everybody reaches the ports that only this pod may reach",
+            "every process on the node could then reach the ports that this pod opens on 127.0.0.1",
         ),
         (
             "hostPID",
             spec.host_pid,
-            "tokens could be read out of the memory of the operator's container",
+            "other processes could then read tokens from the memory of the operator-managed container",
         ),
         (
             "hostIPC",
             spec.host_ipc,
-            "the memory of the node would be shared with the operator's container",
+            "the operator-managed container would then share memory with processes of the node",
         ),
         (
             "shareProcessNamespace",
             spec.share_process_namespace,
-            "tokens could be read out of the memory of the operator's container",
+            "other processes could then read tokens from the memory of the operator-managed container",
         ),
     ];
     for (field, _, why) in flags.iter().filter(|(_, value, _)| *value == Some(true)) {
@@ -257,7 +257,7 @@ fn refuse_shared_namespaces(spec: &PodSpec, refused: &mut Refused) {
     }
 }
 
-/// What is listed before the sidecar would run before it, if it were done as written.
+/// Rejects init containers that are listed before the sidecar: they would have to run before it.
 fn refuse_order(list: &str, containers: &[Container], own: &Own, refused: &mut Refused) {
     if list != "initContainers" {
         return;
@@ -266,7 +266,10 @@ fn refuse_order(list: &str, containers: &[Container], own: &Own, refused: &mut R
     for container in &containers[..sidecar.unwrap_or_default()] {
         refused.add(
             format!("{SPEC}.{list}[{}]", container.name),
-            &format!("{} starts before all others; list it first", own.container),
+            &format!(
+                "{} must start before all other containers; list it first",
+                own.container
+            ),
         );
     }
 }
@@ -290,7 +293,7 @@ fn refuse_container(
         for field in fields.filter(|f| !["name", "resources"].contains(&f.as_str())) {
             refused.add(
                 format!("{list}[{name}].{field}"),
-                "only the resources of the operator's own container can be changed",
+                "only `resources` can be changed in the operator-managed container",
             );
         }
     } else {
@@ -299,8 +302,8 @@ fn refuse_container(
     }
 }
 
-/// A container that we do not render, and that says nothing of it, gets what the restricted Pod Security Standard
-/// asks of containers. A namespace that enforces the standard then admits the pod.
+/// A user's container without these fields gets the values that the restricted Pod Security Standard
+/// requires, so that a namespace that enforces the standard admits the pod.
 fn restrict_by_default(over: &mut PodSpec, rendered: &PodSpec) {
     let init = rendered.init_containers.iter().flatten();
     let known: Vec<&String> = init.chain(&rendered.containers).map(|c| &c.name).collect();

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::{Value, json};
 
-use super::environment::{self, Kind};
+use super::environment::{self, SourceKind};
 use super::tests::{
     auth_server_pod, build_auth_server, build_protected_server, protected_server_pod,
     try_auth_server, try_protected_server,
@@ -444,10 +444,10 @@ fn the_sources_of_the_environment_are_found_in_every_container() {
     let sources = environment::sources(&deployment);
     let keys = |kind, name: &str| sources[&(kind, name.to_owned())].clone();
     let some = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect());
-    assert_eq!(keys(Kind::Secret, "one"), some(&["a", "b"]));
-    assert_eq!(keys(Kind::ConfigMap, "one"), some(&["c"]));
-    assert_eq!(keys(Kind::Secret, "all"), None);
-    assert_eq!(keys(Kind::ConfigMap, "settings"), None);
+    assert_eq!(keys(SourceKind::Secret, "one"), some(&["a", "b"]));
+    assert_eq!(keys(SourceKind::ConfigMap, "one"), some(&["c"]));
+    assert_eq!(keys(SourceKind::Secret, "all"), None);
+    assert_eq!(keys(SourceKind::ConfigMap, "settings"), None);
     assert_eq!(sources.len(), 4);
 
     environment::put_hash(&mut deployment, "x".to_owned());

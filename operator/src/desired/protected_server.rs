@@ -15,6 +15,7 @@ use mcpauth_api::{
     ProtectedMcpServerSpec,
     protected_server::{Server, ServerTemplate},
 };
+use mcpauth_wire::proxy_health;
 
 use super::{
     AuthServerFacts, BuildError, Images, injection,
@@ -38,6 +39,8 @@ pub struct ProtectedServerObjects {
     pub service_account: ServiceAccount,
     /// `proxy.yaml`. The proxy reloads it, so policy changes need no restart.
     pub config_map: ConfigMap,
+    /// The hash of `proxy.yaml`, as proxies report it.
+    pub policy_hash: String,
     /// The pods: proxy and server.
     pub deployment: Deployment,
     /// The proxy's port.
@@ -60,18 +63,20 @@ pub fn build(
 ) -> Result<ProtectedServerObjects, BuildError> {
     let Server::Template(template) = &spec.server;
     let name = owner.name.clone();
+    let policy = injection::config_yaml(&name, spec, auth_server)?;
     Ok(ProtectedServerObjects {
         service_account: ServiceAccount {
             metadata: owner.child(name.clone(), COMPONENT),
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         },
+        policy_hash: proxy_health::hash(&policy),
         config_map: pod::config_map(
             owner,
             names::proxy_config(&name),
             COMPONENT,
             injection::CONFIG_FILE,
-            injection::config_yaml(&name, spec, auth_server)?,
+            policy,
         ),
         deployment: deployment(owner, spec, template, auth_server, images)?,
         service: pod::public_service(owner, COMPONENT, &spec.service),

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::framework::ownership::{Ownership, Whose};
-use crate::framework::written::{Written, fingerprint, sha256};
+use crate::framework::written::{Written, contains, fingerprint, sha256};
 use crate::metrics::Metrics;
 use crate::text::explain;
 
@@ -126,6 +126,18 @@ impl Applier<'_> {
         let before = fingerprint(&live)?;
         let same_hash = live.annotations().get(HASH) == desired.annotations().get(HASH);
         if same_hash && self.written.is(ownership.owner(), &uid, &before) {
+            return Ok((live, false));
+        }
+        // After a restart of this operator: what was applied before, if nobody has changed it.
+        let known = self.written.knows(ownership.owner(), &uid);
+        if same_hash
+            && !known
+            && contains(
+                &serde_json::to_value(&live)?,
+                &serde_json::to_value(&desired)?,
+            )
+        {
+            self.written.set(ownership.owner(), uid, before);
             return Ok((live, false));
         }
         if live.meta().deletion_timestamp.is_some() {

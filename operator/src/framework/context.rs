@@ -1,4 +1,4 @@
-//! What every reconcile works with.
+//! The context that all reconciles share.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
 use crate::pods::health::Health;
+use crate::pods::policy::Policies;
 use crate::time;
 
 /// Shared by all controllers.
@@ -38,7 +39,9 @@ pub struct Context {
     /// The admin API of authorization servers.
     pub auth_servers: AuthServers,
     /// Asks pods why they are not ready.
-    pub health: Health,
+    pub health: Arc<Health>,
+    /// What proxies say about the policy that they run.
+    pub policies: Policies,
     /// The references between objects.
     pub references: Referrers,
 }
@@ -63,6 +66,7 @@ impl Context {
         clock: Clock,
         endpoint: Endpoint,
     ) -> Self {
+        let health = Arc::new(Health::default());
         Self {
             events: Events::new(client.clone(), &config.identity),
             images: config.images(),
@@ -75,7 +79,8 @@ impl Context {
                 endpoint,
                 clock.clone(),
             ),
-            health: Health::default(),
+            policies: Policies::new(Arc::clone(&health)),
+            health,
             references: Referrers::default(),
             client,
             config,
@@ -89,7 +94,7 @@ impl Context {
         time::now(&self.clock)
     }
 
-    /// What is watched, each by controllers of its own: a watch is of one namespace, or of all.
+    /// The scope of a watch: one namespace, or all. Each scope has separate controllers.
     pub fn scopes(self: &Arc<Self>) -> Vec<Scope> {
         let scope = |namespace| Scope {
             program: Arc::clone(self),

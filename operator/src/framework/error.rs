@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcpauth_api::conditions::reasons;
 
-use crate::framework::apply::ApplyError;
+use crate::framework::apply::{ApplyError, is_code};
 use crate::problem::Problem;
 use crate::text::explain;
 
@@ -27,6 +27,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The longest wait before the next try, where no watch tells that the cause is gone: the object that has a child's
+    /// name is somebody else's.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        (self.reason() == reasons::NAME_CONFLICT).then_some(Duration::from_secs(30))
+    }
+
     /// The reason as one word, for logs; for a problem, that of its condition.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -39,7 +45,10 @@ impl Error {
 
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
-        Self::Api(Box::new(error))
+        match is_code(&error, 403) {
+            true => denied(&error).into(),
+            false => Self::Api(Box::new(error)),
+        }
     }
 }
 
@@ -60,6 +69,15 @@ impl From<ApplyError> for Error {
     }
 }
 
+/// Missing rights do not come back by waiting: the status tells them.
+fn denied(error: &kube::Error) -> Problem {
+    let message = format!(
+        "Kubernetes denies the operator access: {}. Upgrade the chart, or grant the permission (docs/reference/rbac.md)",
+        explain(error)
+    );
+    Problem::outage(reasons::ACCESS_DENIED, message)
+}
+
 /// Whether the API server rejected the request itself, so that a retry would be rejected as well.
 fn refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 413 | 422))
@@ -77,6 +95,25 @@ mod tests {
             source: Box::new(kube::Error::Api(Box::new(status))),
         }
         .into()
+    }
+
+    #[test]
+    fn a_solved_name_conflict_is_noticed_within_half_a_minute() {
+        let conflict = ApplyError::NameConflict {
+            kind: "Service".into(),
+            name: "notes".into(),
+        };
+        let wait = Error::from(conflict).longest_wait();
+        assert_eq!(wait, Some(Duration::from_secs(30)));
+        assert_eq!(api(422).longest_wait(), None);
+    }
+
+    #[test]
+    fn missing_rights_are_told_in_the_status() {
+        let status =
+            kube::core::Status::failure("secrets is forbidden", "Forbidden").with_code(403);
+        let error = Error::from(kube::Error::Api(Box::new(status)));
+        assert!(matches!(error, Error::Problem(p) if p.reason == reasons::ACCESS_DENIED));
     }
 
     #[test]

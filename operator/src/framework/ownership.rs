@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
-/// Whose an object is, seen from one of ours.
+/// Who owns an object, from the point of view of one of our objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// This object.
@@ -23,14 +23,14 @@ pub enum Whose {
 /// How ownership is recorded on an object.
 #[derive(Clone, Debug)]
 pub enum Ownership {
-    /// By its controller owner reference: it goes with its owner.
+    /// By its controller owner reference: it is garbage-collected with its owner.
     Controller(OwnerReference),
-    /// By its labels alone: it may outlive its owner, and the next owner of that name takes it up, as after a
-    /// restore from a backup. The finalizer deletes what is not to stay.
+    /// Only by its labels: it may outlive its owner, and the next owner of that name reuses it, as after a
+    /// restore from a backup. The finalizer deletes what must not be kept.
     Labels {
         /// The owner's UID.
         owner: String,
-        /// All of these.
+        /// The labels that identify the owner.
         labels: BTreeMap<String, String>,
     },
 }

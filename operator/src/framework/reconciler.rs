@@ -93,7 +93,7 @@ impl<'a> ReconcileContext<'a> {
         })
     }
 
-    /// How children show whose they are that may outlive the object.
+    /// How ownership is recorded on children that may outlive the object.
     pub fn kept(&self, component: Component) -> Ownership {
         Ownership::Labels {
             owner: self.owner.reference.uid.clone(),
@@ -101,7 +101,7 @@ impl<'a> ReconcileContext<'a> {
         }
     }
 
-    /// Children and what is referred to in the object's own namespace.
+    /// The API for children and referenced objects in the object's own namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -115,7 +115,7 @@ impl<'a> ReconcileContext<'a> {
         self.references.set(&key, targets.into_iter().collect());
     }
 
-    /// Notes what the object refers to besides, before it is read.
+    /// Records further references of the object, before the referenced objects are read.
     pub fn refers_also_to(&self, targets: impl IntoIterator<Item = Target>) {
         let key = (self.owner.namespace.clone(), self.owner.name.clone());
         self.references.add(&key, targets);
@@ -127,7 +127,7 @@ pub fn children() -> watcher::Config {
     watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
 }
 
-/// Watches the metadata of what may outlive objects of kind `K`; the label of `component` names them.
+/// Watches the metadata of children that may outlive objects of kind `K`; the label of `component` names their owner.
 pub fn watch_kept<K, R>(
     controller: Controller<Guarded<K>>,
     api: Api<PartialObjectMeta<R>>,

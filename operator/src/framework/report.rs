@@ -1,5 +1,7 @@
 //! Reports what a reconcile observed: the status, an event when Ready changes, and the time of the next reconcile.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
@@ -13,6 +15,9 @@ use crate::framework::error::Error;
 use crate::framework::reconciler::{Reconcile, key_of, stored};
 use crate::framework::status::{self, Observed};
 use crate::problem::{Retry, soon};
+
+/// When to look again at what is expected to answer.
+const RECHECK: Duration = Duration::from_secs(2);
 
 /// Writes the status that follows from what was observed, if it differs, and publishes an event when Ready changes.
 /// Returns the time since which Ready has had its status.
@@ -87,7 +92,7 @@ async fn announce(
         return;
     }
     match observed.problems.first() {
-        Some(problem) if problem.retry == Retry::Backoff => {
+        Some(problem) if problem.degraded || problem.retry == Retry::Backoff => {
             ctx.events.warning(about, &reason, &message).await;
         }
         _ => ctx.events.normal(about, &reason, &message).await,
@@ -103,7 +108,10 @@ pub fn next_action(
     if let Some(failed) = observed.problems.iter().find(|p| p.retry == Retry::Backoff) {
         return Err(failed.clone().into());
     }
-    if observed.problems.is_empty() {
+    if observed.recheck {
+        return Ok(Action::requeue(RECHECK));
+    }
+    if observed.problems.iter().all(|p| p.retry == Retry::Change) {
         // Jitter, so that objects that became ready together are not reconciled together.
         let spread = 0.9 + 0.2 * crate::random::jitter();
         let resync = ctx.config.resync(observed.forgotten);

@@ -18,7 +18,7 @@ use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 use crate::problem::Problem;
 
-/// Runs the controller of `K` in `scope` until `stop`; what is being worked on then is finished.
+/// Runs the controller of `K` in `scope` until `stop`, then finishes the running reconciles.
 pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
     let ctx = Arc::clone(&scope.program);
     let config = controller::Config::default().concurrency(ctx.config.concurrency);
@@ -55,6 +55,7 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
         (K::KIND, (namespace.clone(), name.clone())),
         crate::random::jitter(),
     );
+    let wait = error.longest_wait().map_or(wait, |most| wait.min(most));
     tracing::warn!(
         kind = K::KIND,
         namespace,

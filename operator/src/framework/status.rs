@@ -8,13 +8,34 @@ use serde_json::{Map, Value};
 use crate::problem::Problem;
 use crate::text::shorten;
 
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// This operator cannot tell.
+    Unknown,
+}
+
+impl Status {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// A condition that a reconcile observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// One of [`mcpauth_api::conditions::types`].
     pub type_: &'static str,
-    /// `True` or `False`.
-    pub holds: bool,
+    /// Whether it holds.
+    pub status: Status,
     /// One of [`mcpauth_api::conditions::reasons`].
     pub reason: &'static str,
     /// The message.
@@ -26,17 +47,21 @@ impl Condition {
     pub fn yes(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             type_,
-            holds: true,
+            status: Status::True,
             reason,
             message: message.into(),
         }
     }
 
-    /// A condition that is False because of a problem.
+    /// A condition that is False because of a problem, or Unknown if the problem is that we cannot tell.
     pub fn no(type_: &'static str, problem: &Problem) -> Self {
         Self {
             type_,
-            holds: false,
+            status: if problem.unknown {
+                Status::Unknown
+            } else {
+                Status::False
+            },
             reason: problem.reason,
             message: problem.message.clone(),
         }
@@ -50,10 +75,12 @@ pub struct Observed {
     pub ready: String,
     /// The problems, the most important first; the first one is the reason of Ready.
     pub problems: Vec<Problem>,
-    /// Conditions besides Ready and Degraded. Conditions that are not listed keep their state.
+    /// Conditions besides Ready, Progressing and Degraded. Conditions that are not listed keep their state.
     pub conditions: Vec<Condition>,
     /// Whether the registration is lost when the authorization server restarts.
     pub forgotten: bool,
+    /// Whether to look again soon although nothing is wrong: something is expected to answer.
+    pub recheck: bool,
     /// Fields of the status besides `conditions` and `observedGeneration`, by JSON name.
     pub fields: Map<String, Value>,
 }
@@ -77,15 +104,32 @@ impl Observed {
             Some(p) => Condition::yes(types::DEGRADED, p.reason, &p.message),
             None => Condition {
                 type_: types::DEGRADED,
-                holds: false,
+                status: Status::False,
                 reason: reasons::READY,
                 message: "no manual action is needed".to_owned(),
             },
         };
-        [ready, degraded]
+        [ready, self.progressing(), degraded]
             .into_iter()
             .chain(self.conditions.iter().cloned())
             .collect()
+    }
+
+    /// Whether something changes by itself.
+    fn progressing(&self) -> Condition {
+        if let Some(stage) = self.problems.iter().find(|p| p.is_progress()) {
+            return Condition::yes(types::PROGRESSING, stage.reason, &stage.message);
+        }
+        let (reason, message) = match self.problems.first() {
+            None => (reasons::READY, "no change is in progress"),
+            Some(problem) => (problem.reason, "no change is in progress; see Ready"),
+        };
+        Condition {
+            type_: types::PROGRESSING,
+            status: Status::False,
+            reason,
+            message: message.to_owned(),
+        }
     }
 }
 
@@ -102,7 +146,7 @@ fn merge(
 ) -> Vec<StoredCondition> {
     let mut conditions: Vec<StoredCondition> = previous.to_vec();
     for condition in observed {
-        let status = if condition.holds { "True" } else { "False" };
+        let status = condition.status.as_str();
         let before = conditions.iter_mut().find(|c| c.type_ == condition.type_);
         let since = match &before {
             Some(c) if c.status == status => c.last_transition_time.clone(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::text::hex;
 
 /// A fingerprint of each child after its last write by this process, by owner and child, to detect changes by others.
-/// Without an entry (after a restart) the child is applied once, which is a no-op for the API server if nothing changed.
+/// Without an entry (after a restart) a child that [`contains`] what is desired counts as written.
 #[derive(Debug, Default)]
 pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
 
@@ -21,6 +21,13 @@ impl Written {
         map.get(owner)
             .and_then(|children| children.get(child))
             .is_some_and(|f| f == fingerprint)
+    }
+
+    /// Whether the child was recorded.
+    pub fn knows(&self, owner: &str, child: &str) -> bool {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(owner)
+            .is_some_and(|children| children.contains_key(child))
     }
 
     /// Records a child.
@@ -55,6 +62,32 @@ pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> 
     Ok(sha256(&serde_json::to_vec(&value)?))
 }
 
+/// Whether `live` has every field of `desired`, with its value; what the API server or others added does not matter.
+/// A value that the API server writes in another form counts as missing, which costs no more than a write.
+pub fn contains(live: &Value, desired: &Value) -> bool {
+    match (live, desired) {
+        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(key, value)| {
+            live.get(key)
+                .map_or_else(|| is_empty(value), |live| contains(live, value))
+        }),
+        (Value::Array(live), Value::Array(desired)) => {
+            let pairs = || live.iter().zip(desired);
+            live.len() == desired.len() && pairs().all(|(live, desired)| contains(live, desired))
+        }
+        (live, desired) => live == desired,
+    }
+}
+
+/// Whether the API server may leave a value out.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
@@ -73,6 +106,23 @@ pub(super) mod tests {
             "data": { "a": "1" }
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_is_desired_is_found_in_what_is_stored_with_defaults() {
+        let desired = json!({ "a": { "b": [{ "c": 1 }] }, "labels": {}, "none": null });
+        for (live, expected) in [
+            (
+                json!({ "a": { "b": [{ "c": 1, "default": true }] }, "status": 1 }),
+                true,
+            ),
+            (json!({ "a": { "b": [{ "c": 2 }] } }), false),
+            (json!({ "a": { "b": [{ "c": 1 }, { "c": 1 }] } }), false),
+            (json!({ "a": {} }), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(contains(&live, &desired), expected, "{live}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Asks a pod why it is not ready.
+//! Asks pods: why one is not ready, and which configuration a proxy runs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use mcpauth_wire::proxy_health::{self, InForce};
+
 use crate::text::shorten;
 
 /// Timeout of the request. Short, because an unresponsive pod delays the reconciles of others.
@@ -17,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum size of a response that is read and shown, in bytes.
 const ANSWER: usize = 300;
 
-/// Asks `/readyz`.
+/// Asks the health ports of pods.
 pub struct Health(Client<HttpConnector, Empty<Bytes>>);
 
 impl Default for Health {
@@ -36,6 +38,22 @@ impl Health {
     pub async fn ask(&self, address: SocketAddr) -> Option<String> {
         let uri: Uri = format!("http://{address}/readyz").parse().ok()?;
         tokio::time::timeout(TIMEOUT, self.answer(uri)).await.ok()?
+    }
+
+    /// Which configuration the proxy at `address` runs. None if it does not say.
+    pub async fn configuration(&self, address: SocketAddr) -> Option<InForce> {
+        let path = proxy_health::CONFIGURATION;
+        let uri: Uri = format!("http://{address}{path}").parse().ok()?;
+        let answer = async {
+            let response = self.0.get(uri).await.ok()?;
+            if response.status() != StatusCode::OK {
+                return None;
+            }
+            let body = Limited::new(response.into_body(), 4096);
+            let bytes = body.collect().await.ok()?.to_bytes();
+            serde_json::from_slice(&bytes).ok()
+        };
+        tokio::time::timeout(TIMEOUT, answer).await.ok()?
     }
 
     async fn answer(&self, uri: Uri) -> Option<String> {

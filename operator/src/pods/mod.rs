@@ -1,10 +1,11 @@
-//! Whether pods are ready, and why not, as text for a condition. Pure, except for [`health`].
+//! Whether pods are ready, and why not, as text for a condition. Pure, except for [`health`] and [`policy`].
 
 pub mod health;
+pub mod policy;
 
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::text::shorten;
@@ -96,6 +97,32 @@ impl Rollout {
     }
 }
 
+/// Why Kubernetes does not create the pods of a Deployment, if so: a quota, Pod Security, a webhook.
+pub fn replica_failure(deployment: &Deployment) -> Option<String> {
+    let failure = condition(deployment, "ReplicaFailure").filter(|c| c.status == "True")?;
+    let message = failure.message.as_deref().unwrap_or_default();
+    Some(shorten(&without_pod_name(message), 600).to_owned())
+}
+
+/// Whether the rollout of a Deployment has made no progress for too long.
+pub fn is_overdue(deployment: &Deployment) -> bool {
+    let progress = condition(deployment, "Progressing");
+    progress.is_some_and(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+}
+
+fn condition<'a>(deployment: &'a Deployment, type_: &str) -> Option<&'a DeploymentCondition> {
+    let mut conditions = deployment.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|c| c.type_ == type_)
+}
+
+/// Each try names another pod, and a condition must not change each time.
+fn without_pod_name(message: &str) -> String {
+    let rest = message
+        .strip_prefix("pods \"")
+        .and_then(|rest| rest.split_once('"'));
+    rest.map_or_else(|| message.to_owned(), |(_, rest)| format!("a pod{rest}"))
+}
+
 /// Why a pod does not become ready, if Kubernetes reports it.
 pub fn trouble(pod: &Pod) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -105,13 +132,18 @@ pub fn trouble(pod: &Pod) -> Option<String> {
 /// The address of a running pod's port `health`, for asking it why it is not ready. None for pods on the host
 /// network, where the port could belong to another program.
 pub fn health_address(pod: &Pod) -> Option<SocketAddr> {
+    let conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let mut ready = conditions.filter(|c| c.type_ == "Ready" && c.status == "True");
+    match ready.next() {
+        Some(_) => None,
+        None => health_socket(pod),
+    }
+}
+
+/// The port `health` of a running pod.
+fn health_socket(pod: &Pod) -> Option<SocketAddr> {
     let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-    let ready = status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|c| c.type_ == "Ready" && c.status == "True");
-    if ready || spec.host_network == Some(true) || status.phase.as_deref() != Some("Running") {
+    if spec.host_network == Some(true) || status.phase.as_deref() != Some("Running") {
         return None;
     }
     let containers = spec
@@ -225,6 +257,25 @@ mod tests {
         ] {
             assert!(!Rollout::of_deployment(&deployment(3, &status)).is_complete());
         }
+    }
+
+    #[test]
+    fn why_no_pod_is_created_and_that_none_became_ready_in_time() {
+        let status = json!({ "conditions": [
+            { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+              "message": "pods \"notes-6d4f8-x7x2p\" is forbidden: exceeded quota: team" },
+            { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" },
+        ]});
+        let found = deployment(1, &status);
+        let expected = "a pod is forbidden: exceeded quota: team";
+        assert_eq!(replica_failure(&found).as_deref(), Some(expected));
+        assert!(is_overdue(&found));
+        let fine = json!({ "conditions": [
+            { "type": "ReplicaFailure", "status": "False", "message": "x" },
+            { "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable" },
+        ]});
+        let fine = deployment(1, &fine);
+        assert_eq!((replica_failure(&fine), is_overdue(&fine)), (None, false));
     }
 
     #[test]

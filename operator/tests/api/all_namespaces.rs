@@ -100,7 +100,7 @@ async fn a_cross_namespace_reference_without_permission_is_refused() {
 
     // Withdrawn while the authorization server is away: made good when it is back.
     auth.endpoints.lock().unwrap().clear();
-    team.reaches::<McpOAuthClient>("robot", "Registered", "False", "AuthServerUnreachable")
+    team.reaches::<McpOAuthClient>("robot", "Registered", "Unknown", "AuthServerUnreachable")
         .await;
     label(&team, json!({ "mcp": null })).await;
     team.not_ready::<McpOAuthClient>("robot", "ReferenceNotPermitted")

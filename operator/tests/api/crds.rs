@@ -237,7 +237,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/env",
             json!([{ "name": "A=B" }]),
-            "env: a name is one or more printable ASCII characters, without =",
+            "env: a name must consist of printable ASCII characters other than =",
         ),
         (
             "/server/template/env",
@@ -247,7 +247,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/env",
             json!([{ "name": "X", "valueFrom": {} }]),
-            "env: valueFrom needs exactly one of",
+            "env: valueFrom requires exactly one of",
         ),
         (
             "/server/template/env",
@@ -262,7 +262,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/envFrom",
             json!([{ "prefix": "X_" }]),
-            "envFrom: each entry needs exactly one of secretRef and configMapRef",
+            "envFrom: each entry requires exactly one of secretRef and configMapRef",
         ),
         (
             "/server/template/imagePullPolicy",
@@ -272,12 +272,12 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/volumes",
             json!([{ "name": "tmp", "emptyDir": {} }]),
-            "volumes: tmp and names that start with mcpauth- are the operator's",
+            "volumes: the name tmp and names that start with mcpauth- are reserved for the operator",
         ),
         (
             "/server/template/volumes",
             json!([{ "name": "mcpauth-proxy", "configMap": { "name": "x" } }]),
-            "volumes: tmp and names that start with mcpauth- are the operator's",
+            "volumes: the name tmp and names that start with mcpauth- are reserved for the operator",
         ),
         (
             "/server/template/volumes",
@@ -287,7 +287,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/volumeMounts",
             json!([{ "name": "mcpauth-token", "mountPath": "/x" }]),
-            "volumeMounts: volumes whose names start with mcpauth- are the operator's",
+            "volumeMounts: volumes whose names start with mcpauth- hold credentials",
         ),
         (
             "/server/template/volumeMounts",
@@ -312,7 +312,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/server/template/env",
             json!([{ "name": "X", "value": "v", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }]),
-            "env: give value or valueFrom, not both",
+            "env: set either value or valueFrom",
         ),
         (
             "/scopes",
@@ -337,7 +337,7 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         (
             "/access",
             json!({ "rules": [{ "tools": ["x"] }] }),
-            "a rule needs scopes, or anyToken: true, and not both",
+            "access.rules: set either scopes or anyToken: true",
         ),
         (
             "/access",
@@ -364,13 +364,13 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
             "/allowedClients",
             json!({ "namespaces": { "from": "Selector", "selector": {
                 "matchExpressions": [{ "key": "a", "operator": "In" }] } } }),
-            "values are required with operator: In or NotIn",
+            "values is required with operator: In or NotIn",
         ),
         (
             "/allowedClients",
             json!({ "namespaces": { "from": "Selector", "selector": {
                 "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] } } }),
-            "values are required with operator: In or NotIn",
+            "values is required with operator: In or NotIn",
         ),
         ("/service", json!({ "port": 0 }), "spec.service.port"),
         (

@@ -21,4 +21,5 @@ mod pods;
 mod protected_server;
 mod secrets;
 mod trouble;
+mod truth;
 mod values;

@@ -57,10 +57,10 @@ async fn pods_start_while_the_authorization_server_is_away() {
         .create::<ProtectedMcpServer>("notes", &specs::protected_server())
         .await;
     let condition = world
-        .not_ready::<ProtectedMcpServer>("notes", "AuthServerUnreachable")
+        .is_unknown::<ProtectedMcpServer>("notes", "AuthServerUnreachable")
         .await;
     assert!(
-        condition.message.contains("does not answer at"),
+        condition.message.contains("does not respond at"),
         "{}",
         condition.message
     );
@@ -69,7 +69,7 @@ async fn pods_start_while_the_authorization_server_is_away() {
         .reaches::<ProtectedMcpServer>("notes", "Available", "True", "Ready")
         .await;
     world
-        .not_ready::<ProtectedMcpServer>("notes", "AuthServerUnreachable")
+        .is_unknown::<ProtectedMcpServer>("notes", "AuthServerUnreachable")
         .await;
 
     // It comes, and its Ready finds those who wait for it.
@@ -184,6 +184,7 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
     let mut labels = deployment.spec.unwrap().template.metadata.unwrap().labels;
     let own_labels = labels.clone();
     let pods = world.api::<Pod>();
+    world.pods_are_up("notes").await;
     for name in ["notes-x", "other-x"] {
         let pod = json!({
             "metadata": { "name": name, "labels": labels },
@@ -191,11 +192,16 @@ async fn a_changed_policy_touches_the_pods_so_that_it_arrives_at_once() {
         });
         let pod: Pod = serde_json::from_value(pod).unwrap();
         pods.create(&PostParams::default(), &pod).await.unwrap();
+        // One of an earlier revision that has ended: it does not keep the policy from being in force.
+        let ended = json!({ "status": { "phase": "Failed" } });
+        let params = PatchParams::default();
+        pods.patch_status(name, &params, &Patch::Merge(ended))
+            .await
+            .unwrap();
         labels
             .get_or_insert_default()
             .insert("mcpauth.io/protected-server".to_owned(), "other".to_owned());
     }
-    world.pods_are_up("notes").await;
     world.is_ready::<ProtectedMcpServer>("notes").await;
     let version = async |name: &str| pods.get(name).await.unwrap().resource_version();
     let (before, other) = (version("notes-x").await, version("other-x").await);

@@ -114,7 +114,7 @@ async fn an_unreachable_authorization_server_is_told_without_secrets() {
     let operator = world.operator();
     objects(&world).await;
     let reason = "AuthServerUnreachable";
-    world.not_ready::<McpOAuthClient>("robot", reason).await;
+    world.is_unknown::<McpOAuthClient>("robot", reason).await;
     let called = logs.containing("outcome=unreachable");
     assert!(called[0].contains("admin_api{"), "{}", called[0]);
     stop_and_check(&world, operator, &logs, reason, &[]).await;
@@ -134,11 +134,15 @@ async fn stop_and_check(
 
 #[tokio::test]
 async fn wrong_answers_of_the_admin_api_are_told_without_secrets() {
-    for (status, reason) in [
-        (StatusCode::OK, "AuthServerUnreachable"),
-        (StatusCode::BAD_REQUEST, "AuthServerRefused"),
-        (StatusCode::FORBIDDEN, "AuthServerRefused"),
-        (StatusCode::INTERNAL_SERVER_ERROR, "AuthServerUnreachable"),
+    for (status, reason, ready) in [
+        (StatusCode::OK, "AuthServerUnreachable", "Unknown"),
+        (StatusCode::BAD_REQUEST, "AuthServerRefused", "False"),
+        (StatusCode::FORBIDDEN, "AuthServerRefused", "False"),
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "AuthServerUnreachable",
+            "Unknown",
+        ),
     ] {
         let logs = logs::capture();
         let world = World::new(&format!("leak-{}", status.as_u16())).await;
@@ -146,7 +150,9 @@ async fn wrong_answers_of_the_admin_api_are_told_without_secrets() {
         world.endpoints.lock().unwrap().insert("auth".into(), url);
         let operator = world.operator();
         objects(&world).await;
-        world.not_ready::<McpOAuthClient>("robot", reason).await;
+        world
+            .reaches::<McpOAuthClient>("robot", "Ready", ready, reason)
+            .await;
         let mut sent = sent.lock().unwrap().clone();
         sent.retain(|one| !one.is_empty());
         assert!(!sent.is_empty());

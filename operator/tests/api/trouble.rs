@@ -134,7 +134,7 @@ async fn a_silent_authorization_server_keeps_few_workers() {
             .await;
     }
     world
-        .not_ready::<McpOAuthClient>("robot-0", "AuthServerUnreachable")
+        .is_unknown::<McpOAuthClient>("robot-0", "AuthServerUnreachable")
         .await;
     eventually("the first calls have ended", || async {
         (silent.open.load(Ordering::SeqCst) <= 1).then_some(())

@@ -3,11 +3,11 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 
-/// Longer tokens are not worth a question to the authorization server: its own have 53 characters, and a
+/// Longer tokens are rejected without introspection: the authorization server's own have 53 characters, and a
 /// JWT with many claims has a few thousand.
 const MAX_TOKEN: usize = 8192;
 
-/// Why a request has no token that could be checked.
+/// Why a request has no usable token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// No token at all.
@@ -21,23 +21,25 @@ pub enum Fault {
 /// The token of a request.
 ///
 /// # Errors
-/// There is none, or more than one, or it is where it must not be.
+/// There is none, there is more than one, or it is in the query string.
 pub fn token<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<&'a str, Fault> {
     let query = uri.query().unwrap_or_default();
     if url::form_urlencoded::parse(query.as_bytes()).any(|(key, _)| key == "access_token") {
-        // Addresses end in logs and in histories: MCP forbids it there.
+        // MCP forbids tokens in URLs, because URLs end up in logs and browser histories.
         return Err(Fault::Malformed(
-            "an access token must not be sent in the query string",
+            "an access token must not be sent in the query string; use the Authorization header",
         ));
     }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Fault::Missing)?;
     if values.next().is_some() {
-        return Err(Fault::Malformed("there are two Authorization headers"));
+        return Err(Fault::Malformed(
+            "there is more than one Authorization header; send one",
+        ));
     }
     let value = value
         .to_str()
-        .map_err(|_| Fault::Malformed("the Authorization header is not ASCII"))?;
+        .map_err(|_| Fault::Malformed("the Authorization header must be ASCII"))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Fault::Missing);

@@ -9,12 +9,12 @@ use crate::auth::identity::Identity;
 use crate::auth::source::SourceError;
 use crate::resource::Resource;
 
-/// Why a token identifies nobody.
+/// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The token is not valid, with the reason for the client.
     Invalid(&'static str),
-    /// It is not known whether the token is valid: there is no answer about it.
+    /// It is unknown whether the token is valid, because there is no usable response.
     Unavailable,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Judgement {
 /// Judges the claims of a token for this resource. `now` is the time since the epoch.
 ///
 /// # Errors
-/// The claims name nobody.
+/// The token is not valid for this resource, or names no caller.
 pub(super) fn judge(
     claims: Answer,
     resource: &Resource,
@@ -54,7 +54,7 @@ pub(super) fn judge(
         .token_type
         .is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
     if !is_bearer || claims.cnf.is_some() {
-        // The proxy asks nobody to prove a key, so a stolen token of this kind would get through.
+        // The proxy does not verify proof of possession, so a stolen token of this kind would be accepted.
         return invalid("the token is bound to a key; this resource accepts bearer tokens only");
     }
     let remaining = match claims.exp {

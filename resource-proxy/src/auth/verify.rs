@@ -1,4 +1,4 @@
-//! Whether a token is valid: its source is asked, and the answer is kept for a moment.
+//! Verifies tokens by asking their source, and caches the results for a short time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ use crate::resource::Resource;
 
 /// How many invalid tokens are remembered.
 const INVALID_ENTRIES: u64 = 1024;
-/// How long an unused entry is kept. Even an outdated one is useful: it says that the token was
-/// valid a moment ago, so that its next check need not queue with unknown tokens.
+/// How long an unused entry is kept. Even an expired entry is useful: it shows that the token was
+/// valid recently, so that its next check need not queue with unknown tokens.
 const KEPT: Duration = Duration::from_secs(600);
-/// Checks of tokens that were valid a moment ago.
+/// Checks of tokens that were valid recently.
 const KNOWN: Bounds = Bounds {
     waiting: 2048,
     concurrent: 32,
@@ -50,7 +50,7 @@ pub struct Verifier {
     valid: Cache<Key, Cached>,
     /// Separate, so that a flood of unknown tokens evicts no valid one.
     invalid: Cache<Key, Cached>,
-    /// Questions to the source that are not answered yet.
+    /// Checks in flight.
     in_flight: Mutex<HashMap<Key, watch::Receiver<Option<Answered>>>>,
     admission: Admission,
 }
@@ -62,7 +62,7 @@ struct Cached {
     until: Duration,
 }
 
-/// The end of a question to the source.
+/// The result of a check.
 #[derive(Clone, Debug)]
 struct Answered {
     /// When the source was asked, on the monotonic clock.
@@ -101,10 +101,10 @@ impl Verifier {
         }
     }
 
-    /// Who `token` identifies.
+    /// The caller that `token` identifies.
     ///
     /// # Errors
-    /// The token is not valid, or nobody can tell.
+    /// The token is not valid, or it cannot be checked.
     pub async fn verify(self: &Arc<Self>, token: &str) -> Verdict {
         let key = key_of(token);
         let arrived = self.clock.monotonic();
@@ -121,7 +121,7 @@ impl Verifier {
             let Some(answered) = answered.and_then(|answered| answered.clone()) else {
                 return Err(Rejection::Unavailable);
             };
-            // The question may have been asked before this request arrived. Its answer is used only
+            // The check may have started before this request arrived. Its result is used only
             // within the cache's window; otherwise a revoked token would be valid for longer.
             let fresh = answered.asked >= arrived || self.clock.monotonic() < answered.until;
             if fresh || answered.verdict == Err(Rejection::Unavailable) {
@@ -130,7 +130,7 @@ impl Verifier {
         }
     }
 
-    /// Ends when `token` is no longer valid, or nobody can tell.
+    /// Ends when `token` is no longer valid, or can no longer be checked.
     pub async fn while_valid(self: Arc<Self>, token: String) {
         loop {
             tokio::time::sleep(STREAM_INTERVAL).await;
@@ -152,7 +152,7 @@ impl Verifier {
         Some(hit.verdict)
     }
 
-    /// Joins the question about this token, or asks it.
+    /// Joins the check of this token that is in flight, or starts one.
     fn join(self: &Arc<Self>, key: Key, token: &str) -> Joined {
         let mut in_flight = self
             .in_flight
@@ -162,7 +162,7 @@ impl Verifier {
             self.metrics.lookup(Lookup::Joined);
             return Joined::InFlight(question.clone());
         }
-        // It may have been answered since the cache was read.
+        // The check may have finished since the cache was read.
         if let Some(verdict) = self.cached(&key) {
             return Joined::Cached(verdict);
         }
@@ -173,7 +173,7 @@ impl Verifier {
         let (sender, receiver) = watch::channel(None);
         in_flight.insert(key, receiver.clone());
         let (verifier, token) = (Arc::clone(self), token.to_owned());
-        // A task of its own, so that the question survives the client that caused it.
+        // A separate task, so that the check continues when the client that caused it disconnects.
         tokio::spawn(async move {
             let answered = verifier.ask(&token, place).await;
             verifier.keep(key, &answered);
@@ -258,11 +258,11 @@ impl Verifier {
     }
 }
 
-/// How a request learns about its token when the cache does not know.
+/// How a request gets a result that is not in the cache.
 enum Joined {
     Cached(Verdict),
     InFlight(watch::Receiver<Option<Answered>>),
-    /// Too many questions are waiting.
+    /// Too many checks are waiting.
     Full,
 }
 

@@ -14,7 +14,7 @@ use crate::http::refusal::Refusal;
 use crate::limits::capacity::{Capacity, Reservation};
 use crate::mcp::message::Fault;
 
-/// How long a client may take for its body.
+/// Timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request may wait for capacity: as long as the longest friction. Its token is not checked
 /// meanwhile, and its client may be gone.
@@ -23,7 +23,7 @@ const CAPACITY_TIMEOUT: Duration = Duration::from_secs(300);
 /// Reads a body of at most `limit` bytes, once there is capacity for it.
 ///
 /// # Errors
-/// It is too long, too slow, compressed, not in UTF-8, or breaks off; or no capacity came free.
+/// It is too long, too slow, compressed, not in UTF-8 or incomplete, or no capacity became available.
 pub async fn read(
     capacity: &Arc<Capacity>,
     limit: u32,
@@ -59,11 +59,11 @@ pub async fn read(
             Ok((body, reserved))
         }
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(limit)),
-        Err(_) => Err(Refusal::Body(Fault::Parse("it breaks off".into()))),
+        Err(_) => Err(Refusal::Body(Fault::Parse("it is incomplete".into()))),
     }
 }
 
-/// Whether the server reads the bytes that are judged here: uncompressed, and as UTF-8. Servers follow
+/// Whether the server reads the same text as this check: uncompressed, and as UTF-8. Servers honor
 /// `charset`, and in UTF-7 `+ACI-` is a quote: a string here could be a tool call there.
 fn is_plain(headers: &HeaderMap) -> bool {
     let uncompressed = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");

@@ -1,4 +1,4 @@
-//! Connections that lie idle, and are closed.
+//! Closes idle connections.
 //!
 //! hyper bounds the time for the head of a request on HTTP/1, but waits without a bound for the first
 //! bytes, which decide between HTTP/1 and HTTP/2, and between the requests of HTTP/2.
@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use crate::http::stream::Body;
 
-/// How long a client may take for the head of its first request.
+/// Timeout for the head of a client's first request.
 pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may lie idle after a request, and the next head take. Longer than load balancers
-/// keep theirs (mostly 60 s): else one of them sends a request into a connection that is just closing.
+/// Timeout for an idle connection, and for the next request's head. Longer than load balancers
+/// keep theirs (mostly 60 s): otherwise one of them could send a request on a connection that is about to close.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The requests in flight on a connection. Clones count together.
@@ -35,13 +35,24 @@ impl Activity {
         InFlight(self.clone())
     }
 
-    /// Ends when there was no request for too long.
+    /// Whether there is no request.
+    pub fn is_quiet(&self) -> bool {
+        *self.0.borrow() == 0
+    }
+
+    /// Ends when there is no request.
+    pub async fn quiet(&self) {
+        let mut requests = self.0.subscribe();
+        let _ = requests.wait_for(|requests| *requests == 0).await;
+    }
+
+    /// Ends when the connection has been idle for too long.
     pub async fn idle(&self) {
         let mut requests = self.0.subscribe();
         let mut most = FIRST_TIMEOUT;
         loop {
             let is_idle = *requests.borrow_and_update() == 0;
-            // Also woken by a request that has come and gone meanwhile.
+            // Also woken by a request that has both started and ended in the meantime.
             let changed = requests.changed();
             let changed = if is_idle {
                 tokio::time::timeout(most, changed).await
@@ -70,7 +81,7 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// A body of ours is complete; a client that does not read it has no request in flight.
+    /// The proxy's own bodies are complete at once, so a client that does not read one has no request in flight.
     pub fn new(body: Body, request: InFlight) -> Self {
         let streams = matches!(body, Either::Right(_));
         Self {

@@ -1,6 +1,6 @@
 //! Cross-origin requests of browsers (the Fetch standard).
 //!
-//! Credentials in its sense, cookies, are never allowed: a token is sent by hand.
+//! Credentials as the standard defines them (cookies) are never allowed: pages send the token explicitly.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -45,7 +45,7 @@ impl Origin {
         }
     }
 
-    /// Lets the page read the response.
+    /// Allows the page to read the response.
     pub fn expose<B>(&self, response: &mut Response<B>) {
         if let Self::Allowed(origin) = self {
             let headers = response.headers_mut();
@@ -88,7 +88,7 @@ pub fn public_preflight() -> Response<Body> {
     response
 }
 
-/// Lets every page read the response.
+/// Allows every page to read the response.
 pub fn make_public<B>(response: &mut Response<B>) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);

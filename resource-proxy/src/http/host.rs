@@ -1,10 +1,10 @@
 //! Whether a request is for this host: the guard against DNS rebinding (MCP, Streamable HTTP,
 //! security).
 //!
-//! Rebinding needs a name that the attacker can register. So a name with a dot in it must be the
+//! Rebinding requires a name that the attacker can register. So a name with a dot in it must be the
 //! resource's own; addresses, `localhost` and the names that only a cluster's or a compose
-//! network's DNS knows are fine, because a client inside calls the Service by them. The port says
-//! nothing, as forwarded ports change it.
+//! network's DNS knows are accepted, because clients inside use them to reach the Service. The port is
+//! ignored, because port forwarding changes it.
 
 use http::header::HOST;
 use http::uri::Authority;
@@ -21,10 +21,12 @@ pub fn check(uri: &Uri, headers: &HeaderMap, resource: &Resource) -> Result<(), 
     let mut values = headers.get_all(HOST).iter();
     let sent = values.next();
     if values.next().is_some() {
-        return Err(Refusal::InvalidRequest("there are two Host headers"));
+        return Err(Refusal::InvalidRequest(
+            "there is more than one Host header; send one",
+        ));
     }
     let authority = match (uri.authority(), sent) {
-        // An absolute target counts more than the header (RFC 9112 section 3.2.2).
+        // An absolute target takes precedence over the header (RFC 9112 section 3.2.2).
         (Some(authority), _) => authority.clone(),
         (None, Some(host)) => Authority::try_from(host.as_bytes())
             .map_err(|_| Refusal::InvalidRequest("the Host header is malformed"))?,

@@ -1,4 +1,4 @@
-//! The metadata of the resource, which is public: it tells clients where to get a token.
+//! The public metadata of the resource, which tells clients where to get a token.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
@@ -78,7 +78,7 @@ impl Metadata {
     }
 }
 
-/// The scopes that clients are told of: all but `offline_access`.
+/// The advertised scopes: all but `offline_access`.
 pub fn advertised_scopes(config: &Config) -> Vec<&str> {
     let names = config.scopes.iter().map(|scope| scope.name.as_str());
     names.filter(|name| *name != OFFLINE_ACCESS).collect()

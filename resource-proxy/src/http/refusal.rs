@@ -14,7 +14,7 @@ use crate::http::stream::Body;
 use crate::mcp::header_match::HEADER_MISMATCH;
 use crate::mcp::message::Fault;
 
-/// After how many seconds a client should try again when the authorization server is away.
+/// After how many seconds a client should try again when the authorization server is unavailable.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// Why a request is not served.
@@ -28,13 +28,13 @@ pub enum Refusal {
     InvalidToken(&'static str),
     /// The access rules deny it.
     InsufficientScope(Denial),
-    /// A web page calls whose origin is not allowed.
+    /// The request comes from a web page whose origin is not allowed.
     OriginNotAllowed,
     /// The `Host` header names another host.
     HostNotServed,
     /// The path is not that of the endpoint.
     NotFound,
-    /// The endpoint does not take this HTTP method.
+    /// The endpoint does not support this HTTP method.
     MethodNotAllowed,
     /// The session is unknown, or belongs to another caller.
     UnknownSession,
@@ -107,12 +107,12 @@ impl Refusal {
         }
     }
 
-    /// The reason, for logs. Nothing of a token or a body is in it.
+    /// The reason, for logs. It contains no part of a token or a body.
     pub fn reason(&self) -> Cow<'_, str> {
         match self {
             Self::InvalidRequest(reason) | Self::InvalidToken(reason) => Cow::Borrowed(reason),
             Self::InsufficientScope(denial) => Cow::Owned(denial.to_string()),
-            // The parser's words may quote the body.
+            // The parser's message may quote the body.
             Self::Body(fault) => Cow::Owned(format!("JSON-RPC error {}", fault.code())),
             Self::BodyTooLarge(limit) => Cow::Owned(format!("more than {limit} bytes")),
             other => Cow::Borrowed(other.outcome()),
@@ -220,7 +220,10 @@ impl Refusal {
                 "host_not_served",
                 "the Host header does not match the resource's URL",
             ),
-            Self::NotFound => ("not_found", "there is nothing at this path"),
+            Self::NotFound => (
+                "not_found",
+                "there is no endpoint at this path; use the resource's URL",
+            ),
             Self::MethodNotAllowed => ("method_not_allowed", "use POST, GET or DELETE"),
             Self::BodyTimeout => ("body_timeout", "the request body was not received in time"),
             Self::BodyEncoded => (

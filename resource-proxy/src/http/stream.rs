@@ -13,7 +13,7 @@ use crate::limits::capacity::Reservation;
 /// The body of a response: one that the proxy wrote, or the server's.
 pub type Body = Either<Full<Bytes>, Stream>;
 
-/// The server's response as it arrives. One that a client listens to would never end by itself; it
+/// The server's response as it arrives. A listening stream would never end by itself, so it
 /// ends with the client's token.
 pub struct Stream {
     body: Incoming,

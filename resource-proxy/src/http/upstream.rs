@@ -1,14 +1,15 @@
 //! The request to the server, and its response to the client.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{Either, Full};
 
 use crate::auth::identity::Identity;
@@ -43,7 +44,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// The MCP server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     scheme: Scheme,
     authority: Authority,
@@ -56,7 +57,7 @@ impl Upstream {
     /// From a checked configuration.
     ///
     /// # Errors
-    /// The URL is none that can be called.
+    /// The URL cannot be called.
     pub fn new(config: &config::Upstream) -> Result<Self, String> {
         let failed = |problem: &dyn std::fmt::Display| format!("upstream.url: {problem}");
         let uri: Uri = config.url.parse().map_err(|error| failed(&error))?;
@@ -88,7 +89,7 @@ impl Upstream {
         Ok(Uri::from_parts(parts)?)
     }
 
-    /// The request as the server gets it: the client's, less what is not the server's business.
+    /// The request as it is sent to the server: the client's, without credentials and hop-by-hop headers.
     ///
     /// # Errors
     /// The query cannot be part of a URL.
@@ -110,7 +111,7 @@ impl Upstream {
                 &identity.scopes.join(" "),
             ];
             for (name, value) in IDENTITY.into_iter().zip(values) {
-                // What no header can carry is left out: the server sees nobody, not somebody else.
+                // A value that a header cannot carry is omitted, so that the server never sees a wrong identity.
                 if let Ok(value) = HeaderValue::try_from(value) {
                     headers.insert(name, value);
                 }
@@ -123,11 +124,30 @@ impl Upstream {
         Ok(request)
     }
 
-    /// Sends a request and waits until the response begins. Dropping the future, and later the
-    /// body, closes the connection to the server: that is how it learns that the client went away.
+    /// A request of our own, to see whether the server answers.
     ///
     /// # Errors
-    /// The server is away or too slow.
+    /// The configured path cannot be part of a URL.
+    pub fn probe(&self, method: Method, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+        // Without an event stream, a GET would open one.
+        let accept = match method {
+            Method::POST => "application/json, text/event-stream",
+            _ => "application/json",
+        };
+        Request::builder()
+            .method(method)
+            .uri(self.uri(None)?)
+            .header(HOST, &self.host)
+            .header(ACCEPT, accept)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+    }
+
+    /// Sends a request and waits until the response begins. Dropping the future, and later the
+    /// body, closes the connection to the server, which tells it that the client disconnected.
+    ///
+    /// # Errors
+    /// The server is unavailable or too slow.
     pub async fn send(
         &self,
         client: &HttpClient,
@@ -147,7 +167,7 @@ impl Upstream {
         remove_hop_by_hop(headers);
         remove_cors(headers);
         if let Some(length) = length {
-            // The answer to HEAD has a length and no body; else hyper would write the same.
+            // A response to HEAD has a length but no body.
             headers.insert(CONTENT_LENGTH, length);
         }
         if is_event_stream(headers) {
@@ -155,6 +175,12 @@ impl Upstream {
             headers.insert(name, HeaderValue::from_static("no"));
         }
         Ok(response.map(|body| Either::Right(Stream::new(body))))
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.path)
     }
 }
 
@@ -171,7 +197,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the identity headers, also as `X_MCP_Subject`: many servers take `_` and `-` for the
+/// Removes the identity headers, also as `X_MCP_Subject`: many servers treat `_` and `-` as the
 /// same.
 fn remove_identity(headers: &mut HeaderMap) {
     let sent: Vec<HeaderName> = headers
@@ -187,7 +213,7 @@ fn remove_identity(headers: &mut HeaderMap) {
     }
 }
 
-/// Which pages may read a response is ours to say.
+/// The proxy decides which pages may read a response.
 fn remove_cors(headers: &mut HeaderMap) {
     let sent: Vec<HeaderName> = headers
         .keys()

@@ -1,9 +1,9 @@
 //! Capacity for the requests in flight.
 //!
-//! A body is read whole before anything of it is judged, and friction may hold it for minutes. Without
-//! a bound, a single client with a token could take all memory. So capacity is reserved for a request
-//! before its body is read; where none is free, the request waits. No subject waits for another: each
-//! has a share. And a body waits for other bodies only, however many streams are open.
+//! A body is read completely before it is checked, and friction may delay it for minutes. Without
+//! a limit, a single client with a token could use up all memory. So capacity is reserved for a request
+//! before its body is read; if none is free, the request waits. No subject waits for another: each
+//! has a share. A body waits only for other bodies, however many streams are open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How many calls and streams a subject has in flight at once. Each holds some 16 KiB until its response
 /// ends: its head, and the connection to the server.
 const REQUESTS: usize = 512;
-/// How many may be in flight and wait, together. No client that works has more.
+/// Maximum number of requests in flight and waiting, together. A well-behaved client stays below it.
 const WAITING: usize = 1024;
 /// The least share of a subject for bodies, in bytes.
 const LEAST_SHARE: u32 = 8 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub struct Capacity {
     /// A subject's share for bodies, in KiB.
     share: u32,
     all: Lots,
-    /// Of subjects that have requests.
+    /// The subjects with requests.
     subjects: Mutex<HashMap<String, Share>>,
 }
 
@@ -44,11 +44,11 @@ struct Share {
     members: usize,
 }
 
-/// Too many requests of this subject wait already.
+/// Too many requests of this subject are waiting already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// What is reserved for a request, until it is dropped.
+/// The capacity that is reserved for a request, until it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     taken: [Taken; 2],
@@ -98,7 +98,7 @@ impl Capacity {
     /// Reserves capacity for a request with a body of this many bytes.
     ///
     /// # Errors
-    /// Too many of this subject wait already.
+    /// Too many requests of this subject are waiting already.
     pub async fn reserve(self: &Arc<Self>, subject: &str, body: u32) -> Result<Reservation, Full> {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
@@ -128,7 +128,7 @@ impl Capacity {
 }
 
 impl Reservation {
-    /// Gives back what a body of this many bytes does not need.
+    /// Returns the capacity that a body of this many bytes does not need.
     pub fn keep(&mut self, body: usize) {
         let needed = kibibytes(u32::try_from(body).unwrap_or(u32::MAX)) as usize;
         let bodies = self.taken.iter_mut().map(|taken| &mut taken.body);

@@ -1,8 +1,8 @@
-//! Headers that mirror the body (MCP 2026-07-28): `Mcp-Method` and `Mcp-Name`.
+//! Header match: `Mcp-Method` and `Mcp-Name` must agree with the body (MCP 2026-07-28).
 //!
-//! Nothing is decided from them, but what stands in front of us or behind may route by them, so
-//! that a header which says something else than the body is refused. That they are there at all,
-//! the server asks for: it knows which revision it speaks.
+//! The proxy decides nothing based on them, but load balancers and servers may route by them, so
+//! a header that contradicts the body is rejected. Whether they are required
+//! is up to the server, which knows its protocol revision.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ pub fn check(headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String>
     {
         return Err("Mcp-Method does not match the method in the body".into());
     }
-    let (Some(name), Some(expected)) = (name, mirrored_name(message)) else {
+    let (Some(name), Some(expected)) = (name, expected_name(message)) else {
         return Ok(());
     };
     let name = decode(name).ok_or("Mcp-Name is not valid base64")?;
@@ -43,8 +43,8 @@ pub fn check(headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String>
     Ok(())
 }
 
-/// What `Mcp-Name` repeats for this method. `None` for a method of which we do not know it.
-fn mirrored_name<'a>(message: &'a Message<'_>) -> Option<Option<&'a str>> {
+/// What `Mcp-Name` must contain for this method. `None` for a method that defines no name.
+fn expected_name<'a>(message: &'a Message<'_>) -> Option<Option<&'a str>> {
     let params = &message.params;
     match message.method.as_deref()? {
         "tools/call" | "prompts/get" => Some(params.name.as_deref()),
@@ -62,13 +62,14 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Str
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(format!("the header {name} appears twice"));
+        return Err(format!("there is more than one {name} header; send one"));
     }
     let text = value.to_str();
-    text.map(Some).map_err(|_| format!("{name} is not ASCII"))
+    text.map(Some)
+        .map_err(|_| format!("the header {name} must be ASCII"))
 }
 
-/// A value that is no plain ASCII comes as `=?base64?…?=`. The markers are in lower case.
+/// A value that is not plain ASCII is encoded as `=?base64?…?=`. The markers are in lower case.
 fn decode(value: &str) -> Option<Cow<'_, str>> {
     let encoded = value
         .strip_prefix("=?base64?")

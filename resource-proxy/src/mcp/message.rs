@@ -1,4 +1,4 @@
-//! The JSON-RPC messages of a body, read only as far as a decision needs it.
+//! The JSON-RPC messages of a body, parsed only as far as decisions require.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// How deep a body may nest. Most JSON parsers have this limit, so that the server can read whatever
-/// passes here.
+/// Maximum nesting depth of a body. Most JSON parsers have this limit, so the server can parse what
+/// is accepted here.
 const MAX_DEPTH: usize = 128;
 /// How many messages a batch may have.
 const MAX_BATCH: usize = 100;
@@ -36,7 +36,7 @@ pub struct Params<'a> {
     pub uri: Option<Cow<'a, str>>,
     /// `params.taskId`.
     pub task_id: Option<Cow<'a, str>>,
-    /// There is a key that a lenient parser would take for `name`.
+    /// There is a key that a lenient parser would treat as `name`.
     has_lookalike_name: bool,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Messages<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// Whatever two parsers could read differently is refused: invalid UTF-8, a duplicate key, a key or
+    /// Input that two parsers could read differently is rejected: invalid UTF-8, a duplicate key, a key or
     /// method that differs from a relevant one only by case or a NUL, too deep nesting, a tool call
     /// without a tool's name.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
@@ -147,7 +147,7 @@ impl Message<'_> {
     }
 }
 
-/// How deep arrays and objects nest. Invalid JSON is left for the parser to refuse.
+/// The nesting depth of arrays and objects. Invalid JSON is rejected later, by the parser.
 fn depth(body: &[u8]) -> usize {
     let (mut now, mut deepest) = (0_usize, 0);
     let mut bytes = body.iter();
@@ -192,7 +192,9 @@ fn folds_to(key: &str, name: &str) -> bool {
 /// Marks the key at `index` as seen.
 fn once<E: de::Error>(seen: &mut u8, index: usize, key: &str) -> Result<(), E> {
     if *seen & (1 << index) != 0 {
-        return Err(E::custom(format_args!("the key {key:?} appears twice")));
+        return Err(E::custom(format_args!(
+            "the key {key:?} appears more than once"
+        )));
     }
     *seen |= 1 << index;
     Ok(())

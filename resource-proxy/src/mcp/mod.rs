@@ -1,4 +1,4 @@
-//! MCP messages: what a request asks for, and its session.
+//! MCP messages and sessions.
 
 pub mod header_match;
 pub mod message;

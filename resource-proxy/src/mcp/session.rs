@@ -1,13 +1,12 @@
-//! Sessions of the MCP server, bound to who opened them.
+//! Sessions of the MCP server, bound to the caller that opened them.
 //!
-//! The id that a client gets is the server's own with a MAC behind it, over client, subject and id:
-//! `ID.base64url(HMAC-SHA-256)`. So nothing is remembered, no flood of sessions pushes another's
-//! out, and a session is never up for grabs, as it would be when the first who names it got it.
+//! The id that a client gets is the server's id with a MAC appended, over client, subject and id:
+//! `ID.base64url(HMAC-SHA-256)`. So the proxy keeps no state, a flood of sessions cannot evict those
+//! of others, and a session never belongs to the first caller that presents its id.
 //!
 //! The key lives as long as the process. After a restart of the proxy alone, and at another
 //! replica, the MAC is wrong: the client gets 404, which tells it to open a new session. The
-//! server's sessions live in its memory and go with the same pod, so that there is next to nothing
-//! to lose by it.
+//! server's sessions live in the memory of the same pod, so little is lost.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;

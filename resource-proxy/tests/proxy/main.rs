@@ -9,12 +9,14 @@ mod common;
 
 mod body;
 mod browser;
+mod drain;
 mod friction;
 mod introspection;
 mod logs;
 mod metadata;
 mod program;
 mod raw;
+mod readiness;
 mod reload;
 mod session;
 mod token;

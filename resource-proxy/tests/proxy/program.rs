@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mcp_resource_proxy::drain;
 use mcpauth_test_support::process::Process;
+use mcpauth_wire::proxy_health;
 
 use crate::common::introspection::{CREDENTIAL, active};
 use crate::common::{RESOURCE, World, tool_call};
@@ -110,8 +112,9 @@ fn a_signal_to_stop_ends_it_in_peace() {
 async fn a_request_under_way_ends_before_the_proxy_does() {
     let world = World::new().await;
     world.introspection.grant("good", "notes:read");
-    let request = world.request(http::Method::GET, Some("good"));
-    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
+    let request = world.request(http::Method::POST, Some("good"));
+    let call = tool_call("stream").to_string();
+    let (response, stream) = tokio::join!(world.begin(request, call), world.mcp.stream());
     world.shutdown.close();
     // Whoever comes now is not let in any more; the listener is gone when connecting fails.
     while tokio::net::TcpStream::connect(world.address).await.is_ok() {
@@ -125,6 +128,68 @@ async fn a_request_under_way_ends_before_the_proxy_does() {
         .unwrap();
     assert_eq!(body.to_bytes(), "data: last\n\n");
     world.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_health_port_says_which_configuration_is_in_force_and_when_it_has_drained() {
+    let world = World::new().await;
+    let listen = "listen: { proxy: '127.0.0.1:0', health: '127.0.0.1:0' }";
+    let text = world.configuration(listen);
+    let config = written(&text);
+    let mut command = program();
+    command.arg("--config").arg(config.path());
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(process.stderr()).lines();
+    let serving = lines.next().unwrap().unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&serving).unwrap();
+    let health = fields["health"].as_str().unwrap().to_owned();
+    let ask = async |path: &str| {
+        let request = world.request(http::Method::GET, None);
+        world
+            .send(request.uri(format!("http://{health}{path}")), "")
+            .await
+    };
+    let first = ask(proxy_health::CONFIGURATION).await.json();
+    assert_eq!(
+        first,
+        serde_json::json!({ "hash": proxy_health::hash(&text) })
+    );
+    let bad = text.clone() + "\ncolour: red\n";
+    std::fs::write(config.path(), &bad).unwrap();
+    let rejected = lines.find(|line| line.as_ref().unwrap().contains("is invalid"));
+    assert!(rejected.is_some());
+    let second: proxy_health::InForce =
+        serde_json::from_value(ask(proxy_health::CONFIGURATION).await.json()).unwrap();
+    assert_eq!(second.hash, proxy_health::hash(&text));
+    let rejected = second.rejected.unwrap();
+    assert_eq!(rejected.hash.unwrap(), proxy_health::hash(&bad));
+    assert!(
+        rejected.reason.starts_with("colour: unknown field"),
+        "{}",
+        rejected.reason
+    );
+
+    let ready = ask("/readyz").await;
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let signalled = tokio::time::Instant::now();
+    process.signal("USR1");
+    assert_eq!(ask(proxy_health::DRAINED).await.body, "drained\n");
+    assert!(signalled.elapsed() >= drain::ELSEWHERE);
+    assert_eq!(ask("/readyz").await.status, 503);
+    assert_eq!(ask("/livez").await.status, 200);
+    process.signal("TERM");
+    assert!(process.wait().success());
+}
+
+#[test]
+fn only_a_proxy_that_is_process_1_is_asked_to_drain() {
+    let output = program().arg("drain").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("process 1 is not mcp-resource-proxy"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use mcp_resource_proxy::reload::{Outcome, Reloader};
 
+use mcpauth_wire::proxy_health;
+
 use crate::common::World;
 
 #[tokio::test]
@@ -29,11 +31,12 @@ async fn a_changed_policy_applies_without_a_restart() {
     assert_eq!(reloader.look().await, Outcome::Unchanged);
     assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
 
-    version(
-        2,
-        &world.configuration("access: { rules: [{ tools: [read], scopes: [notes:write] }] }"),
-    );
+    let state = reloader.state();
+    let second =
+        world.configuration("access: { rules: [{ tools: [read], scopes: [notes:write] }] }");
+    version(2, &second);
     assert_eq!(reloader.look().await, Outcome::Applied);
+    assert_eq!(state.in_force().hash, proxy_health::hash(&second));
     assert_eq!(reloader.look().await, Outcome::Unchanged);
     assert_eq!(
         world.call("reader", "read").await.status,
@@ -48,6 +51,9 @@ async fn a_changed_policy_applies_without_a_restart() {
         std::fs::write(root.join("proxy.yaml"), bad).unwrap();
         assert_eq!(reloader.look().await, Outcome::Refused);
         assert_eq!(reloader.look().await, Outcome::Unchanged);
+        assert_eq!(state.in_force().hash, proxy_health::hash(&second));
+        let rejected = state.in_force().rejected.unwrap();
+        assert_eq!(rejected.hash.unwrap(), proxy_health::hash(bad));
         assert_eq!(
             world.call("reader", "read").await.status,
             StatusCode::FORBIDDEN
@@ -55,9 +61,11 @@ async fn a_changed_policy_applies_without_a_restart() {
     }
     std::fs::remove_file(root.join("..data")).unwrap();
     assert_eq!(reloader.look().await, Outcome::Refused);
+    assert_eq!(state.in_force().rejected.unwrap().hash, None);
     version(3, &world.configuration("access: { unmatched: AnyToken }"));
     assert_eq!(reloader.look().await, Outcome::Applied);
     assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
+    assert_eq!(state.in_force().rejected, None);
     let reloads = "mcpauth_proxy_config_reloads_total";
     assert_eq!(
         world.metric(&format!("{reloads}{{result=\"success\"}}")),

@@ -1,4 +1,4 @@
-//! What a request presents as its client's credentials, before anybody has checked them.
+//! The client credentials in a request, not yet verified.
 
 use http::{HeaderMap, header};
 
@@ -40,7 +40,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The client that they claim to be of.
+    /// The client that they claim to belong to.
     pub fn client_id(&self) -> &str {
         match self {
             Self::Public { client_id }

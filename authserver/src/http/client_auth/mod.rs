@@ -29,12 +29,12 @@ use credentials::Credentials;
 pub struct ClientAuthentication {
     core: Arc<Core>,
     limits: config::RateLimit,
-    /// Compared with when a client is unknown, for the same work.
+    /// Compared with when a client is unknown, so that the response takes equally long.
     decoy_secret: KeyedHash,
 }
 
-/// Why credentials are not a client's. The client is told `invalid_client` for each, so that nobody learns which
-/// clients exist; the log has it.
+/// Why client authentication failed. The response is always `invalid_client`, so that it does not reveal which
+/// clients exist; the log has the reason.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Failure {
     #[error("no client has this client_id")]
@@ -66,12 +66,12 @@ impl ClientAuthentication {
     /// Authenticates the client of a request to the token or revocation endpoint, by exactly the method
     /// that it registered, and counts the request against the client's limit.
     ///
-    /// Failures count on the address. A client is counted only once it is authenticated, a public one
-    /// together with the address: nobody can use up the limit of somebody else's client.
+    /// Failures are counted by address. Requests are counted by client only after authentication, and those of a public
+    /// client by client and address: nobody can use up the limit of another client.
     ///
     /// # Errors
     /// `invalid_client`, `invalid_request` for contradictory credentials, 429 over a limit, 503 when the
-    /// store is away.
+    /// store is unavailable.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -110,9 +110,9 @@ impl ClientAuthentication {
         }
     }
 
-    /// Counts a failed request on its address; over the limit the answer becomes 429. Requests that succeed
-    /// are let through all the same: behind a load balancer one broken client shares its address with
-    /// everybody.
+    /// Counts a failed request by its address; over the limit the response becomes 429. Successful requests
+    /// are still served: behind a load balancer, one broken client shares its address with
+    /// all others.
     pub async fn count_failure(&self, peer: IpAddr, error: HttpError) -> HttpError {
         let limit = per_minute(self.limits.address_failures_per_minute);
         let (address, now) = (peer.to_string(), self.core.clock.now());
@@ -177,7 +177,7 @@ impl ClientAuthentication {
 }
 
 impl Credentials {
-    /// The registered method that these are of.
+    /// The registered method that these credentials belong to.
     fn method(&self) -> TokenEndpointAuthMethod {
         match self {
             Self::Public { .. } => TokenEndpointAuthMethod::None,

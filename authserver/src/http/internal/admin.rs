@@ -1,4 +1,4 @@
-//! The admin API on the internal port: resources and clients, put in place by the operator.
+//! The admin API on the internal port: the operator registers resources and clients with it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::http::trace;
 use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
 
-/// Lets only administrators through.
+/// Rejects callers that are not administrators.
 pub(super) async fn only_admins(
     State(authentication): State<Arc<InternalAuthentication>>,
     Extension(Principal(principal)): Extension<Principal>,

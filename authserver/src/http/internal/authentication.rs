@@ -1,4 +1,4 @@
-//! Internal authentication: who sends a request to the internal port, and who may administer.
+//! Authentication and authorization of callers of the internal port.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -54,7 +54,7 @@ impl InternalAuthentication {
         })
     }
 
-    /// What verifies ServiceAccount tokens, where they are accepted.
+    /// Verifies ServiceAccount tokens, if they are accepted.
     pub fn service_accounts(&self) -> Option<Arc<TokenVerifier>> {
         self.service_accounts.clone()
     }
@@ -91,7 +91,7 @@ impl InternalAuthentication {
         }
     }
 
-    /// Whether a principal may administer.
+    /// Whether a principal may use the admin API.
     pub fn is_admin(&self, principal: &str) -> bool {
         self.admins.iter().any(|admin| admin == principal)
     }
@@ -108,7 +108,7 @@ impl InternalAuthentication {
     }
 
     fn credential(&self, id: &str, secret: &str) -> Option<String> {
-        // For an unknown id the comparison is made with a value that no secret has.
+        // For an unknown id, the comparison uses a value that no secret has, so that it takes equally long.
         let expected = self.credentials.get(id).copied().unwrap_or_default();
         let presented = sha256(secret);
         constant_time::verify_slices_are_equal(&expected, &presented).ok()?;

@@ -28,7 +28,7 @@ pub(super) struct Introspection {
 
 type Response = ([(header::HeaderName, HeaderValue); 1], Json<Answer>);
 
-/// Its span is for debugging: the endpoint is asked for every call of an MCP client that no cache knows.
+/// Its span is at debug level, because proxies send a request for every token that is not in their cache.
 #[tracing::instrument(
     name = "introspect",
     level = "debug",

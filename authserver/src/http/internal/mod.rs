@@ -100,11 +100,11 @@ pub fn router(state: InternalState) -> Router {
     finish(routes, metrics, "internal", MAX_ADMIN_BODY)
 }
 
-/// Who sends a request to the internal port.
+/// The caller of the internal port.
 #[derive(Clone)]
 struct Principal(String);
 
-/// Rejects unauthenticated requests to the internal port, to whatever path.
+/// Rejects unauthenticated requests to the internal port, on every path.
 async fn authenticate(
     State(authentication): State<Arc<InternalAuthentication>>,
     mut request: Request,

@@ -1,4 +1,4 @@
-//! ServiceAccount tokens: what must be true of one (pure).
+//! Validation of ServiceAccount tokens (pure).
 
 use jsonwebtoken::jwk::JwkSet;
 use mcpauth_service::clock::UnixTime;
@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::keys::jws;
 
-/// The longest life of a token, in seconds: the 600 that callers ask for, and what the API server may add. So
-/// long can a token be used whose pod is gone.
+/// Maximum lifetime of a token, in seconds: the 600 that callers request, and what the API server may add. This is
+/// also how long a token remains valid after its pod is deleted.
 const MAX_LIFETIME: i64 = 660;
 /// How far the clocks of the API server and this server may differ, in seconds.
 const SKEW: i64 = 30;
@@ -17,13 +17,13 @@ const PREFIX: &str = "system:serviceaccount:";
 /// The issuer of a cluster's ServiceAccount tokens, and its keys.
 #[derive(Clone, Debug)]
 pub struct ClusterKeys {
-    /// As it stands in `iss`, byte for byte.
+    /// The expected `iss`, compared byte for byte.
     pub issuer: String,
     /// The public keys.
     pub keys: JwkSet,
 }
 
-/// What a good token says.
+/// The claims of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccountToken {
     /// `system:serviceaccount:NAMESPACE:NAME`.
@@ -39,11 +39,11 @@ pub enum Refused {
     NotAToken,
     /// Signed by a key that is not in the set.
     UnknownKey,
-    /// A known key did not make this signature.
+    /// The signature does not match the key that the token names.
     Signature,
-    /// The issuer is another, it is not a ServiceAccount's, or claims are missing.
+    /// The issuer is not the cluster's, the subject is not a ServiceAccount, or claims are missing.
     Issuer,
-    /// Not for this server, or not for it alone.
+    /// This server is not the only audience.
     Audience,
     /// Expired, or not yet valid.
     Time,
@@ -52,7 +52,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// What is wrong, for the bearer.
+    /// The error, for the caller.
     pub const fn text(self) -> &'static str {
         match self {
             Self::NotAToken => "the bearer token is not a ServiceAccount token",
@@ -101,7 +101,7 @@ pub fn verify(
     if claims.iss != cluster.issuer || !is_service_account(&claims.sub) {
         return Err(Refused::Issuer);
     }
-    // One that is for others as well could be used at them by whoever sees it here, and here by them.
+    // With several audiences, each of them could use the token at the others.
     if claims.aud != [audience] {
         return Err(Refused::Audience);
     }
@@ -119,7 +119,7 @@ pub fn verify(
     })
 }
 
-/// Other users have names that the cluster's administrator chose, and one may look like a credential's.
+/// Only ServiceAccounts: an administrator chooses the names of other users, and one could look like `credential:ID`.
 fn is_service_account(sub: &str) -> bool {
     let parts = sub
         .strip_prefix(PREFIX)

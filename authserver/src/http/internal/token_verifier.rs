@@ -1,6 +1,6 @@
-//! Verifies ServiceAccount tokens by the cluster's own keys, which the API server publishes.
+//! Verifies ServiceAccount tokens with the cluster's own keys, which the API server publishes.
 //!
-//! A token costs no question to the API server, so no flood of bad ones keeps a good one waiting.
+//! Verifying a token needs no request to the API server, so a flood of invalid tokens does not delay valid ones.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,18 +19,18 @@ use crate::http::error::HttpError;
 use crate::keys::digest::{Digest, sha256};
 use crate::oauth::error::OAuthError;
 
-/// Where an API server says who issues its tokens, and by which keys (OpenID Connect Discovery).
+/// The API server's OpenID Connect Discovery document: the issuer of its tokens and the location of its keys.
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const JWKS: &str = "/openid/v1/jwks";
-/// How long the API server may take to answer.
+/// Timeout of a request to the API server.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the keys are read anew: so long may a key still be good that the cluster has taken away.
+/// How often the keys are refreshed, and so how long a key that the cluster removed is still accepted.
 const REFRESH: Duration = Duration::from_secs(300);
-/// How often they are tried while there are none.
+/// How often reading the keys is retried while there are none.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often an unknown key makes us ask again, at most.
+/// Minimum time between refreshes that unknown keys cause.
 const UNKNOWN_KEY: Duration = Duration::from_secs(10);
-/// How long a signature that was verified is not verified again; and how many are remembered.
+/// How long a verified signature is cached, and how many are.
 const REMEMBERED: Duration = Duration::from_secs(60);
 const TOKENS: u64 = 10_000;
 
@@ -40,7 +40,7 @@ pub struct TokenVerifier {
     client: kube::Client,
     clock: Clock,
     keys: RwLock<Result<Arc<ClusterKeys>, Arc<str>>>,
-    /// When the keys were last asked for, however that ended. Held while they are.
+    /// When the last refresh started, whether or not it succeeded. Locked during a refresh.
     asked: Mutex<Option<Instant>>,
     verified: Cache<Digest, ServiceAccountToken>,
 }
@@ -57,7 +57,7 @@ struct Discovery {
 }
 
 impl TokenVerifier {
-    /// Of tokens for `audience`. The API server behind `client` is not asked yet.
+    /// For tokens with `audience`. No request is sent to the API server yet.
     pub fn new(audience: String, client: kube::Client, clock: Clock) -> Self {
         Self {
             audience,
@@ -77,7 +77,7 @@ impl TokenVerifier {
     /// The ServiceAccount that a token proves.
     ///
     /// # Errors
-    /// 401 for a bad token; 503 as long as there are no keys.
+    /// 401 for an invalid token; 503 while there are no keys.
     pub async fn principal(&self, token: &str) -> Result<String, HttpError> {
         let (key, now) = (sha256(token), self.clock.now());
         if let Some(known) = self.verified.get(&key).filter(|known| known.expires > now) {
@@ -120,7 +120,7 @@ impl TokenVerifier {
         keys.clone()
     }
 
-    /// Keeps the keys up to date, for ever.
+    /// Keeps the keys up to date; never returns.
     pub async fn keep_up_to_date(&self) {
         loop {
             let mut asked = self.asked.lock().await;
@@ -132,8 +132,8 @@ impl TokenVerifier {
         }
     }
 
-    /// Asks for the keys again, unless that was just done: the cluster may have a new one. Nobody waits for another's
-    /// question: where the API server does not answer, a flood of bad tokens would fill the port's connections.
+    /// Refreshes the keys, because the cluster may have a new one, unless that was just done. Callers do not wait for a
+    /// refresh by another: if the API server does not respond, a flood of invalid tokens would use up all connections.
     async fn refresh_for_unknown_key(&self) {
         let Ok(mut asked) = self.asked.try_lock() else {
             return;
@@ -145,7 +145,7 @@ impl TokenVerifier {
         self.refresh().await;
     }
 
-    /// Reads the keys. Those at hand stay when the API server does not answer.
+    /// Reads the keys. The current ones are kept when the API server does not respond.
     async fn refresh(&self) {
         match self.read().await {
             Ok(keys) => self.set(Ok(Arc::new(keys))),
@@ -191,12 +191,12 @@ impl TokenVerifier {
             Err(_) => {
                 let seconds = TIMEOUT.as_secs();
                 return Err(format!(
-                    "the Kubernetes API did not answer GET {path} within {seconds} s"
+                    "the Kubernetes API did not respond to GET {path} within {seconds} s"
                 ));
             }
         };
         serde_json::from_str(&text).map_err(|error| {
-            format!("GET {path} of the Kubernetes API: unexpected answer: {error}")
+            format!("GET {path} of the Kubernetes API: unexpected response: {error}")
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /authorize` (OAuth 2.1, section 4.1.1). It changes nothing: clients send it twice.
+//! `GET /authorize` (OAuth 2.1, section 4.1.1). It has no side effects, because clients may send it twice.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0): one document for both, which
-//! names only what is there.
+//! advertises only what is enabled.
 
 use std::sync::Arc;
 

@@ -21,10 +21,10 @@ use crate::http::layers::{finish, method_not_allowed, not_found};
 use crate::http::trace;
 use pages::{consent, login};
 
-pub use state::{Parts, PublicState};
+pub use state::{Dependencies, PublicState};
 
-/// The largest body. It is read before anybody is authenticated, so all connections together must not hold more
-/// than the server has; the largest form, a consent, has some 16 KiB.
+/// Maximum size of a body. It is read before the client is authenticated, so all connections together must not use
+/// more memory than the server has; the largest form, the consent form, has about 16 KiB.
 const MAX_BODY: usize = 32 * 1024;
 
 /// The public port.

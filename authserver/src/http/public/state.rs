@@ -1,4 +1,4 @@
-//! What the public port's endpoints work with, and which of it each of them sees.
+//! The state of the public port's endpoints, and which part of it each of them can access.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::keys::signing_key::SigningKey;
 use crate::login::Login;
 use crate::metrics::Metrics;
 
-/// What the port is made of.
+/// The dependencies of the port's endpoints.
 #[derive(Debug)]
-pub struct Parts {
-    /// What both ports work with.
+pub struct Dependencies {
+    /// Shared by both ports.
     pub core: Arc<Core>,
     /// Authenticates clients.
     pub clients: ClientAuthentication,
@@ -55,8 +55,8 @@ pub(super) struct Endpoints {
 }
 
 impl PublicState {
-    /// From these parts.
-    pub fn new(parts: Parts) -> Self {
+    /// Builds the endpoints.
+    pub fn new(parts: Dependencies) -> Self {
         let core = parts.core;
         let (clients, login) = (Arc::new(parts.clients), Arc::new(parts.login));
         Self(Arc::new(Endpoints {

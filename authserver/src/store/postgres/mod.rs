@@ -40,9 +40,9 @@ use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
 
-/// How long a caller waits for a connection before it is told that the database is away.
+/// How long a caller waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it waits for an operation as a whole. A transaction that is given up is rolled back.
+/// Timeout of an operation as a whole. A transaction that times out is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection that comes back to the pool may take for a ping, after an operation that was
 /// given up. The pool's own ping, which follows, would wait until TCP gives up, and the
@@ -59,7 +59,7 @@ const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct PostgresStore(Database);
 
-/// The connections. What it does, it does without a bound on time; the store gives it one.
+/// The connections. Its operations have no timeout; the store adds one.
 #[derive(Debug)]
 struct Database {
     pool: PgPool,

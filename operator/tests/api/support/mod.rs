@@ -2,4 +2,5 @@
 
 pub mod authserver;
 pub mod faults;
+pub mod proxies;
 pub mod world;

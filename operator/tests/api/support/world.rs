@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::proxies;
 use mcpauth_test_support::api_server::Cluster;
 use mcpauth_test_support::wait::eventually;
 
@@ -235,17 +236,43 @@ impl World {
         self.reaches::<K>(name, "Ready", "False", reason).await
     }
 
-    /// Does what the Deployment controller and kubelet would do.
+    /// Does what the Deployment controller and kubelet would do. Proxies run the policy that they are given.
     pub async fn pods_are_up(&self, deployment: &str) {
         let found: Deployment = self.appears(deployment).await;
-        let replicas = found.spec.unwrap().replicas;
-        self.pods(deployment, found.metadata.generation, replicas.unwrap_or(1))
+        let replicas = found.spec.as_ref().unwrap().replicas.unwrap_or(1);
+        if proxies::has_one(&found) {
+            let port = proxies::following(self.api(), deployment).await;
+            self.proxies_are_up(deployment, &vec![port; usize::try_from(replicas).unwrap()])
+                .await;
+        }
+        self.pods(deployment, found.metadata.generation, replicas)
+            .await;
+    }
+
+    /// Replaces the pods of a Deployment: one for each port, on which its proxy's health port is.
+    pub async fn proxies_are_up(&self, deployment: &str, ports: &[u16]) {
+        let found: Deployment = self.appears(deployment).await;
+        proxies::replace_pods(&self.api(), &found, ports).await;
+    }
+
+    /// Updates the status of a Deployment, whatever its pods are.
+    pub async fn pods_are_up_as_they_are(&self, deployment: &str) {
+        let found: Deployment = self.appears(deployment).await;
+        let replicas = found.spec.as_ref().unwrap().replicas.unwrap_or(1);
+        self.pods(deployment, found.metadata.generation, 0).await;
+        self.pods(deployment, found.metadata.generation, replicas)
             .await;
     }
 
     pub async fn pods_are_down(&self, deployment: &str) {
         let found: Deployment = self.appears(deployment).await;
+        proxies::replace_pods(&self.api(), &found, &[]).await;
         self.pods(deployment, found.metadata.generation, 0).await;
+    }
+
+    /// Waits until Ready is Unknown for this reason.
+    pub async fn is_unknown<K: Object>(&self, name: &str, reason: &str) -> Condition {
+        self.reaches::<K>(name, "Ready", "Unknown", reason).await
     }
 
     async fn pods(&self, deployment: &str, generation: Option<i64>, up: i32) {

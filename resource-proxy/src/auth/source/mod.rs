@@ -1,4 +1,4 @@
-//! Where the proxy learns what a token says.
+//! Sources of the claims about a token.
 
 pub mod introspection;
 
@@ -9,8 +9,8 @@ use mcpauth_wire::introspection::Answer;
 
 use introspection::Introspector;
 
-/// A source of claims about tokens. What a claim means for this resource is judged in one place,
-/// whatever the source.
+/// A source of claims about tokens. How claims are validated for this resource does not depend on
+/// the source.
 #[derive(Clone, Debug)]
 pub enum TokenSource {
     /// The authorization server's introspection endpoint (RFC 7662).

@@ -17,23 +17,23 @@
 //! f     ← now + 1/r + τ·ln(1 + e^(-1/(r·τ))·(e^(v/τ) - 1))    v < 0: below target
 //! ```
 //!
-//! * **Below target** there is no delay, and idle time heals with the half-life: after any past, a
-//!   client that rests for `t` has `1 - e^(-t/τ)` of the limit for a burst.
+//! * **Below target** there is no delay, and the volume decays with the half-life: whatever happened before, a
+//!   client that pauses for `t` may send a burst of `1 - e^(-t/τ)` of the limit.
 //! * **Above target**, `v` is the integral of the relative error: every call adds `1/r`, every second
-//!   takes one away, so `dv/dt = (rate - r) / r`. With this gain, and with no other, calls leave
-//!   `1/r` apart whatever the number of workers that send them: with `n` workers each waits `n/r`.
+//!   subtracts one, so `dv/dt = (rate - r) / r`. With this gain, and with no other, calls are released
+//!   `1/r` apart for any number of workers: with `n` workers each waits `n/r`.
 //!   A proportional part would only disturb that. See `docs/adr/0004-friction-law.md`.
 //! * The integral is **bounded** by `maxDelay`: where `n/r` is more than that, the client settles at
 //!   `n / maxDelay` calls a second, and when it stops, all delay is gone after `maxDelay + 1/r` at most.
-//! * The pace that is kept is 5 % above the target: the **dead zone**.
+//! * The enforced pace is 5 % above the target: the **dead zone**.
 //! * The first `warmupCalls` of a cell count, but do not wait: the **warm-up**.
 //!
 //! # Levels
 //!
-//! A call is counted by up to three cells, and waits as long as the slowest asks: (client, subject,
-//! tool or group); the subject over all clients and tools (`subjectRate`), which new client ids do not
-//! escape; and the resource over everybody (`resourceRate`). A principal never slows another but by
-//! what these last two share.
+//! A call is counted by up to three cells, and waits for the longest of their delays: (client, subject,
+//! tool or group); the subject across all clients and tools (`subjectRate`), which new client ids do not
+//! evade; and the resource across all callers (`resourceRate`). A principal slows another only through
+//! the last two.
 //!
 //! # Bounds
 //!
@@ -54,7 +54,7 @@ use table::Table;
 
 use crate::glob;
 
-/// Who calls.
+/// The caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller<'a> {
     /// The `client_id` of the token.
@@ -70,7 +70,7 @@ pub enum Level {
     Tool,
     /// That of the subject.
     Subject,
-    /// That of everybody.
+    /// That of all callers together.
     Resource,
 }
 
@@ -90,7 +90,7 @@ impl Level {
 pub struct Decision {
     /// How long the call waits before it goes upstream; zero below target.
     pub delay: Duration,
-    /// The level that asks for the longest delay, or is nearest to asking for one.
+    /// The level with the longest delay, or the one that is closest to its target.
     pub level: Level,
     /// The average volume of that level with this call, in calls per second.
     pub observed: f64,
@@ -114,7 +114,7 @@ pub struct Slot {
 pub struct Friction {
     targets: Targets,
     table: Table,
-    /// Not in the table, so that it cannot be forgotten.
+    /// Not in the table, so that it is never evicted.
     everybody: State,
     hasher: RandomState,
 }
@@ -187,7 +187,7 @@ impl Friction {
         }
     }
 
-    /// Takes new targets, validated. What was observed stays.
+    /// Applies new, validated targets. The observed volume is kept.
     pub fn reconfigure(&mut self, config: &FrictionConfig) {
         self.targets = Targets::new(config);
     }
@@ -217,8 +217,8 @@ impl Friction {
         slowest.decide(now)
     }
 
-    /// A call was cancelled: if it still waited, it is counted no more. Nothing happens when its wait
-    /// was over, so that whoever drops a call may always say so; a finished call need not.
+    /// A call was cancelled: if it was still waiting, it is no longer counted. Has no effect when its wait
+    /// was over, so it may be called for every call that is dropped.
     pub fn release(&mut self, slot: &Slot, now: Duration) {
         if now.as_secs_f64() >= slot.goes_at {
             return;
@@ -233,13 +233,13 @@ impl Friction {
     }
 }
 
-/// The key of a cell; never 0, which is nobody's.
+/// The key of a cell; never 0, which marks an empty slot.
 fn key(hasher: &RandomState, owner: &Owner<'_>) -> u64 {
     use std::hash::BuildHasher;
     hasher.hash_one(owner).max(1)
 }
 
-/// Gathers what the levels say.
+/// Combines the decisions of the levels.
 struct Slowest {
     level: Level,
     excess: f64,

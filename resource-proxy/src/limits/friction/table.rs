@@ -5,10 +5,10 @@ use super::law::State;
 const BUCKETS: usize = 1024;
 const WAYS: usize = 16;
 
-/// Up to 16384 cells. A key lives in the one bucket that its low bits name. A newcomer to a full
-/// bucket takes the place of the cell that is free soonest, and the bucket remembers until when that
-/// one was in debt: every later newcomer starts with no less. So nobody gets rid of a debt by being
-/// forgotten, and to be forgotten with much of it takes sixteen others that owe more.
+/// Up to 16384 cells. The low bits of a key select its bucket. A new cell in a full
+/// bucket evicts the cell that is free soonest, and the bucket remembers until when that
+/// one was in debt: every later new cell starts with at least that debt. So eviction does not clear a
+/// debt, and a cell with a large debt is evicted only if all sixteen cells of its bucket have larger ones.
 #[derive(Debug)]
 pub(super) struct Table {
     buckets: Vec<Bucket>,
@@ -17,13 +17,13 @@ pub(super) struct Table {
 #[derive(Clone, Debug)]
 struct Bucket {
     cells: [Cell; WAYS],
-    /// The latest `free_at` that was forgotten here.
+    /// The latest `free_at` of the evicted cells.
     floor: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    /// 0: nobody's.
+    /// 0: an empty slot.
     key: u64,
     state: State,
 }
@@ -45,14 +45,14 @@ impl Table {
         }
     }
 
-    /// The state of `key`, made when there is none.
+    /// The state of `key`, created if there is none.
     pub(super) fn entry(&mut self, key: u64, now: f64) -> &mut State {
         let bucket = &mut self.buckets[index(key)];
         let place = bucket.place(key, now);
         &mut bucket.cells[place].state
     }
 
-    /// The state of `key`, if it is remembered.
+    /// The state of `key`, if it is in the table.
     pub(super) fn get(&mut self, key: u64) -> Option<&mut State> {
         let cells = &mut self.buckets[index(key)].cells;
         cells
@@ -74,7 +74,7 @@ impl Bucket {
             if cell.key == key {
                 return place;
             }
-            // An empty place was free since ever.
+            // An empty slot has no debt.
             if cell.state.free_at < self.cells[soonest].state.free_at {
                 soonest = place;
             }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use mcp_resource_proxy::client::{self, HttpClient};
 use mcp_resource_proxy::compiled::Runtime;
 use mcp_resource_proxy::config::Config;
+use mcp_resource_proxy::drain::Drain;
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
 use mcp_resource_proxy::server;
@@ -81,7 +82,9 @@ impl World {
         let introspection = IntrospectionServer::start().await;
         let mcp = McpServer::start().await;
         std::fs::write(directory.path().join("token"), introspection::CREDENTIAL).unwrap();
+        let shutdown = Shutdown::default();
         let runtime = Runtime {
+            drain: Drain::new(shutdown.clone(), clock.clone()),
             clock: clock.clone(),
             client: client::new(),
             metrics: Metrics::new(),
@@ -91,7 +94,6 @@ impl World {
         let proxy = Arc::new(Proxy::new(config, runtime, &[7; 32]).unwrap());
         let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let address = listener.address();
-        let shutdown = Shutdown::default();
         let serving = server::serve(listener, Arc::clone(&proxy), shutdown.clone());
         let serving = tokio::spawn(serving);
         Self {

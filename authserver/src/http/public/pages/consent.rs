@@ -27,7 +27,7 @@ pub(in super::super) async fn consent(State(pages): State<Arc<Pages>>, form: For
     let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&headers)) else {
         return form::stale();
     };
-    // What the user saw no longer holds: the page comes again, as it is now.
+    // The request has changed since the user saw it: show the page again.
     let again = || see_other(&core.issuer.url(&format!("/authorize?{}", ticket.query)));
     if !ticket.is_current(cookie, core.clock.now()) {
         return again();
@@ -119,7 +119,7 @@ fn scope_lines(scopes: &Scopes, resource: &Resource) -> Vec<ScopeLine> {
             name: Some(name.to_owned()),
         },
     };
-    // Where there are no scopes, every token is good for everything.
+    // For a resource without scopes, every token allows everything.
     let whole = resource.scopes.is_empty().then(|| ScopeLine {
         description: "Use all features".to_owned(),
         name: None,

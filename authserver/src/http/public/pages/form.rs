@@ -1,4 +1,4 @@
-//! Forms are bound to the browser that they went to.
+//! Binds forms to the browser that they were sent to.
 
 use axum::response::Response;
 use base64::Engine as _;
@@ -9,7 +9,7 @@ use super::{Pages, templates};
 use crate::oauth::error::OAuthError;
 use crate::random;
 
-/// The page for a form that this server did not make, or that comes from a browser without its cookie.
+/// The page for a form that this server did not create, or that was sent without the form cookie.
 pub(super) fn stale() -> Response {
     let message = "It was reloaded or opened in another browser, or this browser blocks cookies. Go back to the application and connect again.";
     templates::error(

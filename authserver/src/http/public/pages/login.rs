@@ -22,8 +22,8 @@ use crate::metrics::LoginAttempt;
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 
-/// Passwords for one user from one address, in a minute. Right ones count, too: guesses that come
-/// together are counted before the first is known to be wrong.
+/// Passwords per minute for one user from one address. Correct ones count, too: concurrent guesses
+/// are counted before the first is known to be wrong.
 const ATTEMPTS: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
 
 pub(in super::super) async fn login(
@@ -62,7 +62,7 @@ pub(in super::super) async fn without_form() -> Response {
     form::stale()
 }
 
-/// What came of the last try to log in.
+/// The outcome of the last sign-in attempt.
 #[derive(Default)]
 pub(in super::super) struct LoginTry<'a> {
     pub(in super::super) status: StatusCode,
@@ -77,7 +77,7 @@ pub(in super::super) fn page(
     headers: &HeaderMap,
     last: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
-    // After the login the request comes again, and would ask for another.
+    // After the login the request is repeated, and would prompt for another login.
     let query = pending.params.clone().without("prompt").to_query();
     let core = &pages.core;
     form::with_cookie(pages, headers, |cookie| {
@@ -96,7 +96,7 @@ pub(in super::super) fn page(
 
 enum Attempt {
     Accepted(User),
-    /// The page was too old, or another tab took its cookie's place.
+    /// The page was too old, or another tab replaced its cookie.
     Stale,
     Wrong,
     TooMany(std::time::Duration),
@@ -111,7 +111,7 @@ async fn attempt(
     let Start::Form(users) = pages.login.start() else {
         return Ok(Attempt::Wrong);
     };
-    // Counted only when the hash is about to be made: a client that leaves early costs nothing, and is not counted.
+    // Counted only right before hashing: a client that disconnects earlier costs nothing, and is not counted.
     let turn = users.turn().await.map_err(LoginError::from)?;
     let (key, now) = (format!("{name} {}", peer.network()), pages.core.clock.now());
     let decision = pages.core.store.hit("login", &key, ATTEMPTS, now).await?;

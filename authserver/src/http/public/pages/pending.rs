@@ -20,7 +20,7 @@ use crate::oauth::token::{Token, TokenKind};
 use crate::random;
 use crate::store::StoreError;
 
-/// An authorization request whose client and redirect URI are good.
+/// An authorization request with a valid client and redirect URI.
 pub(in super::super) struct Pending {
     pub(in super::super) params: Params,
     pub(in super::super) client: Client,
@@ -58,8 +58,8 @@ impl Pending {
         })
     }
 
-    /// As [`Pending::refuse`], before the user has decided anything. Where nobody vouches for the client
-    /// the user follows a link instead: else this would be an open redirector for whoever registers a client
+    /// Like [`Pending::refuse`], but before the user has decided anything. If no administrator registered the client,
+    /// the user follows a link instead: otherwise, anyone could register a client and use this as an open redirector
     /// (OAuth 2.1, section 7.12.2). Programs on the user's machine, and schemes that an administrator has
     /// listed, are safe.
     pub(in super::super) fn refuse_unasked(&self, pages: &Pages, error: &OAuthError) -> Response {
@@ -140,7 +140,7 @@ fn local(fault: &LocalFault) -> Response {
 }
 
 fn away(error: &StoreError) -> Response {
-    tracing::error!(%error, "the store is unavailable");
+    tracing::error!(%error, "storage is unavailable");
     let message = "The authorization server cannot reach its storage. Try again in a moment.";
     templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message)
 }

@@ -1,4 +1,4 @@
-//! The pages that users see: plain HTML, no script, nothing from elsewhere.
+//! The pages that users see: plain HTML, without scripts or external content.
 
 use std::sync::LazyLock;
 
@@ -24,7 +24,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 /// How many characters of a text from outside are shown.
 const MAX_SHOWN: usize = 200;
 
-/// A fault that only the user is told.
+/// An error that only the user sees.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
 pub struct ErrorPage<'a> {
@@ -34,7 +34,7 @@ pub struct ErrorPage<'a> {
     pub message: &'a str,
 }
 
-/// A fault that the client is told if the user wants.
+/// An error that the client gets only if the user follows the link.
 #[derive(Debug, Template)]
 #[template(path = "return.html")]
 pub struct ReturnPage<'a> {
@@ -42,7 +42,7 @@ pub struct ReturnPage<'a> {
     pub client_name: &'a str,
     /// What is wrong.
     pub message: &'a str,
-    /// Where the answer goes.
+    /// Where the response is sent.
     pub destination: &'a str,
     /// The whole URL of that, an https one.
     pub url: &'a str,
@@ -52,7 +52,7 @@ pub struct ReturnPage<'a> {
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub struct LoginPage<'a> {
-    /// Where the user has the account: this server, as its address is read aloud.
+    /// The server that the user's account is at: its host and path.
     pub server: &'a str,
     /// Who asks for access.
     pub client_name: &'a str,
@@ -74,9 +74,9 @@ pub struct ConsentPage<'a> {
     pub client_name: &'a str,
     /// Its identifier: names can look alike.
     pub client_id: &'a str,
-    /// Whether somebody vouched for the client, or it registered itself.
+    /// Whether the client registered itself.
     pub self_registered: bool,
-    /// Where the answer goes.
+    /// Where the response is sent.
     pub destination: &'a str,
     /// Whether that is a program on the user's machine, of which there are many.
     pub on_this_computer: bool,
@@ -88,7 +88,7 @@ pub struct ConsentPage<'a> {
     pub scopes: &'a [ScopeLine],
     /// Who is logged in.
     pub subject: &'a str,
-    /// Where somebody else logs in for this request.
+    /// Where another user can sign in for this request.
     pub switch_user: &'a str,
     /// Where the form goes.
     pub action: &'a str,
@@ -132,14 +132,14 @@ const FIXED: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// The page for a fault that only the user is told.
+/// The page for an error that only the user sees.
 pub fn error(status: StatusCode, title: &str, message: &str) -> Response {
     render(status, &ErrorPage { title, message })
 }
 
 /// Askama's filters of our own.
 mod filters {
-    /// Text from outside with what changes its reading direction, or is not seen, made visible.
+    /// Untrusted text, with bidirectional controls and invisible characters made visible.
     #[askama::filter_fn]
     pub(super) fn visible(
         text: impl std::fmt::Display,
@@ -149,7 +149,7 @@ mod filters {
     }
 }
 
-/// Replaces control characters and those that are not seen by U+FFFD; cuts what is too long for a page.
+/// Replaces control and invisible characters by U+FFFD, and truncates long text.
 pub fn visible(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()

@@ -74,7 +74,7 @@ pub(super) async fn token(
 ) -> Result<Response, HttpError> {
     let answer = match answer(&endpoint, &peer, &form).await {
         Ok(answer) => answer,
-        // Guessing codes and refresh tokens counts like guessing secrets.
+        // A guessed code or refresh token counts as a failure, like a guessed secret.
         Err(error @ HttpError::OAuth(OAuthError::InvalidGrant(_))) => {
             let clients = &endpoint.clients;
             return Err(clients.count_failure(peer.network(), error).await);
@@ -144,8 +144,8 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
     })
 }
 
-/// `resource` in the form in which it is registered, so that a trailing slash more or less does not matter. One
-/// that was not granted is found out later, against the grant.
+/// `resource` in its registered spelling, so that a trailing slash does not matter. One
+/// that was not granted is rejected later, when it is compared with the grant.
 async fn registered_resource(
     core: &Core,
     client: &Client,

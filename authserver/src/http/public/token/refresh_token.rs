@@ -50,7 +50,7 @@ async fn check_user(endpoint: &TokenEndpoint, grant: &Grant) -> Result<(), OAuth
         return Ok(());
     }
     endpoint.core.store.revoke_grant(grant.id).await?;
-    let text = "the user no longer exists";
+    let text = "the user no longer exists; sign in as another user";
     Err(OAuthError::InvalidGrant(text.into()))
 }
 
@@ -64,7 +64,7 @@ async fn still_allowed(
     let resources = core.store.resources().await?;
     let resource = audience::resource(Some(&grant.resource), client, &resources);
     let resource = resource.map_err(|_| {
-        let text = "the client may no longer use this resource";
+        let text = "the client is no longer allowed to use this resource; ask the resource's administrator to allow it";
         OAuthError::InvalidGrant(text.into())
     })?;
     let scopes = requested.unwrap_or_else(|| grant.scopes.clone());

@@ -1,0 +1,99 @@
+//! The end of a pod, before the MCP server in it stops.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Frame;
+use mcp_resource_proxy::drain::{Drain, ELSEWHERE};
+use mcpauth_service::clock::Clock;
+use serde_json::json;
+
+use crate::common::introspection::active;
+use crate::common::{World, tool_call};
+
+fn drain(world: &World) -> Arc<Drain> {
+    Arc::clone(&world.proxy.runtime().drain)
+}
+
+#[tokio::test]
+async fn what_is_in_progress_keeps_the_server() {
+    let world = World::new().await;
+    world.introspection.grant("good", "notes:read");
+    let request = world.request(Method::POST, Some("good"));
+    let (response, stream) = tokio::join!(
+        world.begin(request, tool_call("stream").to_string()),
+        world.mcp.stream()
+    );
+    let drain = drain(&world);
+    let mut drained = Box::pin(drain.drained());
+    assert!(drained.as_mut().now_or_never().is_none());
+    world.shutdown.drain();
+    assert!(drained.as_mut().now_or_never().is_none());
+    // New requests are still served, which Kubernetes has not sent elsewhere yet.
+    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    world.clock.advance(ELSEWHERE);
+    assert!(drained.as_mut().now_or_never().is_none());
+    let last = Frame::data(Bytes::from_static(b"data: last\n\n"));
+    stream.send(Ok(last)).await.unwrap();
+    drop(stream);
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "data: last\n\n");
+    drained.await;
+}
+
+#[tokio::test]
+async fn without_requests_it_is_drained_when_none_come_any_more() {
+    let world = World::new().await;
+    let drain = drain(&world);
+    assert!(drain.drained().now_or_never().is_none());
+    let begun = world.clock.monotonic();
+    world.shutdown.drain();
+    // The wait moves the clock.
+    drain.drained().await;
+    assert_eq!(world.clock.monotonic(), begun + ELSEWHERE);
+}
+
+#[tokio::test]
+async fn who_only_listens_is_sent_elsewhere() {
+    let world = World::new().await;
+    world.introspection.grant("good", "notes:read");
+    let listen = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen"});
+    for (method, body) in [
+        (Method::GET, String::new()),
+        (Method::POST, listen.to_string()),
+    ] {
+        let world = &world;
+        let request = world.request(method, Some("good"));
+        let (response, stream) = tokio::join!(world.begin(request, body), world.mcp.stream());
+        assert_eq!(response.status(), StatusCode::OK);
+        let shutdown = world.shutdown.clone();
+        let reading = tokio::spawn(response.into_body().collect());
+        tokio::task::yield_now().await;
+        shutdown.drain();
+        world.clock.advance(ELSEWHERE);
+        assert!(reading.await.unwrap().is_ok());
+        drop(stream);
+    }
+    drain(&world).drained().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_friction_goes_up_at_once() {
+    let friction = "friction: { rate: { calls: 1, periodSeconds: 60 }, warmupCalls: 0 }";
+    let world = World::at(Clock::shifted(), friction).await;
+    let mut good = active("notes:read");
+    good["exp"] = json!(null);
+    world.introspection.set("good", &good);
+    // Without a drain the second would wait for a minute.
+    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    let mut second = Box::pin(world.call("good", "read"));
+    while world.metric("mcpauth_proxy_friction_waiting_requests") < 1.0 {
+        assert!(second.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    world.shutdown.drain();
+    assert_eq!(second.await.status, StatusCode::OK);
+}
