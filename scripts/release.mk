@@ -23,3 +23,11 @@ release-images: ## Push the images of dist/linux-amd64/ and dist/linux-arm64/ to
 .PHONY: release-chart
 release-chart: chart-dist ## Push the chart to REGISTRY/charts, and sign it
 	scripts/release.sh push-chart
+
+.PHONY: release-files
+release-files: ## Sign the archives and the chart in dist/
+	scripts/release.sh sign-files
+
+.PHONY: release-rehearsal
+release-rehearsal: rust helm ## Make a release in a registry on this machine, and check it; as root, on Debian; replaces dist/
+	scripts/release-rehearsal.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release.sh cli|programs|chart|push-images|push-chart: the parts of a release, into dist/, and from there to REGISTRY.
+# release.sh cli|programs|chart|push-images|push-chart|sign-files: the parts of a release, into dist/, and from there to REGISTRY.
 # VERSION and REGISTRY come from release.mk; PROFILE (release) is cargo's.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 cd "$top"
@@ -101,11 +101,20 @@ push_chart() {
 # Keyless: the identity is the workflow's.
 sign() { cosign sign --yes --recursive "$1"; }
 
+sign_files() {
+    local file
+    for file in "$dist"/*.tar.gz "$dist"/*.tgz; do
+        [ -e "$file" ] || die "$file is missing: run make cli-dist and make chart-dist first"
+        cosign sign-blob --yes --bundle "$file.sigstore.json" "$file"
+    done
+}
+
 for step in "$@"; do
     case $step in
     cli | programs | chart) "$step" ;;
     push-images) push_images ;;
     push-chart) push_chart ;;
-    *) die "usage: release.sh cli|programs|chart|push-images|push-chart" ;;
+    sign-files) sign_files ;;
+    *) die "usage: release.sh cli|programs|chart|push-images|push-chart|sign-files" ;;
     esac
 done

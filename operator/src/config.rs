@@ -1,11 +1,12 @@
 //! The operator's flags and environment variables.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use crate::desired::{Images, names};
+use crate::desired::{Admin, Images};
 use crate::text;
 
 /// Flags of `mcp-auth-operator`. Each can also be set by an environment variable.
@@ -73,10 +74,20 @@ pub struct Config {
     /// ServiceAccount of the operator itself. Authorization servers accept it on their admin API.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "mcp-auth-operator")]
     pub service_account: String,
-    /// Identity of this replica in the leader election: the pod's name.
+    /// Another ServiceAccount that authorization servers accept on their admin API, such as that of an installation
+    /// which is about to take over; repeat it, or use commas, for several.
+    #[arg(
+        long = "admin",
+        value_name = "NAMESPACE:NAME",
+        env = "ADMINS",
+        value_delimiter = ',',
+        value_parser = admin
+    )]
+    pub admins: Vec<Admin>,
+    /// Name of this process in the leader election: the pod's name. A random part is added.
     #[arg(long, env = "POD_NAME", default_value = "mcp-auth-operator")]
     pub identity: String,
-    /// Name of the Lease for leader election.
+    /// Name of the Lease for leader election. With the namespace, it is the name of this installation.
     #[arg(long, env = "LEASE_NAME", default_value = "mcp-auth-operator")]
     pub lease_name: String,
     /// Address that serves `/livez`, `/readyz` and `/metrics`.
@@ -99,9 +110,13 @@ impl Config {
         Duration::from_secs(self.reconcile_timeout_seconds.into())
     }
 
-    /// The operator's principal, as authorization servers see it.
-    pub fn principal(&self) -> String {
-        names::service_account_principal(&self.namespace, &self.service_account)
+    /// Who may use the admin API of authorization servers.
+    pub fn admins(&self) -> BTreeSet<Admin> {
+        let own = Admin {
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+        };
+        self.admins.iter().cloned().chain([own]).collect()
     }
 
     /// Default images.
@@ -128,6 +143,18 @@ fn namespace(value: &str) -> Result<String, String> {
             "give the name of a namespace, or omit the option to watch all namespaces".to_owned(),
         ),
     }
+}
+
+fn admin(value: &str) -> Result<Admin, String> {
+    let parts = value.split_once(':');
+    let valid = parts.filter(|(namespace, name)| {
+        text::is_label(namespace) && name.split('.').all(text::is_label)
+    });
+    let (namespace, name) = valid.ok_or("give a ServiceAccount as NAMESPACE:NAME")?;
+    Ok(Admin {
+        namespace: namespace.to_owned(),
+        service_account: name.to_owned(),
+    })
 }
 
 fn secret(value: &str) -> Result<String, String> {
@@ -164,6 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_itself_is_always_an_admin() {
+        let own = "--namespace=a --service-account=b".split(' ');
+        let more = ["--admin=a:b,z:y", "--admin=a.b:c"];
+        assert!(parse(&more).is_err(), "a namespace has no dots");
+        let config = parse(&own.chain(["--admin=z:y,a:b"]).collect::<Vec<_>>()).unwrap();
+        let principals = config.admins().into_iter().map(|admin| admin.principal());
+        let expected = ["system:serviceaccount:a:b", "system:serviceaccount:z:y"];
+        assert_eq!(principals.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn what_cannot_be_a_name_is_refused_with_what_to_do() {
         for (flag, advice) in [
             ("--watch-namespace=", "omit the option to watch all"),
@@ -171,6 +209,8 @@ mod tests {
             ("--watch-namespace=Team_A", "give the name of a namespace"),
             ("--image-pull-secret=", "give the name of a Secret"),
             ("--image-pull-secret=a/b", "give the name of a Secret"),
+            ("--admin=operator", "NAMESPACE:NAME"),
+            ("--admin=a:b:c", "NAMESPACE:NAME"),
         ] {
             let error = parse(&[flag]).expect_err(flag).to_string();
             assert!(error.contains(advice), "{flag}: {error}");

@@ -42,6 +42,7 @@ pub struct Metrics {
     durations: Family<KindLabel, Histogram, fn() -> Histogram>,
     writes: Family<ManagerVerb, Counter>,
     objects: Family<KindReady, Gauge>,
+    claimed_elsewhere: Family<KindLabel, Gauge>,
     leader: Gauge,
     ready: Mutex<HashMap<(&'static str, String), bool>>,
     total_writes: AtomicU64,
@@ -59,6 +60,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(histogram),
             writes: Family::default(),
             objects: Family::default(),
+            claimed_elsewhere: Family::default(),
             leader: Gauge::default(),
             ready: Mutex::default(),
             total_writes: AtomicU64::new(0),
@@ -90,6 +92,11 @@ impl Metrics {
             "objects",
             "Objects, by kind and readiness",
             self.objects.clone(),
+        );
+        registry.register(
+            "objects_claimed_elsewhere",
+            "Objects that are left unchanged because another installation of the operator manages them, by kind",
+            self.claimed_elsewhere.clone(),
         );
         registry.register(
             "leader",
@@ -138,6 +145,14 @@ impl Metrics {
         if let Some(now) = ready {
             gauge(now).inc();
         }
+    }
+
+    /// Records how many objects another installation manages.
+    pub fn left_alone(&self, kind: &'static str, count: usize) {
+        let gauge = self
+            .claimed_elsewhere
+            .get_or_create_owned(&KindLabel { kind });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Records whether this replica is the leader.

@@ -77,14 +77,17 @@ async fn lead(
     let mut elector = Elector::new(
         leases,
         config.lease_name.clone(),
-        config.identity.clone(),
+        &config.identity,
         clock.clone(),
-    );
+    )?;
     if !elector.acquire(stop).await {
         return Ok(());
     }
     metrics.leads(true);
-    tracing::info!(identity = config.identity, "this replica is now the leader");
+    tracing::info!(
+        identity = elector.identity(),
+        "this replica is now the leader"
+    );
 
     let context = Arc::new(Context::new(
         client,

@@ -29,6 +29,17 @@ pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000);
 /// The length of the subject of development mode, in characters.
 pub const SUBJECT_LENGTH: Bounds = Bounds::new(1, 128);
 
+/// How many callers introspect with a secret.
+pub const CALLER_COUNT: Bounds = Bounds::new(0, 64);
+/// The length of a caller's id, in characters.
+pub const CALLER_ID_LENGTH: Bounds = Bounds::new(1, 64);
+/// What a caller's id looks like.
+pub const CALLER_ID_PATTERN: &str = "^[A-Za-z0-9][-._A-Za-z0-9]*$";
+/// The length of a caller's secret, in characters: at least 128 bits in base64.
+pub const CALLER_SECRET_LENGTH: Bounds = Bounds::new(22, 512);
+/// How many different characters it has at least. Random ones have more: this finds placeholders.
+const CALLER_SECRET_VARIETY: usize = 8;
+
 /// The configuration file of the authserver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -55,6 +66,9 @@ pub struct AuthServerConfig {
     /// Who may use the internal port.
     #[serde(default)]
     pub internal: Internal,
+    /// Resource servers that introspect with a secret.
+    #[serde(default)]
+    pub introspection: Introspection,
     /// Resources to put in place at start, each with its `id`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
@@ -99,7 +113,7 @@ pub enum Storage {
         /// A file with the connection URL.
         url_file: PathBuf,
         /// A file with the CA of the server's certificate, in PEM. With it, the connection is encrypted and the
-        /// certificate is verified, whatever the URL says.
+        /// certificate is verified, regardless of the URL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<PathBuf>,
         /// How many connections the pool has; introspection has four of its own.
@@ -283,6 +297,17 @@ pub struct ServiceAccountTokens {
     pub audience: String,
 }
 
+/// Resource servers that introspect with a secret, on the internal port and, if that is wanted, on the public one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Introspection {
+    /// Whether the public port has an introspection endpoint, for these callers alone.
+    pub public: bool,
+    /// The callers. The principal of each is `credential:ID`, which a resource must name among its introspectors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<Credential>,
+}
+
 /// A caller outside Kubernetes; its principal is `credential:ID`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -322,6 +347,7 @@ impl AuthServerConfig {
         self.tokens.check()?;
         self.rate_limit.check()?;
         self.internal.check()?;
+        self.introspection.check(&self.internal)?;
         self.check_resources()?;
         self.check_clients()
     }
@@ -403,6 +429,63 @@ impl Internal {
         }
         principal::check_all("internal.admins", &self.admins)
     }
+}
+
+impl Introspection {
+    fn check(&self, internal: &Internal) -> Result<(), Invalid> {
+        CALLER_COUNT.list("introspection.callers", &self.callers)?;
+        if self.public && self.callers.is_empty() {
+            let text =
+                "needs introspection.callers: nobody else may use introspection on the public port";
+            return Err(Invalid::new("introspection.public", text));
+        }
+        for (index, caller) in self.callers.iter().enumerate() {
+            let key = format!("introspection.callers[{index}].id");
+            check_caller_id(&key, &caller.id)?;
+            let before = internal.credentials.iter();
+            if before
+                .chain(&self.callers[..index])
+                .any(|other| other.id == caller.id)
+            {
+                let text = format!("another credential has the same id, {}", caller.id);
+                return Err(Invalid::new(key, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The id is sent as a user name, and in the cluster it names the mounted file.
+fn check_caller_id(key: &str, id: &str) -> Result<(), Invalid> {
+    let first = id.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if first && id.chars().all(fits) && CALLER_ID_LENGTH.hold(id.len()) {
+        return Ok(());
+    }
+    let text =
+        format!("expected {CALLER_ID_LENGTH} of A–Z a–z 0–9 . _ -, the first a letter or digit");
+    Err(Invalid::new(key, text))
+}
+
+/// Checks the secret of a caller. It protects an endpoint that everybody can reach, so it must be random and long:
+/// [`CALLER_SECRET_LENGTH`] printable characters. At six bits each, the least have 132 bits.
+///
+/// # Errors
+/// What would be right; the secret is not in it.
+pub fn check_caller_secret(key: impl Into<String>, secret: &str) -> Result<(), Invalid> {
+    let printable = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let distinct: std::collections::BTreeSet<u8> = secret.bytes().collect();
+    if printable
+        && CALLER_SECRET_LENGTH.hold(secret.len())
+        && distinct.len() >= CALLER_SECRET_VARIETY
+    {
+        return Ok(());
+    }
+    let text = format!(
+        "a random secret is required: {CALLER_SECRET_LENGTH} printable ASCII characters without spaces, such as from \
+         `openssl rand -hex 32`"
+    );
+    Err(Invalid::new(key, text))
 }
 
 #[cfg(test)]
@@ -519,6 +602,19 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 "resources[1]: an earlier entry has the same id or resource",
             ),
             (
+                "introspection: { public: true }",
+                "introspection.public: needs introspection.callers",
+            ),
+            (
+                "introspection: { callers: [{ id: .a, secretFile: /x }] }",
+                "introspection.callers[0].id: expected 1 to 64 of",
+            ),
+            (
+                "introspection: { callers: [{ id: a, secretFile: /x }] }
+internal: { credentials: [{ id: a, secretFile: /y }] }",
+                "introspection.callers[0].id: another credential has the same id, a",
+            ),
+            (
                 "resources: [{ id: a, resource: /mcp, name: a }]",
                 "resources[0].resource: expected an absolute",
             ),
@@ -543,6 +639,31 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
         ] {
             let error = AuthServerConfig::parse(&format!("{LEAST}{more}")).unwrap_err();
             assert!(error.to_string().starts_with(message), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_callers_secret_is_long_and_varied() {
+        let hex = "0123456789abcdef0123456789abcdef";
+        for good in ["abcdefghijklmnopqrstu0", hex, &"aB3+/=~!".repeat(64)] {
+            assert_eq!(check_caller_secret("k", good), Ok(()), "{good}");
+        }
+        let newline = format!("{hex}\n");
+        for bad in [
+            "",
+            "abcdefghijklmnopqrstu",
+            "changemechangemechangeme",
+            &"aB3+/=~!x".repeat(57),
+            "0123456789abcdef 0123456789abcdef",
+            "0123456789abcdef0123456789abcdeü",
+            &newline,
+        ] {
+            let error = check_caller_secret("k", bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with("k: a random secret is required"),
+                "{bad}: {error}"
+            );
+            assert!(bad.is_empty() || !error.contains(bad), "{error}");
         }
     }
 

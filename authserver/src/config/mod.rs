@@ -36,6 +36,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// Who may use the internal port.
     pub internal: Internal,
+    /// Resource servers that introspect with a secret.
+    pub introspection: Introspection,
     /// Resources to upsert at start.
     pub resources: Vec<Resource>,
     /// Clients to upsert at start.
@@ -69,6 +71,15 @@ pub struct Internal {
     pub admins: Vec<String>,
 }
 
+/// Resource servers that introspect with a secret.
+#[derive(Clone, Debug, Default)]
+pub struct Introspection {
+    /// Whether the public port has an introspection endpoint.
+    pub public: bool,
+    /// Ids and secrets for HTTP Basic.
+    pub callers: Vec<(String, Secret)>,
+}
+
 impl Config {
     /// Reads the file and the files that it names.
     ///
@@ -98,6 +109,7 @@ impl Config {
             tokens: file.tokens,
             rate_limit: file.rate_limit,
             internal: internal(file.internal)?,
+            introspection: introspection(file.introspection)?,
             resources: resources(file.resources, &issuer)?,
             clients: clients(file.clients)?,
             issuer,
@@ -175,6 +187,20 @@ fn internal(internal: authserver_config::Internal) -> Result<Internal, Invalid> 
             .service_account_tokens
             .map(|tokens| tokens.audience),
         admins: internal.admins,
+    })
+}
+
+fn introspection(file: authserver_config::Introspection) -> Result<Introspection, Invalid> {
+    let callers = file.callers.into_iter().enumerate();
+    let callers = callers.map(|(index, caller)| {
+        let key = format!("introspection.callers[{index}].secretFile");
+        let secret = read_secret(&key, &caller.secret_file)?;
+        authserver_config::check_caller_secret(key, secret.reveal())?;
+        Ok((caller.id, secret))
+    });
+    Ok(Introspection {
+        public: file.public,
+        callers: callers.collect::<Result<_, Invalid>>()?,
     })
 }
 

@@ -76,14 +76,20 @@ impl App {
             let client = documents::client(document, client_id, ClientOrigin::Config, &core.pepper);
             core.store.upsert_client(&client, core.clock.now()).await?;
         }
-        let authentication = InternalAuthentication::new(config.internal, core.clock.clone()).await;
-        let authentication =
-            authentication.map_err(|error| StartError::Kubernetes(Box::new(error)))?;
+        let authentication = InternalAuthentication::new(
+            config.internal,
+            config.introspection.clone(),
+            core.clock.clone(),
+        );
+        let authentication = authentication
+            .await
+            .map_err(|error| StartError::Kubernetes(Box::new(error)))?;
         let public = PublicState::new(public::Dependencies {
             clients: ClientAuthentication::new(Arc::clone(&core), config.rate_limit)?,
             login: Login::new(config.login),
             signing_key: signing_key(&core).await?,
             registration: config.registration,
+            introspection: config.introspection,
             tokens: config.tokens,
             metrics: Arc::clone(&metrics),
             core: Arc::clone(&core),

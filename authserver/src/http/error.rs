@@ -26,6 +26,8 @@ pub enum HttpError {
     /// `invalid_client` for credentials in the `Authorization` header: the response needs a challenge (RFC
     /// 6749, section 5.2).
     InvalidBasicCredentials,
+    /// Public introspection: no caller has this id and secret.
+    UnknownCaller,
     /// Over a rate limit; the next request is allowed after this time.
     TooManyRequests(Duration),
     /// The form or document is larger than the endpoint accepts.
@@ -83,6 +85,12 @@ impl HttpError {
                 let description = error.description().to_owned();
                 (status(&error), error.code(), description.into())
             }
+            Self::UnknownCaller => (
+                StatusCode::UNAUTHORIZED,
+                OAuthError::InvalidClient.code(),
+                "send the id and the secret of an introspection caller with HTTP Basic: one of them is wrong or missing"
+                    .into(),
+            ),
             Self::TooManyRequests(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "temporarily_unavailable",
@@ -123,6 +131,7 @@ impl HttpError {
     fn challenge(&self) -> Option<&'static str> {
         match self {
             Self::InvalidBasicCredentials => Some("Basic realm=\"token\""),
+            Self::UnknownCaller => Some("Basic realm=\"introspection\""),
             Self::Unauthenticated(_) => Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
             _ => None,
         }

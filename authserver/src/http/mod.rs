@@ -11,6 +11,7 @@ pub mod cookies;
 pub mod core;
 pub mod error;
 pub mod internal;
+mod introspection;
 mod layers;
 pub mod peer;
 pub mod public;

@@ -21,6 +21,7 @@ mod discovery;
 mod in_chromium;
 #[cfg(test)]
 mod introspect;
+mod introspect_in_public;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]

@@ -53,8 +53,12 @@ pub struct Setup {
     pub local_users: bool,
     pub store: Arc<dyn Store>,
     pub connections: usize,
+    /// `{FILES}` stands for the folder of its files.
     pub more: &'static str,
 }
+
+/// The id and the secret of a resource server elsewhere, which introspects tokens for `NOTES`.
+pub const REMOTE: (&str, &str) = ("remote-notes", "5f0c1d8e9b7a4632aa10fe5d7c3b9841");
 
 impl Default for Setup {
     fn default() -> Self {
@@ -96,7 +100,10 @@ impl TestServer {
         let port = public_at.port().to_string();
         let issuer = setup.issuer.replace("{PORT}", &port);
         let files = tempfile::tempdir().unwrap();
-        let text = configuration(&files, &issuer, setup.local_users, setup.more);
+        let more = setup
+            .more
+            .replace("{FILES}", &files.path().display().to_string());
+        let text = configuration(&files, &issuer, setup.local_users, &more);
         let config = Config::parse(&text).unwrap();
         let clock = Clock::manual(UnixTime::from_seconds(1_800_000_000));
         let metrics = Arc::new(Metrics::default());
@@ -381,6 +388,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
         let file = write(id, &format!("secret-of-{id}\n"));
         json!({ "id": id, "secretFile": file })
     };
+    write(REMOTE.0, REMOTE.1);
     let rest = json!({
         "issuer": issuer,
         "listen": { "public": "127.0.0.1:0", "internal": "127.0.0.1:0", "health": "127.0.0.1:0" },
@@ -392,7 +400,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
             "admins": ["credential:operator"],
         },
         "resources": [
-            { "id": "notes", "resource": NOTES, "name": "notes", "introspectors": ["credential:notes-proxy"],
+            { "id": "notes", "resource": NOTES, "name": "notes", "introspectors": ["credential:notes-proxy", "credential:remote-notes"],
               "allowedClients": { "namespaces": ["team"], "selfRegistered": true },
               "scopes": [
                 { "name": "notes:read", "description": "Read notes" },

@@ -7,7 +7,9 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use kube::ResourceExt;
-use mcpauth_api::{McpAuthServerSpec, ProtectedMcpServer, auth_server::Login};
+use mcpauth_api::{
+    McpAuthServerSpec, ProtectedMcpServer, auth_server::Login, protected_server::ServerTemplate,
+};
 
 use mcp_auth_operator::desired::{
     authserver_config::{AuthServerPlace, authserver_config},
@@ -97,12 +99,16 @@ pub fn files(
             id: id.clone(),
             secret_file: seen(place, AUTHSERVER, &id).into(),
         });
-        let introspectors = vec![principal::credential(&id)];
+        let spec = &manifests.auth_server.spec;
+        let namespace = namespace_of(server);
+        let at_home = namespace_of(&manifests.auth_server);
+        let mut introspectors = registration::callers(spec, &at_home, &namespace, &name);
+        introspectors.push(principal::credential(&id));
         resources.push((
             names::resource_id(&namespace_of(server), &name),
             registration::resource(&name, &server.spec, introspectors, allowed_clients(server)?),
         ));
-        let mcpauth_api::protected_server::Server::Template(template) = &server.spec.server;
+        let template = template_of(server)?;
         let config = proxy_config(
             &server.spec,
             ProxyPlace {
@@ -137,6 +143,7 @@ pub fn files(
     if let Some(users) = users(manifests, spec)? {
         files.push(file(AUTHSERVER, "users.yaml", users));
     }
+    let callers = callers(manifests, place, &mut files)?;
     let config = authserver_config(
         spec,
         AuthServerPlace {
@@ -150,12 +157,52 @@ pub fn files(
                 credentials,
                 admins: Vec::new(),
             },
+            callers,
             resources,
             clients,
         },
     );
     files.push(file(AUTHSERVER, "authserver.yaml", yaml(&config)?));
     Ok(files)
+}
+
+/// The callers that introspect with a secret; adds their secrets to `files`.
+fn callers(
+    manifests: &Manifests,
+    place: &Place,
+    files: &mut Vec<File>,
+) -> anyhow::Result<Vec<Credential>> {
+    let namespace = namespace_of(&manifests.auth_server);
+    let mut credentials = Vec::new();
+    for caller in &manifests.auth_server.spec.introspection.callers {
+        let from = format!(
+            "spec.introspection.callers of the McpAuthServer, {}",
+            caller.id
+        );
+        let secret = &caller.secret_ref;
+        let text = manifests.secret(&from, &namespace, &secret.name, &secret.key)?;
+        let name = format!("introspection-{}", caller.id);
+        credentials.push(Credential {
+            id: caller.id.clone(),
+            secret_file: seen(place, AUTHSERVER, &name).into(),
+        });
+        files.push(file(AUTHSERVER, &name, text));
+    }
+    Ok(credentials)
+}
+
+/// The template of a server, which is what runs without a cluster.
+///
+/// # Errors
+/// The server is elsewhere.
+pub fn template_of(server: &ProtectedMcpServer) -> anyhow::Result<&ServerTemplate> {
+    server.spec.server.template().with_context(|| {
+        format!(
+            "ProtectedMcpServer {}: spec.server.external is registered in a cluster only; give it a template, or leave it \
+             out of the file",
+            server.name_any()
+        )
+    })
 }
 
 /// The clients in the manifests; adds their secrets to `files`.

@@ -9,11 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use kube::ResourceExt;
 use mcp_auth_operator::{desired::names, random};
-use mcpauth_api::{
-    ProtectedMcpServer,
-    auth_server::Login,
-    protected_server::{Server, ServerTemplate},
-};
+use mcpauth_api::{ProtectedMcpServer, auth_server::Login, protected_server::ServerTemplate};
 use mcpauth_wire::{authserver_config::Listen, proxy_config};
 use tempfile::TempDir;
 use tokio::{
@@ -29,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{
-        layout::{self, AUTHSERVER, Place, ServerPlace, WALKER, proxy_folder},
+        layout::{self, AUTHSERVER, Place, ServerPlace, WALKER, proxy_folder, template_of},
         write::{self, Readers},
     },
     manifests::{Manifests, namespace_of},
@@ -136,7 +132,7 @@ fn addresses(manifests: &Manifests) -> anyhow::Result<Addresses> {
         public.push(address);
     }
     for server in &manifests.servers {
-        let Server::Template(template) = &server.spec.server;
+        let template = template_of(server)?;
         let address = SocketAddr::from(([127, 0, 0, 1], template.http.port));
         ports::check_free("spec.server.template.http.port", address)?;
     }
@@ -227,7 +223,7 @@ async fn start_server(
     server: &ProtectedMcpServer,
     logs: &Path,
 ) -> anyhow::Result<()> {
-    let Server::Template(template) = &server.spec.server;
+    let template = template_of(server)?;
     let name = server.name_any();
     let mut command = template.command.iter().chain(&template.args).cloned();
     let Some(program) = command.next().filter(|_| !template.command.is_empty()) else {

@@ -53,7 +53,9 @@ pub(crate) async fn leader() -> Result<String> {
     let lease = get(&["lease", "mcp-auth-operator", "-n", SYSTEM]).await?;
     let holder = text(&lease, "/spec/holderIdentity")?;
     ensure!(!holder.is_empty(), "nobody leads");
-    Ok(holder)
+    // Behind the pod's name is what tells its processes apart.
+    let pod = holder.split('_').next().unwrap_or_default();
+    Ok(pod.to_owned())
 }
 
 pub(crate) async fn wrong_fields() -> Result<()> {

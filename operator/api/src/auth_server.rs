@@ -3,8 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::authserver_config::{
-    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CONNECTIONS, GRANT_SECONDS, PER_MINUTE,
-    REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
+    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CALLER_COUNT, CALLER_ID_LENGTH,
+    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, PER_MINUTE, REFRESH_GRACE_SECONDS,
+    REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
 };
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
-    refs::{AllowedNamespaces, CaRef, UriSecretRef, UsersSecretRef},
+    refs::{AllowedNamespaces, CaRef, CallerSecretRef, ServerRef, UriSecretRef, UsersSecretRef},
     rules,
 };
 
@@ -83,6 +84,9 @@ pub struct McpAuthServerSpec {
     /// Rate limits of the token endpoint.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// Introspection for resource servers that have a secret, such as those outside the cluster.
+    #[serde(default)]
+    pub introspection: Introspection,
     /// The namespaces whose objects may reference this server.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
@@ -124,7 +128,7 @@ pub struct ExternalPostgres {
     /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works unchanged.
     pub url_secret_ref: UriSecretRef,
     /// The Secret with the CA of the server's certificate, such as the `-ca` Secret of a CloudNativePG cluster. With
-    /// a CA, connections are encrypted, and certificate and host name are verified, whatever the URL says.
+    /// a CA, connections are encrypted, and certificate and host name are verified, regardless of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaRef>,
     /// The ConfigMap with the CA, instead of `caSecretRef`.
@@ -359,6 +363,38 @@ fn address_failures_per_minute() -> u32 {
 pub struct DatabaseStatus {
     /// The major version of PostgreSQL that its volume holds.
     pub major: i32,
+}
+
+/// Introspection (RFC 7662) for resource servers that have a secret. Proxies in the cluster need none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.public) || !self.public || has(self.callers) && size(self.callers) > 0").message("introspection.public needs introspection.callers: nobody else may use introspection on the public port"))]
+pub struct Introspection {
+    /// Also serves introspection on the public port, at `/introspect`, for these callers alone.
+    #[serde(default)]
+    pub public: bool,
+    /// The resource servers. Each authenticates with its id and secret (HTTP Basic) and learns only
+    /// about tokens for its own server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = CALLER_COUNT.most))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub callers: Vec<IntrospectionCaller>,
+}
+
+/// A resource server that introspects with a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntrospectionCaller {
+    /// Its id, the user name of HTTP Basic.
+    #[schemars(
+        length(min = CALLER_ID_LENGTH.least, max = CALLER_ID_LENGTH.most),
+        regex(pattern = CALLER_ID_PATTERN)
+    )]
+    pub id: String,
+    /// The Secret with its secret. When it changes, the pods are replaced.
+    pub secret_ref: CallerSecretRef,
+    /// The ProtectedMcpServer whose tokens it may introspect.
+    pub server: ServerRef,
 }
 
 /// The observed state of an authorization server.

@@ -41,6 +41,7 @@ use crate::{
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must start with a letter and contain only lowercase letters, digits and hyphens: its Service has the same name")
 )]
 #[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.rules) || self.access.rules.all(r, !has(r.scopes) || r.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("access.rules: every scope must be one of spec.scopes"))]
+#[x_kube(validation = Rule::new("!has(self.server.external) || !(has(self.access) && has(self.access.rules) && size(self.access.rules) > 0 || has(self.friction) || has(self.identity) || has(self.podTemplate) || has(self.allowedOrigins) && size(self.allowedOrigins) > 0)").message("server.external has no proxy: access.rules, friction, identity, allowedOrigins and podTemplate would have no effect, so leave them out"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerSpec {
     /// The McpAuthServer that issues the tokens. Immutable.
@@ -55,6 +56,7 @@ pub struct ProtectedMcpServerSpec {
     #[x_kube(validation = rules::no_dot_segments("resource"))]
     pub resource: String,
     /// The MCP server. Set exactly one field.
+    #[x_kube(validation = Rule::new("has(self.external) == has(oldSelf.external)").message("server cannot change between external and template: delete the object and create it again"))]
     pub server: Server,
     /// Number of pods; 0 stops the server. A HorizontalPodAutoscaler targets this object, not its
     /// Deployment.
@@ -116,8 +118,26 @@ pub struct ProtectedMcpServerSpec {
 #[serde(rename_all = "camelCase")]
 pub enum Server {
     /// A Deployment that the operator creates from this template.
-    Template(ServerTemplate),
+    Template(Box<ServerTemplate>),
+    /// A resource server elsewhere, which is only registered: no pods, no Service, no proxy. It
+    /// checks tokens itself, with a secret from `spec.introspection.callers` of the McpAuthServer.
+    External(ExternalServer),
 }
+
+impl Server {
+    /// The template, unless the server is elsewhere.
+    #[must_use]
+    pub fn template(&self) -> Option<&ServerTemplate> {
+        match self {
+            Self::Template(template) => Some(template.as_ref()),
+            Self::External(_) => None,
+        }
+    }
+}
+
+/// A resource server elsewhere has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalServer {}
 
 /// The container of an MCP server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

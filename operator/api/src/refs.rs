@@ -87,6 +87,37 @@ fn ca_key() -> String {
     "ca.crt".to_owned()
 }
 
+/// A key of a Secret in the same namespace that holds a resource server's secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallerSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+    /// Key of the Secret with a random value of 22 to 512 printable characters, such as from
+    /// `openssl rand -hex 32`.
+    #[serde(default = "secret_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
+    pub key: String,
+}
+
+fn secret_key() -> String {
+    "secret".to_owned()
+}
+
+/// A reference to a ProtectedMcpServer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerRef {
+    /// Name of the ProtectedMcpServer.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub name: String,
+    /// Namespace of the ProtectedMcpServer. Defaults to the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub namespace: Option<String>,
+}
+
 /// A key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

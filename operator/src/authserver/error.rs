@@ -62,7 +62,9 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
             "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount is not \
-             one of its admins. If the operator was reinstalled under another name, restart the pods of the McpAuthServer"
+             one of its admins. This passes by itself while pods of the McpAuthServer are replaced after a change of installation; \
+             otherwise another installation of the operator manages the McpAuthServer: see its annotation \
+             mcpauth.io/claimed-by"
         )),
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
             CallError::Refused(format!(

@@ -56,8 +56,7 @@ impl Reconcile for McpAuthServer {
         let existing = database::find(context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
-            admins: vec![context.program.config.principal()],
-            operator_namespace: &context.program.config.namespace,
+            admins: &context.program.config.admins(),
             secrets_hash: &hashes.auth_server,
             database: &existing.inputs(hashes.database),
         };
@@ -95,6 +94,7 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn complete(
+        &self,
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {

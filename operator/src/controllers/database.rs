@@ -28,7 +28,7 @@ pub struct Existing {
 /// Reads what exists. A StatefulSet that is not ours does not count here; applying ours names the conflict.
 ///
 /// # Errors
-/// The API server refuses, or does not answer.
+/// The API server rejects the request, or does not respond.
 pub async fn find(context: &ReconcileContext<'_>) -> Result<Existing, Error> {
     let name = names::postgres(&context.owner.name);
     let sets = context.api::<StatefulSet>();
@@ -76,7 +76,7 @@ impl Existing {
     /// Writes to the volume's claim what ran on it, once it runs, and the size that the spec asks for.
     ///
     /// # Errors
-    /// The API server does not answer. That it refuses is a problem among those that are returned.
+    /// The API server does not respond. A rejected request is among the problems that are returned.
     async fn keep_volume(
         &self,
         context: &ReconcileContext<'_>,

@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt as _};
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::oauth_client::{DeletionPolicy, ResourceRef};
+use mcpauth_api::refs::AuthServerRef;
 use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 use mcpauth_wire::client::ClientResource;
 
@@ -35,6 +36,10 @@ impl Reconcile for McpOAuthClient {
 
     fn references(ctx: &Context) -> &References {
         &ctx.references.oauth_clients
+    }
+
+    fn auth_server(&self) -> Option<&AuthServerRef> {
+        Some(&self.spec.auth_server_ref)
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {

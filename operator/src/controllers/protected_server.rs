@@ -8,6 +8,8 @@ use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::protected_server::ServerTemplate;
+use mcpauth_api::refs::AuthServerRef;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_wire::admin::AllowedClients;
 
@@ -25,7 +27,7 @@ use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::references::References;
-use crate::framework::status::Observed;
+use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
 use crate::problem::Problem;
 
@@ -38,6 +40,10 @@ impl Reconcile for ProtectedMcpServer {
 
     fn references(ctx: &Context) -> &References {
         &ctx.references.protected_servers
+    }
+
+    fn auth_server(&self) -> Option<&AuthServerRef> {
+        Some(&self.spec.auth_server_ref)
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
@@ -71,30 +77,29 @@ impl Reconcile for ProtectedMcpServer {
             }
             Err(other) => return Err(other),
         };
-        // Pods first: they start whether or not the authorization server responds.
-        let mut objects = build(self, context, &auth_server, server)?;
-        environment::note(context, &mut objects.deployment).await?;
-        let pod_security = workload::pod_security(&objects.deployment);
-        let account = desired::service_account(&objects.deployment).unwrap_or(name);
-        let introspector = names::service_account_principal(namespace, account);
-        let policy_hash = objects.policy_hash.clone();
-        let deployment = apply(objects, context).await?;
-        let rollout = Rollout::of_deployment(&deployment);
-
+        let mut introspectors =
+            registration::callers(&auth_server.spec, &server.namespace, namespace, name);
+        let mut observed = Observed::default();
+        let mut rollout = None;
+        match self.spec.server.template() {
+            // Pods first: they start whether or not the authorization server responds.
+            Some(template) => {
+                let pods = run(self, template, context, &auth_server, server).await?;
+                introspectors.push(pods.introspector);
+                observed.conditions.push(pods.security);
+                observed.ready = format!("serving {}", self.spec.resource);
+                rollout = Some((pods.policy_hash, pods.deployment));
+            }
+            None => observed.ready = registered(server, &introspectors),
+        }
         let (allowed, narrowed) = allowed_clients(self, context).await?;
-        let resource = registration::resource(name, &self.spec, vec![introspector], allowed);
-        let mut observed = Observed {
-            problems: narrowed.into_iter().collect(),
-            ready: format!("serving {}", self.spec.resource),
-            forgotten: matches!(auth_server.spec.storage, Storage::Memory(_)),
-            conditions: vec![pod_security],
-            ..Observed::default()
-        };
+        let resource = registration::resource(name, &self.spec, introspectors, allowed);
+        observed.problems.extend(narrowed);
+        observed.forgotten = matches!(auth_server.spec.storage, Storage::Memory(_));
         entry.put(context, &resource, &mut observed).await;
-        workload::observe(context, Component::McpServer, rollout, &mut observed);
-        let stuck = workload::stuck(context, Component::McpServer, &deployment, rollout).await?;
-        observed.problems.extend(stuck);
-        policy::observe(self, context, &policy_hash, &deployment, &mut observed).await?;
+        if let Some(rollout) = rollout {
+            observe(self, context, &rollout, &mut observed).await?;
+        }
         observed
             .fields
             .insert("url".to_owned(), self.spec.resource.clone().into());
@@ -102,10 +107,14 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     async fn complete(
+        &self,
         context: &ReconcileContext<'_>,
         observed: &mut Observed,
     ) -> Result<(), Error> {
-        workload::complete(context, Component::McpServer, observed).await
+        match self.spec.server.template() {
+            Some(_) => workload::complete(context, Component::McpServer, observed).await,
+            None => Ok(()),
+        }
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
@@ -114,6 +123,61 @@ impl Reconcile for ProtectedMcpServer {
         context.program.policies.forget(&key);
         Ok(())
     }
+}
+
+/// The pods of a server in the cluster.
+struct Pods {
+    policy_hash: String,
+    deployment: Deployment,
+    security: Condition,
+    /// The principal of their proxies.
+    introspector: String,
+}
+
+async fn run(
+    object: &ProtectedMcpServer,
+    template: &ServerTemplate,
+    context: &ReconcileContext<'_>,
+    auth_server: &McpAuthServer,
+    server: &Server,
+) -> Result<Pods, Error> {
+    let mut objects = build(object, template, context, auth_server, server)?;
+    environment::note(context, &mut objects.deployment).await?;
+    let security = workload::pod_security(&objects.deployment);
+    let (namespace, name) = (&context.owner.namespace, &context.owner.name);
+    let account = desired::service_account(&objects.deployment).unwrap_or(name);
+    let introspector = names::service_account_principal(namespace, account);
+    Ok(Pods {
+        policy_hash: objects.policy_hash.clone(),
+        deployment: apply(objects, context).await?,
+        security,
+        introspector,
+    })
+}
+
+async fn observe(
+    object: &ProtectedMcpServer,
+    context: &ReconcileContext<'_>,
+    (policy_hash, deployment): &(String, Deployment),
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    let rollout = Rollout::of_deployment(deployment);
+    workload::observe(context, Component::McpServer, rollout, observed);
+    let stuck = workload::stuck(context, Component::McpServer, deployment, rollout).await?;
+    observed.problems.extend(stuck);
+    policy::observe(object, context, policy_hash, deployment, observed).await
+}
+
+/// What Ready says of a server that is elsewhere.
+fn registered(server: &Server, introspectors: &[String]) -> String {
+    let callers = match introspectors.is_empty() {
+        true => format!(
+            "nobody can check its tokens yet, because no entry of spec.introspection.callers of McpAuthServer {server} \
+             names it"
+        ),
+        false => format!("its tokens are checked by {}", introspectors.join(", ")),
+    };
+    format!("registered; the server runs elsewhere (spec.server.external), and {callers}")
 }
 
 /// The clients that the server allows. If this operator cannot evaluate the selector, only those that are allowed
@@ -137,6 +201,7 @@ async fn allowed_clients(
 
 fn build(
     object: &ProtectedMcpServer,
+    template: &ServerTemplate,
     context: &ReconcileContext<'_>,
     auth_server: &McpAuthServer,
     server: &Server,
@@ -146,7 +211,7 @@ fn build(
         internal_url: server.audience(),
     };
     let images = &context.program.images;
-    desired::build(&context.owner, &object.spec, &facts, images)
+    desired::build(&context.owner, &object.spec, template, &facts, images)
         .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))
 }
 

@@ -4,11 +4,10 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
-use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
-
-use mcpauth_wire::authserver_config::check_ca;
+use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
+use mcpauth_wire::authserver_config;
 
 use crate::desired::authserver_config::postgres_ca;
 use crate::desired::labels::Component;
@@ -38,10 +37,13 @@ pub async fn of_auth_server(
     context: &ReconcileContext<'_>,
 ) -> Result<Hashes, Error> {
     let spec = &object.spec;
-    let url = match &spec.storage {
-        Storage::Postgres(PostgresStorage::External(external)) => Some(&external.url_secret_ref),
-        Storage::Postgres(PostgresStorage::Managed(_)) | Storage::Memory(_) => None,
-    };
+    let mut foreign: Vec<(String, &String, &String)> = Vec::new();
+    if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
+        let url = &external.url_secret_ref;
+        let field = "spec.storage.postgres.external.urlSecretRef";
+        foreign.push((field.to_owned(), &url.name, &url.key));
+    }
+    let callers = callers(spec);
     let ca = postgres_ca(spec);
     // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
@@ -49,7 +51,7 @@ pub async fn of_auth_server(
         Login::DevelopmentAutoApprove(_) => None,
     };
     let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
-    let names = url.map(|url| &url.name).into_iter();
+    let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name));
     let secrets = names.map(|name| at(references::Kind::Secret, name));
     context.refers_to(secrets.chain(ca.map(|ca| match ca {
@@ -66,9 +68,13 @@ pub async fn of_auth_server(
         let password = value(&secret, "password").unwrap_or_default();
         database_hash = hash([uid.as_slice(), password.as_slice()]);
     }
-    if let Some(url) = url {
-        let field = "spec.storage.postgres.external.urlSecretRef";
-        values.push(value_of(context, field, &url.name, &url.key).await?);
+    for (field, name, key) in foreign {
+        values.push(value_of(context, &field, name, key).await?);
+    }
+    for (field, name, key) in callers {
+        let value = value_of(context, &field, name, key).await?;
+        check_caller_secret(&field, name, key, &value)?;
+        values.push(value);
     }
     if let Some(ca) = ca {
         values.push(certificates(context, ca).await?);
@@ -81,6 +87,25 @@ pub async fn of_auth_server(
         auth_server: hash(values.iter().map(Vec::as_slice)),
         database: database_hash,
     })
+}
+
+/// The secrets of those who introspect: field, Secret and key.
+fn callers(spec: &McpAuthServerSpec) -> Vec<(String, &String, &String)> {
+    let callers = spec.introspection.callers.iter().enumerate();
+    callers
+        .map(|(index, caller)| {
+            let field = format!("spec.introspection.callers[{index}].secretRef");
+            (field, &caller.secret_ref.name, &caller.secret_ref.key)
+        })
+        .collect()
+}
+
+/// By the rule of the authserver, which would not start.
+fn check_caller_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Result<(), Problem> {
+    let text = String::from_utf8_lossy(value);
+    let at = format!("{field}: Secret {name}, key {key}");
+    authserver_config::check_caller_secret(at, text.trim())
+        .map_err(|invalid| Problem::outage(reasons::SECRET_INVALID, invalid.to_string()))
 }
 
 /// The pepper, created before the pods.
@@ -219,7 +244,7 @@ async fn certificates(context: &ReconcileContext<'_>, ca: Ca<'_>) -> Result<Vec<
             (field, text_of(context, field, &ca.name, &ca.key).await?)
         }
     };
-    check_ca(field, &String::from_utf8_lossy(&value))
+    authserver_config::check_ca(field, &String::from_utf8_lossy(&value))
         .map_err(|error| Problem::outage(reasons::SECRET_INVALID, error.to_string()))?;
     Ok(value)
 }

@@ -1,14 +1,16 @@
 //! The children of a McpAuthServer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount, Volume,
+            ConfigMap, Container, KeyToPath, PodSpec, PodTemplateSpec, ProjectedVolumeSource,
+            Secret, SecretProjection, Service, ServiceAccount, Volume, VolumeProjection,
         },
-        networking::v1::NetworkPolicy,
+        networking::v1::{NetworkPolicy, NetworkPolicyPeer},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -17,10 +19,10 @@ use mcpauth_api::{
     McpAuthServerSpec,
     auth_server::{Ca, Login, PostgresStorage, Storage},
 };
-use mcpauth_wire::authserver_config::{Internal, Listen, ServiceAccountTokens};
+use mcpauth_wire::authserver_config::{Credential, Internal, Listen, ServiceAccountTokens};
 
 use super::{
-    BuildError, Images,
+    Admin, BuildError, Images,
     authserver_config::{AuthServerPlace, authserver_config, postgres_ca, wants_postgres},
     everywhere, hash,
     labels::{Component, Owner},
@@ -35,6 +37,8 @@ const COMPONENT: Component = Component::AuthServer;
 const CONTAINER: &str = "authserver";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/config";
 const CONFIG_FILE: &str = "authserver.yaml";
+/// The volume with the secrets of callers that introspect.
+const CALLERS_VOLUME: &str = "introspection";
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     cpu: "50m",
     memory: "64Mi",
@@ -46,10 +50,8 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 pub struct AuthServerInputs<'a> {
     /// Default images.
     pub images: &'a Images,
-    /// Principals that may use the admin API: the operator's own.
-    pub admins: Vec<String>,
-    /// The operator's own namespace.
-    pub operator_namespace: &'a str,
+    /// Who may use the admin API: the operator itself, and others that it was told of.
+    pub admins: &'a BTreeSet<Admin>,
     /// Hash of the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
@@ -88,7 +90,7 @@ pub fn build(
     spec: &McpAuthServerSpec,
     inputs: &AuthServerInputs<'_>,
 ) -> Result<AuthServerObjects, BuildError> {
-    let config = config_yaml(owner, spec, inputs.admins.clone())?;
+    let config = config_yaml(owner, spec, inputs.admins)?;
     let config_hash = hash([config.as_bytes(), inputs.secrets_hash.as_bytes()]);
     let name = owner.workload(COMPONENT);
     Ok(AuthServerObjects {
@@ -129,17 +131,19 @@ pub fn build(
             COMPONENT,
             vec![
                 network_policy::everybody(&[PUBLIC_PORT, HEALTH_PORT]),
-                network_policy::only(
-                    INTERNAL_PORT,
-                    vec![
-                        network_policy::proxies(),
-                        network_policy::namespace(inputs.operator_namespace),
-                    ],
-                ),
+                network_policy::only(INTERNAL_PORT, internal_peers(inputs.admins)),
             ],
         ),
         disruption_budget: pod::disruption_budget(owner, COMPONENT, spec.replicas),
     })
+}
+
+fn internal_peers(admins: &BTreeSet<Admin>) -> Vec<NetworkPolicyPeer> {
+    let namespaces: BTreeSet<&str> = admins.iter().map(|a| a.namespace.as_str()).collect();
+    let admins = namespaces.into_iter().map(network_policy::namespace);
+    iter::once(network_policy::proxies())
+        .chain(admins)
+        .collect()
 }
 
 /// The Secret with the pepper, 32 random bytes. It must be created only once, because all tokens depend
@@ -156,7 +160,7 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
 fn config_yaml(
     owner: &Owner,
     spec: &McpAuthServerSpec,
-    admins: Vec<String>,
+    admins: &BTreeSet<Admin>,
 ) -> Result<String, BuildError> {
     let place = AuthServerPlace {
         listen: Listen {
@@ -173,14 +177,51 @@ fn config_yaml(
                 audience: names::internal_url(&owner.namespace, &owner.name),
             }),
             credentials: Vec::new(),
-            admins,
+            admins: admins.iter().map(Admin::principal).collect(),
         },
+        callers: callers(spec),
         resources: Vec::new(),
         clients: Vec::new(),
     };
     let config = authserver_config(spec, place);
     config.check()?;
     yaml(&config)
+}
+
+/// The callers that introspect with a secret. Their ids are names of files.
+fn callers(spec: &McpAuthServerSpec) -> Vec<Credential> {
+    let callers = spec.introspection.callers.iter();
+    callers
+        .map(|caller| Credential {
+            id: caller.id.clone(),
+            secret_file: format!("/etc/mcpauth/{CALLERS_VOLUME}/{}", caller.id).into(),
+        })
+        .collect()
+}
+
+/// All their secrets, in one volume.
+fn callers_volume(spec: &McpAuthServerSpec) -> Volume {
+    let callers = spec.introspection.callers.iter();
+    let sources = callers.map(|caller| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: caller.secret_ref.name.clone(),
+            items: Some(vec![KeyToPath {
+                key: caller.secret_ref.key.clone(),
+                path: caller.id.clone(),
+                mode: None,
+            }]),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    });
+    Volume {
+        name: CALLERS_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(sources.collect()),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 fn deployment(
@@ -313,6 +354,9 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
             &users.secret_ref.key,
             "users.yaml",
         )),
+    }
+    if !spec.introspection.callers.is_empty() {
+        volumes.push(callers_volume(spec));
     }
     volumes
 }

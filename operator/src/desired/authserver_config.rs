@@ -4,8 +4,8 @@ use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
-    AuthServerConfig, Internal, Listen, Login, RateLimit, Registration, Storage, Tokens,
-    max_connections,
+    AuthServerConfig, Credential, Internal, Introspection, Listen, Login, RateLimit, Registration,
+    Storage, Tokens, max_connections,
 };
 use mcpauth_wire::client::Client;
 
@@ -24,6 +24,8 @@ pub struct AuthServerPlace {
     pub users_file: String,
     /// The callers that the internal port accepts.
     pub internal: Internal,
+    /// The callers in `spec.introspection`, each with the file of its secret.
+    pub callers: Vec<Credential>,
     /// Resources known from the start, by id.
     pub resources: Vec<(String, Resource)>,
     /// Clients known from the start, by client id.
@@ -60,6 +62,10 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
             address_failures_per_minute: spec.rate_limit.address_failures_per_minute,
         },
         internal: place.internal,
+        introspection: Introspection {
+            public: spec.introspection.public,
+            callers: place.callers,
+        },
         resources: place
             .resources
             .into_iter()

@@ -6,10 +6,7 @@ use k8s_openapi::api::core::v1::{
     ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mcpauth_api::{
-    ProtectedMcpServerSpec,
-    protected_server::{Server, ServerTemplate},
-};
+use mcpauth_api::{ProtectedMcpServerSpec, protected_server::Http};
 use mcpauth_wire::proxy_config::Listen;
 use mcpauth_wire::proxy_health;
 
@@ -44,9 +41,9 @@ const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
 pub fn config_yaml(
     name: &str,
     spec: &ProtectedMcpServerSpec,
+    http: &Http,
     auth_server: &AuthServerFacts,
 ) -> Result<String, BuildError> {
-    let Server::Template(ServerTemplate { http, .. }) = &spec.server;
     let place = ProxyPlace {
         listen: Listen {
             proxy: everywhere(PUBLIC_PORT),

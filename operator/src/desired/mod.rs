@@ -44,6 +44,23 @@ pub struct Images {
     pub pull_secrets: Vec<String>,
 }
 
+/// A ServiceAccount that may use the admin API of authorization servers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Admin {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub service_account: String,
+}
+
+impl Admin {
+    /// Its principal, as authorization servers see it.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        names::service_account_principal(&self.namespace, &self.service_account)
+    }
+}
+
 /// What a ProtectedMcpServer needs to know about its McpAuthServer. It comes from that object's spec, so nothing
 /// waits for the authserver to be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]

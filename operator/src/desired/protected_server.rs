@@ -11,10 +11,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use mcpauth_api::{
-    ProtectedMcpServerSpec,
-    protected_server::{Server, ServerTemplate},
-};
+use mcpauth_api::{ProtectedMcpServerSpec, protected_server::ServerTemplate};
 use mcpauth_wire::proxy_health;
 
 use super::{
@@ -51,19 +48,19 @@ pub struct ProtectedServerObjects {
     pub disruption_budget: Option<PodDisruptionBudget>,
 }
 
-/// Builds the children.
+/// Builds the children of one whose server is this template.
 ///
 /// # Errors
 /// When the proxy would reject the configuration, or the pod template is not allowed.
 pub fn build(
     owner: &Owner,
     spec: &ProtectedMcpServerSpec,
+    template: &ServerTemplate,
     auth_server: &AuthServerFacts,
     images: &Images,
 ) -> Result<ProtectedServerObjects, BuildError> {
-    let Server::Template(template) = &spec.server;
     let name = owner.name.clone();
-    let policy = injection::config_yaml(&name, spec, auth_server)?;
+    let policy = injection::config_yaml(&name, spec, &template.http, auth_server)?;
     Ok(ProtectedServerObjects {
         service_account: ServiceAccount {
             metadata: owner.child(name.clone(), COMPONENT),

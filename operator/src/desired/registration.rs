@@ -2,10 +2,10 @@
 
 use mcpauth_api::oauth_client::{GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
 use mcpauth_api::refs::NamespacesFrom;
-use mcpauth_api::{McpOAuthClientSpec, ProtectedMcpServerSpec};
+use mcpauth_api::{McpAuthServerSpec, McpOAuthClientSpec, ProtectedMcpServerSpec};
 use mcpauth_wire::admin::{AllowedClients, Resource};
 use mcpauth_wire::client::{self, Client, ClientResource};
-use mcpauth_wire::{Secret, scope::Scope};
+use mcpauth_wire::{Secret, principal, scope::Scope};
 
 /// The resource of a ProtectedMcpServer called `name`, introspected by `introspectors`, for the clients in
 /// `allowed_clients`.
@@ -24,6 +24,23 @@ pub fn resource(
         introspectors,
         allowed_clients,
     }
+}
+
+/// The principals that introspect with a secret for the ProtectedMcpServer `name` in `namespace`, by the spec of its
+/// McpAuthServer, which is in the namespace `at`.
+#[must_use]
+pub fn callers(
+    auth_server: &McpAuthServerSpec,
+    at: &str,
+    namespace: &str,
+    name: &str,
+) -> Vec<String> {
+    let callers = auth_server.introspection.callers.iter();
+    let own = callers.filter(|caller| {
+        caller.server.name == name && caller.server.namespace.as_deref().unwrap_or(at) == namespace
+    });
+    own.map(|caller| principal::credential(&caller.id))
+        .collect()
 }
 
 /// The clients that a ProtectedMcpServer in the namespace `own` allows; `selected` are the namespaces that its

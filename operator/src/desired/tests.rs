@@ -1,5 +1,7 @@
 //! What matters about the objects that we build.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
@@ -7,7 +9,7 @@ use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::{Value, json};
 
 use super::{
-    AuthServerFacts, BuildError, Images,
+    Admin, AuthServerFacts, BuildError, Images,
     auth_server::{self, AuthServerInputs, AuthServerObjects},
     hash,
     labels::Owner,
@@ -24,6 +26,14 @@ fn images() -> Images {
         postgres: "docker.io/library/postgres:15".to_owned(),
         pull_secrets: Vec::new(),
     }
+}
+
+fn admins() -> BTreeSet<Admin> {
+    let admin = |namespace: &str| Admin {
+        namespace: namespace.to_owned(),
+        service_account: "operator".to_owned(),
+    };
+    ["mcp-auth-system", "mcp-auth"].map(admin).into()
 }
 
 fn with_meta<K: Resource<DynamicType = ()>>(mut object: K) -> K {
@@ -83,8 +93,7 @@ pub(super) fn try_auth_server(
     let object = auth_server_with(changes);
     let inputs = AuthServerInputs {
         images: &images(),
-        admins: vec![names::service_account_principal("system", "operator")],
-        operator_namespace: "mcp-auth-system",
+        admins: &admins(),
         secrets_hash,
         database: &postgres::PostgresInputs::default(),
     };
@@ -108,6 +117,7 @@ pub(super) fn try_protected_server(changes: &Value) -> Result<ProtectedServerObj
     protected_server::build(
         &Owner::of(&object).unwrap(),
         &object.spec,
+        object.spec.server.template().unwrap(),
         &facts,
         &images(),
     )
@@ -191,8 +201,7 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
     let object = auth_server_with(&managed());
     let inputs = AuthServerInputs {
         images: &images,
-        admins: Vec::new(),
-        operator_namespace: "mcp-auth-system",
+        admins: &admins(),
         secrets_hash: "",
         database: &postgres::PostgresInputs::default(),
     };
@@ -205,7 +214,8 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
         internal_url: names::internal_url("team", "auth"),
     };
     let owner = Owner::of(&object).unwrap();
-    let protected = protected_server::build(&owner, &object.spec, &facts, &images).unwrap();
+    let (spec, template) = (&object.spec, object.spec.server.template().unwrap());
+    let protected = protected_server::build(&owner, spec, template, &facts, &images).unwrap();
     let pods = [
         auth_server_pod(&server),
         database.unwrap().template.spec.unwrap(),
@@ -258,14 +268,14 @@ fn nobody_gets_round_the_proxy_or_to_the_database() {
     let policy = build_auth_server(&json!({})).network_policy;
     let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
     let proxies = json!({ "app.kubernetes.io/name": "mcp-server", "app.kubernetes.io/managed-by": "mcp-auth-operator" });
-    let operator = json!({ "kubernetes.io/metadata.name": "mcp-auth-system" });
+    let admin = |name: &str| json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } } });
     let expected = json!({
         "podSelector": labels("mcp-authserver", "auth-server", "auth"), "policyTypes": ["Ingress"],
         "ingress": [
             { "ports": [port(8080), port(9090)] },
             { "from": [
                 { "namespaceSelector": {}, "podSelector": { "matchLabels": proxies } },
-                { "namespaceSelector": { "matchLabels": operator } },
+                admin("mcp-auth"), admin("mcp-auth-system"),
             ], "ports": [port(8081)] },
         ],
     });
@@ -488,9 +498,8 @@ fn names_at_the_length_limit_give_valid_children() {
     object.metadata.name = Some("a".repeat(38));
     let owner = Owner::of(&object).unwrap();
     let inputs = AuthServerInputs {
-        operator_namespace: "mcp-auth-system",
         images: &images(),
-        admins: Vec::new(),
+        admins: &admins(),
         secrets_hash: "",
         database: &postgres::PostgresInputs::default(),
     };

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
+use crate::framework::installation::{Holders, Installation, LeftAlone};
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -42,6 +43,9 @@ pub struct Context {
     pub health: Arc<Health>,
     /// What proxies say about the policy that they run.
     pub policies: Policies,
+    /// Other installations of the operator.
+    pub holders: Holders,
+    left_alone: LeftAlone,
     /// The references between objects.
     pub references: Referrers,
 }
@@ -81,6 +85,8 @@ impl Context {
             ),
             policies: Policies::new(Arc::clone(&health)),
             health,
+            holders: Holders::default(),
+            left_alone: LeftAlone::default(),
             references: Referrers::default(),
             client,
             config,
@@ -92,6 +98,24 @@ impl Context {
     /// The time.
     pub fn now(&self) -> Timestamp {
         time::now(&self.clock)
+    }
+
+    /// Which installation of the operator this is.
+    pub fn installation(&self) -> Installation {
+        Installation {
+            namespace: self.config.namespace.clone(),
+            lease: self.config.lease_name.clone(),
+        }
+    }
+
+    /// Records which other installation claims an object; `None` when none does, or the object is gone. Returns whether
+    /// that is news.
+    pub fn note_claim(&self, kind: &'static str, object: Key, claim: Option<&str>) -> bool {
+        let news = self.left_alone.set(kind, object, claim);
+        if news {
+            self.metrics.left_alone(kind, self.left_alone.count(kind));
+        }
+        news
     }
 
     /// The scope of a watch: one namespace, or all. Each scope has separate controllers.

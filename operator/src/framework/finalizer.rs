@@ -1,47 +1,59 @@
-//! The finalizer of an object: added before anything is created for it, removed once everything is cleaned up.
+//! The finalizer of an object: added before anything is created for it, together with the claim, removed once everything
+//! is cleaned up.
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
+use crate::framework::installation::CLAIM;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, deleted_at, key_of, stored,
 };
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 
-/// Adds the finalizer, if it is missing. Returns whether the object still exists: if not, nothing may be created for it,
-/// because nothing would clean it up.
-pub async fn add_finalizer<K: Reconcile>(
-    object: &Guarded<K>,
-    context: &ReconcileContext<'_>,
-) -> Result<bool, Error> {
-    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
-        return Ok(true);
-    }
-    let finalizers: Vec<&str> = object
-        .finalizers()
-        .iter()
-        .map(String::as_str)
-        .chain([K::FINALIZER])
-        .collect();
-    set_finalizers(object, context, &finalizers).await
+/// Whether the object has the finalizer of its controller.
+pub fn has_finalizer<K: Reconcile>(object: &Guarded<K>) -> bool {
+    object.finalizers().iter().any(|f| f == K::FINALIZER)
 }
 
-/// Replaces the list of finalizers, if the object was not changed since it was read. Returns whether the object still
-/// exists.
-async fn set_finalizers<K: Reconcile>(
+/// Writes the claim, if there is one to write, and adds the finalizer, if it is wanted and missing; nothing when that is
+/// nothing. Returns whether the object still exists: if not, nothing may be created for it, because nothing would clean
+/// it up.
+///
+/// # Errors
+/// The API server rejects the request, also because the object was changed since it was read.
+pub async fn write_claim<K: Reconcile>(
     object: &Guarded<K>,
     context: &ReconcileContext<'_>,
-    finalizers: &[&str],
+    claim: Option<&str>,
+    finalizer: bool,
 ) -> Result<bool, Error> {
-    let patch = json!({ "metadata": {
-        "finalizers": finalizers,
-        "resourceVersion": object.resource_version(),
-    }});
+    let mut metadata = json!({});
+    if let Some(claim) = claim {
+        metadata["annotations"] = json!({ CLAIM: claim });
+    }
+    if finalizer && !has_finalizer(object) {
+        let others = object.finalizers().iter().map(String::as_str);
+        metadata["finalizers"] = others.chain([K::FINALIZER]).collect();
+    }
+    match metadata == json!({}) {
+        true => Ok(true),
+        false => write_metadata(object, context, metadata).await,
+    }
+}
+
+/// Changes the metadata, if the object was not changed since it was read. Returns whether the object still exists.
+async fn write_metadata<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+    mut metadata: Value,
+) -> Result<bool, Error> {
+    metadata["resourceVersion"] = object.resource_version().into();
+    let patch = json!({ "metadata": metadata });
     context.program.metrics.write(K::MANAGER, "finalizer");
     let params = PatchParams {
         field_manager: Some(K::MANAGER.to_owned()),
@@ -68,7 +80,7 @@ pub async fn finalize<K: Reconcile>(
     context: &ReconcileContext<'_>,
 ) -> Result<Action, Error> {
     let (namespace, name) = key_of(object);
-    if object.finalizers().iter().any(|f| f == K::FINALIZER) {
+    if has_finalizer(object) {
         if let Err(error) = cleanup(object, context).await {
             let Error::Problem(problem) = error else {
                 return Err(error);
@@ -83,7 +95,7 @@ pub async fn finalize<K: Reconcile>(
             .map(String::as_str)
             .filter(|f| *f != K::FINALIZER)
             .collect();
-        set_finalizers(object, context, &others).await?;
+        write_metadata(object, context, json!({ "finalizers": others })).await?;
     }
     context.refers_to([]);
     context.program.written.forget(&context.owner.reference.uid);

@@ -15,6 +15,8 @@ use mcpauth_service::clock::Clock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::random::{self, NoRandomness};
+use crate::text::hex;
 use crate::time;
 
 /// How long a Lease is valid after its last renewal.
@@ -109,16 +111,30 @@ pub enum Lost {
 }
 
 impl Elector {
-    /// `identity` must differ between replicas: the pod's name.
-    pub fn new(api: Api<Lease>, name: String, identity: String, clock: Clock) -> Self {
-        Self {
+    /// `name` tells people which process it is: the pod's name. It need not be unique, because a random part is added:
+    /// two processes of the same name never lead together.
+    ///
+    /// # Errors
+    /// The system's random number generator fails.
+    pub fn new(
+        api: Api<Lease>,
+        lease: String,
+        name: &str,
+        clock: Clock,
+    ) -> Result<Self, NoRandomness> {
+        Ok(Self {
             api,
-            name,
-            identity,
+            name: lease,
+            identity: format!("{name}_{}", hex(&random::bytes()?[..8])),
             clock,
             observed: None,
             renewed: Instant::now(),
-        }
+        })
+    }
+
+    /// What stands in the Lease while this process leads.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// One attempt: reads the Lease, and acquires or renews it if possible. Returns the holder.
@@ -335,7 +351,8 @@ mod tests {
             }
         });
         let leases = Api::namespaced(kube::Client::new(api, "n"), "n");
-        let mut elector = Elector::new(leases, "l".into(), "a".into(), Clock::system());
+        let mut elector = Elector::new(leases, "l".into(), "a", Clock::system()).unwrap();
+        elector.identity = "a".into();
         let began = Instant::now();
         assert!(elector.acquire(&CancellationToken::new()).await);
         elector.hold().await;

@@ -2,10 +2,12 @@
 
 pub mod apply;
 pub mod backoff;
+pub mod claim;
 pub mod context;
 pub mod error;
 pub mod events;
 pub mod finalizer;
+pub mod installation;
 pub mod leader;
 pub mod ownership;
 pub mod reconciler;

@@ -11,6 +11,7 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
+use mcpauth_api::refs::AuthServerRef;
 
 use crate::desired::labels::{Component, MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
@@ -35,6 +36,11 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
     /// The references of objects of this kind.
     fn references(ctx: &Context) -> &References;
 
+    /// The McpAuthServer that the object registers with, if it does.
+    fn auth_server(&self) -> Option<&AuthServerRef> {
+        None
+    }
+
     /// Watches the children of objects of this kind, and the objects that they reference.
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>>;
 
@@ -46,6 +52,7 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
 
     /// Adds observations that [`Self::sync`] did not get to because of a problem.
     fn complete(
+        &self,
         _: &ReconcileContext<'_>,
         _: &mut Observed,
     ) -> impl Future<Output = Result<(), Error>> + Send {

@@ -10,9 +10,10 @@ use mcpauth_api::conditions::reasons;
 use tokio_util::sync::CancellationToken;
 
 use crate::framework::apply::is_code;
+use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::finalizer::{add_finalizer, finalize};
+use crate::framework::finalizer::finalize;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
@@ -35,6 +36,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                     let key = (gone.namespace.unwrap_or_default(), gone.name);
                     ctx.metrics
                         .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.note_claim(K::KIND, key.clone(), None);
                     ctx.backoff.succeeded(&(K::KIND, key));
                 }
                 Err(error) => {
@@ -98,6 +100,9 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     let Some(context) = ReconcileContext::new(guarded, ctx) else {
         return Ok(Action::await_change());
     };
+    if let Some(instead) = claim(guarded, &context).await? {
+        return Ok(instead);
+    }
     if guarded.meta().deletion_timestamp.is_some() {
         return finalize(guarded, &context).await;
     }
@@ -105,15 +110,12 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
         Ok(object) => object,
         Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
     };
-    if !add_finalizer(guarded, &context).await? {
-        return Ok(Action::await_change());
-    }
     let mut observed = match object.sync(&context).await {
         Ok(observed) => observed,
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    K::complete(&context, &mut observed).await?;
+    object.complete(&context, &mut observed).await?;
     let since = report::<K>(ctx, object, &observed).await?;
     next_action(ctx, &observed, since)
 }

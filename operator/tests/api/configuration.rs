@@ -1,10 +1,11 @@
 //! What we write is what the programs read: their own parsers take our configuration files.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use k8s_openapi::api::core::v1::PodSpec;
 use mcp_auth_operator::desired::{
-    AuthServerFacts, Images,
+    Admin, AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs},
     labels::Owner,
     names, postgres, protected_server,
@@ -53,10 +54,13 @@ pub fn database_pod() -> PodSpec {
 pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
     let images = images();
+    let admin = Admin {
+        namespace: "system".into(),
+        service_account: "operator".into(),
+    };
     let inputs = AuthServerInputs {
         images: &images,
-        admins: vec![names::service_account_principal("system", "operator")],
-        operator_namespace: "mcp-auth-system",
+        admins: &BTreeSet::from([admin]),
         secrets_hash: "",
         database: &postgres::PostgresInputs::default(),
     };
@@ -81,6 +85,14 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     put("postgres/uri", uri);
     put("postgres-ca/ca.crt", CERTIFICATE.as_bytes());
     put("users/users.yaml", b"users: []\n");
+    let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
+    for caller in written.iter().flat_map(|file| &file.introspection.callers) {
+        let path = caller.secret_file.strip_prefix("/etc/mcpauth").unwrap();
+        put(
+            path.to_str().unwrap(),
+            b"0123456789abcdef0123456789abcdef\n",
+        );
+    }
     let text = yaml.replace("/etc/mcpauth", &etc.path().display().to_string());
     AuthServerConfig::parse(&text).map_err(|error| error.to_string())
 }
@@ -92,7 +104,10 @@ pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> Result<String, String> {
         issuer: "https://auth.example".to_owned(),
         internal_url: names::internal_url("team", "auth"),
     };
-    let objects = protected_server::build(&owner, &object.spec, &facts, &images());
+    let Some(template) = object.spec.server.template() else {
+        return Err("it has no proxy".to_owned());
+    };
+    let objects = protected_server::build(&owner, &object.spec, template, &facts, &images());
     let objects = objects.map_err(|error| error.to_string())?;
     Ok(objects.config_map.data.unwrap()["proxy.yaml"].clone())
 }

@@ -101,6 +101,21 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
             json!({ "localUsers": { "secretRef": { "name": "people", "key": "../users" } } }),
             "secretRef.key",
         ),
+        (
+            "/introspection",
+            json!({ "public": true }),
+            "introspection.public needs introspection.callers",
+        ),
+        (
+            "/introspection",
+            json!({ "callers": [{ "id": "a", "secretRef": { "name": "x" } }] }),
+            "spec.introspection.callers[0].server",
+        ),
+        (
+            "/introspection",
+            json!({ "callers": [{ "id": "a", "server": { "name": "notes" } }] }),
+            "spec.introspection.callers[0].secretRef",
+        ),
         ("/login", json!({}), "spec.login"),
         (
             "/login",
@@ -209,6 +224,16 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
             "spec.authServerRef.namespace",
         ),
         ("/server", json!({}), "spec.server"),
+        (
+            "/server",
+            json!({ "external": {} }),
+            "server.external has no proxy: access.rules",
+        ),
+        (
+            "/server",
+            json!({ "external": {}, "template": { "image": "a", "http": { "port": 1 } } }),
+            "spec.server",
+        ),
         (
             "/server/template/image",
             json!(""),

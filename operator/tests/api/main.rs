@@ -13,6 +13,8 @@ mod configuration;
 mod crds;
 mod database;
 mod database_pod;
+mod external;
+mod installations;
 mod leader;
 mod memory;
 mod namespaces;

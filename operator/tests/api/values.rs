@@ -216,6 +216,14 @@ const BAD_URLS: &[&str] = &[
     "https://a.example\n",
 ];
 
+fn caller(id: &str) -> Value {
+    json!({ "id": id, "secretRef": { "name": "remote" }, "server": { "name": "notes" } })
+}
+
+fn many_callers(count: u32) -> Vec<Value> {
+    (0..count).map(|at| caller(&format!("c{at}"))).collect()
+}
+
 #[tokio::test]
 async fn auth_servers() {
     use mcpauth_wire::authserver_config as limits;
@@ -314,6 +322,30 @@ async fn auth_servers() {
             ]
             .map(with_ca)
             .to_vec(),
+        ),
+        values(
+            "/introspection",
+            vec![
+                json!({}),
+                json!({ "callers": [] }),
+                json!({ "callers": [caller("a")] }),
+                json!({ "public": true, "callers": [caller("remote-notes"), caller("A.b_c-1")] }),
+                json!({ "callers": [caller(&"a".repeat(64))] }),
+                json!({ "callers": many_callers(64) }),
+            ],
+            vec![
+                json!({ "public": true }),
+                json!({ "public": true, "callers": [] }),
+                json!({ "callers": [caller("")] }),
+                json!({ "callers": [caller("..")] }),
+                json!({ "callers": [caller("-a")] }),
+                json!({ "callers": [caller("a/b")] }),
+                json!({ "callers": [caller("a:b")] }),
+                json!({ "callers": [caller("ä")] }),
+                json!({ "callers": [caller(&"a".repeat(65))] }),
+                json!({ "callers": [caller("a"), caller("a")] }),
+                json!({ "callers": many_callers(65) }),
+            ],
         ),
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),

@@ -16,11 +16,11 @@ use axum::routing::{post, put};
 
 use crate::http::core::Core;
 use crate::http::error::HttpError;
+use crate::http::introspection::Introspection;
 use crate::http::layers::{finish, method_not_allowed, not_found};
 use crate::http::trace;
 use crate::metrics::Metrics;
 use authentication::InternalAuthentication;
-use introspect::Introspection;
 
 /// The largest body of the admin API.
 const MAX_ADMIN_BODY: usize = 1024 * 1024;
@@ -46,10 +46,7 @@ impl InternalState {
     ) -> Self {
         Self(Arc::new(Endpoints {
             authentication: Arc::new(authentication),
-            introspection: Arc::new(Introspection {
-                core: Arc::clone(&core),
-                metrics: Arc::clone(&metrics),
-            }),
+            introspection: Arc::new(Introspection::new(Arc::clone(&core), Arc::clone(&metrics))),
             core,
             metrics,
         }))

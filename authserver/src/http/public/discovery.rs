@@ -20,6 +20,8 @@ pub(super) struct Discovery {
     pub(super) core: Arc<Core>,
     /// Whether clients may register themselves.
     pub(super) registration_open: bool,
+    /// Whether resource servers may introspect at the public port.
+    pub(super) introspection_open: bool,
 }
 
 pub(super) async fn metadata(
@@ -58,6 +60,11 @@ pub(super) async fn metadata(
     });
     if discovery.registration_open {
         document["registration_endpoint"] = url("/register").into();
+    }
+    if discovery.introspection_open {
+        document["introspection_endpoint"] = url("/introspect").into();
+        document["introspection_endpoint_auth_methods_supported"] =
+            json!([TokenEndpointAuthMethod::ClientSecretBasic]);
     }
     Ok(Json(document))
 }

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod discovery;
+mod introspect;
 mod jwks;
 mod pages;
 mod register;
@@ -49,10 +50,14 @@ pub fn router(state: PublicState) -> Router {
     if endpoints.registration_open {
         cors = cors.route("/register", post(register::register));
     }
-    let pages = Router::new()
+    // Without CORS: a secret has no place in a web page.
+    let mut pages = Router::new()
         .route("/authorize", get(authorize::authorize))
         .route("/login", get(login::without_form).post(login::login))
         .route("/consent", get(login::without_form).post(consent::consent));
+    if endpoints.introspection_open {
+        pages = pages.route("/introspect", post(introspect::introspect));
+    }
     let routes = with_cors(cors).merge(pages);
     let routes = if path.is_empty() {
         routes

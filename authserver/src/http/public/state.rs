@@ -6,13 +6,16 @@ use axum::extract::FromRef;
 use mcpauth_wire::authserver_config::{Registration, Tokens};
 
 use super::discovery::Discovery;
+use super::introspect::PublicIntrospection;
 use super::jwks::KeySet;
 use super::pages::Pages;
 use super::register::DynamicRegistration;
 use super::token::TokenEndpoint;
+use crate::config::Introspection;
 use crate::http::client_auth::ClientAuthentication;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
+use crate::http::introspection;
 use crate::keys::signing_key::SigningKey;
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -30,6 +33,8 @@ pub struct Dependencies {
     pub signing_key: SigningKey,
     /// Dynamic registration.
     pub registration: Registration,
+    /// Resource servers that introspect with a secret.
+    pub introspection: Introspection,
     /// Lifetimes.
     pub tokens: Tokens,
     /// Counters.
@@ -46,8 +51,11 @@ pub(super) struct Endpoints {
     pub(super) metrics: Arc<Metrics>,
     /// Whether clients may register themselves.
     pub(super) registration_open: bool,
+    /// Whether resource servers may introspect here.
+    pub(super) introspection_open: bool,
     clients: Arc<ClientAuthentication>,
     discovery: Arc<Discovery>,
+    introspection: Arc<PublicIntrospection>,
     key_set: Arc<KeySet>,
     pages: Arc<Pages>,
     registration: Arc<DynamicRegistration>,
@@ -63,6 +71,15 @@ impl PublicState {
             discovery: Arc::new(Discovery {
                 core: Arc::clone(&core),
                 registration_open: parts.registration.dynamic,
+                introspection_open: parts.introspection.public,
+            }),
+            introspection_open: parts.introspection.public,
+            introspection: Arc::new(PublicIntrospection {
+                callers: parts.introspection.callers.into_iter().collect(),
+                introspection: introspection::Introspection::new(
+                    Arc::clone(&core),
+                    Arc::clone(&parts.metrics),
+                ),
             }),
             key_set: Arc::new(KeySet::new(&parts.signing_key)),
             pages: Arc::new(Pages {
@@ -110,6 +127,7 @@ parts! {
     core: Core,
     clients: ClientAuthentication,
     discovery: Discovery,
+    introspection: PublicIntrospection,
     key_set: KeySet,
     pages: Pages,
     registration: DynamicRegistration,

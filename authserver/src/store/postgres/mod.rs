@@ -78,7 +78,7 @@ impl PostgresStore {
     }
 
     /// As [`Self::new`]. With the file of a CA, connections are encrypted and the server's certificate and host name
-    /// are verified, whatever the URL says. The file is read for each connection, so that a new CA needs no restart.
+    /// are verified, regardless of the URL. The file is read for each connection, so that a new CA needs no restart.
     ///
     /// # Errors
     /// As [`Self::new`].

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use mcpauth_api::McpAuthServer;
 use serde_json::{Value, json};
@@ -64,6 +65,7 @@ impl AuthServer {
             json!({ "public": at(public), "internal": at(internal), "health": at(health) });
         file["keysFile"] = json!(pepper);
         file["storage"] = json!({ "memory": {} });
+        mount_callers(world, name, folder.path(), &mut file).await;
         let path = folder.path().join("authserver.yaml");
         std::fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
 
@@ -130,6 +132,16 @@ impl AuthServer {
         answer["active"].as_bool().unwrap()
     }
 
+    /// How the public port answers to an introspection with an id and a secret: the status, and the body.
+    pub async fn introspect(&self, id: &str, secret: &str, token: &str) -> (u16, Value) {
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/introspect", self.public))
+            .basic_auth(id, Some(secret))
+            .form(&[("token", token)]);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
     /// An address of the internal port that answers 404 to the operator.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/admin/v1/clients/none", self.internal)
@@ -175,6 +187,29 @@ impl AuthServer {
             404 => None,
             other => panic!("{other}: {}", answer.text().await.unwrap()),
         }
+    }
+}
+
+/// Mounts the secrets of the callers that introspect, as the kubelet does by the Deployment's volume.
+async fn mount_callers(world: &World, name: &str, folder: &Path, file: &mut Value) {
+    let deployment: Deployment = world.appears(&format!("{name}-authserver")).await;
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let volumes = pod.volumes.unwrap_or_default();
+    let Some(volume) = volumes.into_iter().find(|v| v.name == "introspection") else {
+        return;
+    };
+    for source in volume.projected.unwrap().sources.unwrap() {
+        let source = source.secret.unwrap();
+        let secret: Secret = world.appears(&source.name).await;
+        for item in source.items.unwrap() {
+            let value = &secret.data.as_ref().unwrap()[&item.key].0;
+            std::fs::write(folder.join(item.path), value).unwrap();
+        }
+    }
+    for caller in file["introspection"]["callers"].as_array_mut().unwrap() {
+        let mounted = caller["secretFile"].as_str().unwrap();
+        let name = mounted.strip_prefix("/etc/mcpauth/introspection/").unwrap();
+        caller["secretFile"] = json!(folder.join(name));
     }
 }
 

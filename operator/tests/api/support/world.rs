@@ -443,6 +443,7 @@ fn config(namespace: &str) -> Config {
         reconcile_timeout_seconds: 30,
         namespace: OWN.into(),
         service_account: ACCOUNT.into(),
+        admins: Vec::new(),
         identity: "test".into(),
         lease_name: "test".into(),
         health_address: SocketAddr::from(([127, 0, 0, 1], 0)),

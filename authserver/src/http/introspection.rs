@@ -1,0 +1,98 @@
+//! Introspection (RFC 7662), as both ports answer it: a caller learns only about tokens for the resources that name it
+//! as an introspector.
+
+use std::sync::Arc;
+
+use axum::Json;
+use http::{HeaderValue, header};
+use mcpauth_wire::introspection::{Answer, OneOrMany};
+use tracing::{Level, Span};
+
+use crate::http::core::Core;
+use crate::http::error::HttpError;
+use crate::http::trace;
+use crate::metrics::{Introspected, Metrics};
+use crate::oauth::error::OAuthError;
+use crate::oauth::params::Params;
+use crate::oauth::token::{Token, TokenKind};
+use crate::store::ActiveToken;
+
+/// What introspection depends on.
+#[derive(Debug)]
+pub(super) struct Introspection {
+    core: Arc<Core>,
+    metrics: Arc<Metrics>,
+}
+
+/// An answer, which nobody may store.
+pub(super) type Response = ([(header::HeaderName, HeaderValue); 1], Json<Answer>);
+
+impl Introspection {
+    pub(super) fn new(core: Arc<Core>, metrics: Arc<Metrics>) -> Self {
+        Self { core, metrics }
+    }
+
+    /// What the principal `caller` may know of a token.
+    ///
+    /// # Errors
+    /// 400 without a token, 503 when the store is away.
+    pub(super) async fn answer(
+        &self,
+        caller: &str,
+        params: &Params,
+    ) -> Result<Response, HttpError> {
+        let core = &self.core;
+        let Some(token) = params.get("token") else {
+            let text = "token is missing; send the access token in the form";
+            return Err(OAuthError::InvalidRequest(text.into()).into());
+        };
+        let active = match Token::parse(token).filter(|token| token.kind() == TokenKind::Access) {
+            Some(token) => {
+                let hashes = token.hashes(&core.pepper);
+                core.store.introspect(&hashes, core.clock.now()).await?
+            }
+            None => None,
+        };
+        let (outcome, body) = match &active {
+            Some(token) if token.introspectors.iter().any(|one| one == caller) => {
+                (Introspected::Active, describe(core.issuer.as_str(), token))
+            }
+            Some(_) => (Introspected::Foreign, Answer::default()),
+            None => (Introspected::Inactive, Answer::default()),
+        };
+        self.metrics.introspection(outcome);
+        if tracing::enabled!(Level::DEBUG) {
+            trace_outcome(outcome, active.as_ref());
+        }
+        let no_store = HeaderValue::from_static("no-store");
+        Ok(([(header::CACHE_CONTROL, no_store)], Json(body)))
+    }
+}
+
+fn trace_outcome(outcome: Introspected, token: Option<&ActiveToken>) {
+    Span::current().record("outcome", outcome.as_str());
+    if let Some(token) = token {
+        trace::client(&token.client_id);
+        trace::subject(token.subject.as_ref().unwrap_or(&token.client_id));
+        trace::resource(&token.resource);
+    }
+    tracing::debug!("answered");
+}
+
+fn describe(issuer: &str, token: &ActiveToken) -> Answer {
+    let one = |text: String| Some(OneOrMany::One(text));
+    Answer {
+        active: true,
+        scope: one(token.scopes.to_string()),
+        client_id: Some(token.client_id.clone()),
+        // Without a user the client acts for itself (RFC 9068, section 2.2).
+        sub: Some(token.subject.as_ref().unwrap_or(&token.client_id).clone()),
+        aud: one(token.resource.clone()),
+        iss: Some(issuer.to_owned()),
+        exp: Some(token.expires_at.as_seconds() as f64),
+        iat: Some(token.issued_at.as_seconds() as f64),
+        token_type: Some("Bearer".to_owned()),
+        jti: Some(token.token_id.clone()),
+        cnf: None,
+    }
+}
