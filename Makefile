@@ -68,7 +68,7 @@ test-servers: rust ## Test the servers end to end: both stores (starts its own P
 
 .PHONY: test-api
 test-api: rust api-server ## Test the operator against a real API server (etcd and kube-apiserver as processes)
-	scripts/tools.sh nextest
+	scripts/tools.sh nextest postgres
 	$(BUILD)
 	$(NEXTEST) api
 
@@ -128,7 +128,7 @@ rust:
 	@scripts/tools.sh rust
 shell:
 	scripts/tools.sh shellcheck
-	shellcheck -x -P SCRIPTDIR scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
+	shellcheck -x -P SCRIPTDIR operator/src/desired/postgres/*.sh scripts/*.sh $(CLUSTER)/*.sh $(CLUSTER)/*/*.sh $(CLUSTER)/runc-without-sys-resource .ci/run
 workflows:
 	scripts/tools.sh actionlint shellcheck
 	actionlint

@@ -77,9 +77,10 @@ async fn start(config: Config, metrics: Arc<Metrics>, health: &Health) -> anyhow
         Storage::Memory => Arc::new(MemoryStore::default()),
         Storage::Postgres {
             url,
+            ca_file,
             max_connections,
         } => {
-            let store = PostgresStore::new(url.reveal(), *max_connections)
+            let store = PostgresStore::with_ca(url.reveal(), ca_file.as_deref(), *max_connections)
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
             Arc::new(store)

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use mcp_auth_operator::{
     desired::{
-        authserver_config::wants_postgres,
+        authserver_config::{postgres_ca, wants_postgres},
         everywhere,
         names::{HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     },
@@ -50,6 +50,10 @@ pub struct RenderArgs {
     /// authorization server when it starts
     #[arg(long, value_name = "FILE")]
     pub postgres_url_file: Option<String>,
+    /// The CA of PostgreSQL's certificate: connections are then encrypted and verified. Needed where the manifest
+    /// names one (caSecretRef, caConfigMapRef)
+    #[arg(long, value_name = "FILE", requires = "postgres_url_file")]
+    pub postgres_ca_file: Option<String>,
 }
 
 /// Writes the configuration files, and prints their names.
@@ -63,6 +67,11 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
             "the McpAuthServer stores its state in PostgreSQL: set --postgres-url-file to a file with the connection URL"
         );
     }
+    if postgres_ca(&manifests.auth_server.spec).is_some() && args.postgres_ca_file.is_none() {
+        bail!(
+            "the McpAuthServer verifies its PostgreSQL by a CA: set --postgres-ca-file to a file with its certificates"
+        );
+    }
     let mount = args.mount.clone();
     let place = Place {
         authserver: Listen {
@@ -71,6 +80,7 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
             health: everywhere(HEALTH_PORT),
         },
         postgres_url_file: args.postgres_url_file.clone(),
+        postgres_ca_file: args.postgres_ca_file.clone(),
         introspection_endpoint: format!(
             "http://{}:{INTERNAL_PORT}/introspect",
             args.authserver_host

@@ -17,6 +17,7 @@ fn render(example: &str, output: &Path, postgres_url_file: Option<String>) {
         authserver_host: "authserver".to_owned(),
         upstream_host: "127.0.0.1".to_owned(),
         postgres_url_file,
+        postgres_ca_file: None,
     })
     .unwrap();
 }

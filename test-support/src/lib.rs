@@ -1,6 +1,7 @@
 //! What the tests of all crates share. No part of it runs in production.
 
 pub mod api_server;
+pub mod certificates;
 pub mod logs;
 pub mod mcp;
 pub mod memory;

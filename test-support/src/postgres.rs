@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
+use crate::certificates::Authority;
 use crate::process::{Keeper, signal};
 use crate::run::Run;
 use crate::wait::eventually;
@@ -70,6 +71,28 @@ impl Postgres {
     /// An instance with these options of the server.
     pub fn with_options(options: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap().keep(), options, None)
+    }
+
+    /// An instance that is reached at `localhost` and a port as well, and the URL of its database `postgres` there. With
+    /// an authority, it has a certificate for `localhost`.
+    pub fn on_tcp(authority: Option<&Authority>) -> (Self, String) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut options = format!("{QUICK} -c listen_addresses=127.0.0.1 -c port={port}");
+        if let Some(authority) = authority {
+            let (certificate, key) = authority.certify("localhost");
+            if let Some(user) = unprivileged_user() {
+                run(Command::new("chown")
+                    .args(["-R", user])
+                    .arg(authority.folder()));
+            }
+            let files = [("ssl_cert_file", certificate), ("ssl_key_file", key)];
+            let files = files.map(|(name, file)| format!(" -c {name}={}", file.display()));
+            options = format!("{options} -c ssl=on{}", files.concat());
+        }
+        let url = format!("postgres://postgres@localhost:{port}/postgres");
+        (Self::with_options(&options), url)
     }
 
     fn start_in(dir: PathBuf, options: &str, shared_by: Option<&Run>) -> Self {
@@ -190,6 +213,15 @@ impl Postgres {
         })
         .await;
     }
+}
+
+/// Runs a shell script that uses PostgreSQL's programs, as the unprivileged user when we are root.
+pub fn script(script: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = command("sh", Path::new("/"));
+    command.args(["-c", script]);
+    command.env("PATH", format!("{}:{path}", find_binaries().display()));
+    command
 }
 
 /// `POSTGRES_BIN`, or the newest that Debian's package has installed.

@@ -112,10 +112,26 @@ pub enum Storage {
     Postgres {
         /// A file with the connection URL.
         url_file: PathBuf,
+        /// A file with the CA of the server's certificate, in PEM. With it, the connection is encrypted and the
+        /// certificate is verified, regardless of the URL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<PathBuf>,
         /// How many connections the pool has; introspection has four of its own.
         #[serde(default = "max_connections")]
         max_connections: u32,
     },
+}
+
+/// Checks a CA: one or more certificates in PEM.
+///
+/// # Errors
+/// There is no certificate in it.
+pub fn check_ca(key: &str, text: &str) -> Result<(), Invalid> {
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    let text = "expected certificates in PEM, which begin with -----BEGIN CERTIFICATE-----";
+    Err(Invalid::new(key, text))
 }
 
 /// The default of `maxConnections`.

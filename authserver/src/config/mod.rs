@@ -1,7 +1,7 @@
 //! The configuration file: read, checked, and converted for the server. Its schema and the
 //! rules that need no other file are in [`mcpauth_wire::authserver_config`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mcpauth_wire::admin::Resource as ResourceDocument;
 use mcpauth_wire::authserver_config::{self, AuthServerConfig};
@@ -53,6 +53,8 @@ pub enum Storage {
     Postgres {
         /// The connection URL.
         url: Secret,
+        /// The file with the CA of its certificate, which is read for each new connection.
+        ca_file: Option<PathBuf>,
         /// The pool's bound.
         max_connections: u32,
     },
@@ -136,6 +138,7 @@ fn storage(storage: authserver_config::Storage) -> Result<Storage, Invalid> {
         authserver_config::Storage::Memory {} => Ok(Storage::Memory),
         authserver_config::Storage::Postgres {
             url_file,
+            ca_file,
             max_connections,
         } => {
             let url = read_secret("storage.postgres.urlFile", &url_file)?;
@@ -145,8 +148,13 @@ fn storage(storage: authserver_config::Storage) -> Result<Storage, Invalid> {
                     "the file must hold a URL such as postgresql://user:password@host:5432/name";
                 return Err(Invalid::new("storage.postgres.urlFile", text));
             }
+            if let Some(file) = &ca_file {
+                let key = "storage.postgres.caFile";
+                authserver_config::check_ca(key, &read(key, file)?)?;
+            }
             Ok(Storage::Postgres {
                 url,
+                ca_file,
                 max_connections,
             })
         }

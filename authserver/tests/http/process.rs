@@ -34,6 +34,7 @@ fn refused(text: &str, key: &str) {
     let files = tempfile::tempdir().unwrap();
     let text = text.replace("FILES", files.path().to_str().unwrap());
     let usual = usual(&files, "http://localhost:9000");
+    std::fs::write(files.path().join("url"), "postgres://u:p@db/d").unwrap();
     let name = text.split(':').next().unwrap();
     let kept = usual
         .lines()
@@ -120,6 +121,14 @@ fn configuration_errors_name_the_key() {
     refused(
         "storage: { postgres: { urlFile: FILES/operator } }",
         "storage.postgres.urlFile: ",
+    );
+    refused(
+        "storage: { postgres: { urlFile: FILES/url, caFile: FILES/missing } }",
+        "storage.postgres.caFile: ",
+    );
+    refused(
+        "storage: { postgres: { urlFile: FILES/url, caFile: FILES/operator } }",
+        "storage.postgres.caFile: expected certificates in PEM",
     );
     refused(
         "login: { localUsers: { file: FILES/missing } }",

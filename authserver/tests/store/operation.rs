@@ -10,6 +10,7 @@ use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError, Upse
 use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{Fixture, MINUTE, NOTES, NOW, REFRESH, VERIFIER, database, resource};
+use mcpauth_test_support::certificates::Authority;
 use mcpauth_test_support::postgres::{Postgres, ROLE_WITH_PASSWORD};
 use mcpauth_test_support::process::signal;
 
@@ -358,6 +359,64 @@ async fn a_mistake_in_the_configuration_says_what_to_do_and_never_the_password()
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn with_a_ca_only_the_server_that_it_certifies_is_used() {
+    let authority = Authority::new();
+    let (_server, url) = Postgres::on_tcp(Some(&authority));
+    let migrate = async |url: &str, ca: &Authority| {
+        let store = PostgresStore::with_ca(url, Some(&ca.ca()), 2).unwrap();
+        store.migrate().await.map(|()| store)
+    };
+    let store = migrate(&url, &authority).await.unwrap();
+    store.ping().await.unwrap();
+    // Whatever the URL says.
+    let url_without = format!("{url}?sslmode=disable");
+    migrate(&url_without, &authority).await.unwrap();
+
+    let (_plain, plain) = Postgres::on_tcp(None);
+    let other = Authority::new();
+    for (what, url, ca, words) in [
+        ("another CA", &url, &other, "invalid peer certificate"),
+        (
+            "another name",
+            &url.replace("localhost", "127.0.0.1"),
+            &authority,
+            "not valid for name",
+        ),
+        ("no TLS", &plain, &authority, "server does not support TLS"),
+        (
+            "no TLS wanted",
+            &format!("{plain}?sslmode=disable"),
+            &authority,
+            "does not support TLS",
+        ),
+    ] {
+        let error = migrate(url, ca).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Misconfigured(_)),
+            "{what}: {error:?}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains(words) && text.contains("signed by the configured CA"),
+            "{what}: {text}"
+        );
+    }
+}
+
+/// As it is when the CA's Secret was renewed.
+#[tokio::test]
+async fn a_new_ca_needs_no_restart() {
+    let (right, wrong) = (Authority::new(), Authority::new());
+    let (_server, url) = Postgres::on_tcp(Some(&right));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(wrong.ca(), file.path()).unwrap();
+    let store = PostgresStore::with_ca(&url, Some(file.path()), 2).unwrap();
+    store.migrate().await.unwrap_err();
+    std::fs::copy(right.ca(), file.path()).unwrap();
+    store.migrate().await.unwrap();
 }
 
 #[tokio::test]

@@ -54,6 +54,8 @@ pub struct Place {
     pub authserver: Listen,
     /// The file with the Postgres URL, as the authserver sees it; in-memory storage if there is none.
     pub postgres_url_file: Option<String>,
+    /// The file with the CA of Postgres' certificate, likewise.
+    pub postgres_ca_file: Option<String>,
     /// The introspection endpoint for the proxies.
     pub introspection_endpoint: String,
     /// Addresses of the servers, in the order of the manifests.
@@ -148,6 +150,7 @@ pub fn files(
             listen: place.authserver,
             keys_file: seen(place, AUTHSERVER, "pepper"),
             postgres_url_file: place.postgres_url_file.clone(),
+            postgres_ca_file: place.postgres_ca_file.clone(),
             users_file: seen(place, AUTHSERVER, "users.yaml"),
             internal: Internal {
                 service_account_tokens: None,

@@ -155,6 +155,7 @@ fn place(addresses: &Addresses, introspection_endpoint: String, root: PathBuf) -
             health: addresses.health,
         },
         postgres_url_file: None,
+        postgres_ca_file: None,
         introspection_endpoint,
         servers: addresses
             .proxies

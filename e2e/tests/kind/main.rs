@@ -84,6 +84,14 @@ fn main() -> Result<ExitCode> {
             postgres::deleted_and_applied_again,
         )
         .scenario(
+            "a database whose password is lost opens with a new one",
+            postgres::password_lost,
+        )
+        .scenario(
+            "a dump restores clients and tokens into an empty volume",
+            postgres::dumped_and_restored,
+        )
+        .scenario(
             "without the operator everything serves on, and the next one takes it over",
             postgres::operator_uninstalled,
         )

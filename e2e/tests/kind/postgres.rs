@@ -1,6 +1,7 @@
 //! State that outlives the pods.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use mcp_auth_e2e::command::run;
 use mcpauth_test_support::{
     mcp::Session,
     oauth::{Client, Tokens},
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     access::WRITE,
-    cluster::{ISSUER, RESOURCE, kubectl, objects, ready, text},
+    cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, object, objects, ready, text},
     install, remove, setup,
 };
 
@@ -108,6 +109,80 @@ pub(crate) async fn deleted_and_applied_again() -> Result<()> {
     .await?;
     apply().await?;
     still_valid(&client, &kept, &kept).await?;
+    Ok(())
+}
+
+/// The Secret with the database's password is deleted. The volume and all that is in it stay.
+pub(crate) async fn password_lost() -> Result<()> {
+    setup::notes_on_postgres().await?;
+    let client = Client::register(ISSUER).await?;
+    let kept = client.authorize(RESOURCE, WRITE).await?;
+    let before = hashes().await?;
+    kubectl(&["delete", "secret", "auth-authserver-db"]).await?;
+    until("database and server get another password", || async {
+        let now = hashes().await?;
+        let differ = before.iter().zip(&now).all(|(before, now)| before != now);
+        ensure!(differ, "{now:?}");
+        Ok(())
+    })
+    .await?;
+    for workload in WORKLOADS {
+        kubectl(&["rollout", "status", workload, "--timeout=180s"]).await?;
+    }
+    still_valid(&client, &kept, &kept).await?;
+    ready("mas,pms,moc").await
+}
+
+const WORKLOADS: [&str; 2] = [
+    "statefulset/auth-authserver-db",
+    "deployment/auth-authserver",
+];
+
+/// What the pods of database and server are to read.
+async fn hashes() -> Result<Vec<String>> {
+    let mut hashes = Vec::new();
+    for workload in WORKLOADS {
+        let (kind, name) = workload.split_once('/').context("no kind")?;
+        let pointer = "/spec/template/metadata/annotations/mcpauth.io~1config-hash";
+        hashes.push(text(&object(kind, name).await?, pointer)?);
+    }
+    Ok(hashes)
+}
+
+/// As `docs/operations/database.md` has it.
+pub(crate) async fn dumped_and_restored() -> Result<()> {
+    setup::notes_on_postgres().await?;
+    let client = Client::register(ISSUER).await?;
+    let kept = client.authorize(RESOURCE, WRITE).await?;
+    let folder = tempfile::tempdir()?;
+    documented("pg_dump", &folder).await?;
+
+    kubectl(&["scale", "mas", "auth", "--replicas=0"]).await?;
+    let volume = text(&object("pvc", CLAIM).await?, "/metadata/uid")?;
+    kubectl(&["delete", "pvc", CLAIM, "--wait=false"]).await?;
+    kill(DATABASE).await?;
+    let new = text(&object("pvc", CLAIM).await?, "/metadata/uid")?;
+    ensure!(new != volume, "the volume is the old one");
+
+    documented("pg_restore", &folder).await?;
+    kubectl(&["scale", "mas", "auth", "--replicas=1"]).await?;
+    ready("mas,pms,moc").await?;
+    still_valid(&client, &kept, &kept).await?;
+    Ok(())
+}
+
+const CLAIM: &str = "data-auth-authserver-db-0";
+
+/// Runs the first command of the page that has this program in it.
+async fn documented(program: &str, folder: &tempfile::TempDir) -> Result<()> {
+    let page = run("cat", &["docs/operations/database.md"]).await?;
+    let mut lines = page.lines();
+    let command = lines.find(|line| line.starts_with("kubectl exec") && line.contains(program));
+    let command = command.with_context(|| format!("no command has {program}"))?;
+    let command = command.replace("NAME", "auth");
+    let command = command.replace("kubectl", &format!("kubectl -n {NAMESPACE}"));
+    let command = format!("cd {} && {command}", folder.path().display());
+    run("sh", &["-c", &command]).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
-    refs::{AllowedNamespaces, CallerSecretRef, ServerRef, UriSecretRef, UsersSecretRef},
+    refs::{AllowedNamespaces, CaRef, CallerSecretRef, ServerRef, UriSecretRef, UsersSecretRef},
     rules,
 };
 
@@ -121,15 +121,41 @@ pub enum PostgresStorage {
 }
 
 /// An existing PostgreSQL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.caSecretRef) && has(self.caConfigMapRef))").message("set caSecretRef or caConfigMapRef, not both"))]
 pub struct ExternalPostgres {
     /// The Secret with the connection URL. The `-app` Secret of a CloudNativePG cluster works unchanged.
     pub url_secret_ref: UriSecretRef,
+    /// The Secret with the CA of the server's certificate, such as the `-ca` Secret of a CloudNativePG cluster. With
+    /// a CA, connections are encrypted, and certificate and host name are verified, regardless of the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaRef>,
+    /// The ConfigMap with the CA, instead of `caSecretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_ref: Option<CaRef>,
     /// Maximum number of connections per pod; introspection uses four more.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,
+}
+
+impl ExternalPostgres {
+    /// The CA of its certificate.
+    #[must_use]
+    pub fn ca(&self) -> Option<Ca<'_>> {
+        let secret = self.ca_secret_ref.as_ref().map(Ca::Secret);
+        secret.or_else(|| self.ca_config_map_ref.as_ref().map(Ca::ConfigMap))
+    }
+}
+
+/// Where a CA is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ca<'a> {
+    /// In a Secret.
+    Secret(&'a CaRef),
+    /// In a ConfigMap.
+    ConfigMap(&'a CaRef),
 }
 
 /// A PostgreSQL that the operator runs.
@@ -138,13 +164,13 @@ pub struct ExternalPostgres {
 #[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storageClassName is immutable: a volume cannot move to another class"))]
 pub struct ManagedPostgres {
     /// The image. It must follow the conventions of the official `postgres` image. Defaults to the
-    /// one that the operator is configured with.
+    /// one that the operator is configured with. Its major version must stay what the volume holds; a default of another
+    /// one is not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Size of the volume. Immutable.
+    /// Size of the volume. It can grow, if its StorageClass allows that, and never shrink.
     #[serde(default = "one_gibibyte")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("size is immutable: to grow the volume, edit its PersistentVolumeClaim"))]
     pub size: Quantity,
     /// StorageClass of the volume. Defaults to the cluster's default class. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -331,6 +357,14 @@ fn address_failures_per_minute() -> u32 {
     60
 }
 
+/// The observed state of a managed database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// The major version of PostgreSQL that its volume holds.
+    pub major: i32,
+}
+
 /// Introspection (RFC 7662) for resource servers that have a secret. Proxies in the cluster need none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -389,4 +423,7 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// The managed database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseStatus>,
 }

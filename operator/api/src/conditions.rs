@@ -14,6 +14,8 @@ pub mod types {
     pub const AVAILABLE: &str = "Available";
     /// It is registered with the authorization server, as its spec says.
     pub const REGISTERED: &str = "Registered";
+    /// A managed database is kept that the spec no longer uses.
+    pub const DATABASE_LEFT_BEHIND: &str = "DatabaseLeftBehind";
     /// Its pods meet the restricted Pod Security Standard.
     pub const POD_SECURITY_RESTRICTED: &str = "PodSecurityRestricted";
 }
@@ -38,6 +40,10 @@ pub mod reasons {
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not ready, or does not respond.
     pub const DATABASE_NOT_READY: &str = "DatabaseNotReady";
+    /// The spec asks for another major version of PostgreSQL than the volume holds.
+    pub const DATABASE_MAJOR_CHANGE: &str = "DatabaseMajorChange";
+    /// `spec.storage` changed from a managed database to something else.
+    pub const STORAGE_CHANGED: &str = "StorageChanged";
     /// The object does not parse, or its spec is inconsistent.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The spec asks for pods below the restricted Pod Security Standard.
@@ -46,9 +52,9 @@ pub mod reasons {
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// Another resource has the same URL at the authorization server.
     pub const RESOURCE_CONFLICT: &str = "ResourceConflict";
-    /// A Secret that the spec names does not exist.
+    /// A Secret, or a ConfigMap with a CA, that the spec names does not exist.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
-    /// A Secret that the spec names lacks a key, or has an unusable value.
+    /// A Secret, or a ConfigMap with a CA, that the spec names lacks a key, or has an unusable value.
     pub const SECRET_INVALID: &str = "SecretInvalid";
     /// A Secret that must keep its value is missing or damaged.
     pub const SECRET_LOST: &str = "SecretLost";

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Names of namespaces and of our kinds. References are used in URLs, so no character may be special there.
 pub(crate) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-/// Names of Secrets.
+/// Names of Secrets and ConfigMaps.
 pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
-/// Keys of Secrets.
+/// Keys of Secrets and ConfigMaps.
 const SECRET_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
 /// A reference to a McpAuthServer.
@@ -68,6 +68,23 @@ pub struct UsersSecretRef {
 
 fn users_key() -> String {
     "users.yaml".to_owned()
+}
+
+/// A key of a Secret or ConfigMap in the same namespace that holds the certificates of a CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+    /// Its key with the certificates, in PEM.
+    #[serde(default = "ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
+    pub key: String,
+}
+
+fn ca_key() -> String {
+    "ca.crt".to_owned()
 }
 
 /// A key of a Secret in the same namespace that holds a resource server's secret.

@@ -12,6 +12,7 @@ use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use serde_json::Value;
 
+use super::database;
 use super::environment;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
@@ -51,16 +52,21 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
-        let secrets_hash = secrets::of_auth_server(self, context).await?;
+        let hashes = secrets::of_auth_server(self, context).await?;
+        let existing = database::find(context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
             admins: &context.program.config.admins(),
-            secrets_hash: &secrets_hash,
+            secrets_hash: &hashes.auth_server,
+            database: &existing.inputs(hashes.database),
         };
         let mut objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
         environment::note(context, &mut objects.deployment).await?;
         let pod_security = workload::pod_security(&objects.deployment);
+        let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
+        let refused = refused
+            .map(|change| Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string()));
         let applied = apply(objects, context).await?;
         let external = matches!(
             &self.spec.storage,
@@ -72,6 +78,9 @@ impl Reconcile for McpAuthServer {
             conditions: vec![pod_security],
             ..Observed::default()
         };
+        let set = applied.database.as_ref();
+        existing.observe(context, self, set, &mut observed).await?;
+        observed.problems.splice(0..0, refused);
         workload::observe(
             context,
             Component::AuthServer,
@@ -93,7 +102,11 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
-        if !keeps_state(&raw.data["spec"]["storage"]) {
+        let storage = &raw.data["spec"]["storage"];
+        // A database that the spec no longer used needs the Secrets as well.
+        let is_left_behind =
+            !storage["memory"].is_null() && database::find(context).await?.is_retained();
+        if !keeps_state(storage) && !is_left_behind {
             secrets::delete_generated(context).await?;
         }
         let Owner {
@@ -120,7 +133,7 @@ fn keeps_state(storage: &Value) -> bool {
 struct Applied {
     deployment: Deployment,
     rollout: Rollout,
-    database: Option<Rollout>,
+    database: Option<StatefulSet>,
 }
 
 async fn apply(
@@ -156,14 +169,12 @@ async fn apply(
             service,
             network_policy,
             stateful_set,
+            refused: _,
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
             apply_network_policy(context, network_policy).await?;
-            Some(Rollout::of_stateful_set(
-                &applier
-                    .apply(&context.api(), ownership, stateful_set)
-                    .await?,
-            ))
+            let api = context.api();
+            Some(applier.apply(&api, ownership, stateful_set).await?)
         }
     };
     let deployment = applier.apply(&context.api(), ownership, deployment).await?;
@@ -182,7 +193,8 @@ impl Applied {
         external: bool,
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
-        if let Some(database) = self.database.filter(|d| !d.is_complete()) {
+        let database = self.database.as_ref().map(Rollout::of_stateful_set);
+        if let Some(database) = database.filter(|d| !d.is_complete()) {
             let why = why_not_up(context, Component::Postgres, database).await?;
             let text = format!("PostgreSQL: {}", why.text);
             problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));

@@ -1,6 +1,7 @@
 //! The controllers, one per kind.
 
 pub mod auth_server;
+mod database;
 mod environment;
 mod lookup;
 pub mod oauth_client;

@@ -1,35 +1,41 @@
 //! The Secrets that an authorization server's pods mount: those that the operator generates, and those that
 //! the user keeps.
 
-use std::marker::PhantomData;
-
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
-use mcpauth_api::auth_server::{Login, PostgresStorage, Storage};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt as _;
+use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
 
+use crate::desired::authserver_config::postgres_ca;
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, names, postgres};
-use crate::framework::apply::Object;
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
 
-/// Creates or reads the Secrets that the pods mount, and returns a hash of their contents. The pepper comes first, so
-/// that a weak password in another Secret cannot be guessed from the hash.
+/// Hashes of what pods read on start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashes {
+    /// By the authorization server's pods.
+    pub auth_server: String,
+    /// By the managed database's pod.
+    pub database: String,
+}
+
+/// Creates or reads the Secrets that the pods mount, and returns hashes of their contents. The pepper, or else the
+/// Secret's UID, comes first, so that a weak password cannot be guessed from a hash.
 ///
 /// # Errors
 /// One is missing, lost or damaged, or the API server does not respond.
 pub async fn of_auth_server(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
-) -> Result<String, Error> {
+) -> Result<Hashes, Error> {
     let spec = &object.spec;
     let mut foreign: Vec<(String, &String, &String)> = Vec::new();
     if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
@@ -38,19 +44,29 @@ pub async fn of_auth_server(
         foreign.push((field.to_owned(), &url.name, &url.key));
     }
     let callers = callers(spec);
+    let ca = postgres_ca(spec);
     // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,
     };
+    let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name));
-    let secret = |name: &String| (context.owner.namespace.clone(), name.clone());
-    context.refers_to(names.map(|name| (references::Kind::Secret, secret(name))));
+    let secrets = names.map(|name| at(references::Kind::Secret, name));
+    context.refers_to(secrets.chain(ca.map(|ca| match ca {
+        Ca::Secret(ca) => at(references::Kind::Secret, &ca.name),
+        Ca::ConfigMap(ca) => at(references::Kind::ConfigMap, &ca.name),
+    })));
 
     let mut values = vec![pepper(context).await?];
+    let mut database_hash = String::new();
     if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
-        values.push(database_url(context).await?);
+        let secret = database(context).await?;
+        values.extend(value(&secret, "uri"));
+        let uid = secret.uid().unwrap_or_default().into_bytes();
+        let password = value(&secret, "password").unwrap_or_default();
+        database_hash = hash([uid.as_slice(), password.as_slice()]);
     }
     for (field, name, key) in foreign {
         values.push(value_of(context, &field, name, key).await?);
@@ -60,11 +76,17 @@ pub async fn of_auth_server(
         check_caller_secret(&field, name, key, &value)?;
         values.push(value);
     }
+    if let Some(ca) = ca {
+        values.push(certificates(context, ca).await?);
+    }
     if let Some(users) = users {
         let field = "spec.login.localUsers.secretRef";
         value_of(context, field, &users.name, &users.key).await?;
     }
-    Ok(hash(values.iter().map(Vec::as_slice)))
+    Ok(Hashes {
+        auth_server: hash(values.iter().map(Vec::as_slice)),
+        database: database_hash,
+    })
 }
 
 /// The secrets of those who introspect: field, Secret and key.
@@ -88,31 +110,85 @@ fn check_caller_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Resu
 
 /// The pepper, created before the pods.
 async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
-    let secret = Generated::<Deployment> {
-        component: Component::AuthServer,
-        name: names::keys_secret(&context.owner.name),
-        key: "pepper",
-        dependent: names::auth_server(&context.owner.name),
-        because: "every stored token is hashed with it",
-        dependents: PhantomData,
+    let name = names::keys_secret(&context.owner.name);
+    let secret = match generated(context, Component::AuthServer, &name).await? {
+        Some(secret) => secret,
+        None => {
+            refuse_another_pepper(context, &name).await?;
+            let new =
+                auth_server::keys_secret(&context.owner, &random::bytes().map_err(no_randomness)?);
+            create(context, Component::AuthServer, new).await?
+        }
     };
-    let make = || Ok(auth_server::keys_secret(&context.owner, &random::bytes()?));
-    secret.value(context, make).await
+    value(&secret, "pepper").ok_or_else(|| {
+        let message =
+            format!("Secret {name} has no value for key pepper: restore it from a backup");
+        Problem::person(reasons::SECRET_LOST, message).into()
+    })
 }
 
-/// The URL of the managed database, created before the database.
-async fn database_url(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
+/// The pepper is made once, before what depends on it, and never made anew under it.
+async fn refuse_another_pepper(context: &ReconcileContext<'_>, secret: &str) -> Result<(), Error> {
+    let deployment = names::auth_server(&context.owner.name);
+    let (applier, ownership) = (&context.applier, &context.ownership);
+    let api = context.api::<Deployment>();
+    if applier.find(&api, ownership, &deployment).await?.is_none() {
+        return Ok(());
+    }
+    let message = format!(
+        "Secret {secret} is missing, and every stored token is hashed with it: restore it from a backup. If there is \
+         none, delete Deployment {deployment}: a new Secret is then generated, and everything issued so far becomes \
+         invalid"
+    );
+    Err(Problem::person(reasons::SECRET_LOST, message).into())
+}
+
+/// The Secret of the managed database, created before the database. A lost one is made anew: the database's pod
+/// gives the role the password that it finds there.
+async fn database(context: &ReconcileContext<'_>) -> Result<Secret, Error> {
     let name = names::postgres(&context.owner.name);
-    let secret = Generated::<StatefulSet> {
-        component: Component::Postgres,
-        key: "uri",
-        dependent: name.clone(),
-        name,
-        because: "the database was initialized with its password",
-        dependents: PhantomData,
+    let secret = match generated(context, Component::Postgres, &name).await? {
+        Some(secret) => secret,
+        None => {
+            let password = random::secret().map_err(no_randomness)?;
+            let new = postgres::secret(&context.owner, &password);
+            create(context, Component::Postgres, new).await?
+        }
     };
-    let make = || Ok(postgres::secret(&context.owner, &random::secret()?));
-    secret.value(context, make).await
+    for key in ["uri", "password"] {
+        if value(&secret, key).is_none() {
+            let message = format!(
+                "Secret {name} has no value for key {key}: delete it, and a new one with a new password is made"
+            );
+            return Err(Problem::person(reasons::SECRET_LOST, message).into());
+        }
+    }
+    Ok(secret)
+}
+
+/// A Secret with random values, if it was made.
+async fn generated(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    name: &str,
+) -> Result<Option<Secret>, Error> {
+    let (applier, ownership) = (&context.applier, &context.kept(component));
+    let api = context.api::<Secret>();
+    Ok(applier.find(&api, ownership, name).await?)
+}
+
+async fn create(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    new: Secret,
+) -> Result<Secret, Error> {
+    let (applier, ownership) = (&context.applier, &context.kept(component));
+    let api = context.api::<Secret>();
+    Ok(applier.create_once(&api, ownership, new).await?)
+}
+
+fn no_randomness(error: NoRandomness) -> Problem {
+    Problem::outage(reasons::APPLY_FAILED, error.to_string())
 }
 
 /// Deletes the Secrets that the operator generated for an authorization server, which is being deleted together
@@ -133,73 +209,6 @@ pub async fn delete_generated(context: &ReconcileContext<'_>) -> Result<(), Erro
     Ok(())
 }
 
-/// A Secret with a random value: created once, before what depends on it, and never regenerated while something does.
-struct Generated<D> {
-    /// Its name.
-    name: String,
-    /// The key whose value is used.
-    key: &'static str,
-    /// What it belongs to.
-    component: Component,
-    /// The name of the object that depends on it, of kind `D`.
-    dependent: String,
-    /// Why it must keep its value.
-    because: &'static str,
-    /// The kind of what depends on it.
-    dependents: PhantomData<D>,
-}
-
-impl<D: Object + Resource<Scope = NamespaceResourceScope>> Generated<D> {
-    /// Its value. `make` creates the Secret if nothing depends on it yet.
-    ///
-    /// # Errors
-    /// It is missing or damaged although something depends on it, or the API server rejects a request.
-    async fn value(
-        &self,
-        context: &ReconcileContext<'_>,
-        make: impl FnOnce() -> Result<Secret, NoRandomness>,
-    ) -> Result<Vec<u8>, Error> {
-        let (applier, ownership) = (&context.applier, &context.kept(self.component));
-        let api = context.api::<Secret>();
-        let secret = match applier.find(&api, ownership, &self.name).await? {
-            Some(secret) => secret,
-            None => {
-                self.refuse_to_renew(context).await?;
-                let new = make()
-                    .map_err(|error| Problem::outage(reasons::APPLY_FAILED, error.to_string()))?;
-                applier.create_once(&api, ownership, new).await?
-            }
-        };
-        value(&secret, self.key).ok_or_else(|| {
-            let (name, key) = (&self.name, self.key);
-            let message =
-                format!("Secret {name} has no value for key {key}: restore it from a backup");
-            Problem::person(reasons::SECRET_LOST, message).into()
-        })
-    }
-
-    async fn refuse_to_renew(&self, context: &ReconcileContext<'_>) -> Result<(), Error> {
-        let (applier, ownership) = (&context.applier, &context.ownership);
-        let api = context.api::<D>();
-        let found = applier.find(&api, ownership, &self.dependent).await?;
-        if found.is_none() {
-            return Ok(());
-        }
-        let Self {
-            name,
-            dependent,
-            because,
-            ..
-        } = self;
-        let kind = D::kind(&());
-        let message = format!(
-            "Secret {name} is missing, and {because}: restore it from a backup. If there is none, delete \
-             {kind} {dependent}: a new Secret is then generated, and everything issued so far becomes invalid"
-        );
-        Err(Problem::person(reasons::SECRET_LOST, message).into())
-    }
-}
-
 /// The value of a user-provided Secret that `field` names.
 ///
 /// # Errors
@@ -216,6 +225,44 @@ async fn value_of(
     };
     value(&secret, key).ok_or_else(|| {
         let message = format!("{field}: Secret {name} has no value for key {key}: add it");
+        Problem::outage(reasons::SECRET_INVALID, message).into()
+    })
+}
+
+/// The certificates of the CA of an external PostgreSQL.
+///
+/// # Errors
+/// They are missing, or are none, or the API server does not respond.
+async fn certificates(context: &ReconcileContext<'_>, ca: Ca<'_>) -> Result<Vec<u8>, Error> {
+    let (field, value) = match ca {
+        Ca::Secret(ca) => {
+            let field = "spec.storage.postgres.external.caSecretRef";
+            (field, value_of(context, field, &ca.name, &ca.key).await?)
+        }
+        Ca::ConfigMap(ca) => {
+            let field = "spec.storage.postgres.external.caConfigMapRef";
+            (field, text_of(context, field, &ca.name, &ca.key).await?)
+        }
+    };
+    authserver_config::check_ca(field, &String::from_utf8_lossy(&value))
+        .map_err(|error| Problem::outage(reasons::SECRET_INVALID, error.to_string()))?;
+    Ok(value)
+}
+
+/// As [`value_of`], of a ConfigMap.
+async fn text_of(
+    context: &ReconcileContext<'_>,
+    field: &str,
+    name: &str,
+    key: &str,
+) -> Result<Vec<u8>, Error> {
+    let Some(config) = context.api::<ConfigMap>().get_opt(name).await? else {
+        let message = format!("{field}: ConfigMap {name} does not exist: create it with key {key}");
+        return Err(Problem::outage(reasons::SECRET_NOT_FOUND, message).into());
+    };
+    let text = config.data.unwrap_or_default().remove(key);
+    text.map(String::into_bytes).ok_or_else(|| {
+        let message = format!("{field}: ConfigMap {name} has no value for key {key}: add it");
         Problem::outage(reasons::SECRET_INVALID, message).into()
     })
 }

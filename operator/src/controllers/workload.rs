@@ -9,8 +9,8 @@ use kube::api::ListParams;
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::json;
 
-use crate::desired::auth_server::CONFIG_HASH;
 use crate::desired::labels::Component;
+use crate::desired::names::CONFIG_HASH;
 use crate::desired::pod_security;
 use crate::framework::apply::{ApplyError, HASH};
 use crate::framework::error::Error;

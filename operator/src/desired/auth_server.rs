@@ -17,25 +17,21 @@ use k8s_openapi::{
 };
 use mcpauth_api::{
     McpAuthServerSpec,
-    auth_server::{Login, PostgresStorage, Storage},
+    auth_server::{Ca, Login, PostgresStorage, Storage},
 };
 use mcpauth_wire::authserver_config::{Credential, Internal, Listen, ServiceAccountTokens};
 
 use super::{
     Admin, BuildError, Images,
-    authserver_config::{AuthServerPlace, authserver_config, wants_postgres},
+    authserver_config::{AuthServerPlace, authserver_config, postgres_ca, wants_postgres},
     everywhere, hash,
     labels::{Component, Owner},
-    names::{self, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
+    names::{self, CONFIG_HASH, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
     network_policy, pod,
     pod_template::{self, Own, Refused},
-    postgres::{self, PostgresObjects},
+    postgres::{self, PostgresInputs, PostgresObjects},
     secret, yaml,
 };
-
-/// Pod annotation with the hash of the pod's configuration. On the authserver's pods, which read it only on start,
-/// it comes from the template; on other pods it is injected when the configuration changes.
-pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
 
 const COMPONENT: Component = Component::AuthServer;
 const CONTAINER: &str = "authserver";
@@ -59,6 +55,8 @@ pub struct AuthServerInputs<'a> {
     /// Hash of the data of the Secrets that the pods mount ([`hash`]): pods restart when it
     /// changes.
     pub secrets_hash: &'a str,
+    /// What is known of the managed PostgreSQL.
+    pub database: &'a PostgresInputs,
 }
 
 /// The children of a McpAuthServer, except for the Secrets with random values, which are created once:
@@ -110,9 +108,12 @@ pub fn build(
             config,
         ),
         postgres: match &spec.storage {
-            Storage::Postgres(PostgresStorage::Managed(managed)) => {
-                Some(postgres::build(owner, managed, inputs.images))
-            }
+            Storage::Postgres(PostgresStorage::Managed(managed)) => Some(postgres::build(
+                owner,
+                managed,
+                inputs.images,
+                inputs.database,
+            )),
             Storage::Postgres(PostgresStorage::External(_)) | Storage::Memory(_) => None,
         },
         deployment: deployment(owner, spec, inputs.images, config_hash)?,
@@ -169,6 +170,7 @@ fn config_yaml(
         },
         keys_file: "/etc/mcpauth/keys/pepper".to_owned(),
         postgres_url_file: wants_postgres(spec).then(|| "/etc/mcpauth/postgres/uri".to_owned()),
+        postgres_ca_file: postgres_ca(spec).map(|_| "/etc/mcpauth/postgres-ca/ca.crt".to_owned()),
         users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
         internal: Internal {
             service_account_tokens: Some(ServiceAccountTokens {
@@ -316,6 +318,14 @@ fn container(spec: &McpAuthServerSpec, images: &Images, volumes: &[Volume]) -> C
     pod::with_probes(container, 180)
 }
 
+fn ca_volume(ca: Ca<'_>) -> Volume {
+    let (volume, path) = ("postgres-ca", "ca.crt");
+    match ca {
+        Ca::Secret(ca) => pod::secret_volume(volume, &ca.name, &ca.key, path),
+        Ca::ConfigMap(ca) => pod::config_map_volume(volume, &ca.name, &ca.key, path),
+    }
+}
+
 /// Each is mounted at `/etc/mcpauth/NAME`.
 fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     let mut volumes = vec![
@@ -333,6 +343,7 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
         Storage::Postgres(PostgresStorage::External(external)) => {
             let url = &external.url_secret_ref;
             volumes.push(pod::secret_volume("postgres", &url.name, &url.key, "uri"));
+            volumes.extend(external.ca().map(ca_volume));
         }
     }
     match &spec.login {

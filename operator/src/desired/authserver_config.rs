@@ -18,6 +18,8 @@ pub struct AuthServerPlace {
     pub keys_file: String,
     /// The file with the Postgres URL; in-memory storage if there is none.
     pub postgres_url_file: Option<String>,
+    /// The file with the CA of Postgres' certificate.
+    pub postgres_ca_file: Option<String>,
     /// The file with the local users, if the spec wants them.
     pub users_file: String,
     /// The callers that the internal port accepts.
@@ -40,6 +42,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
         storage: match place.postgres_url_file {
             Some(url_file) => Storage::Postgres {
                 url_file: url_file.into(),
+                ca_file: place.postgres_ca_file.map(Into::into),
                 max_connections: connections(spec),
             },
             None => Storage::Memory {},
@@ -108,6 +111,15 @@ fn connections(spec: &McpAuthServerSpec) -> u32 {
         api::Storage::Postgres(api::PostgresStorage::Managed(_)) | api::Storage::Memory(_) => {
             max_connections()
         }
+    }
+}
+
+/// The CA of PostgreSQL's certificate, if the spec names one.
+#[must_use]
+pub fn postgres_ca(spec: &McpAuthServerSpec) -> Option<api::Ca<'_>> {
+    match &spec.storage {
+        api::Storage::Postgres(api::PostgresStorage::External(external)) => external.ca(),
+        api::Storage::Postgres(api::PostgresStorage::Managed(_)) | api::Storage::Memory(_) => None,
     }
 }
 

@@ -12,6 +12,10 @@ pub const POSTGRES_PORT: u16 = 5432;
 /// Kubernetes. Authservers do not accept longer ones.
 pub const TOKEN_SECONDS: i64 = 600;
 
+/// Pod annotation with the hash of the pod's configuration. On the authserver's and the
+/// database's pods, which read it only on start, it comes from the template; on other pods it is injected when the configuration changes.
+pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
+
 /// Version of the format of `authserver.yaml`, as part of its ConfigMap's name: pods of the previous version keep
 /// reading the old ConfigMap during a rollout.
 const AUTHSERVER_FORMAT: &str = "v1";
@@ -73,6 +77,12 @@ pub fn keys_secret(name: &str) -> String {
 #[must_use]
 pub fn postgres(name: &str) -> String {
     format!("{name}-authserver-db")
+}
+
+/// Name of the PersistentVolumeClaim of the managed PostgreSQL, which its StatefulSet makes.
+#[must_use]
+pub fn postgres_claim(name: &str) -> String {
+    format!("data-{name}-authserver-db-0")
 }
 
 /// Name of the ConfigMap with `proxy.yaml`.

@@ -177,17 +177,29 @@ pub fn config_volume(volume: &str, config_map: String) -> Volume {
     }
 }
 
+/// A volume with one key of a ConfigMap as the file `path`.
+pub fn config_map_volume(volume: &str, config_map: &str, key: &str, path: &str) -> Volume {
+    let mut volume = config_volume(volume, config_map.to_owned());
+    let source = volume.config_map.get_or_insert_default();
+    source.items = Some(item(key, path));
+    volume
+}
+
+fn item(key: &str, path: &str) -> Vec<KeyToPath> {
+    vec![KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        mode: None,
+    }]
+}
+
 /// A volume with one key of a Secret as the file `path`.
 pub fn secret_volume(volume: &str, secret: &str, key: &str, path: &str) -> Volume {
     Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.to_owned()),
-            items: Some(vec![KeyToPath {
-                key: key.to_owned(),
-                path: path.to_owned(),
-                mode: None,
-            }]),
+            items: Some(item(key, path)),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, AuthServerFacts, BuildError, Images,
-    auth_server::{self, AuthServerInputs, AuthServerObjects, CONFIG_HASH},
+    auth_server::{self, AuthServerInputs, AuthServerObjects},
     hash,
     labels::Owner,
-    names, oauth_client, postgres,
+    names::{self, CONFIG_HASH},
+    oauth_client, postgres,
     protected_server::{self, ProtectedServerObjects},
     registration,
 };
@@ -94,6 +95,7 @@ pub(super) fn try_auth_server(
         images: &images(),
         admins: &admins(),
         secrets_hash,
+        database: &postgres::PostgresInputs::default(),
     };
     auth_server::build(&Owner::of(&object).unwrap(), &object.spec, &inputs)
 }
@@ -201,6 +203,7 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
         images: &images,
         admins: &admins(),
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let owner = Owner::of(&object).unwrap();
     let server = auth_server::build(&owner, &object.spec, &inputs).unwrap();
@@ -498,6 +501,7 @@ fn names_at_the_length_limit_give_valid_children() {
         images: &images(),
         admins: &admins(),
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs).unwrap();
     assert!(objects.internal_service.name_any().len() <= 63);

@@ -12,6 +12,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use mcpauth_api::McpAuthServer;
 use serde_json::json;
 
+use crate::configuration::CERTIFICATE;
 use crate::support::authserver::AuthServer;
 use crate::support::world::{ACCOUNT, OWN, World, specs};
 use mcpauth_test_support::wait::eventually;
@@ -502,7 +503,17 @@ async fn a_rotated_database_password_rolls_the_pods() {
     let secrets = world.api::<Secret>();
     let app: Secret = serde_json::from_value(app).unwrap();
     secrets.create(&PostParams::default(), &app).await.unwrap();
-    let external = json!({ "urlSecretRef": { "name": "db-app" }, "maxConnections": 7 });
+    let ca = json!({
+        "metadata": { "name": "db-ca" },
+        "stringData": { "ca.crt": CERTIFICATE, "ca.key": "not for us" },
+    });
+    let ca: Secret = serde_json::from_value(ca).unwrap();
+    secrets.create(&PostParams::default(), &ca).await.unwrap();
+    let external = json!({
+        "urlSecretRef": { "name": "db-app", "key": "uri" },
+        "caSecretRef": { "name": "db-ca", "key": "ca.crt" },
+        "maxConnections": 7,
+    });
     let storage = json!({ "postgres": { "external": external } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>("auth", &spec).await;
@@ -514,13 +525,87 @@ async fn a_rotated_database_password_rolls_the_pods() {
         let template = deployment.spec.unwrap().template;
         template.metadata.unwrap().annotations.unwrap()
     };
+    let new_password = json!({ "uri": "postgresql://app:two@db-rw.team:5432/app" });
+    let new_ca = json!({ "ca.crt": format!("{CERTIFICATE}{CERTIFICATE}") });
+    for (secret, data) in [("db-app", new_password), ("db-ca", new_ca)] {
+        let before = annotations().await;
+        let patch = json!({ "stringData": data });
+        world.patch::<Secret>(secret, &patch).await;
+        eventually(&format!("{secret} has rolled the pods"), || async {
+            (annotations().await != before).then_some(())
+        })
+        .await;
+    }
+    // What is of no use here does not.
     let before = annotations().await;
-    let password = json!({ "stringData": { "uri": "postgresql://app:two@db-rw.team:5432/app" } });
-    world.patch::<Secret>("db-app", &password).await;
-    eventually("the pods are rolled", || async {
-        (annotations().await != before).then_some(())
-    })
-    .await;
+    let patch = json!({ "stringData": { "ca.key": "another", "jdbc-uri": "jdbc:another" } });
+    world.patch::<Secret>("db-ca", &patch).await;
+    world.patch::<Secret>("db-app", &patch).await;
+    operator.goes_on(3).await;
+    assert_eq!(annotations().await, before);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_ca_may_be_in_a_config_map_and_is_checked() {
+    let world = World::new("ca").await;
+    let operator = world.operator();
+    let url: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "database" }, "stringData": { "uri": "postgres://u:p@db/d" },
+    }))
+    .unwrap();
+    let secrets = world.api::<Secret>();
+    secrets.create(&PostParams::default(), &url).await.unwrap();
+    let external = json!({
+        "urlSecretRef": { "name": "database" }, "caConfigMapRef": { "name": "bundle" },
+    });
+    let storage = json!({ "postgres": { "external": external } });
+    let spec = specs::with(specs::auth_server(), "/storage", storage);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    let field = "spec.storage.postgres.external.caConfigMapRef";
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "SecretNotFound")
+        .await;
+    assert_eq!(
+        condition.message,
+        format!("{field}: ConfigMap bundle does not exist: create it with key ca.crt")
+    );
+    let bundle: ConfigMap = serde_json::from_value(json!({
+        "metadata": { "name": "bundle" }, "data": { "ca.crt": "MA==" },
+    }))
+    .unwrap();
+    let config_maps = world.api::<ConfigMap>();
+    config_maps
+        .create(&PostParams::default(), &bundle)
+        .await
+        .unwrap();
+    let condition = world
+        .not_ready::<McpAuthServer>("auth", "SecretInvalid")
+        .await;
+    let words = format!("{field}: expected certificates in PEM");
+    assert!(
+        condition.message.starts_with(&words),
+        "{}",
+        condition.message
+    );
+    let patch = json!({ "data": { "ca.crt": CERTIFICATE } });
+    world.patch::<ConfigMap>("bundle", &patch).await;
+    let config: ConfigMap = world.appears("auth-authserver-v1").await;
+    let text = &config.data.unwrap()["authserver.yaml"];
+    assert!(
+        text.contains("caFile: /etc/mcpauth/postgres-ca/ca.crt"),
+        "{text}"
+    );
+    let deployment: Deployment = world.appears("auth-authserver").await;
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let mut mounts = pod.containers[0].volume_mounts.iter().flatten();
+    let mount = mounts.find(|mount| mount.name == "postgres-ca").unwrap();
+    assert_eq!(mount.mount_path, "/etc/mcpauth/postgres-ca");
+    let mut volumes = pod.volumes.into_iter().flatten();
+    let volume = volumes.find(|volume| volume.name == "postgres-ca").unwrap();
+    let source = volume.config_map.unwrap();
+    assert_eq!(source.name, "bundle");
+    assert_eq!(source.items.unwrap()[0].path, "ca.crt");
     operator.stop().await;
 }
 
@@ -595,14 +680,6 @@ async fn a_managed_database_comes_with_its_secret_and_is_part_of_ready() {
     world.is_ready::<McpAuthServer>("auth").await;
 
     let secret: Secret = world.get("auth-authserver-db").await.unwrap();
-    world.delete::<Secret>("auth-authserver-db").await;
-    world.not_ready::<McpAuthServer>("auth", "SecretLost").await;
-    assert!(
-        world
-            .get::<StatefulSet>("auth-authserver-db")
-            .await
-            .is_some()
-    );
     let password = secret.data.unwrap()["password"].0.clone();
     assert!(password.len() >= 32);
     operator.stop().await;

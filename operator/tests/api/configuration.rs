@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use k8s_openapi::api::core::v1::PodSpec;
 use mcp_auth_operator::desired::{
     Admin, AuthServerFacts, Images,
     auth_server::{self, AuthServerInputs},
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 type AuthServerConfig = mcp_authserver::config::Config;
 type ProxyConfig = mcp_resource_proxy::config::Config;
+
+/// What is a CA to those who only look whether there is one.
+pub const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n";
 
 fn images() -> Images {
     Images {
@@ -31,6 +35,21 @@ fn in_a_cluster<K: kube::Resource<DynamicType = ()>>(mut object: K) -> (K, Owner
     (object, owner)
 }
 
+/// The pod of the database that the operator makes.
+pub fn database_pod() -> PodSpec {
+    let (object, owner) = in_a_cluster(McpAuthServer::new("auth", least_auth_server()));
+    drop(object);
+    let spec = serde_json::from_value(json!({})).unwrap();
+    let set = postgres::build(
+        &owner,
+        &spec,
+        &images(),
+        &postgres::PostgresInputs::default(),
+    )
+    .stateful_set;
+    set.spec.unwrap().template.spec.unwrap()
+}
+
 /// The `authserver.yaml` that the operator makes of a spec, unless the authserver would refuse it.
 pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(McpAuthServer::new("auth", spec.clone()));
@@ -43,6 +62,7 @@ pub fn authserver_yaml(spec: &McpAuthServerSpec) -> Result<String, String> {
         images: &images,
         admins: &BTreeSet::from([admin]),
         secrets_hash: "",
+        database: &postgres::PostgresInputs::default(),
     };
     let objects = auth_server::build(&owner, &object.spec, &inputs);
     let objects = objects.map_err(|error| error.to_string())?;
@@ -63,6 +83,7 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     };
     put("keys/pepper", &keys.data.unwrap()["pepper"].0);
     put("postgres/uri", uri);
+    put("postgres-ca/ca.crt", CERTIFICATE.as_bytes());
     put("users/users.yaml", b"users: []\n");
     let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
     for caller in written.iter().flat_map(|file| &file.introspection.callers) {

@@ -86,6 +86,13 @@ async fn wrong_auth_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/storage",
+            json!({ "postgres": { "external": {
+                "urlSecretRef": { "name": "db" }, "caSecretRef": { "name": "a" }, "caConfigMapRef": { "name": "b" },
+            } } }),
+            "set caSecretRef or caConfigMapRef, not both",
+        ),
+        (
+            "/storage",
             json!({ "postgres": { "external": { "urlSecretRef": { "name": "db?x" } } } }),
             "urlSecretRef.name",
         ),
@@ -597,7 +604,8 @@ async fn what_cannot_change_is_refused() {
     world
         .create::<McpOAuthClient>("robot", &specs::client())
         .await;
-    let storage = json!({ "postgres": { "managed": { "size": "1Gi" } } });
+    let storage =
+        json!({ "postgres": { "managed": { "size": "1Gi", "storageClassName": "fast" } } });
     let spec = specs::with(specs::auth_server(), "/storage", storage);
     world.create::<McpAuthServer>("auth", &spec).await;
 
@@ -622,15 +630,17 @@ async fn what_cannot_change_is_refused() {
         refused.to_string().contains("authServerRef is immutable"),
         "{refused}"
     );
-    let larger = json!({ "spec": { "storage": { "postgres": { "managed": { "size": "2Gi" } } } } });
-    let patch = kube::api::Patch::Merge(&larger);
+    let other = json!({ "spec": { "storage": { "postgres": { "managed": { "storageClassName": "slow" } } } } });
+    let patch = kube::api::Patch::Merge(&other);
     let refused = world
         .api::<McpAuthServer>()
         .patch("auth", &params, &patch)
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("size is immutable"),
+        refused
+            .to_string()
+            .contains("storageClassName is immutable"),
         "{refused}"
     );
 }

@@ -11,6 +11,8 @@ mod all_namespaces;
 mod auth_server;
 mod configuration;
 mod crds;
+mod database;
+mod database_pod;
 mod external;
 mod installations;
 mod leader;

@@ -239,6 +239,14 @@ async fn auth_servers() {
         let external = json!({ "urlSecretRef": url, "maxConnections": connections });
         json!({ "postgres": { "external": external } })
     };
+    let with_ca = |ca: Value| {
+        let mut external = json!({ "urlSecretRef": { "name": "db-app", "key": "uri" } });
+        external
+            .as_object_mut()
+            .unwrap()
+            .extend(ca.as_object().unwrap().clone());
+        json!({ "postgres": { "external": external } })
+    };
     let issuers = [
         "https://auth.example",
         "https://auth.example/tenant",
@@ -296,6 +304,24 @@ async fn auth_servers() {
             "/storage",
             [1, 1000].map(external).to_vec(),
             [0, 1001].map(external).to_vec(),
+        ),
+        values(
+            "/storage",
+            [
+                json!({}),
+                json!({ "caSecretRef": { "name": "db-ca" } }),
+                json!({ "caSecretRef": { "name": "db-ca", "key": "ca.crt" } }),
+                json!({ "caConfigMapRef": { "name": "kube-root-ca.crt" } }),
+            ]
+            .map(with_ca)
+            .to_vec(),
+            [
+                json!({ "caSecretRef": {} }),
+                json!({ "caSecretRef": "db-ca" }),
+                json!({ "caConfigMapRef": { "key": "ca.crt" } }),
+            ]
+            .map(with_ca)
+            .to_vec(),
         ),
         values(
             "/introspection",

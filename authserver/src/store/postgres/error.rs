@@ -4,6 +4,10 @@ use sqlx::migrate::MigrateError;
 
 use super::super::StoreError;
 
+/// What to do when no encrypted connection comes about.
+const CHECK_TLS: &str = "the server must have TLS switched on, with a certificate for the host name in the URL, signed \
+                         by the configured CA (caSecretRef or caConfigMapRef; caFile in authserver.yaml)";
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
@@ -15,8 +19,10 @@ impl From<sqlx::Error> for StoreError {
             E::PoolTimedOut => {
                 Self::Unavailable("all connections are in use, or it does not respond".into())
             }
-            E::Tls(_) => {
-                Self::Misconfigured(format!("{error}; check sslmode and sslrootcert in its URL"))
+            E::Tls(_) => Self::Misconfigured(format!("{error}; {CHECK_TLS}")),
+            // How the handshake reports a certificate that it does not accept.
+            E::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Misconfigured(format!("TLS: {io}; {CHECK_TLS}"))
             }
             E::Io(_) | E::Protocol(_) | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
                 Self::Unavailable(error.to_string())

@@ -22,12 +22,13 @@ mod rates;
 mod resources;
 mod tokens;
 
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
@@ -73,7 +74,23 @@ impl PostgresStore {
     /// # Errors
     /// `Misconfigured` when the URL is not one.
     pub fn new(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let options = parse_url(url.trim())?.application_name("mcp-authserver");
+        Self::with_ca(url, None, max_connections)
+    }
+
+    /// As [`Self::new`]. With the file of a CA, connections are encrypted and the server's certificate and host name
+    /// are verified, regardless of the URL. The file is read for each connection, so that a new CA needs no restart.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_ca(
+        url: &str,
+        ca_file: Option<&Path>,
+        max_connections: u32,
+    ) -> Result<Self, StoreError> {
+        let mut options = parse_url(url.trim())?.application_name("mcp-authserver");
+        if let Some(file) = ca_file {
+            options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file);
+        }
         let own = pool(options.clone(), introspection::CONNECTIONS);
         Ok(Self(Database {
             introspection: introspection::Introspection::new(&own),
