@@ -72,7 +72,7 @@ wait_for() {
         sleep 0.5
     done
     tail -n 5 "$work"/*.log >&2
-    die "a server did not answer within 30 s: see its log above"
+    die "a server did not respond within 30 s: see its log above"
 }
 
 # What the Dockerfile and --sbom=true name on docker.io.
