@@ -71,6 +71,11 @@ impl Drain {
         self.shutdown.draining().cancelled().await;
     }
 
+    /// Whether the drain has begun.
+    pub fn has_begun(&self) -> bool {
+        self.shutdown.draining().is_cancelled()
+    }
+
     /// Ends when new requests go to other pods, or this process stops: from then on what lasts for ever can be
     /// ended, and its client finds another pod.
     pub async fn elsewhere(&self) {

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 
@@ -95,7 +95,10 @@ impl Proxy {
         // hyper takes Transfer-Encoding and silently drops a Content-Length beside it. A proxy in front of
         // us may take what follows for the end of this request, so the connection ends here (RFC 9112
         // section 6.3).
-        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+        let ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
+        // A connection that a client keeps open would bring its next request to this pod again.
+        let leaving = request.version() < Version::HTTP_2 && self.runtime.drain.has_begun();
+        let is_last = ambiguous || leaving;
         let mut response = self.respond(request).await;
         if is_last {
             let close = HeaderValue::from_static("close");

@@ -33,7 +33,10 @@ async fn what_is_in_progress_keeps_the_server() {
     world.shutdown.drain();
     assert!(drained.as_mut().now_or_never().is_none());
     // New requests are still served, which Kubernetes has not sent elsewhere yet.
-    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    let served = world.call("good", "read").await;
+    assert_eq!(served.status, StatusCode::OK);
+    // And the client connects anew for its next one.
+    assert_eq!(served.header("connection"), "close");
     world.clock.advance(ELSEWHERE);
     assert!(drained.as_mut().now_or_never().is_none());
     let last = Frame::data(Bytes::from_static(b"data: last\n\n"));
