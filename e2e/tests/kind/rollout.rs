@@ -22,17 +22,24 @@ async fn patch(patch: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A client that calls all the time, with a session of its own for each call, as agents come and go.
+/// A client that calls all the time, with a session of its own for each call, as agents come and go. A session ends with
+/// its pod: a client that is told so begins a new one (MCP, session management).
 async fn call_until(stop: &AtomicBool, token: &str) -> Result<u32> {
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
-        let session = Session::begin(RESOURCE, token).await;
-        let session = session.with_context(|| format!("session {calls}"))?;
-        let called = session.must_call("list_notes", &json!({})).await;
-        called.with_context(|| format!("call {calls}"))?;
-        calls += 1;
+        match call(token).await {
+            Ok(()) => calls += 1,
+            Err(error) if format!("{error:#}").contains("session not found") => {}
+            Err(error) => return Err(error.context(format!("call {calls}"))),
+        }
     }
     Ok(calls)
+}
+
+async fn call(token: &str) -> Result<()> {
+    let session = Session::begin(RESOURCE, token).await?;
+    session.must_call("list_notes", &json!({})).await?;
+    Ok(())
 }
 
 /// The old pod serves until the new one does, and stops after its last request.
