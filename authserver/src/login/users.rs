@@ -12,7 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Mark, User};
+use super::User;
+use crate::oauth::grant::LoginMark;
 
 /// How many passwords are hashed at once: each takes some 20 MiB and a core.
 const CONCURRENT_HASHES: usize = 2;
@@ -141,7 +142,7 @@ impl LocalUsers {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn mark(&self, name: &str) -> Result<Option<Mark>, UsersError> {
+    pub async fn mark(&self, name: &str) -> Result<Option<LoginMark>, UsersError> {
         let users = self.users().await?;
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
@@ -212,9 +213,9 @@ async fn load(path: &Path) -> Result<Vec<Entry>, UsersError> {
 }
 
 /// A hash of a salted hash.
-fn mark(user: &Entry) -> Mark {
+fn mark(user: &Entry) -> LoginMark {
     let digest = digest::digest(&digest::SHA256, user.password_hash.as_bytes());
-    Mark(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
+    LoginMark::new(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
 }
 
 fn is_password(user: &Entry, password: &str) -> bool {

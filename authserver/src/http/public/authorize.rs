@@ -11,6 +11,7 @@ use super::pages::{Pages, consent, login};
 use crate::login::Start;
 use crate::oauth::authorization::{AuthorizationRequest, Prompt};
 use crate::oauth::error::OAuthError;
+use crate::oauth::grant::LoginMark;
 
 pub(super) async fn authorize(
     State(pages): State<Arc<Pages>>,
@@ -36,7 +37,8 @@ async fn decide(
     headers: &HeaderMap,
 ) -> Result<Response, OAuthError> {
     if let Start::Known(subject) = pages.login.start() {
-        return pending.approve(pages, request, subject).await;
+        let login = LoginMark::default();
+        return pending.approve(pages, request, subject, &login).await;
     }
     let session = pages.session(headers).await?;
     match (session, request.prompt) {

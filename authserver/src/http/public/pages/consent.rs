@@ -56,7 +56,8 @@ pub(in super::super) async fn consent(State(pages): State<Arc<Pages>>, form: For
         let denied = OAuthError::AccessDenied("the user did not consent".into());
         return pending.refuse(&pages, &denied);
     }
-    let approved = pending.approve(&pages, request, &session.subject).await;
+    let Session { subject, mark, .. } = &session;
+    let approved = pending.approve(&pages, request, subject, mark).await;
     approved.unwrap_or_else(|error| pending.refuse(&pages, &error))
 }
 
