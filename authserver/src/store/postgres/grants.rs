@@ -21,7 +21,7 @@ impl Database {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let grant = Grant::new(grant, now, code.expires_at);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         insert_grant(&mut transaction, &grant).await?;
         sqlx::query(
             "INSERT INTO authorization_codes
@@ -45,7 +45,7 @@ impl Database {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let Some((mut grant, hash, code)) =
             lock_by_code(&mut transaction, redemption.hashes).await?
         else {
@@ -102,7 +102,7 @@ impl Database {
         now: UnixTime,
     ) -> Result<Issued, StoreError> {
         let grant = Grant::new(grant, now, now.plus(minter.access));
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         insert_grant(&mut transaction, &grant).await?;
         let issued = minter.issue(&grant, None, None, now)?;
         insert_tokens(&mut transaction, &issued, None, now).await?;

@@ -56,7 +56,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 
 use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
 use crate::issue::{Issued, Minter};
@@ -146,6 +146,15 @@ impl PostgresStore {
 }
 
 impl Database {
+    /// Begins a transaction in a task of its own. sqlx 0.9 does not roll back what is dropped while `BEGIN` is under way: a client
+    /// that disconnects would leave the connection in a transaction, in which the statements of others are never
+    /// committed, and whose locks nobody releases (sqlx issue 4393).
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        Ok(begun.map_err(|error| StoreError::Unavailable(error.to_string()))??)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM clients LIMIT 1")
             .fetch_optional(&self.pool)

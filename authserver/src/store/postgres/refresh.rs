@@ -42,7 +42,7 @@ impl Database {
         refresh: &Refresh<'_>,
         now: UnixTime,
     ) -> Result<Result<Refreshed, Refusal>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let Some((mut grant, hash, token)) = lock(&mut transaction, refresh.hashes).await? else {
             return Ok(Err(Refusal::Unknown));
         };
