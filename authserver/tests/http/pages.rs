@@ -500,3 +500,52 @@ async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
     let page = browser.get(&server, &authorize_path(&[])).await;
     assert!(!page.body.contains("Use all features"), "{page:?}");
 }
+
+#[tokio::test]
+async fn a_trusted_client_needs_no_consent_where_the_resource_agrees() {
+    let server = TestServer::with_users().await;
+    let put = async |consent: &str, without_consent: serde_json::Value| {
+        let path = "/admin/v1/resources/notes";
+        let found = server.admin(http::Method::GET, path, &json!(null)).await;
+        let mut resource = found.ok();
+        resource["allowedClients"]["withoutConsent"] = without_consent;
+        server.admin(http::Method::PUT, path, &resource).await.ok();
+        let changes = json!({ "consent": consent, "redirectUris": [crate::server::WEB] });
+        server.put_client("app", changes).await;
+    };
+    let own = json!({ "namespaces": ["team"] });
+    let mut browser = Browser::of(&server, "alice").await;
+    let mut visit = async |changes: &[(&str, &str)]| {
+        let changes = [&[("redirect_uri", crate::server::WEB)], changes].concat();
+        browser.get(&server, &authorize_path(&changes)).await
+    };
+    let none = json!({ "namespaces": [] });
+    let others = json!({ "namespaces": ["others"] });
+    for (consent, without_consent) in [("ask", &own), ("trusted", &none), ("trusted", &others)] {
+        put(consent, without_consent.clone()).await;
+        let page = visit(&[]).await;
+        assert_eq!(page.status, 200, "{consent} {without_consent}: {page:?}");
+        let silent = visit(&[("prompt", "none")]).await;
+        let error = silent.location_param("error");
+        assert_eq!(error.as_deref(), Some("consent_required"), "{silent:?}");
+    }
+    for without_consent in [own, json!({ "allNamespaces": true })] {
+        put("trusted", without_consent).await;
+        for changes in [&[][..], &[("prompt", "none")]] {
+            let answer = visit(changes).await;
+            assert!(answer.location_param("code").is_some(), "{answer:?}");
+        }
+        // Unless the client asks for the page; and nobody is signed in by trust.
+        for prompt in ["consent", "login"] {
+            let page = visit(&[("prompt", prompt)]).await;
+            assert_eq!(page.status, 200, "{prompt}: {page:?}");
+        }
+    }
+    let stranger = Browser::default()
+        .get(
+            &server,
+            &authorize_path(&[("redirect_uri", crate::server::WEB)]),
+        )
+        .await;
+    assert_eq!(stranger.status, 200, "{stranger:?}");
+}

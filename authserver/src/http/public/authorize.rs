@@ -39,14 +39,16 @@ async fn decide(
         return pending.approve(pages, request, subject).await;
     }
     let session = pages.session(headers).await?;
-    match (session, request.prompt) {
-        (None, Prompt::None) => Err(OAuthError::LoginRequired),
-        (Some(_), Prompt::None) => Err(OAuthError::ConsentRequired),
-        (None, _) | (Some(_), Prompt::Login) => {
-            login::page(pages, pending, headers, &login::LoginTry::default())
-        }
-        (Some(session), Prompt::Default) => {
-            consent::page(pages, pending, request, &session, headers)
-        }
+    let Some(session) = session.filter(|_| request.prompt != Prompt::Login) else {
+        return match request.prompt {
+            Prompt::None => Err(OAuthError::LoginRequired),
+            _ => login::page(pages, pending, headers, &login::LoginTry::default()),
+        };
+    };
+    let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
+    match (asks, request.prompt) {
+        (false, _) => pending.approve(pages, request, &session.subject).await,
+        (true, Prompt::None) => Err(OAuthError::ConsentRequired),
+        (true, _) => consent::page(pages, pending, request, &session, headers),
     }
 }
