@@ -30,8 +30,8 @@ pub const LOGO_PATTERN: &str = concat!(
     crate::port_pattern!(),
     r"([/?#][^\s]*)?$"
 );
-/// The length of a client's secret, in bytes.
-pub const SECRET_LENGTH: Bounds = Bounds::new(1, 512);
+/// The length of a client's secret, in bytes. At least 128 bits in base64.
+pub const SECRET_LENGTH: Bounds = Bounds::new(22, 512);
 /// How many public keys a client has.
 pub const KEY_COUNT: Bounds = Bounds::new(1, 16);
 /// How many scopes a client may have at one resource.
@@ -422,7 +422,7 @@ mod tests {
                 "clientSecret",
             ),
             (
-                json!({ "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "" }),
+                json!({ "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "21-bytes-are-too-few-" }),
                 "clientSecret",
             ),
             (

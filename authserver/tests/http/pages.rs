@@ -372,6 +372,105 @@ async fn guesses_that_come_together_are_slowed_down_too() {
     assert_eq!((judged, refused), (10, 30));
 }
 
+/// A stranger behind the same gateway, who guesses a user's password or makes up names.
+#[tokio::test]
+async fn a_browser_that_was_used_before_is_not_locked_out() {
+    let server = TestServer::with_users().await;
+    let mut alice = Browser::of(&server, "alice").await;
+    let mut stranger = Browser::default();
+    let page = stranger.get(&server, &authorize_path(&[])).await;
+    let mut guess = async |name: &str| {
+        let answer = stranger.log_in(&server, &page, name, "wrong").await;
+        answer.status.as_u16()
+    };
+    while guess("alice").await != 429 {}
+    for n in 0..100 {
+        guess(&format!("made-up-{n}")).await;
+    }
+    assert_eq!(guess("bob").await, 429, "over all names");
+    let page = alice
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    let again = alice.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(again.status, 303, "{again:?}");
+    // The cookie is for its user alone, and no way to guess for ever.
+    let other = alice.log_in(&server, &page, "bob", PASSWORD).await;
+    assert_eq!(other.status, 429);
+    let mut guesses = Vec::new();
+    for _ in 0..12 {
+        let guess = alice.log_in(&server, &page, "alice", "wrong").await;
+        guesses.push(guess.status.as_u16());
+    }
+    assert_eq!(guesses[10..], [429, 429]);
+}
+
+async fn log_in_from(server: &TestServer, peer: &str, page: &Answer, cookies: &str) -> u16 {
+    use tower::ServiceExt as _;
+    let ticket = ticket(page);
+    let form = [
+        ("ticket", ticket.as_str()),
+        ("username", "alice"),
+        ("password", PASSWORD),
+    ];
+    let peer: std::net::SocketAddr = peer.parse().unwrap();
+    let request = http::Request::post("/login")
+        .header(header::CONTENT_TYPE, crate::server::FORM)
+        .header(header::COOKIE, cookies)
+        .extension(axum::extract::ConnectInfo(peer))
+        .body(axum::body::Body::from(crate::server::query(&form)))
+        .unwrap();
+    let router = mcp_authserver::http::public::router(server.app.public.clone());
+    router.oneshot(request).await.unwrap().status().as_u16()
+}
+
+/// 150 connections with made-up names, while a user logs in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_made_up_names_is_refused_and_costs_a_user_a_turn() {
+    let server = TestServer::with_users().await;
+    let mut stranger = Browser::default();
+    let page = stranger.get(&server, &authorize_path(&[])).await;
+    let (ticket, cookies) = (ticket(&page), stranger.cookie_header());
+    let headers = [(header::COOKIE, cookies.as_str())];
+    let flood = (0..150).map(async |n| {
+        let name = format!("made-up-{n}");
+        let form = [
+            ("ticket", ticket.as_str()),
+            ("username", &name),
+            ("password", "wrong"),
+        ];
+        server
+            .post_with("/login", &headers, &form)
+            .await
+            .status
+            .as_u16()
+    });
+    let login = async {
+        // From another address, behind the flood: it is asked first.
+        log_in_from(&server, "192.0.2.7:1", &page, &cookies).await
+    };
+    let (answers, login) = futures::join!(futures::future::join_all(flood), login);
+    assert_eq!(login, 303);
+    let with = |status: u16| answers.iter().filter(|answer| **answer == status).count();
+    assert!(with(401) <= 60, "{answers:?}");
+    assert_eq!(with(401) + with(429) + with(503), 150, "{answers:?}");
+    assert!(with(429) + with(503) >= 90, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_too_long_is_refused_without_work() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let long = "x".repeat(1025);
+    for _ in 0..20 {
+        let answer = browser.log_in(&server, &page, "alice", &long).await;
+        assert_eq!(answer.status, 401);
+    }
+    // None was counted.
+    let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 303);
+}
+
 #[tokio::test]
 async fn cookies_on_https_have_the_host_prefix() {
     let server = TestServer::with(Setup {

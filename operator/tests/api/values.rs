@@ -155,7 +155,13 @@ fn oauth_client(spec: &Value) -> [(&'static str, Verdict); 2] {
                 .unwrap_or_else(|| "https://notes.example/mcp".to_owned()),
             scopes: reference.scopes.clone(),
         });
-        registration::client("team", "value", spec, resources.collect(), Some("a secret"))
+        registration::client(
+            "team",
+            "value",
+            spec,
+            resources.collect(),
+            Some("a secret of enough bytes"),
+        )
     };
     let reader = |spec: &McpOAuthClientSpec| {
         let sent = serde_json::to_string(&document(spec)).unwrap();
@@ -349,6 +355,7 @@ async fn auth_servers() {
         ),
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
+        bounds("/rateLimit/loginFailuresPerMinute", limits::PER_MINUTE),
     ];
     agree::<McpAuthServer>("values-mas", &base, table, auth_server).await;
 

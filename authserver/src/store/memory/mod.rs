@@ -15,14 +15,13 @@ use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
-use self::rates::Rate;
 use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
 use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
-use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::rate_limit::{Decision, RateLimit, RateTable};
 use crate::oauth::resource::Resource;
 
 /// In this process; everything is lost with it, and there is only one replica.
@@ -38,7 +37,7 @@ struct State {
     refresh_tokens: HashMap<KeyedHash, Member<RefreshToken>>,
     access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
     assertions: HashMap<[u8; 32], UnixTime>,
-    rates: HashMap<[u8; 32], Rate>,
+    rates: HashMap<String, RateTable>,
     signing_key: Option<Vec<u8>>,
 }
 
@@ -207,8 +206,11 @@ impl Store for MemoryStore {
         limit: RateLimit,
         now: UnixTime,
     ) -> Result<Decision, StoreError> {
-        let key = digest(&[rule, subject]);
-        Ok(self.state().hit(key, limit, now))
+        Ok(self.state().hit(rule, subject, limit, now))
+    }
+
+    async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError> {
+        Ok(self.state().has_hits(rule, subject, now))
     }
 
     async fn remove_expired(
