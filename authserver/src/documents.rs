@@ -6,7 +6,7 @@ use mcpauth_wire::scope::Scope;
 use mcpauth_wire::{Invalid, Issuer};
 
 use crate::keys::pepper::Pepper;
-use crate::oauth::admission::AllowedClients;
+use crate::oauth::admission::{AllowedClients, Namespaces};
 use crate::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use crate::oauth::client_assertion;
 use crate::oauth::resource::{Resource, ResourceScope};
@@ -49,6 +49,10 @@ pub fn resource(
             all_namespaces: document.allowed_clients.all_namespaces,
             namespaces: document.allowed_clients.namespaces,
             self_registered: document.allowed_clients.self_registered,
+            without_consent: Namespaces {
+                all: document.allowed_clients.without_consent.all_namespaces,
+                names: document.allowed_clients.without_consent.namespaces,
+            },
         },
     })
 }
@@ -70,6 +74,10 @@ pub fn resource_document(resource: Resource) -> ResourceDocument {
             all_namespaces: resource.allowed_clients.all_namespaces,
             namespaces: resource.allowed_clients.namespaces,
             self_registered: resource.allowed_clients.self_registered,
+            without_consent: admin::WithoutConsent {
+                all_namespaces: resource.allowed_clients.without_consent.all,
+                namespaces: resource.allowed_clients.without_consent.names,
+            },
         },
     }
 }
@@ -107,6 +115,7 @@ pub fn client(
             redirect_uris: document.redirect_uris,
             grant_types: document.grant_types,
             namespace: document.namespace,
+            consent: document.consent,
             allowed_resources: document
                 .resources
                 .into_iter()
@@ -133,6 +142,7 @@ pub fn client_document(client: Client) -> ClientDocument {
         redirect_uris: metadata.redirect_uris,
         grant_types: metadata.grant_types,
         namespace: metadata.namespace,
+        consent: metadata.consent,
         resources: metadata
             .allowed_resources
             .into_iter()

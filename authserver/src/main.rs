@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp_authserver::config::Config;
-use mcp_authserver::login::users;
+use mcp_authserver::login::password;
 use mcp_authserver::random;
 use mcpauth_service::log;
 use mcpauth_service::program::{self, Failure};
@@ -59,6 +59,6 @@ fn hash_password() -> anyhow::Result<()> {
         .read_to_string(&mut text)
         .context("cannot read the password from standard input")?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
-    println!("{}", users::hash_password(password, random::bytes()?)?);
+    println!("{}", password::hash(password, random::bytes()?)?);
     Ok(())
 }

@@ -70,16 +70,42 @@ pub struct AllowedClients {
     pub namespaces: Vec<String>,
     /// Clients that registered themselves; they may have all of its scopes.
     pub self_registered: bool,
+    /// Whose clients with `consent: trusted` get tokens without a consent page. Not written when nobody's, so that
+    /// an older server reads it.
+    #[serde(skip_serializing_if = "WithoutConsent::is_nobody")]
+    pub without_consent: WithoutConsent,
+}
+
+/// Where clients are declared that need no consent. Empty: nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WithoutConsent {
+    /// In any namespace, or in none.
+    pub all_namespaces: bool,
+    /// In these namespaces.
+    pub namespaces: Vec<String>,
+}
+
+impl WithoutConsent {
+    fn is_nobody(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl AllowedClients {
     fn check(&self) -> Result<(), Invalid> {
-        NAMESPACE_COUNT.list("namespaces", &self.namespaces)?;
-        for (index, name) in self.namespaces.iter().enumerate() {
-            namespace::check(format!("namespaces[{index}]"), name)?;
-        }
-        Ok(())
+        check_namespaces(&self.namespaces)?;
+        let below = |error: Invalid| error.below("withoutConsent");
+        check_namespaces(&self.without_consent.namespaces).map_err(below)
     }
+}
+
+fn check_namespaces(namespaces: &[String]) -> Result<(), Invalid> {
+    NAMESPACE_COUNT.list("namespaces", namespaces)?;
+    for (index, name) in namespaces.iter().enumerate() {
+        namespace::check(format!("namespaces[{index}]"), name)?;
+    }
+    Ok(())
 }
 
 impl Resource {
@@ -179,6 +205,10 @@ mod tests {
             (
                 json!({ "allowedClients": { "namespaces": ["team a"] } }),
                 "allowedClients.namespaces[0]",
+            ),
+            (
+                json!({ "allowedClients": { "withoutConsent": { "namespaces": [""] } } }),
+                "allowedClients.withoutConsent.namespaces[0]",
             ),
         ] {
             assert_eq!(resource(&changes).unwrap_err().key, key);

@@ -249,8 +249,11 @@ fn seconds(seconds: u32) -> Duration {
 pub struct RateLimit {
     /// Requests of one authenticated client: [`PER_MINUTE`].
     pub client_requests_per_minute: u32,
-    /// Failures that come from one address: [`PER_MINUTE`].
+    /// Failed authentications of one client, and sign-ins to any account, that come from one network:
+    /// [`PER_MINUTE`].
     pub address_failures_per_minute: u32,
+    /// Sign-ins to one account from one network, or from one browser that was used before: [`PER_MINUTE`].
+    pub login_failures_per_minute: u32,
 }
 
 impl Default for RateLimit {
@@ -258,6 +261,7 @@ impl Default for RateLimit {
         Self {
             client_requests_per_minute: 600,
             address_failures_per_minute: 60,
+            login_failures_per_minute: 10,
         }
     }
 }
@@ -271,6 +275,10 @@ impl RateLimit {
         PER_MINUTE.number(
             "rateLimit.addressFailuresPerMinute",
             self.address_failures_per_minute,
+        )?;
+        PER_MINUTE.number(
+            "rateLimit.loginFailuresPerMinute",
+            self.login_failures_per_minute,
         )
     }
 }
@@ -509,7 +517,7 @@ internal:
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
   admins: ['system:serviceaccount:mcp-auth-system:mcp-auth-operator', 'credential:operator']
 resources: [{{ id: a.b, resource: 'http://localhost:9001/mcp', name: b }}]
-clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: s,
+clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: a-secret-of-enough-bytes,
   grantTypes: [client_credentials] }}]
 "
         );
@@ -670,7 +678,7 @@ internal: { credentials: [{ id: a, secretFile: /y }] }",
     #[test]
     fn no_secret_is_shown() {
         let text = format!(
-            "{LEAST}clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: hunter2, grantTypes: [client_credentials] }}]"
+            "{LEAST}clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: hunter2-hunter2-hunter2, grantTypes: [client_credentials] }}]"
         );
         let config = AuthServerConfig::parse(&text).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));

@@ -30,14 +30,18 @@ pub const LOGO_PATTERN: &str = concat!(
     crate::port_pattern!(),
     r"([/?#][^\s]*)?$"
 );
-/// The length of a client's secret, in bytes.
-pub const SECRET_LENGTH: Bounds = Bounds::new(1, 512);
+/// The length of a client's secret, in bytes. At least 128 bits in base64.
+pub const SECRET_LENGTH: Bounds = Bounds::new(22, 512);
 /// How many public keys a client has.
 pub const KEY_COUNT: Bounds = Bounds::new(1, 16);
 /// How many scopes a client may have at one resource.
 pub const SCOPE_COUNT: Bounds = Bounds::new(0, 32);
 /// How many resources a client may ask for.
 pub const RESOURCE_COUNT: Bounds = Bounds::new(0, 32);
+
+/// Why a public client with such redirect URIs cannot be trusted.
+const TRUSTED_BUT_LOCAL: &str = "a public client (tokenEndpointAuthMethod: none) can be trusted only if all its \
+     redirect URIs are https URLs of a website: any program on the user's machine can receive the others";
 
 /// `token_endpoint_auth_method` of RFC 7591 and OpenID Connect Core, section 9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +164,30 @@ pub struct Client {
     /// What it may ask for, as far as the resources admit it. Empty: nothing.
     #[serde(default)]
     pub resources: Vec<ClientResource>,
+    /// Whether users are asked before it gets access. Not written when they are, so that an older server reads it.
+    #[serde(default, skip_serializing_if = "Consent::is_asked")]
+    pub consent: Consent,
+}
+
+/// Whether users are asked before a client gets access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// On the consent page.
+    #[default]
+    Ask,
+    /// Not where the resource agrees, see [`WithoutConsent`](crate::admin::WithoutConsent).
+    Trusted,
+}
+
+impl Consent {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's skip_serializing_if passes a reference"
+    )]
+    fn is_asked(&self) -> bool {
+        *self == Self::Ask
+    }
 }
 
 /// What a client may have at a resource.
@@ -191,6 +219,7 @@ impl Client {
             redirect_uri::check(uri, PrivateSchemes::Any)
                 .map_err(|error| Invalid::new(format!("redirectUris[{index}]"), error))?;
         }
+        self.check_consent()?;
         if let Some(namespace) = &self.namespace {
             namespace::check("namespace", namespace)?;
         }
@@ -200,6 +229,23 @@ impl Client {
             resource.check().map_err(below)?;
         }
         Ok(())
+    }
+
+    /// Any program on the user's machine can pose as a public client that is called back there, so users must be
+    /// asked (RFC 8252, section 8.6).
+    fn check_consent(&self) -> Result<(), Invalid> {
+        let public = self.token_endpoint_auth_method == TokenEndpointAuthMethod::None;
+        if self.consent != Consent::Trusted || !public {
+            return Ok(());
+        }
+        match self
+            .redirect_uris
+            .iter()
+            .all(|uri| redirect_uri::is_web(uri))
+        {
+            true => Ok(()),
+            false => Err(Invalid::new("consent", TRUSTED_BUT_LOCAL)),
+        }
     }
 
     fn check_credentials(&self) -> Result<(), Invalid> {
@@ -376,7 +422,7 @@ mod tests {
                 "clientSecret",
             ),
             (
-                json!({ "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "" }),
+                json!({ "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "21-bytes-are-too-few-" }),
                 "clientSecret",
             ),
             (

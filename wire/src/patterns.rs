@@ -36,6 +36,8 @@ const SEEDS: &[&str] = &[
     "http://localhost:9000/",
     "http://127.0.0.1:80/cb",
     "http://[::1]:1/cb?x",
+    "https://localhost:9000/cb",
+    "https://127.0.0.1",
     "https://192.0.2.1/%7Ex/{y}",
     "cursor://anysphere.cursor-mcp:12/oauth",
     "com.example.app:/oauth//x@y",
@@ -119,6 +121,23 @@ fn redirect_uris() {
     let schema = schema(&good, &bad);
     agree("redirect URI", &schema, |text| {
         redirect_uri::check(text, PrivateSchemes::Any).is_ok()
+    });
+}
+
+#[test]
+fn redirect_uris_of_websites() {
+    let good = [
+        redirect_uri::PATTERN,
+        redirect_uri::WHERE_PATTERN,
+        redirect_uri::WEB_PATTERN,
+    ];
+    let bad = [
+        redirect_uri::NEVER_PATTERN,
+        redirect_uri::USER_INFO_PATTERN,
+        redirect_uri::LOCAL_PATTERN,
+    ];
+    agree("redirect URI of a website", &schema(&good, &bad), |text| {
+        redirect_uri::check(text, PrivateSchemes::Any).is_ok() && redirect_uri::is_web(text)
     });
 }
 

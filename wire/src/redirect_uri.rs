@@ -51,6 +51,11 @@ pub const WHERE_PATTERN: &str = concat!(
     "([/?].*)?|/[^/].*|/|[^/].*))$"
 );
 
+/// A website: an https URL that is not on loopback, as a pattern for URIs that can be registered.
+pub const WEB_PATTERN: &str = "^https://";
+/// An https URL on loopback, as a pattern.
+pub const LOCAL_PATTERN: &str = concat!("^(?i:https://", crate::loopback_pattern!(), "([:/?]|$))");
+
 /// The private-use schemes (RFC 8252, section 7.1) that a registration may use in addition to https and loopback.
 #[derive(Clone, Copy, Debug)]
 pub enum PrivateSchemes<'a> {
@@ -155,6 +160,13 @@ fn is_private_authority(uri: &str) -> bool {
 pub fn authority(uri: &str) -> &str {
     let after = uri.split_once("//").map_or("", |(_, after)| after);
     after.split(['/', '?']).next().unwrap_or_default()
+}
+
+/// Whether a redirect URI that can be registered leads to a website, not to a program on the user's machine.
+#[must_use]
+pub fn is_web(uri: &str) -> bool {
+    let local = |url: &Url| web_url::is_loopback(url);
+    uri.starts_with("https://") && Url::parse(uri).is_ok_and(|url| !local(&url))
 }
 
 /// Checks a list of private-use schemes, which stands at `key`.

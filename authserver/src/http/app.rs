@@ -7,6 +7,7 @@ use mcpauth_service::clock::Clock;
 use crate::config::Config;
 use crate::documents;
 use crate::http::client_auth::ClientAuthentication;
+use crate::http::client_auth::guesses::Guesses;
 use crate::http::core::Core;
 use crate::http::internal::InternalState;
 use crate::http::internal::authentication::InternalAuthentication;
@@ -84,9 +85,17 @@ impl App {
         let authentication = authentication
             .await
             .map_err(|error| StartError::Kubernetes(Box::new(error)))?;
+        let failures = config.rate_limit.address_failures_per_minute;
+        let guesses = Arc::new(Guesses::new(Arc::clone(&core), failures));
         let public = PublicState::new(public::Dependencies {
-            clients: ClientAuthentication::new(Arc::clone(&core), config.rate_limit)?,
+            clients: ClientAuthentication::new(
+                Arc::clone(&core),
+                config.rate_limit.clone(),
+                Arc::clone(&guesses),
+            )?,
+            guesses,
             login: Login::new(config.login),
+            rate_limit: config.rate_limit,
             signing_key: signing_key(&core).await?,
             registration: config.registration,
             introspection: config.introspection,

@@ -46,6 +46,11 @@ impl BasicCallers {
         self.verify(id, secret).or_else(decoded)
     }
 
+    /// Whether there is a caller with this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains_key(id)
+    }
+
     fn verify(&self, id: &str, secret: &str) -> Option<String> {
         // For an unknown id the comparison is made with a value that no secret has.
         let expected = self.0.get(id).copied().unwrap_or_default();

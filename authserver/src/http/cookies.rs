@@ -1,4 +1,5 @@
-//! The browser's cookies: a session after login, and a random value that binds forms to the browser.
+//! The browser's cookies: a session after login, a random value that binds forms to the browser, and what tells a browser
+//! in which a user has signed in before.
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue, header};
@@ -9,6 +10,7 @@ use mcpauth_wire::Issuer;
 pub struct Cookies {
     session: String,
     form: String,
+    device: String,
     secure: bool,
 }
 
@@ -23,6 +25,7 @@ impl Cookies {
         Self {
             session: format!("{prefix}mcpauth-session-{suffix}"),
             form: format!("{prefix}mcpauth-form-{suffix}"),
+            device: format!("{prefix}mcpauth-device-{suffix}"),
             secure,
         }
     }
@@ -35,6 +38,16 @@ impl Cookies {
     /// The form cookie's value.
     pub fn form<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         find(headers, &self.form)
+    }
+
+    /// The value of the cookie of a known browser.
+    pub fn device<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        find(headers, &self.device)
+    }
+
+    /// `Set-Cookie` for a known browser.
+    pub fn set_device(&self, value: &str, seconds: u64) -> Option<HeaderValue> {
+        self.set(&self.device, value, &format!("; Max-Age={seconds}"))
     }
 
     /// `Set-Cookie` for the session.

@@ -3,6 +3,8 @@
 //! The rest of the server knows only the interface of [`Login`]. Each way to log in is a variant with a
 //! file of its own here; what the browser is shown for it is in `http/public/pages/`.
 
+pub mod device;
+pub mod password;
 pub mod session;
 pub mod ticket;
 pub mod users;

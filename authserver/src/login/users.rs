@@ -1,24 +1,20 @@
 //! Local users: names and argon2id hashes in a file, read again when it changes.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use argon2::password_hash::{self, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcpauth_service::admission::Caller;
+use mcpauth_service::fair_queue::Turn;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::User;
+use super::password::{self, Hashing, MAX_MEMORY, StoredHash};
 use crate::oauth::grant::LoginMark;
-
-/// How many passwords are hashed at once: each takes some 20 MiB and a core.
-const CONCURRENT_HASHES: usize = 2;
-/// Longer passwords are rejected without hashing them.
-const MAX_PASSWORD: usize = 1024;
 
 /// Why users cannot be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +25,9 @@ pub enum UsersError {
     /// The file is invalid.
     #[error("{0}")]
     Malformed(String),
+    /// Too many passwords wait to be hashed.
+    #[error("too many sign-ins are in progress")]
+    Busy,
     /// The server is draining.
     #[error("the server is draining")]
     Interrupted,
@@ -76,53 +75,31 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
         {
             return wrong("name: an earlier entry has the same name; list each user once");
         }
-        let hash = PasswordHash::new(&user.password_hash).ok();
-        let argon2id = hash.is_some_and(|hash| {
-            hash.algorithm == Algorithm::Argon2id.ident() && hash.hash.is_some()
-        });
-        if !argon2id {
-            return wrong("passwordHash: expected an argon2id hash, `$argon2id$v=19$…`");
+        if StoredHash::parse(&user.password_hash).is_none() {
+            let text = format!(
+                "passwordHash: expected an argon2id hash, `$argon2id$v=19$…`, of at most {} MiB",
+                MAX_MEMORY / 1024
+            );
+            return wrong(&text);
         }
     }
     Ok(file.users)
-}
-
-/// A password cannot be hashed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HashError {
-    /// It would never be accepted at login.
-    #[error("the password is empty or longer than {MAX_PASSWORD} bytes")]
-    Length,
-    /// The library refuses.
-    #[error("argon2: {0}")]
-    Library(password_hash::Error),
-}
-
-/// A `passwordHash` for a users file: argon2id (RFC 9106), 19 MiB, two passes.
-///
-/// # Errors
-/// The password is one that [`LocalUsers::verify`] refuses.
-pub fn hash_password(password: &str, salt: [u8; 16]) -> Result<String, HashError> {
-    if !(1..=MAX_PASSWORD).contains(&password.len()) {
-        return Err(HashError::Length);
-    }
-    let salt = SaltString::encode_b64(&salt).map_err(HashError::Library)?;
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-    Ok(hash.map_err(HashError::Library)?.to_string())
 }
 
 /// The users of a file.
 #[derive(Debug)]
 pub struct LocalUsers {
     path: PathBuf,
-    read: Mutex<Option<(Version, Arc<Vec<Entry>>)>>,
-    hashing: Arc<Semaphore>,
+    read: Mutex<Read>,
+    hashing: Hashing,
 }
 
-/// A permit to hash one password, until it is dropped.
-#[derive(Debug)]
-pub struct Turn {
-    _permit: OwnedSemaphorePermit,
+/// What was read of the file.
+#[derive(Debug, Default)]
+struct Read {
+    valid: Option<(Version, Arc<Vec<Entry>>)>,
+    /// A later version that is malformed.
+    malformed: Option<Version>,
 }
 
 type Version = (Option<SystemTime>, u64);
@@ -133,7 +110,7 @@ impl LocalUsers {
         Self {
             path,
             read: Mutex::default(),
-            hashing: Arc::new(Semaphore::new(CONCURRENT_HASHES)),
+            hashing: Hashing::default(),
         }
     }
 
@@ -147,62 +124,95 @@ impl LocalUsers {
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
-    /// Waits until another password may be hashed.
+    /// Waits until another password may be hashed, in turn with other networks.
     ///
     /// # Errors
-    /// When the server is draining.
-    pub async fn turn(&self) -> Result<Turn, UsersError> {
-        let turn = Arc::clone(&self.hashing).acquire_owned().await;
-        turn.map(|permit| Turn { _permit: permit })
-            .map_err(|_| UsersError::Interrupted)
+    /// Too many wait.
+    pub async fn turn(&self, caller: Caller, network: IpAddr) -> Result<Turn<IpAddr>, UsersError> {
+        let turn = self.hashing.turn(caller, network).await;
+        turn.map_err(|_| UsersError::Busy)
     }
 
-    /// The user, when this is the password. Does the same work for an unknown name.
+    /// The user, when this is the password. Does the work of a user also for an unknown name.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub async fn verify(
         &self,
-        turn: Turn,
+        turn: Turn<IpAddr>,
         name: &str,
         password: String,
     ) -> Result<Option<User>, UsersError> {
         let users = self.users().await?;
-        let known = users.iter().position(|user| user.name == name);
-        if password.len() > MAX_PASSWORD || users.is_empty() {
+        let known = users.iter().find(|user| user.name == name);
+        let Some(entry) = known.or_else(|| stand_in(&users, name)) else {
             return Ok(None);
-        }
-        let matches = tokio::task::spawn_blocking(move || {
-            // Hashing continues when the browser disconnects.
-            let _turn = turn;
-            let user = users.get(known.unwrap_or(0));
-            user.filter(|user| is_password(user, &password))
-                .map(|user| User {
-                    subject: user.name.clone(),
-                    mark: mark(user),
-                })
-        });
-        let matches = matches.await.map_err(|_| UsersError::Interrupted)?;
-        Ok(matches.filter(|_| known.is_some()))
+        };
+        let stored =
+            StoredHash::parse(&entry.password_hash).filter(|_| password::is_length(&password));
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let verified = self.hashing.verify(turn, stored, password).await;
+        let matches = verified.ok_or(UsersError::Interrupted)?;
+        Ok(known.filter(|_| matches).map(|user| User {
+            subject: user.name.clone(),
+            mark: mark(user),
+        }))
     }
 
+    /// The users of the file as it is now; as it was before, while it is malformed.
     async fn users(&self) -> Result<Arc<Vec<Entry>>, UsersError> {
         let unreadable = |error| UsersError::Unreadable(self.path.clone(), error);
         let metadata = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
         let version = (metadata.modified().ok(), metadata.len());
-        if let Some((known, users)) = &*self.lock()
-            && *known == version
+        if let Read {
+            valid: Some((known, users)),
+            malformed,
+        } = &*self.lock()
+            && (*known == version || *malformed == Some(version))
         {
             return Ok(users.clone());
         }
-        let users = Arc::new(load(&self.path).await?);
-        *self.lock() = Some((version, users.clone()));
+        let users = match load(&self.path).await {
+            Ok(users) => Arc::new(users),
+            Err(UsersError::Malformed(error)) => return self.keep(version, error),
+            Err(error) => return Err(error),
+        };
+        *self.lock() = Read {
+            valid: Some((version, users.clone())),
+            malformed: None,
+        };
         Ok(users)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Version, Arc<Vec<Entry>>)>> {
+    /// What was valid before this malformed version.
+    fn keep(&self, version: Version, error: String) -> Result<Arc<Vec<Entry>>, UsersError> {
+        let mut read = self.lock();
+        let Some((_, users)) = &read.valid else {
+            return Err(UsersError::Malformed(error));
+        };
+        let users = users.clone();
+        read.malformed = Some(version);
+        tracing::error!(path = %self.path.display(), %error, "the users file is malformed; its last valid version stays in use");
+        Ok(users)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Read> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The user whose hash is computed for an unknown name. Always the same one for a name: where hashes differ in cost, the time
+/// says nothing about which names exist.
+fn stand_in<'a>(users: &'a [Entry], name: &str) -> Option<&'a Entry> {
+    let mut seed = digest::Context::new(&digest::SHA256);
+    seed.update(users.first()?.password_hash.as_bytes());
+    seed.update(name.as_bytes());
+    let seed = seed.finish();
+    let seed = seed.as_ref().iter().take(4);
+    let seed = seed.fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+    users.get(seed % users.len())
 }
 
 async fn load(path: &Path) -> Result<Vec<Entry>, UsersError> {
@@ -218,53 +228,45 @@ fn mark(user: &Entry) -> LoginMark {
     LoginMark::new(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
 }
 
-fn is_password(user: &Entry, password: &str) -> bool {
-    PasswordHash::new(&user.password_hash).is_ok_and(|hash| {
-        Argon2::default()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Dropping the future does not stop the hash, so its turn must not be given to another.
-    #[tokio::test]
-    async fn a_browser_that_goes_away_leaves_its_hash_counted() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c2FsdHNhbHRzYWx0$eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
-        let text = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
-        std::fs::write(file.path(), text).unwrap();
-        let users = Arc::new(LocalUsers::new(file.path().to_owned()));
-        let attempt = tokio::spawn({
-            let users = users.clone();
-            async move {
-                let turn = users.turn().await?;
-                users.verify(turn, "alice", "wrong".into()).await
-            }
-        });
-        while users.read.lock().unwrap().is_none() {
-            assert!(!attempt.is_finished());
-            tokio::task::yield_now().await;
-        }
-        attempt.abort();
-        assert!(attempt.await.unwrap_err().is_cancelled());
-        assert_eq!(users.hashing.available_permits(), CONCURRENT_HASHES - 1);
-    }
+    const HASH: &str =
+        "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
 
     #[test]
-    fn a_hash_is_taken_by_the_users_file_and_is_of_that_password() {
-        let hash = hash_password("correct horse", [7; 16]).unwrap();
-        assert_ne!(hash, hash_password("correct horse", [8; 16]).unwrap());
-        let users = parse(&format!("users:\n- name: alice\n  passwordHash: {hash}")).unwrap();
-        assert!(is_password(&users[0], "correct horse"));
-        assert!(!is_password(&users[0], "correct horse\n"));
-        let too_long = "x".repeat(MAX_PASSWORD + 1);
-        for password in ["", &too_long] {
-            assert_eq!(hash_password(password, [7; 16]), Err(HashError::Length));
-        }
+    fn unknown_names_cost_what_some_user_costs() {
+        let text: String = (0..4)
+            .map(|n| format!("- {{ name: u{n}, passwordHash: '{HASH}' }}\n"))
+            .collect();
+        let users = parse(&format!("users:\n{text}")).unwrap();
+        let stands_in = |name: &str| stand_in(&users, name).unwrap().name.clone();
+        let names: std::collections::BTreeSet<String> =
+            (0..99).map(|n| stands_in(&n.to_string())).collect();
+        assert_eq!(names.len(), 4);
+        assert_eq!(stands_in("mallory"), stands_in("mallory"));
+        assert!(stand_in(&[], "mallory").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_becomes_malformed_leaves_its_users() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let users = LocalUsers::new(file.path().to_owned());
+        write("users: [");
+        assert!(matches!(
+            users.mark("alice").await,
+            Err(UsersError::Malformed(_))
+        ));
+        write(&format!(
+            "users: [{{ name: alice, passwordHash: '{HASH}' }}]"
+        ));
+        assert!(users.mark("alice").await.unwrap().is_some());
+        write("users: [{ name: alice }, ");
+        assert!(users.mark("alice").await.unwrap().is_some());
+        write("users: []");
+        assert!(users.mark("alice").await.unwrap().is_none());
     }
 
     #[test]

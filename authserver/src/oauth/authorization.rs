@@ -97,15 +97,17 @@ impl AuthorizationRequest {
     }
 }
 
-/// `prompt` of OpenID Connect Core, section 3.1.2.1. Consent is asked for in any case.
+/// `prompt` of OpenID Connect Core, section 3.1.2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompt {
-    /// Login when there is no session, then consent.
+    /// Login when there is no session, then consent where it is needed.
     Default,
     /// Nothing.
     None,
     /// Login even when there is a session.
     Login,
+    /// Consent even where it is not needed.
+    Consent,
 }
 
 /// Reads the query of an authorization request.
@@ -218,6 +220,7 @@ fn prompt(params: &Params) -> Result<Prompt, OAuthError> {
             Err(OAuthError::InvalidRequest(text.into()))
         }
         some if some.contains(&"login") || some.contains(&"select_account") => Ok(Prompt::Login),
+        some if some.contains(&"consent") => Ok(Prompt::Consent),
         _ => Ok(Prompt::Default),
     }
 }

@@ -1,6 +1,6 @@
 //! OAuth clients: what is kept about one (RFC 7591, section 2).
 
-use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::client::{Consent, GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,8 @@ pub struct ClientMetadata {
     pub namespace: Option<String>,
     /// What a declared client may ask for; nothing else.
     pub allowed_resources: Vec<AllowedResource>,
+    /// Whether users are asked before it gets access.
+    pub consent: Consent,
 }
 
 /// What a client may have at a resource.
@@ -113,6 +115,13 @@ impl Client {
         let allowed = self.metadata.allowed_resources.iter();
         let named = allowed.filter(move |allowed| named(&allowed.uri));
         named.map(|allowed| &allowed.scopes)
+    }
+
+    /// Whether users are asked before the client gets access to the resource: both its own declaration and the
+    /// resource can insist.
+    pub fn needs_consent(&self, resource: &Resource) -> bool {
+        let trusted = self.metadata.consent == Consent::Trusted;
+        !trusted || !resource.allowed_clients.without_consent(self.owner())
     }
 
     /// Whose the client is.

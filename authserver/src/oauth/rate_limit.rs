@@ -4,9 +4,11 @@
 //! before, the share that the sliding window still covers. A refused hit does not count, so that a
 //! client that never pauses is served at the limit's rate and not locked out for good.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use hashlink::LruCache;
 use mcpauth_service::clock::UnixTime;
 
 /// At most `count` hits in any `window`, to within what two fixed windows can tell.
@@ -31,10 +33,13 @@ pub enum Decision {
 }
 
 impl RateLimit {
-    /// `count` hits in a minute.
-    pub const fn per_minute(count: NonZeroU32) -> Self {
+    /// `count` hits in a minute, at least one.
+    pub const fn per_minute(count: u32) -> Self {
         Self {
-            count,
+            count: match NonZeroU32::new(count) {
+                Some(count) => count,
+                None => NonZeroU32::MIN,
+            },
             window: Duration::from_secs(60),
         }
     }
@@ -124,6 +129,61 @@ fn free_after(previous: i64, free: i64, window: i64) -> i64 {
     ((previous - free) * window).div_euclid(previous) + 1
 }
 
+/// The rates of many subjects under one rule. When it is full, the one that was used longest ago is forgotten: that never
+/// refuses newcomers, and a subject under attack is used all the time.
+pub(crate) struct RateTable(LruCache<[u8; 32], Rate>);
+
+struct Rate {
+    windows: Windows,
+    expires_at: UnixTime,
+}
+
+impl RateTable {
+    /// How many subjects are kept.
+    pub(crate) const CAPACITY: usize = 20_000;
+
+    pub(crate) fn new() -> Self {
+        Self(LruCache::new(Self::CAPACITY))
+    }
+
+    /// Counts a hit, if it is within the limit.
+    pub(crate) fn hit(&mut self, key: [u8; 32], limit: RateLimit, now: UnixTime) -> Decision {
+        let known = self.0.get(&key).map(|rate| rate.windows);
+        let windows = known.unwrap_or_default().at(limit, now);
+        let decision = windows.decide(limit, now);
+        if decision == Decision::Allowed {
+            let rate = Rate {
+                windows: windows.plus_one(),
+                expires_at: limit.forgotten_at(now),
+            };
+            self.0.insert(key, rate);
+        }
+        decision
+    }
+
+    /// Whether a hit would be within the limit.
+    pub(crate) fn peek(&mut self, key: &[u8; 32], limit: RateLimit, now: UnixTime) -> Decision {
+        let known = self.0.get(key).map(|rate| rate.windows);
+        known.unwrap_or_default().at(limit, now).decide(limit, now)
+    }
+
+    /// Whether the subject has hits that are not forgotten.
+    pub(crate) fn has_hits(&mut self, key: &[u8; 32], now: UnixTime) -> bool {
+        self.0.get(key).is_some_and(|rate| now < rate.expires_at)
+    }
+
+    /// Removes what has no more weight.
+    pub(crate) fn remove_expired(&mut self, now: UnixTime) {
+        self.0.retain(|_, rate| now < rate.expires_at);
+    }
+}
+
+impl fmt::Debug for RateTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RateTable({})", self.0.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +191,7 @@ mod tests {
     const START: UnixTime = UnixTime::from_seconds(60 * 1_000_000);
 
     fn limit(count: u32) -> RateLimit {
-        RateLimit::per_minute(NonZeroU32::new(count).unwrap())
+        RateLimit::per_minute(count)
     }
 
     fn hit(windows: &mut Windows, limit: RateLimit, now: UnixTime) -> Decision {

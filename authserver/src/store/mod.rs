@@ -230,6 +230,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         now: UnixTime,
     ) -> Result<Decision, StoreError>;
 
+    /// Whether the subject has hits under this rule that are not forgotten: one is remembered for the limit's window at
+    /// least, and for two at most.
+    async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError>;
+
     /// Removes some of what has expired, and dynamically registered clients that were last used before
     /// `unused_since` and have no live grant. Call it every few seconds, and again at once when it
     /// answers true: there is more. Nothing depends on it but space; replicas do not disturb each other.
@@ -241,7 +245,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 }
 
 /// A key of bounded size for names from outside. The zero byte keeps ("ab", "c") from ("a", "bc").
-fn digest(parts: &[&str]) -> [u8; 32] {
+pub(crate) fn digest(parts: &[&str]) -> [u8; 32] {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in parts {
         context.update(part.as_bytes());

@@ -20,7 +20,7 @@ fn files() -> Value {
 fn robot() -> Value {
     json!({
         "clientName": "Robot", "clientUri": null, "logoUri": null,
-        "tokenEndpointAuthMethod": "client_secret_basic", "clientSecret": "s", "jwks": null,
+        "tokenEndpointAuthMethod": "client_secret_basic", "clientSecret": crate::server::SECRET, "jwks": null,
         "redirectUris": [], "grantTypes": ["client_credentials"],
         "namespace": "default", "resources": [notes(&["notes:read"])],
     })

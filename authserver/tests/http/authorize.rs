@@ -259,7 +259,7 @@ async fn response_mode_fragment() {
 async fn a_client_without_the_grant() {
     let server = TestServer::start().await;
     let more = serde_json::json!({
-        "grantTypes": ["client_credentials"], "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "x",
+        "grantTypes": ["client_credentials"], "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": crate::server::SECRET,
     });
     server.put_client("machine", more).await;
     let answer = server.authorize(&[("client_id", "machine")]).await;

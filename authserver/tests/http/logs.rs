@@ -284,9 +284,15 @@ async fn no_secret_is_logged_whatever_fails_in_the_browser() {
     let broken = secrets.add("hidden-in-the-users-file");
     let text = format!("users: [{{ name: alice, passwordHash: {broken} }}]");
     std::fs::write(server.users_file(), text).unwrap();
+    for _ in 0..2 {
+        let page = browser.get(&server, &authorize_path(&[])).await;
+        assert_eq!(page.status, 200, "{page:?}");
+    }
+    assert_eq!(logs.containing("the users file is malformed").len(), 1);
+    std::fs::remove_file(server.users_file()).unwrap();
     browser.get(&server, &authorize_path(&[])).await;
     refused(&logs, "temporarily_unavailable", &["endpoint=/authorize"]);
-    assert_eq!(logs.containing("ERROR ").len(), 1);
+    assert_eq!(logs.containing("ERROR ").len(), 2);
     secrets.assert_none_in(&logs);
 }
 

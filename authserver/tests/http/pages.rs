@@ -372,6 +372,105 @@ async fn guesses_that_come_together_are_slowed_down_too() {
     assert_eq!((judged, refused), (10, 30));
 }
 
+/// A stranger behind the same gateway, who guesses a user's password or makes up names.
+#[tokio::test]
+async fn a_browser_that_was_used_before_is_not_locked_out() {
+    let server = TestServer::with_users().await;
+    let mut alice = Browser::of(&server, "alice").await;
+    let mut stranger = Browser::default();
+    let page = stranger.get(&server, &authorize_path(&[])).await;
+    let mut guess = async |name: &str| {
+        let answer = stranger.log_in(&server, &page, name, "wrong").await;
+        answer.status.as_u16()
+    };
+    while guess("alice").await != 429 {}
+    for n in 0..100 {
+        guess(&format!("made-up-{n}")).await;
+    }
+    assert_eq!(guess("bob").await, 429, "over all names");
+    let page = alice
+        .get(&server, &authorize_path(&[("prompt", "login")]))
+        .await;
+    let again = alice.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(again.status, 303, "{again:?}");
+    // The cookie is for its user alone, and no way to guess for ever.
+    let other = alice.log_in(&server, &page, "bob", PASSWORD).await;
+    assert_eq!(other.status, 429);
+    let mut guesses = Vec::new();
+    for _ in 0..12 {
+        let guess = alice.log_in(&server, &page, "alice", "wrong").await;
+        guesses.push(guess.status.as_u16());
+    }
+    assert_eq!(guesses[10..], [429, 429]);
+}
+
+async fn log_in_from(server: &TestServer, peer: &str, page: &Answer, cookies: &str) -> u16 {
+    use tower::ServiceExt as _;
+    let ticket = ticket(page);
+    let form = [
+        ("ticket", ticket.as_str()),
+        ("username", "alice"),
+        ("password", PASSWORD),
+    ];
+    let peer: std::net::SocketAddr = peer.parse().unwrap();
+    let request = http::Request::post("/login")
+        .header(header::CONTENT_TYPE, crate::server::FORM)
+        .header(header::COOKIE, cookies)
+        .extension(axum::extract::ConnectInfo(peer))
+        .body(axum::body::Body::from(crate::server::query(&form)))
+        .unwrap();
+    let router = mcp_authserver::http::public::router(server.app.public.clone());
+    router.oneshot(request).await.unwrap().status().as_u16()
+}
+
+/// 150 connections with made-up names, while a user logs in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_made_up_names_is_refused_and_costs_a_user_a_turn() {
+    let server = TestServer::with_users().await;
+    let mut stranger = Browser::default();
+    let page = stranger.get(&server, &authorize_path(&[])).await;
+    let (ticket, cookies) = (ticket(&page), stranger.cookie_header());
+    let headers = [(header::COOKIE, cookies.as_str())];
+    let flood = (0..150).map(async |n| {
+        let name = format!("made-up-{n}");
+        let form = [
+            ("ticket", ticket.as_str()),
+            ("username", &name),
+            ("password", "wrong"),
+        ];
+        server
+            .post_with("/login", &headers, &form)
+            .await
+            .status
+            .as_u16()
+    });
+    let login = async {
+        // From another address, behind the flood: it is asked first.
+        log_in_from(&server, "192.0.2.7:1", &page, &cookies).await
+    };
+    let (answers, login) = futures::join!(futures::future::join_all(flood), login);
+    assert_eq!(login, 303);
+    let with = |status: u16| answers.iter().filter(|answer| **answer == status).count();
+    assert!(with(401) <= 60, "{answers:?}");
+    assert_eq!(with(401) + with(429) + with(503), 150, "{answers:?}");
+    assert!(with(429) + with(503) >= 90, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_too_long_is_refused_without_work() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let long = "x".repeat(1025);
+    for _ in 0..20 {
+        let answer = browser.log_in(&server, &page, "alice", &long).await;
+        assert_eq!(answer.status, 401);
+    }
+    // None was counted.
+    let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 303);
+}
+
 #[tokio::test]
 async fn cookies_on_https_have_the_host_prefix() {
     let server = TestServer::with(Setup {
@@ -499,4 +598,53 @@ async fn a_resource_without_scopes_is_given_whole_and_consent_says_so() {
     }
     let page = browser.get(&server, &authorize_path(&[])).await;
     assert!(!page.body.contains("Use all features"), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_trusted_client_needs_no_consent_where_the_resource_agrees() {
+    let server = TestServer::with_users().await;
+    let put = async |consent: &str, without_consent: serde_json::Value| {
+        let path = "/admin/v1/resources/notes";
+        let found = server.admin(http::Method::GET, path, &json!(null)).await;
+        let mut resource = found.ok();
+        resource["allowedClients"]["withoutConsent"] = without_consent;
+        server.admin(http::Method::PUT, path, &resource).await.ok();
+        let changes = json!({ "consent": consent, "redirectUris": [crate::server::WEB] });
+        server.put_client("app", changes).await;
+    };
+    let own = json!({ "namespaces": ["team"] });
+    let mut browser = Browser::of(&server, "alice").await;
+    let mut visit = async |changes: &[(&str, &str)]| {
+        let changes = [&[("redirect_uri", crate::server::WEB)], changes].concat();
+        browser.get(&server, &authorize_path(&changes)).await
+    };
+    let none = json!({ "namespaces": [] });
+    let others = json!({ "namespaces": ["others"] });
+    for (consent, without_consent) in [("ask", &own), ("trusted", &none), ("trusted", &others)] {
+        put(consent, without_consent.clone()).await;
+        let page = visit(&[]).await;
+        assert_eq!(page.status, 200, "{consent} {without_consent}: {page:?}");
+        let silent = visit(&[("prompt", "none")]).await;
+        let error = silent.location_param("error");
+        assert_eq!(error.as_deref(), Some("consent_required"), "{silent:?}");
+    }
+    for without_consent in [own, json!({ "allNamespaces": true })] {
+        put("trusted", without_consent).await;
+        for changes in [&[][..], &[("prompt", "none")]] {
+            let answer = visit(changes).await;
+            assert!(answer.location_param("code").is_some(), "{answer:?}");
+        }
+        // Unless the client asks for the page; and nobody is signed in by trust.
+        for prompt in ["consent", "login"] {
+            let page = visit(&[("prompt", prompt)]).await;
+            assert_eq!(page.status, 200, "{prompt}: {page:?}");
+        }
+    }
+    let stranger = Browser::default()
+        .get(
+            &server,
+            &authorize_path(&[("redirect_uri", crate::server::WEB)]),
+        )
+        .await;
+    assert_eq!(stranger.status, 200, "{stranger:?}");
 }

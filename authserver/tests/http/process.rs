@@ -208,7 +208,11 @@ impl Running {
     fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
         let text = usual(&files, "http://localhost:9000");
-        let mut process = Process::start(program(&files, &text).env("RUST_LOG", "trace"));
+        Self::with(files, &text)
+    }
+
+    fn with(files: TempDir, text: &str) -> Self {
+        let mut process = Process::start(program(&files, text).env("RUST_LOG", "trace"));
         let mut lines = BufReader::new(process.stderr()).lines();
         let mut log = String::new();
         let serving = loop {
@@ -338,4 +342,49 @@ fn no_token_in_logs_or_metrics() {
             "{secret}"
         );
     }
+}
+
+/// glibc keeps what threads have freed, so a buffer that is made for each password is never given back.
+#[test]
+fn logins_leave_no_memory_behind() {
+    let files = tempfile::tempdir().unwrap();
+    let limits = "rateLimit: { addressFailuresPerMinute: 100000, loginFailuresPerMinute: 100000 }";
+    let text = configuration(&files, "http://localhost:9000", true, limits);
+    let hash = mcp_authserver::login::password::hash("correct horse", [7; 16]).unwrap();
+    let users = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
+    std::fs::write(files.path().join("users.yaml"), users).unwrap();
+    let running = Running::with(files, &text);
+    let path = crate::server::authorize_path(&[]);
+    let (_, page) = running.ask(0, "GET", &path, "", "").unwrap();
+    let between = |before: &str, after: &str| {
+        let (_, rest) = page.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let ticket = between(r#"name="ticket" value=""#, "\"");
+    let cookie = between("set-cookie: ", ";");
+    let headers =
+        format!("content-type: application/x-www-form-urlencoded\r\ncookie: {cookie}\r\n");
+    let body = format!("ticket={ticket}&username=alice&password=wrong");
+    let log_in = |times: usize| {
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| {
+                    for _ in 0..times / 8 {
+                        let answer = running.ask(0, "POST", "/login", &headers, &body);
+                        assert_eq!(answer.unwrap().0, 401);
+                    }
+                });
+            }
+        });
+        mcpauth_test_support::memory::Memory::of(running.process.id())
+            .unwrap()
+            .allocated
+    };
+    let first = log_in(16);
+    let later = log_in(200);
+    // Two buffers of 20 MB, and room for what is no buffer.
+    assert!(
+        later < first + 15.0 && later < 80.0,
+        "{first} MB, then {later} MB"
+    );
 }

@@ -38,7 +38,7 @@ async fn a_client_over_its_limit_gets_429_with_retry_after() {
 }
 
 #[tokio::test]
-async fn failures_count_on_the_address_and_others_behind_it_are_let_through() {
+async fn guessing_a_secret_ends_before_the_right_one_is_tried() {
     let server = limited().await;
     for _ in 0..3 {
         server
@@ -46,10 +46,47 @@ async fn failures_count_on_the_address_and_others_behind_it_are_let_through() {
             .await
             .is_error(401, "invalid_client");
     }
-    let answer = server.token(&STRANGER).await;
-    answer.is_error(429, "temporarily_unavailable");
-    assert!(answer.header(header::RETRY_AFTER).parse::<u32>().unwrap() > 0);
+    for guess in [STRANGER, POSTER] {
+        let answer = server.token(&guess).await;
+        answer.is_error(429, "temporarily_unavailable");
+        assert!(answer.header(header::RETRY_AFTER).parse::<u32>().unwrap() > 0);
+    }
+    // Neither another client nor one without a secret is concerned, nor one that does not exist.
+    server.tokens(&[]).await;
+    let unknown = [STRANGER[0], ("client_id", "nobody"), STRANGER[2]];
+    for _ in 0..10 {
+        let answer = server.token(&unknown).await;
+        answer.is_error(401, "invalid_client");
+    }
+    server.clock.advance(std::time::Duration::from_secs(120));
     server.token(&POSTER).await.ok();
+}
+
+/// Behind a gateway everybody has one address.
+#[tokio::test]
+async fn guessing_locks_nobody_out_where_the_right_secret_came_from() {
+    let server = limited().await;
+    server.token(&POSTER).await.ok();
+    for _ in 0..20 {
+        let answer = server.token(&STRANGER).await;
+        answer.is_error(401, "invalid_client");
+    }
+    // Nor does it use up the client's limit.
+    for _ in 1..5 {
+        server.token(&POSTER).await.ok();
+    }
+    // Nor after a restart, or at another replica.
+    let failures = mcp_authserver::http::client_auth::guesses::Guesses::new(
+        std::sync::Arc::clone(&server.app.core),
+        1,
+    );
+    let here = failures.of("poster", std::net::Ipv4Addr::LOCALHOST.into());
+    let elsewhere = failures.of("poster", std::net::Ipv4Addr::new(192, 0, 2, 1).into());
+    for source in [&here, &elsewhere] {
+        source.failed();
+    }
+    assert!(here.admit().await.is_ok());
+    assert!(elsewhere.admit().await.is_err());
 }
 
 #[tokio::test]
@@ -102,43 +139,34 @@ async fn addresses_of_one_ipv6_network_count_together() {
     }
 }
 
+/// A client must learn that its user has to log in again.
 #[tokio::test]
-async fn a_stranger_cannot_use_up_a_clients_limit() {
+async fn invalid_grant_is_never_masked() {
     let server = limited().await;
-    for _ in 0..20 {
-        server.token(&STRANGER).await;
+    server.put_client("other", json!({})).await;
+    for client in ["app", "other"] {
+        for _ in 0..5 {
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("client_id", client),
+                ("refresh_token", "mrt_guess"),
+            ];
+            server.token(&form).await.is_error(400, "invalid_grant");
+        }
     }
-    for _ in 0..5 {
-        server.token(&POSTER).await.ok();
-    }
-}
-
-#[tokio::test]
-async fn guessing_codes_counts_as_failure() {
-    let server = limited().await;
-    for _ in 0..3 {
-        server
-            .redeem("mac_guess")
-            .await
-            .is_error(400, "invalid_grant");
-    }
-    server
-        .redeem("mac_guess")
-        .await
-        .is_error(429, "temporarily_unavailable");
 }
 
 #[tokio::test]
 async fn the_default_lets_a_test_suite_through() {
     let server = TestServer::start().await;
     server.put_client("busy", json!({
-        "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s",
+        "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": crate::server::SECRET,
         "grantTypes": ["client_credentials"], "redirectUris": [], "resources": [crate::server::notes(&["notes:read"])],
     })).await;
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "busy"),
-        ("client_secret", "s"),
+        ("client_secret", crate::server::SECRET),
     ];
     for _ in 0..600 {
         server.token(&form).await.ok();

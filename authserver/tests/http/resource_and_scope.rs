@@ -227,7 +227,7 @@ async fn refresh_cannot_widen() {
 async fn a_client_of_a_namespace_that_is_not_admitted_gets_nothing() {
     let server = TestServer::start().await;
     let intruder = json!({
-        "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [LOOPBACK],
+        "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": crate::server::SECRET, "redirectUris": [LOOPBACK],
         "grantTypes": ["authorization_code", "refresh_token", "client_credentials"],
         "namespace": "intruder",
     });
@@ -238,7 +238,7 @@ async fn a_client_of_a_namespace_that_is_not_admitted_gets_nothing() {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", "intruder"),
-            ("client_secret", "s"),
+            ("client_secret", crate::server::SECRET),
             ("resource", uri),
         ];
         let answer = server.token(&form).await;
@@ -266,7 +266,7 @@ async fn a_client_of_a_namespace_that_is_not_admitted_gets_nothing() {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "intruder"),
-        ("client_secret", "s"),
+        ("client_secret", crate::server::SECRET),
         ("resource", NOTES),
     ];
     let tokens = server.token(&form).await.ok();

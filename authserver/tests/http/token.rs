@@ -233,14 +233,14 @@ async fn a_client_that_is_named_like_a_user() {
     let server = TestServer::with_users().await;
     for (id, is_user) in [("alice", true), ("alicia", false)] {
         let client = json!({
-            "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": "s", "redirectUris": [],
+            "tokenEndpointAuthMethod": "client_secret_post", "clientSecret": crate::server::SECRET, "redirectUris": [],
             "grantTypes": ["client_credentials"], "resources": [crate::server::notes(&["notes:read"])],
         });
         server.put_client(id, client).await;
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", id),
-            ("client_secret", "s"),
+            ("client_secret", crate::server::SECRET),
         ];
         let answer = server.token(&form).await;
         if is_user {

@@ -84,7 +84,8 @@ conformance! {
     rates:
         sixteen_way_race_on_the_last_hits
         a_refused_hit_does_not_count
-        the_rule_is_the_same_everywhere;
+        the_rule_is_the_same_everywhere
+        hits_are_remembered_for_the_limits_window;
     refresh:
         rotation
         reuse_after_the_grace_window_ends_the_family

@@ -1,6 +1,5 @@
 //! Rate limits.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,7 +11,7 @@ use crate::families::Lcg;
 use crate::fixture::{Fixture, NOW};
 
 fn limit(count: u32) -> RateLimit {
-    RateLimit::per_minute(NonZeroU32::new(count).unwrap())
+    RateLimit::per_minute(count)
 }
 
 async fn hit(f: &Fixture, subject: &str, limit: RateLimit, now: UnixTime) -> Decision {
@@ -70,22 +69,31 @@ pub async fn the_rule_is_the_same_everywhere(f: &Fixture) {
     assert!((100..500).contains(&refused), "{refused} of 600 refused");
 }
 
+pub async fn hits_are_remembered_for_the_limits_window(f: &Fixture) {
+    let known =
+        async |rule: &str, subject: &str, now| f.store.has_hits(rule, subject, now).await.unwrap();
+    assert!(!known("test", "x", NOW).await);
+    hit(f, "x", limit(1), NOW).await;
+    assert!(known("test", "x", NOW).await);
+    assert!(known("test", "x", NOW.plus(Duration::from_secs(59))).await);
+    assert!(!known("test", "x", NOW.plus(Duration::from_secs(120))).await);
+    assert!(!known("other", "x", NOW).await);
+    assert!(!known("test", "y", NOW).await);
+}
+
 #[tokio::test]
-async fn memory_for_rates_is_bounded_and_new_callers_wait_while_it_is_full() {
+async fn memory_for_rates_is_bounded_and_newcomers_are_never_refused() {
     let store = MemoryStore::default();
-    let hit = |subject: String, now| {
-        let store = &store;
-        async move { store.hit("test", &subject, limit(1), now).await.unwrap() }
-    };
+    let hit =
+        async |rule: &str, subject: &str| store.hit(rule, subject, limit(1), NOW).await.unwrap();
+    assert_eq!(hit("other", "kept").await, Decision::Allowed);
     for caller in 0..100_000 {
-        assert_eq!(hit(caller.to_string(), NOW).await, Decision::Allowed);
+        assert_eq!(hit("test", &caller.to_string()).await, Decision::Allowed);
+        // Whoever is limited all the time is not forgotten.
+        if caller > 0 {
+            assert_ne!(hit("test", "0").await, Decision::Allowed, "{caller}");
+        }
     }
-    assert_ne!(hit("new".into(), NOW).await, Decision::Allowed);
-    assert_ne!(
-        hit("0".into(), NOW).await,
-        Decision::Allowed,
-        "not forgiven"
-    );
-    let later = NOW.plus(Duration::from_secs(120));
-    assert_eq!(hit("new".into(), later).await, Decision::Allowed);
+    assert_eq!(hit("test", "1").await, Decision::Allowed, "forgotten");
+    assert_ne!(hit("other", "kept").await, Decision::Allowed);
 }

@@ -15,11 +15,12 @@ use mcp_auth_operator::desired::{
     authserver_config::{AuthServerPlace, authserver_config},
     names,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
-    registration, yaml,
+    registration::{self, Selected},
+    yaml,
 };
 use mcpauth_wire::admin::AllowedClients;
 use mcpauth_wire::authserver_config::{Credential, Internal, Listen};
-use mcpauth_wire::client::{Client, ClientResource, GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::client::{Client, ClientResource, Consent, GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::principal;
 use mcpauth_wire::proxy_config::{self as wire_proxy, BasicCredential};
 
@@ -238,9 +239,14 @@ fn clients(
 
 /// Whose clients a server admits. There are no labels of namespaces here to select by.
 fn allowed_clients(server: &ProtectedMcpServer) -> anyhow::Result<AllowedClients> {
-    if server.spec.allowed_clients.namespaces.selector.is_some() {
+    let allowed = &server.spec.allowed_clients;
+    let selectors = [
+        ("namespaces", &allowed.namespaces.selector),
+        ("withoutConsent", &allowed.without_consent.selector),
+    ];
+    if let Some((field, _)) = selectors.iter().find(|(_, selector)| selector.is_some()) {
         bail!(
-            "ProtectedMcpServer {}: spec.allowedClients.namespaces.selector needs a cluster; list the namespaces in names",
+            "ProtectedMcpServer {}: spec.allowedClients.{field}.selector needs a cluster; list the namespaces in names",
             server.name_any()
         );
     }
@@ -248,7 +254,7 @@ fn allowed_clients(server: &ProtectedMcpServer) -> anyhow::Result<AllowedClients
     Ok(registration::allowed_clients(
         &server.spec,
         &own,
-        Vec::new(),
+        Selected::default(),
     ))
 }
 
@@ -270,6 +276,7 @@ fn walker(manifests: &Manifests) -> Client {
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         namespace: manifests.servers.first().map(namespace_of),
         resources: resources.collect(),
+        consent: Consent::Ask,
     }
 }
 

@@ -334,10 +334,16 @@ pub struct RateLimit {
     #[serde(default = "client_requests_per_minute")]
     #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub client_requests_per_minute: u32,
-    /// Failed requests per minute and client address.
+    /// Per minute and network (an IPv4 address, or a /64 of IPv6): failed authentications of a client,
+    /// and sign-ins across all user names.
     #[serde(default = "address_failures_per_minute")]
     #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
     pub address_failures_per_minute: u32,
+    /// Sign-ins per minute to one account from one network. A browser in which the user has signed in
+    /// before is counted on its own.
+    #[serde(default = "login_failures_per_minute")]
+    #[schemars(range(min = PER_MINUTE.least, max = PER_MINUTE.most))]
+    pub login_failures_per_minute: u32,
 }
 
 impl Default for RateLimit {
@@ -345,6 +351,7 @@ impl Default for RateLimit {
         Self {
             client_requests_per_minute: client_requests_per_minute(),
             address_failures_per_minute: address_failures_per_minute(),
+            login_failures_per_minute: login_failures_per_minute(),
         }
     }
 }
@@ -355,6 +362,10 @@ fn client_requests_per_minute() -> u32 {
 
 fn address_failures_per_minute() -> u32 {
     60
+}
+
+fn login_failures_per_minute() -> u32 {
+    10
 }
 
 /// The observed state of a managed database.

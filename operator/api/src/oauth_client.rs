@@ -35,6 +35,7 @@ use crate::rules;
 #[x_kube(validation = Rule::new("!('client_credentials' in self.grantTypes) || self.tokenEndpointAuthMethod != 'none'").message("grantTypes: client_credentials requires a tokenEndpointAuthMethod other than none"))]
 #[x_kube(validation = Rule::new("!('refresh_token' in self.grantTypes) || 'authorization_code' in self.grantTypes").message("grantTypes: refresh_token requires authorization_code"))]
 #[x_kube(validation = Rule::new("(self.tokenEndpointAuthMethod == 'private_key_jwt') == has(self.jwks)").message("jwks is required with tokenEndpointAuthMethod: private_key_jwt, and not allowed otherwise"))]
+#[x_kube(validation = rules::trusted_clients())]
 #[serde(rename_all = "camelCase")]
 pub struct McpOAuthClientSpec {
     /// The McpAuthServer that the client is registered with. Immutable.
@@ -89,6 +90,10 @@ pub struct McpOAuthClientSpec {
     /// `NAME-oauth-client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<OutputSecret>,
+    /// Whether users are asked before the client gets access. `Trusted` counts only at resources whose
+    /// `allowedClients.withoutConsent` includes the client's namespace.
+    #[serde(default)]
+    pub consent: Consent,
     /// What happens to the registration when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -221,6 +226,16 @@ pub struct OutputSecret {
     /// Name of the Secret. An existing Secret that this object does not own is never overwritten.
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
+}
+
+/// Whether users are asked before a client gets access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Consent {
+    /// Users see a consent page.
+    #[default]
+    Ask,
+    /// Users see no consent page where the resource allows this.
+    Trusted,
 }
 
 /// What happens to the registration when the object is deleted.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kubernetes,
     pod::{ImagePullPolicy, PodTemplate, Resources, Service},
-    refs::{AllowedNamespaces, AuthServerRef},
+    refs::{AllowedNamespaces, AuthServerRef, TrustedNamespaces},
     rules,
 };
 
@@ -318,6 +318,10 @@ pub struct AllowedClients {
     /// Whether clients that registered themselves may get tokens for this resource.
     #[serde(default = "yes")]
     pub self_registered: bool,
+    /// The namespaces whose McpOAuthClients with `consent: Trusted` get tokens without a consent page.
+    /// Users still sign in.
+    #[serde(default)]
+    pub without_consent: TrustedNamespaces,
 }
 
 impl Default for AllowedClients {
@@ -325,6 +329,7 @@ impl Default for AllowedClients {
         Self {
             namespaces: AllowedNamespaces::default(),
             self_registered: yes(),
+            without_consent: TrustedNamespaces::default(),
         }
     }
 }

@@ -164,6 +164,43 @@ pub enum NamespacesFrom {
     Selector,
 }
 
+/// A set of namespaces, empty by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector is required with from: Selector, and not allowed otherwise"))]
+pub struct TrustedNamespaces {
+    /// `None`, `Same` for the object's own namespace, `All`, or `Selector` for those that `selector`
+    /// matches.
+    #[serde(default)]
+    pub from: TrustedFrom,
+    /// Selects namespaces by label, with `from: Selector`. Not available if the operator watches only
+    /// certain namespaces: list `names` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<NamespaceSelector>,
+    /// Additional namespaces, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 63), regex(pattern = LABEL))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub names: Vec<String>,
+}
+
+/// Which namespaces are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrustedFrom {
+    /// No namespace.
+    #[default]
+    None,
+    /// Only the object's own namespace.
+    Same,
+    /// Every namespace.
+    All,
+    /// The namespaces that the selector matches.
+    Selector,
+}
+
 /// Selects namespaces by their labels, like Kubernetes' LabelSelector. It must not be empty, because
 /// it would then match every namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

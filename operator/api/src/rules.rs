@@ -104,6 +104,19 @@ pub(crate) fn redirect_uri_schemes() -> Rule {
         .message("redirectUris: schemes that run code or read files are never allowed")
 }
 
+/// No trusted public client whose redirect URIs other programs can receive.
+pub(crate) fn trusted_clients() -> Rule {
+    let web = matches("x", redirect_uri::WEB_PATTERN);
+    let local = matches("x", redirect_uri::LOCAL_PATTERN);
+    let all_web = format!("!has(self.redirectUris) || self.redirectUris.all(x, {web} && !{local})");
+    let rule = format!(
+        "self.consent != 'Trusted' || self.tokenEndpointAuthMethod != 'none' || ({all_web})"
+    );
+    Rule::new(rule).message(
+        "consent: Trusted is allowed for a public client (tokenEndpointAuthMethod: none) only if all redirectUris are https URLs of a website, because any program on the user's machine can receive the others",
+    )
+}
+
 /// Redirect URIs without user name.
 pub(crate) fn redirect_uris_without_user_info() -> Rule {
     let user_info = matches("x", redirect_uri::USER_INFO_PATTERN);

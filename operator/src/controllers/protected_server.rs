@@ -9,9 +9,8 @@ use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::protected_server::ServerTemplate;
-use mcpauth_api::refs::AuthServerRef;
+use mcpauth_api::refs::{AuthServerRef, NamespaceSelector};
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
-use mcpauth_wire::admin::AllowedClients;
 
 use super::environment;
 use super::lookup;
@@ -21,8 +20,9 @@ use super::workload::{self, apply_budget, apply_live_config, apply_network_polic
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
 use crate::desired::labels::Component;
+use crate::desired::names;
 use crate::desired::protected_server::{self as desired, ProtectedServerObjects};
-use crate::desired::{names, registration};
+use crate::desired::registration::{self, Selected};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
@@ -63,7 +63,9 @@ impl Reconcile for ProtectedMcpServer {
         let server = &entry.server;
         let (namespace, name) = (&context.owner.namespace, &context.owner.name);
         let targets = lookup::targets(server, namespace);
-        let selects = self.spec.allowed_clients.namespaces.selector.is_some();
+        let allowed = &self.spec.allowed_clients;
+        let selects =
+            allowed.namespaces.selector.is_some() || allowed.without_consent.selector.is_some();
         context.refers_to(
             targets
                 .into_iter()
@@ -92,9 +94,10 @@ impl Reconcile for ProtectedMcpServer {
             }
             None => observed.ready = registered(server, &introspectors),
         }
-        let (allowed, narrowed) = allowed_clients(self, context).await?;
+        let (selected, unread) = selected(self, context).await?;
+        let allowed = registration::allowed_clients(&self.spec, namespace, selected);
         let resource = registration::resource(name, &self.spec, introspectors, allowed);
-        observed.problems.extend(narrowed);
+        observed.problems.extend(unread);
         observed.forgotten = matches!(auth_server.spec.storage, Storage::Memory(_));
         entry.put(context, &resource, &mut observed).await;
         if let Some(rollout) = rollout {
@@ -180,23 +183,35 @@ fn registered(server: &Server, introspectors: &[String]) -> String {
     format!("registered; the server runs elsewhere (spec.server.external), and {callers}")
 }
 
-/// The clients that the server allows. If this operator cannot evaluate the selector, only those that are allowed
-/// otherwise, together with a problem.
-async fn allowed_clients(
+/// The namespaces that the selectors of `spec.allowedClients` match; none, and a problem, for a selector that this
+/// operator cannot evaluate.
+async fn selected(
     object: &ProtectedMcpServer,
     context: &ReconcileContext<'_>,
-) -> Result<(AllowedClients, Option<Problem>), Error> {
-    let own = &context.owner.namespace;
-    let allowed = |selected| registration::allowed_clients(&object.spec, own, selected);
-    let Some(selector) = &object.spec.allowed_clients.namespaces.selector else {
-        return Ok((allowed(Vec::new()), None));
+) -> Result<(Selected, Vec<Problem>), Error> {
+    let allowed = &object.spec.allowed_clients;
+    let mut problems = Vec::new();
+    let mut read = async |field: &str, selector: Option<&NamespaceSelector>| {
+        let Some(selector) = selector else {
+            return Ok(Vec::new());
+        };
+        match lookup::namespaces(context, field, selector).await {
+            Err(Error::Problem(problem)) => {
+                problems.push(problem);
+                Ok(Vec::new())
+            }
+            read => read,
+        }
     };
     let field = "spec.allowedClients.namespaces.selector";
-    match lookup::namespaces(context, field, selector).await {
-        Ok(selected) => Ok((allowed(selected), None)),
-        Err(Error::Problem(problem)) => Ok((allowed(Vec::new()), Some(problem))),
-        Err(other) => Err(other),
-    }
+    let selected = read(field, allowed.namespaces.selector.as_ref()).await?;
+    let field = "spec.allowedClients.withoutConsent.selector";
+    let without_consent = read(field, allowed.without_consent.selector.as_ref()).await?;
+    let selected = Selected {
+        allowed: selected,
+        without_consent,
+    };
+    Ok((selected, problems))
 }
 
 fn build(

@@ -60,6 +60,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
         rate_limit: RateLimit {
             client_requests_per_minute: spec.rate_limit.client_requests_per_minute,
             address_failures_per_minute: spec.rate_limit.address_failures_per_minute,
+            login_failures_per_minute: spec.rate_limit.login_failures_per_minute,
         },
         internal: place.internal,
         introspection: Introspection {

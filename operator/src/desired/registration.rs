@@ -1,9 +1,9 @@
 //! Converts the custom resources to the types of the authserver's admin API, which its configuration file uses, too.
 
-use mcpauth_api::oauth_client::{GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
-use mcpauth_api::refs::NamespacesFrom;
+use mcpauth_api::oauth_client::{Consent, GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
+use mcpauth_api::refs::{NamespacesFrom, TrustedFrom};
 use mcpauth_api::{McpAuthServerSpec, McpOAuthClientSpec, ProtectedMcpServerSpec};
-use mcpauth_wire::admin::{AllowedClients, Resource};
+use mcpauth_wire::admin::{AllowedClients, Resource, WithoutConsent};
 use mcpauth_wire::client::{self, Client, ClientResource};
 use mcpauth_wire::{Secret, principal, scope::Scope};
 
@@ -43,25 +43,43 @@ pub fn callers(
         .collect()
 }
 
-/// The clients that a ProtectedMcpServer in the namespace `own` allows; `selected` are the namespaces that its
-/// selector matches.
+/// The namespaces that the selectors of `spec.allowedClients` match.
+#[derive(Clone, Debug, Default)]
+pub struct Selected {
+    /// Those that `namespaces.selector` matches.
+    pub allowed: Vec<String>,
+    /// Those that `withoutConsent.selector` matches.
+    pub without_consent: Vec<String>,
+}
+
+/// The clients that a ProtectedMcpServer in the namespace `own` allows.
 #[must_use]
 pub fn allowed_clients(
     spec: &ProtectedMcpServerSpec,
     own: &str,
-    selected: Vec<String>,
+    selected: Selected,
 ) -> AllowedClients {
     let allowed = &spec.allowed_clients;
-    let mut namespaces = vec![own.to_owned()];
-    namespaces.extend(allowed.namespaces.names.iter().cloned());
-    namespaces.extend(selected);
-    namespaces.sort();
-    namespaces.dedup();
+    let trusted = &allowed.without_consent;
+    let trusted_own = matches!(trusted.from, TrustedFrom::Same).then_some(own);
     AllowedClients {
         all_namespaces: allowed.namespaces.from == NamespacesFrom::All,
-        namespaces,
+        namespaces: namespaces(Some(own), &allowed.namespaces.names, selected.allowed),
         self_registered: allowed.self_registered,
+        without_consent: WithoutConsent {
+            all_namespaces: trusted.from == TrustedFrom::All,
+            namespaces: namespaces(trusted_own, &trusted.names, selected.without_consent),
+        },
     }
+}
+
+fn namespaces(own: Option<&str>, names: &[String], selected: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = own.map(str::to_owned).into_iter().collect();
+    all.extend(names.iter().cloned());
+    all.extend(selected);
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The scopes of a ProtectedMcpServer.
@@ -100,6 +118,10 @@ pub fn client(
         grant_types: spec.grant_types.iter().copied().map(grant_type).collect(),
         namespace: Some(namespace.to_owned()),
         resources,
+        consent: match spec.consent {
+            Consent::Ask => client::Consent::Ask,
+            Consent::Trusted => client::Consent::Trusted,
+        },
     }
 }
 
@@ -128,4 +150,41 @@ fn grant_type(grant: GrantType) -> client::GrantType {
 fn jwks(set: &JsonWebKeySet) -> serde_json::Value {
     // Maps of strings always serialize to JSON; if not, the authserver would reject the rest.
     serde_json::to_value(set).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn trusted(without_consent: &Value) -> WithoutConsent {
+        let spec = serde_json::from_value(json!({
+            "authServerRef": { "name": "auth" }, "resource": "https://notes.example/mcp",
+            "server": { "external": {} },
+            "allowedClients": { "namespaces": { "from": "All" }, "withoutConsent": without_consent },
+        }))
+        .unwrap();
+        let selected = Selected {
+            without_consent: vec!["selected".to_owned()],
+            ..Selected::default()
+        };
+        allowed_clients(&spec, "team", selected).without_consent
+    }
+
+    #[test]
+    fn who_is_allowed_is_not_trusted_for_that() {
+        let of = |all_namespaces: bool, namespaces: &[&str]| WithoutConsent {
+            all_namespaces,
+            namespaces: namespaces.iter().map(ToString::to_string).collect(),
+        };
+        let selected = |others: &[&str]| of(false, &[others, &["selected"]].concat());
+        assert_eq!(trusted(&json!({})), selected(&[]));
+        assert_eq!(trusted(&json!({ "names": ["b"] })), selected(&["b"]));
+        assert_eq!(
+            trusted(&json!({ "from": "Same" })),
+            of(false, &["selected", "team"])
+        );
+        assert_eq!(trusted(&json!({ "from": "All" })), of(true, &["selected"]));
+    }
 }

@@ -153,11 +153,12 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
             "accessTokenSeconds": 1, "refreshTokenSeconds": 2, "grantSeconds": 3,
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,
         },
-        "rateLimit": { "clientRequestsPerMinute": 5, "addressFailuresPerMinute": 6 },
+        "rateLimit": { "clientRequestsPerMinute": 5, "addressFailuresPerMinute": 6, "loginFailuresPerMinute": 7 },
     }));
     assert_eq!(config.tokens.access_token_seconds, 1);
     assert_eq!(config.tokens.refresh_grace_seconds, 0);
     assert_eq!(config.rate_limit.address_failures_per_minute, 6);
+    assert_eq!(config.rate_limit.login_failures_per_minute, 7);
     assert_eq!(config.registration.allowed_redirect_schemes, ["cursor"]);
     assert_eq!(
         config.internal.service_account_audience.as_deref(),

@@ -382,6 +382,11 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/allowedClients",
+            json!({ "withoutConsent": { "from": "Selector" } }),
+            "selector is required with from: Selector",
+        ),
+        (
+            "/allowedClients",
             json!({ "namespaces": { "from": "Selector", "selector": {} } }),
             "selector must not be empty",
         ),
@@ -552,6 +557,14 @@ async fn wrong_clients_are_refused_by_the_name_of_the_field() {
         json!("none"),
         "client_credentials requires a tokenEndpointAuthMethod",
     );
+    let trusted = (
+        "/consent",
+        json!("Trusted"),
+        "consent: Trusted is allowed for a public client",
+    );
+    let public = specs::with(code, "/tokenEndpointAuthMethod", json!("none"));
+    let local = specs::with(public, "/redirectUris", json!(["http://localhost/cb"]));
+    refuses::<McpOAuthClient>(&world, &local, vec![trusted]).await;
     refuses::<McpOAuthClient>(&world, &specs::client(), vec![none]).await;
 }
 

@@ -2,7 +2,7 @@
 //! operator wrote agree on each line.
 
 use kube::api::PostParams;
-use mcp_auth_operator::desired::registration;
+use mcp_auth_operator::desired::registration::{self, Selected};
 use mcp_authserver::documents as authserver;
 use mcpauth_api::{
     McpAuthServer, McpAuthServerSpec, McpOAuthClient, McpOAuthClientSpec, ProtectedMcpServer,
@@ -120,7 +120,7 @@ fn auth_server(spec: &Value) -> [(&'static str, Verdict); 2] {
 fn protected_server(spec: &Value) -> [(&'static str, Verdict); 2] {
     let issuer = Issuer::parse("https://auth.example").unwrap();
     let document = |spec: &ProtectedMcpServerSpec| {
-        let allowed = registration::allowed_clients(spec, "team", Vec::new());
+        let allowed = registration::allowed_clients(spec, "team", Selected::default());
         registration::resource("notes", spec, vec![], allowed)
     };
     let operator = |spec: &ProtectedMcpServerSpec| {
@@ -155,7 +155,13 @@ fn oauth_client(spec: &Value) -> [(&'static str, Verdict); 2] {
                 .unwrap_or_else(|| "https://notes.example/mcp".to_owned()),
             scopes: reference.scopes.clone(),
         });
-        registration::client("team", "value", spec, resources.collect(), Some("a secret"))
+        registration::client(
+            "team",
+            "value",
+            spec,
+            resources.collect(),
+            Some("a secret of enough bytes"),
+        )
     };
     let reader = |spec: &McpOAuthClientSpec| {
         let sent = serde_json::to_string(&document(spec)).unwrap();
@@ -349,6 +355,7 @@ async fn auth_servers() {
         ),
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
+        bounds("/rateLimit/loginFailuresPerMinute", limits::PER_MINUTE),
     ];
     agree::<McpAuthServer>("values-mas", &base, table, auth_server).await;
 
@@ -541,8 +548,16 @@ async fn protected_servers() {
                 json!({ "namespaces": { "from": "All" } }),
                 json!({ "namespaces": { "names": ["team-a", "0x"] } }),
                 json!({ "namespaces": { "from": "Selector", "selector": { "matchLabels": { "a": "b" } } } }),
+                json!({ "withoutConsent": {} }),
+                json!({ "withoutConsent": { "from": "None" } }),
+                json!({ "withoutConsent": { "from": "Same", "names": ["team-a"] } }),
+                json!({ "withoutConsent": { "from": "All" } }),
+                json!({ "withoutConsent": { "from": "Selector", "selector": { "matchLabels": { "a": "b" } } } }),
             ],
-            vec![],
+            vec![
+                json!({ "withoutConsent": { "from": "none" } }),
+                json!({ "withoutConsent": { "names": ["team_a"] } }),
+            ],
         ),
         lists(
             "/allowedClients/namespaces/names",
@@ -785,8 +800,24 @@ async fn oauth_clients() {
             &["private_key_jwt", "client_secret_jwt", ""],
         ),
         values("/jwks", vec![], vec![json!({ "keys": [key] })]),
+        strings("/consent", &["Ask", "Trusted"], &["trusted", ""]),
     ];
     agree::<McpOAuthClient>("values-moc", &base, table, oauth_client).await;
+
+    let public = specs::with(base.clone(), "/tokenEndpointAuthMethod", json!("none"));
+    let trusted = specs::with(public, "/consent", json!("Trusted"));
+    let table = vec![lists(
+        "/redirectUris",
+        &["https://a.example/cb", "https://localhost.example/cb"],
+        &[
+            "http://localhost/cb",
+            "http://[::1]:9/cb",
+            "https://localhost:9/cb",
+            "https://127.0.0.1",
+            "cursor://x/y",
+        ],
+    )];
+    agree::<McpOAuthClient>("values-trusted", &trusted, table, oauth_client).await;
 
     let base = specs::with(base, "/tokenEndpointAuthMethod", json!("private_key_jwt"));
     let base = specs::with(base, "/jwks", json!({ "keys": [key] }));

@@ -1,9 +1,9 @@
 //! Client authentication (OAuth 2.1, section 2.4; RFC 7523): who sends this request?
 
 pub mod credentials;
+pub mod guesses;
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -23,12 +23,14 @@ use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::{self, RandomError};
 use credentials::Credentials;
+use guesses::Guesses;
 
 /// Authenticates clients, and counts their requests against the limits.
 #[derive(Debug)]
 pub struct ClientAuthentication {
     core: Arc<Core>,
     limits: config::RateLimit,
+    guesses: Arc<Guesses>,
     /// Compared with when a client is unknown, so that the response takes equally long.
     decoy_secret: KeyedHash,
 }
@@ -54,20 +56,25 @@ impl ClientAuthentication {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new(core: Arc<Core>, limits: config::RateLimit) -> Result<Self, RandomError> {
+    pub fn new(
+        core: Arc<Core>,
+        limits: config::RateLimit,
+        guesses: Arc<Guesses>,
+    ) -> Result<Self, RandomError> {
         let decoy = Token::generate(TokenKind::Access, random::bytes()?);
         Ok(Self {
             decoy_secret: core.pepper.hash_client_secret(decoy.reveal()),
             core,
             limits,
+            guesses,
         })
     }
 
     /// Authenticates the client of a request to the token or revocation endpoint, by exactly the method
     /// that it registered, and counts the request against the client's limit.
     ///
-    /// Failures are counted by address. Requests are counted by client only after authentication, and those of a public
-    /// client by client and address: nobody can use up the limit of another client.
+    /// Requests are counted by client only after authentication, and those of a public client by client and address: nobody
+    /// can use up the limit of another client.
     ///
     /// # Errors
     /// `invalid_client`, `invalid_request` for contradictory credentials, 429 over a limit, 503 when the
@@ -86,19 +93,31 @@ impl ClientAuthentication {
             }
             false => None,
         };
+        let guesses = match (&presented, &client) {
+            // There is nothing to guess.
+            (Credentials::Public { .. }, _) | (_, None) => None,
+            (_, Some(client)) => Some(self.guesses.of(&client.client_id, peer)),
+        };
+        if let Some(guesses) = &guesses {
+            guesses.admit().await?;
+        }
         let client = match self.verify(&presented, client).await? {
             Ok(client) => client,
             Err(failure) => {
                 tracing::info!(reason = %failure, "client authentication failed");
-                let refusal = if presented.is_basic() {
-                    HttpError::InvalidBasicCredentials
-                } else {
-                    OAuthError::InvalidClient.into()
-                };
-                return Err(self.count_failure(peer, refusal).await);
+                if let Some(guesses) = &guesses {
+                    guesses.failed();
+                }
+                return Err(match presented.is_basic() {
+                    true => HttpError::InvalidBasicCredentials,
+                    false => OAuthError::InvalidClient.into(),
+                });
             }
         };
-        let limit = per_minute(self.limits.client_requests_per_minute);
+        if let Some(guesses) = &guesses {
+            guesses.succeeded().await?;
+        }
+        let limit = RateLimit::per_minute(self.limits.client_requests_per_minute);
         let subject = match presented {
             Credentials::Public { client_id } => format!("{client_id} {peer}"),
             _ => client.client_id.clone(),
@@ -107,19 +126,6 @@ impl ClientAuthentication {
         match self.core.store.hit("client", &subject, limit, now).await? {
             Decision::Allowed => Ok(client),
             Decision::Refused { retry_after } => Err(HttpError::TooManyRequests(retry_after)),
-        }
-    }
-
-    /// Counts a failed request by its address; over the limit the response becomes 429. Successful requests
-    /// are still served: behind a load balancer, one broken client shares its address with
-    /// all others.
-    pub async fn count_failure(&self, peer: IpAddr, error: HttpError) -> HttpError {
-        let limit = per_minute(self.limits.address_failures_per_minute);
-        let (address, now) = (peer.to_string(), self.core.clock.now());
-        match self.core.store.hit("address", &address, limit, now).await {
-            Ok(Decision::Allowed) => error,
-            Ok(Decision::Refused { retry_after }) => HttpError::TooManyRequests(retry_after),
-            Err(error) => error.into(),
         }
     }
 
@@ -186,9 +192,4 @@ impl Credentials {
             Self::Assertion { .. } => TokenEndpointAuthMethod::PrivateKeyJwt,
         }
     }
-}
-
-/// A limit of the configuration, which is at least one.
-fn per_minute(count: u32) -> RateLimit {
-    RateLimit::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
 }

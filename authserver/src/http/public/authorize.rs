@@ -9,6 +9,7 @@ use http::HeaderMap;
 use super::pages::pending::Pending;
 use super::pages::{Pages, consent, login};
 use crate::login::Start;
+use crate::login::session::Session;
 use crate::oauth::authorization::{AuthorizationRequest, Prompt};
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::LoginMark;
@@ -41,14 +42,19 @@ async fn decide(
         return pending.approve(pages, request, subject, &login).await;
     }
     let session = pages.session(headers).await?;
-    match (session, request.prompt) {
-        (None, Prompt::None) => Err(OAuthError::LoginRequired),
-        (Some(_), Prompt::None) => Err(OAuthError::ConsentRequired),
-        (None, _) | (Some(_), Prompt::Login) => {
-            login::page(pages, pending, headers, &login::LoginTry::default())
+    let Some(session) = session.filter(|_| request.prompt != Prompt::Login) else {
+        return match request.prompt {
+            Prompt::None => Err(OAuthError::LoginRequired),
+            _ => login::page(pages, pending, headers, &login::LoginTry::default()),
+        };
+    };
+    let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
+    match (asks, request.prompt) {
+        (false, _) => {
+            let Session { subject, mark, .. } = &session;
+            pending.approve(pages, request, subject, mark).await
         }
-        (Some(session), Prompt::Default) => {
-            consent::page(pages, pending, request, &session, headers)
-        }
+        (true, Prompt::None) => Err(OAuthError::ConsentRequired),
+        (true, _) => consent::page(pages, pending, request, &session, headers),
     }
 }

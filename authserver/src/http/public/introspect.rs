@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use mcpauth_wire::principal;
 
 use crate::http::basic::{self, BasicCallers};
 use crate::http::body::Form;
-use crate::http::client_auth::ClientAuthentication;
+use crate::http::client_auth::guesses::Guesses;
 use crate::http::error::HttpError;
 use crate::http::introspection::{Introspection, Response};
 use crate::http::peer::Peer;
@@ -17,25 +18,35 @@ use crate::http::trace;
 #[derive(Debug)]
 pub(super) struct PublicIntrospection {
     pub(super) callers: BasicCallers,
+    pub(super) guesses: Arc<Guesses>,
     pub(super) introspection: Introspection,
 }
 
-/// Failures count on the address, as at the token endpoint. A right secret is let through all the same: nobody can lock
-/// a resource server out by guessing at its side.
 pub(super) async fn introspect(
     State(public): State<Arc<PublicIntrospection>>,
-    State(clients): State<Arc<ClientAuthentication>>,
     peer: Peer,
     form: Form,
 ) -> Result<Response, HttpError> {
     let presented = basic::authorization(&form.headers)
         .ok()
         .and_then(basic::parse);
-    let caller = presented.and_then(|(id, secret)| public.callers.principal(&id, &secret));
-    let Some(caller) = caller else {
-        let refusal = HttpError::UnknownCaller;
-        return Err(clients.count_failure(peer.network(), refusal).await);
+    let (id, secret) = presented.ok_or(HttpError::UnknownCaller)?;
+    let guesses = public.callers.has(&id).then(|| {
+        let id = principal::credential(&id);
+        public.guesses.of(&id, peer.network())
+    });
+    if let Some(guesses) = &guesses {
+        guesses.admit().await?;
+    }
+    let Some(caller) = public.callers.principal(&id, &secret) else {
+        if let Some(guesses) = &guesses {
+            guesses.failed();
+        }
+        return Err(HttpError::UnknownCaller);
     };
+    if let Some(guesses) = &guesses {
+        guesses.succeeded().await?;
+    }
     trace::caller(&caller);
     public.introspection.answer(&caller, &form.params).await
 }

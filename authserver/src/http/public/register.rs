@@ -1,6 +1,5 @@
 //! `POST /register`: dynamic registration (RFC 7591).
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Json;
@@ -25,7 +24,7 @@ use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::random;
 
 /// Registrations from one address, in a minute.
-const LIMIT: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(59));
+const LIMIT: RateLimit = RateLimit::per_minute(60);
 
 /// What registration depends on.
 #[derive(Debug)]

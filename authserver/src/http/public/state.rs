@@ -11,8 +11,9 @@ use super::jwks::KeySet;
 use super::pages::Pages;
 use super::register::DynamicRegistration;
 use super::token::TokenEndpoint;
-use crate::config::Introspection;
+use crate::config::{self, Introspection};
 use crate::http::client_auth::ClientAuthentication;
+use crate::http::client_auth::guesses::Guesses;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
 use crate::http::introspection;
@@ -27,8 +28,12 @@ pub struct Dependencies {
     pub core: Arc<Core>,
     /// Authenticates clients.
     pub clients: ClientAuthentication,
+    /// Stops guessing at secrets.
+    pub guesses: Arc<Guesses>,
     /// Users.
     pub login: Login,
+    /// Limits on their passwords.
+    pub rate_limit: config::RateLimit,
     /// Signs ID tokens.
     pub signing_key: SigningKey,
     /// Dynamic registration.
@@ -76,6 +81,7 @@ impl PublicState {
             introspection_open: parts.introspection.public,
             introspection: Arc::new(PublicIntrospection {
                 callers: parts.introspection.callers.into_iter().collect(),
+                guesses: parts.guesses,
                 introspection: introspection::Introspection::new(
                     Arc::clone(&core),
                     Arc::clone(&parts.metrics),
@@ -86,6 +92,7 @@ impl PublicState {
                 core: Arc::clone(&core),
                 login: Arc::clone(&login),
                 cookies: Cookies::new(&core.issuer),
+                limits: parts.rate_limit,
                 code_lifetime: parts.tokens.authorization_code(),
                 metrics: Arc::clone(&parts.metrics),
             }),

@@ -50,7 +50,9 @@ impl State {
             now < token.value.expires_at && grants.contains_key(&token.grant_id)
         });
         assertions.retain(|_, expires_at| now < *expires_at);
-        rates.retain(|_, rate| !rate.has_expired(now));
+        rates
+            .values_mut()
+            .for_each(|table| table.remove_expired(now));
         let granted: HashSet<&str> = grants
             .values()
             .map(|grant| grant.client_id.as_str())

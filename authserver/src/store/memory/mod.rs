@@ -16,14 +16,13 @@ use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
-use self::rates::Rate;
 use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
 use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
-use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::rate_limit::{Decision, RateLimit, RateTable};
 use crate::oauth::refresh::RefreshToken;
 use crate::oauth::resource::Resource;
 
@@ -42,7 +41,7 @@ struct State {
     families: HashMap<GrantId, Vec<KeyedHash>>,
     access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
     assertions: HashMap<[u8; 32], UnixTime>,
-    rates: HashMap<[u8; 32], Rate>,
+    rates: HashMap<String, RateTable>,
     signing_key: Option<Vec<u8>>,
 }
 
@@ -216,8 +215,11 @@ impl Store for MemoryStore {
         limit: RateLimit,
         now: UnixTime,
     ) -> Result<Decision, StoreError> {
-        let key = digest(&[rule, subject]);
-        Ok(self.state().hit(key, limit, now))
+        Ok(self.state().hit(rule, subject, limit, now))
+    }
+
+    async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError> {
+        Ok(self.state().has_hits(rule, subject, now))
     }
 
     async fn remove_expired(

@@ -1,50 +1,27 @@
-//! Counts of requests, for the limits on them.
-
-use std::time::Duration;
+//! Counts of requests, for the limits on them: a table for each rule, so that a flood under one rule makes no other forget.
 
 use mcpauth_service::clock::UnixTime;
 
 use super::State;
-use crate::oauth::rate_limit::{Decision, RateLimit, Windows};
-
-/// How many rates are kept at once.
-const MAX_RATES: usize = 100_000;
-/// The answer to a new subject when all are in use.
-const RATES_FULL: Decision = Decision::Refused {
-    retry_after: Duration::from_secs(10),
-};
-
-/// The requests of one subject under one rule.
-pub(super) struct Rate {
-    windows: Windows,
-    expires_at: UnixTime,
-}
-
-impl Rate {
-    /// Whether it no longer matters.
-    pub(super) fn has_expired(&self, now: UnixTime) -> bool {
-        now >= self.expires_at
-    }
-}
+use crate::oauth::rate_limit::{Decision, RateLimit, RateTable};
+use crate::store::digest;
 
 impl State {
-    pub(super) fn hit(&mut self, key: [u8; 32], limit: RateLimit, now: UnixTime) -> Decision {
-        if self.rates.len() >= MAX_RATES && !self.rates.contains_key(&key) {
-            self.rates.retain(|_, rate| !rate.has_expired(now));
-            if self.rates.len() >= MAX_RATES {
-                return RATES_FULL;
-            }
-        }
-        let rate = self.rates.entry(key).or_insert(Rate {
-            windows: Windows::default(),
-            expires_at: now,
-        });
-        let windows = rate.windows.at(limit, now);
-        let decision = windows.decide(limit, now);
-        if decision == Decision::Allowed {
-            rate.windows = windows.plus_one();
-            rate.expires_at = limit.forgotten_at(now);
-        }
-        decision
+    pub(super) fn hit(
+        &mut self,
+        rule: &str,
+        subject: &str,
+        limit: RateLimit,
+        now: UnixTime,
+    ) -> Decision {
+        let key = digest(&[subject]);
+        let table = self.rates.entry(rule.to_owned());
+        let table = table.or_insert_with(RateTable::new);
+        table.hit(key, limit, now)
+    }
+
+    pub(super) fn has_hits(&mut self, rule: &str, subject: &str, now: UnixTime) -> bool {
+        let table = self.rates.get_mut(rule);
+        table.is_some_and(|table| table.has_hits(&digest(&[subject]), now))
     }
 }

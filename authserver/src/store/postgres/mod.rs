@@ -301,6 +301,10 @@ impl Store for PostgresStore {
         within(self.0.hit(key, limit, now)).await
     }
 
+    async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError> {
+        within(self.0.has_hits(digest(&[rule, subject]), now)).await
+    }
+
     async fn remove_expired(
         &self,
         unused_since: UnixTime,

@@ -59,6 +59,17 @@ impl Database {
             },
         })
     }
+
+    pub(super) async fn has_hits(&self, key: [u8; 32], now: UnixTime) -> Result<bool, StoreError> {
+        let has_hits = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM rate_windows WHERE key = $1 AND expires_at > $2)",
+        )
+        .bind(key)
+        .bind(now.as_millis())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(has_hits)
+    }
 }
 
 fn read_windows(row: &sqlx::postgres::PgRow) -> Result<Windows, StoreError> {

@@ -43,8 +43,8 @@ impl Database {
             .await?;
         sqlx::query(
             "INSERT INTO resources (id, resource, name, scopes, introspectors, canonical,
-                                    all_namespaces, namespaces, self_registered, sweep)
-             VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10)
+                                    all_namespaces, namespaces, self_registered, without_consent, sweep)
+             VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10::jsonb, $11)
              ON CONFLICT (id) DO UPDATE SET
                  canonical = EXCLUDED.canonical,
                  name = EXCLUDED.name,
@@ -53,6 +53,7 @@ impl Database {
                  all_namespaces = EXCLUDED.all_namespaces,
                  namespaces = EXCLUDED.namespaces,
                  self_registered = EXCLUDED.self_registered,
+                 without_consent = EXCLUDED.without_consent,
                  sweep = EXCLUDED.sweep",
         )
         .bind(&resource.id)
@@ -64,6 +65,7 @@ impl Database {
         .bind(resource.allowed_clients.all_namespaces)
         .bind(&resource.allowed_clients.namespaces)
         .bind(resource.allowed_clients.self_registered)
+        .bind(to_json(&resource.allowed_clients.without_consent)?)
         .bind(narrowed)
         .execute(&mut *transaction)
         .await
@@ -115,7 +117,7 @@ impl Database {
     pub(super) async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
         sqlx::query(
             "SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
-                    self_registered
+                    self_registered, without_consent::text
              FROM resources WHERE id = $1",
         )
         .bind(id)
@@ -128,7 +130,7 @@ impl Database {
     pub(super) async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
         sqlx::query(
             r#"SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
-                      self_registered
+                      self_registered, without_consent::text
                FROM resources ORDER BY id COLLATE "C""#,
         )
         .fetch_all(&self.pool)
@@ -158,6 +160,7 @@ fn read_resource(row: &PgRow) -> Result<Resource, StoreError> {
             all_namespaces: row.try_get("all_namespaces")?,
             namespaces: row.try_get("namespaces")?,
             self_registered: row.try_get("self_registered")?,
+            without_consent: from_json(row.try_get("without_consent")?)?,
         },
     })
 }

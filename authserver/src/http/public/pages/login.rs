@@ -1,11 +1,12 @@
 //! The sign-in form of local users: a user name and a password for a session.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
+use mcpauth_service::admission::Caller;
 
 use super::pending::Pending;
 use super::templates::{self, LoginPage};
@@ -15,16 +16,15 @@ use crate::http::error::{self, Refused};
 use crate::http::peer::Peer;
 use crate::http::redirect::see_other;
 use crate::http::trace;
-use crate::login::session::{LIFETIME_SECONDS, Session};
+use crate::login::device::{self, Device};
+use crate::login::session::{self, Session};
 use crate::login::ticket::{Purpose, Ticket};
-use crate::login::{LoginError, Start, User};
+use crate::login::users::UsersError;
+use crate::login::{LoginError, Start, User, password};
 use crate::metrics::LoginAttempt;
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
-
-/// Passwords per minute for one user from one address. Correct ones count, too: concurrent guesses
-/// are counted before the first is known to be wrong.
-const ATTEMPTS: RateLimit = RateLimit::per_minute(NonZeroU32::MIN.saturating_add(9));
+use crate::store::StoreError;
 
 pub(in super::super) async fn login(
     State(pages): State<Arc<Pages>>,
@@ -46,8 +46,9 @@ pub(in super::super) async fn login(
         return ask_again(&pages, &pending, &headers, name, &Attempt::Stale);
     }
     let password = params.get("password").unwrap_or_default();
-    match attempt(&pages, &peer, name, password).await {
-        Ok(Attempt::Accepted(user)) => match begin_session(&pages, user, &ticket.query) {
+    let device = pages.device(&headers, name);
+    match attempt(&pages, &peer, device.as_ref(), name, password).await {
+        Ok(Attempt::Accepted(user)) => match begin_session(&pages, user, device, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse_unasked(&pages, &error),
         },
@@ -99,23 +100,34 @@ enum Attempt {
     /// The page was too old, or another tab replaced its cookie.
     Stale,
     Wrong,
-    TooMany(std::time::Duration),
+    TooMany(Duration),
+    Busy,
 }
 
 async fn attempt(
     pages: &Pages,
     peer: &Peer,
+    device: Option<&Device>,
     name: &str,
     password: &str,
 ) -> Result<Attempt, OAuthError> {
     let Start::Form(users) = pages.login.start() else {
         return Ok(Attempt::Wrong);
     };
+    if !password::is_length(password) {
+        pages.metrics.login(LoginAttempt::Refused);
+        return Ok(Attempt::Wrong);
+    }
+    let caller = device.map_or(Caller::Unknown, |_| Caller::Known);
     // Counted only right before hashing: a client that disconnects earlier costs nothing, and is not counted.
-    let turn = users.turn().await.map_err(LoginError::from)?;
-    let (key, now) = (format!("{name} {}", peer.network()), pages.core.clock.now());
-    let decision = pages.core.store.hit("login", &key, ATTEMPTS, now).await?;
-    if let Decision::Refused { retry_after } = decision {
+    let turn = match users.turn(caller, peer.network()).await {
+        Err(UsersError::Busy) => {
+            pages.metrics.login(LoginAttempt::Limited);
+            return Ok(Attempt::Busy);
+        }
+        turn => turn.map_err(LoginError::from)?,
+    };
+    if let Decision::Refused { retry_after } = count(pages, peer, device, name).await? {
         pages.metrics.login(LoginAttempt::Limited);
         return Ok(Attempt::TooMany(retry_after));
     }
@@ -129,13 +141,53 @@ async fn attempt(
     Ok(Attempt::Wrong)
 }
 
-fn begin_session(pages: &Pages, user: User, query: &str) -> Result<Response, OAuthError> {
-    let core = &pages.core;
-    let session = Session::begin(user, core.clock.now())?;
+/// Counts an attempt, also one with the right password: concurrent guesses are counted before the first is known to be
+/// wrong. A browser that the user has signed in with is counted by itself, others by their network: over all names first, so that
+/// made-up names fill no table.
+async fn count(
+    pages: &Pages,
+    peer: &Peer,
+    device: Option<&Device>,
+    name: &str,
+) -> Result<Decision, StoreError> {
+    let (store, now) = (&pages.core.store, pages.core.clock.now());
+    let per_user = RateLimit::per_minute(pages.limits.login_failures_per_minute);
+    if let Some(device) = device {
+        return store.hit("login-device", &device.id, per_user, now).await;
+    }
+    let network = peer.network().to_string();
+    let per_network = RateLimit::per_minute(pages.limits.address_failures_per_minute);
+    let over_all_names = store
+        .hit("login-network", &network, per_network, now)
+        .await?;
+    if over_all_names != Decision::Allowed {
+        return Ok(over_all_names);
+    }
+    let key = format!("{name} {network}");
+    store.hit("login", &key, per_user, now).await
+}
+
+fn begin_session(
+    pages: &Pages,
+    user: User,
+    device: Option<Device>,
+    query: &str,
+) -> Result<Response, OAuthError> {
+    let (core, now) = (&pages.core, pages.core.clock.now());
+    let device = Device::after_login(device, &user.subject, now)?;
+    let session = Session::begin(user, now)?;
     let mut response = see_other(&core.issuer.url(&format!("/authorize?{query}")));
-    let cookie = session.to_cookie(&core.pepper);
-    if let Some(set) = pages.cookies.set_session(&cookie, LIFETIME_SECONDS.into()) {
-        response.headers_mut().append(header::SET_COOKIE, set);
+    let cookies = &pages.cookies;
+    let session = cookies.set_session(
+        &session.to_cookie(&core.pepper),
+        session::LIFETIME_SECONDS.into(),
+    );
+    let device = cookies.set_device(
+        &device.to_cookie(&core.pepper),
+        device::LIFETIME_SECONDS.into(),
+    );
+    for cookie in [session, device].into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }
@@ -151,6 +203,10 @@ fn ask_again(
         Attempt::TooMany(_) => (
             StatusCode::TOO_MANY_REQUESTS,
             "Too many attempts. Wait a minute and try again.",
+        ),
+        Attempt::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many people are signing in at the moment. Try again in a few seconds.",
         ),
         Attempt::Stale => (
             StatusCode::BAD_REQUEST,

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::config;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
+use crate::login::device::Device;
 use crate::login::session::Session;
 use crate::login::{Login, LoginError};
 use crate::metrics::Metrics;
@@ -25,12 +27,19 @@ pub(super) struct Pages {
     pub(super) login: Arc<Login>,
     /// Names and attributes of the browser's cookies.
     pub(super) cookies: Cookies,
+    pub(super) limits: config::RateLimit,
     /// How long an authorization code lives.
     pub(super) code_lifetime: Duration,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Pages {
+    /// What a browser is known as to this user, if they have signed in with it.
+    pub(super) fn device(&self, headers: &HeaderMap, subject: &str) -> Option<Device> {
+        let cookie = self.cookies.device(headers)?;
+        Device::open(&self.core.pepper, cookie, subject, self.core.clock.now())
+    }
+
     /// The session of a request, if it has one that lives and whose login has not been ended since.
     pub(super) async fn session(&self, headers: &HeaderMap) -> Result<Option<Session>, LoginError> {
         let (pepper, now) = (&self.core.pepper, self.core.clock.now());

@@ -74,15 +74,7 @@ pub(super) async fn token(
     peer: Peer,
     form: Form,
 ) -> Result<Response, HttpError> {
-    let answer = match answer(&endpoint, &peer, &form).await {
-        Ok(answer) => answer,
-        // A guessed code or refresh token counts as a failure, like a guessed secret.
-        Err(error @ HttpError::OAuth(OAuthError::InvalidGrant(_))) => {
-            let clients = &endpoint.clients;
-            return Err(clients.count_failure(peer.network(), error).await);
-        }
-        Err(error) => return Err(error),
-    };
+    let answer = answer(&endpoint, &peer, &form).await?;
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, Json(answer)).into_response())
 }
