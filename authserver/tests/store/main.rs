@@ -16,7 +16,11 @@ mod housekeeping;
 #[cfg(test)]
 mod introspection;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod operation;
+#[cfg(test)]
+mod previous_version;
 #[cfg(test)]
 mod rates;
 #[cfg(test)]
