@@ -18,7 +18,8 @@ pub fn subkeys(keys: &ProxyKeys, purpose: &'static str) -> Vec<[u8; KEY_BYTES]> 
     let subkey = |key| {
         let mut subkey = [0; KEY_BYTES];
         let root = salt.extract(key);
-        let okm = root.expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256);
+        let info = [purpose.as_bytes()];
+        let okm = root.expand(&info, hkdf::HKDF_SHA256);
         okm.and_then(|okm| okm.fill(&mut subkey)).ok()?;
         Some(subkey)
     };
