@@ -11,6 +11,7 @@ pub mod config;
 pub mod drain;
 pub mod glob;
 pub mod http;
+pub mod keys;
 pub mod limits;
 pub mod mcp;
 pub mod metrics;
