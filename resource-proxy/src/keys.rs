@@ -1,15 +1,12 @@
 //! The keys that the replicas of a proxy share, and the file that they come from.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use aws_lc_rs::hkdf;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use mcpauth_wire::proxy_keys::{KEY_BYTES, ProxyKeys};
 
 use crate::config::ConfigError;
-use crate::proxy::Proxy;
-use crate::reload::{INTERVAL, Outcome};
 
 /// The keys for one purpose, derived from `keys` by HKDF-SHA-256 (RFC 5869), so that what is made for one purpose is
 /// never taken for another. The current one comes first.
@@ -48,54 +45,6 @@ pub fn random() -> anyhow::Result<ProxyKeys> {
         .fill(&mut key)
         .map_err(|_| anyhow::anyhow!("the system's random number generator failed"))?;
     Ok(ProxyKeys::new(key))
-}
-
-/// Applies the file again when its content changes.
-#[derive(Debug)]
-pub struct KeysReloader {
-    path: PathBuf,
-    proxy: Arc<Proxy>,
-    seen: Result<ProxyKeys, ConfigError>,
-}
-
-impl KeysReloader {
-    /// `keys` are in use.
-    pub fn new(path: PathBuf, keys: ProxyKeys, proxy: Arc<Proxy>) -> Self {
-        Self {
-            path,
-            proxy,
-            seen: Ok(keys),
-        }
-    }
-
-    /// Reads the file periodically.
-    pub async fn watch(mut self) {
-        loop {
-            tokio::time::sleep(INTERVAL).await;
-            self.look();
-        }
-    }
-
-    /// Reads the file once: a hundred bytes of a memory file system.
-    pub fn look(&mut self) -> Outcome {
-        let read = read(&self.path);
-        if read == self.seen {
-            return Outcome::Unchanged;
-        }
-        self.seen = read;
-        self.proxy.runtime().metrics.reload(self.seen.is_ok());
-        match &self.seen {
-            Ok(keys) => {
-                self.proxy.replace_keys(keys);
-                tracing::info!(file = %self.path.display(), "applied the new keys");
-                Outcome::Applied
-            }
-            Err(error) => {
-                tracing::error!(%error, "the new keys are invalid; keeping the previous ones");
-                Outcome::Refused
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod proxy;
 pub mod readiness;
 pub mod reload;
+pub mod reload_keys;
 pub mod resource;
 pub mod server;
 pub mod tool_label;

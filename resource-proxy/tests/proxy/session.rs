@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use mcp_resource_proxy::keys::{KeysReloader, read};
+use mcp_resource_proxy::keys::read;
 use mcp_resource_proxy::reload::Outcome;
+use mcp_resource_proxy::reload_keys::KeysReloader;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::json;
 
