@@ -1,7 +1,7 @@
 //! Installation, and what a user sees first.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mcp_auth_e2e::command::{get, kubectl_stdin, run, show};
@@ -22,8 +22,9 @@ fn tag() -> String {
 const RUN: &str = "end-to-end-run";
 
 static THIS_RUN: LazyLock<String> = LazyLock::new(|| {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    format!("run-{}", now.unwrap_or_default().as_nanos())
+    // Seeded by the system's random numbers.
+    let random = RandomState::new().build_hasher().finish();
+    format!("run-{random:016x}")
 });
 
 pub(crate) async fn chart() -> Result<()> {
