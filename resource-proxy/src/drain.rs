@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use mcpauth_service::clock::Clock;
+use mcpauth_service::connections::Activity;
 use mcpauth_service::shutdown::Shutdown;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Semaphore;
-
-use crate::http::connection::Activity;
 
 /// How long requests may still come after the drain began: Kubernetes needs that long to send them elsewhere.
 pub const ELSEWHERE: Duration = Duration::from_secs(5);
@@ -116,8 +115,7 @@ impl Drain {
     }
 
     /// Counts the requests of a new connection.
-    pub fn connection(self: &Arc<Self>) -> Connection {
-        let activity = Activity::default();
+    pub fn connection(self: &Arc<Self>, activity: Activity) -> Connection {
         let mut connections = self.lock();
         let number = connections.next;
         connections.next += 1;

@@ -8,10 +8,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::Watcher;
+use mcpauth_service::connections::Activity;
 use mcpauth_service::listener::{Limits, Listener, MAX_HEAD};
 use mcpauth_service::shutdown::Shutdown;
 
-use crate::http::connection::{IDLE_TIMEOUT, Tracked};
+use crate::http::connection::{IDLE_TIMEOUT, Tracked, idle};
 use crate::proxy::Proxy;
 
 /// With the largest heads 2048 connections hold 80 MB, less than the memory limit that the operator sets.
@@ -30,10 +31,10 @@ const MAX_HEADER_LIST: u32 = MAX_HEAD as u32;
 /// in flight end.
 pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
     let builder = builder();
-    let connection = move |stream, _, watcher: Watcher| {
+    let connection = move |stream, _, watcher: Watcher, activity: Activity| {
         let (builder, proxy) = (builder.clone(), Arc::clone(&proxy));
         async move {
-            let connection = proxy.runtime().drain.connection();
+            let connection = proxy.runtime().drain.connection(activity);
             let requests = connection.activity.clone();
             let service = service_fn(move |request| {
                 let (proxy, in_flight) = (Arc::clone(&proxy), requests.begin());
@@ -45,7 +46,7 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
             let serving = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 ended = watcher.watch(serving) => ended,
-                () = connection.activity.idle() => {
+                () = idle(&connection.activity) => {
                     tracing::debug!("an idle connection is closed");
                     Ok(())
                 }

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod clock;
+pub mod connections;
 pub mod fair_queue;
 pub mod health;
 pub mod listener;

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,19 +17,26 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
+use crate::connections::{Activity, Connections};
 use crate::shutdown::Shutdown;
 
 /// The buffer of a connection, in bytes, which also limits the head of a request: the memory that a client can make
 /// the server use before it is authenticated.
 pub const MAX_HEAD: usize = 16 * 1024;
 
+/// How soon a new connection looks again for an idle one that can give way.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a client may leave what is sent to it unread, when the system's buffers are full.
+const UNREAD: Duration = Duration::from_secs(30);
+
 /// Limits on the clients of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum number of connections; further ones wait in the kernel's queue.
+    /// Maximum number of connections. For a further one an idle one ends; while there is none, it waits.
     pub connections: usize,
     /// Timeout for a request's head, and for an idle connection.
     pub idle: Duration,
@@ -117,27 +125,37 @@ impl Listener {
     /// Accepts connections until `shutdown` closes, then lets in-flight requests finish, for at most
     /// [`Limits::drain`]. When this returns every connection has ended.
     ///
-    /// `handle` serves one connection. It is to end soon after its [`Watcher`] says so; what watches the hyper
+    /// `handle` serves one connection, and counts its requests: without any, it is idle. It is to end soon after its [`Watcher`] says so; what watches the hyper
     /// connection with it does.
     pub async fn serve<F, E>(
         self,
         limits: Limits,
         shutdown: Shutdown,
-        mut handle: impl FnMut(TcpStream, SocketAddr, Watcher) -> F,
+        mut handle: impl FnMut(Stream, SocketAddr, Watcher, Activity) -> F,
     ) where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
     {
         let places = Arc::new(Semaphore::new(limits.connections));
+        let open = Connections::default();
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let accepting = async {
-            while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            loop {
                 let (stream, peer) = accept(&self.socket).await;
-                let connection = handle(stream, peer, graceful.watcher());
+                let place = place(&places, &open).await;
+                let entry = open.enter(peer);
+                let stream = bounded_writes(stream);
+                let activity = entry.activity.clone();
+                let connection = handle(stream, peer, graceful.watcher(), activity);
                 connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, %peer, "a connection ended with an error");
+                    tokio::select! {
+                        ended = connection => if let Err(error) = ended {
+                            tracing::debug!(%error, %peer, "a connection ended with an error");
+                        },
+                        () = entry.evicted.cancelled() => {
+                            tracing::debug!(%peer, "an idle connection gives way to a new one");
+                        }
                     }
                     drop(place);
                 });
@@ -177,13 +195,45 @@ impl Listener {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle)
             .max_buf_size(MAX_HEAD);
-        self.serve(limits, shutdown, move |stream, peer, watcher| {
+        self.serve(limits, shutdown, move |stream, peer, watcher, activity| {
             let answer = answer.clone();
-            let service = service_fn(move |request| answer(request, peer));
+            let service = service_fn(move |request| {
+                let (answer, in_flight) = (answer(request, peer), activity.begin());
+                async move {
+                    let response = answer.await;
+                    // Its body is complete; a client that does not read it has no request in flight.
+                    drop(in_flight);
+                    response
+                }
+            });
             watcher.watch(builder.serve_connection(TokioIo::new(stream), service))
         })
         .await;
     }
+}
+
+/// A place for a new connection, once there is one: idle connections give way.
+async fn place(places: &Arc<Semaphore>, open: &Connections) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if places.available_permits() == 0 {
+            open.evict();
+        }
+        let place = Arc::clone(places).acquire_owned();
+        // Those that are busy become idle.
+        if let Ok(place) = tokio::time::timeout(RETRY, place).await {
+            // The semaphore is never closed.
+            return place.ok();
+        }
+    }
+}
+
+/// A connection whose client must read.
+pub type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
+
+fn bounded_writes(stream: TcpStream) -> Stream {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(UNREAD));
+    Box::pin(stream)
 }
 
 async fn bind_any(address: impl ToSocketAddrs) -> io::Result<TcpListener> {

@@ -1,9 +1,10 @@
 //! Where a request comes from.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
+use mcpauth_service::connections::network;
 
 use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
@@ -15,12 +16,7 @@ impl Peer {
     /// The key for rate limits: the address, or for IPv6 its /64 network, which is assigned as a
     /// whole.
     pub fn network(&self) -> IpAddr {
-        match self.0 {
-            IpAddr::V6(address) => {
-                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-            }
-            address @ IpAddr::V4(_) => address,
-        }
+        network(self.0)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Connections, as no HTTP library uses them.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -68,24 +67,64 @@ async fn a_head_that_is_too_large() {
 }
 
 #[tokio::test]
-async fn further_clients_wait_until_one_leaves() {
+async fn idle_clients_give_way_and_busy_ones_are_waited_for() {
     let server = TestServer::with(Setup {
         connections: 2,
         ..Setup::default()
     })
     .await;
-    let mut first = connect(server.public, ASK).await;
-    let mut second = connect(server.public, ASK).await;
-    read_some(&mut first).await;
-    read_some(&mut second).await;
+    // One of these is closed for the third, and the third answers.
+    let mut idle = connect(server.public, ASK).await;
+    read_some(&mut idle).await;
+    // Its body is still to come.
+    let head = "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n";
+    let mut busy = connect(server.public, head).await;
     let mut third = connect(server.public, ASK).await;
-    // Time enough for the third, if it were let in.
-    for _ in 0..10 {
-        first.write_all(ASK.as_bytes()).await.unwrap();
-        read_some(&mut first).await;
-    }
-    let early = third.try_read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(early, Err(io::ErrorKind::WouldBlock));
-    drop(first);
     assert!(read_some(&mut third).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(read_to_end(idle).await, "");
+    busy.write_all(b"x").await.unwrap();
+    assert!(read_some(&mut busy).await.starts_with("HTTP/1.1 4"));
+
+    // While both are busy the next one waits.
+    let mut busy = [
+        connect(server.public, head).await,
+        connect(server.public, head).await,
+    ];
+    let mut waits = connect(server.public, ASK).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), read_some(&mut waits)).await;
+    assert!(early.is_err(), "{early:?}");
+    busy[0].write_all(b"x").await.unwrap();
+    assert!(read_some(&mut busy[0]).await.starts_with("HTTP/1.1 4"));
+    assert!(read_some(&mut waits).await.starts_with("HTTP/1.1 200"));
+}
+
+/// 2,048 idle sockets kept everybody else waiting (A4).
+#[tokio::test]
+async fn idle_sockets_keep_nobody_waiting() {
+    let server = TestServer::with(Setup {
+        connections: 64,
+        ..Setup::default()
+    })
+    .await;
+    let mut idle = Vec::new();
+    for _ in 0..256 {
+        idle.push(connect(server.public, "").await);
+    }
+    let mut stream = connect(server.public, ASK).await;
+    let answer = tokio::time::timeout(Duration::from_secs(5), read_some(&mut stream)).await;
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+/// A client that does not read is cut off, and holds no place.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let server = TestServer::start().await;
+    let mut stream = connect(server.public, "").await;
+    let requests = ASK.repeat(64);
+    let floods = async {
+        // Until the buffers of both sides are full, and then until the server closes.
+        while stream.write_all(requests.as_bytes()).await.is_ok() {}
+    };
+    let cut = tokio::time::timeout(Duration::from_secs(120), floods).await;
+    assert!(cut.is_ok(), "the connection is still open");
 }

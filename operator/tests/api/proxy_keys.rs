@@ -59,6 +59,9 @@ async fn they_are_made_once_and_go_with_their_object() {
     world.delete::<Secret>(NAME).await;
     let again: Secret = world.appears(NAME).await;
     assert_ne!(text(&again), text(&made));
+    // There is no authorization server to wait for.
+    world.delete::<McpAuthServer>("auth").await;
+    world.disappears::<McpAuthServer>("auth").await;
     world.delete::<ProtectedMcpServer>("notes").await;
     world.disappears::<Secret>(NAME).await;
     operator.stop().await;

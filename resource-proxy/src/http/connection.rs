@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Either;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::watch;
+use mcpauth_service::connections::{Activity, InFlight};
 
 use crate::http::stream::Body;
 
@@ -20,56 +20,23 @@ pub const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
 /// keep theirs (mostly 60 s): otherwise one of them could send a request on a connection that is about to close.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The requests in flight on a connection. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Activity(watch::Sender<usize>);
-
-/// A request in flight, until it is dropped.
-#[derive(Debug)]
-pub struct InFlight(Activity);
-
-impl Activity {
-    /// A request begins.
-    pub fn begin(&self) -> InFlight {
-        self.0.send_modify(|requests| *requests += 1);
-        InFlight(self.clone())
-    }
-
-    /// Whether there is no request.
-    pub fn is_quiet(&self) -> bool {
-        *self.0.borrow() == 0
-    }
-
-    /// Ends when there is no request.
-    pub async fn quiet(&self) {
-        let mut requests = self.0.subscribe();
-        let _ = requests.wait_for(|requests| *requests == 0).await;
-    }
-
-    /// Ends when the connection has been idle for too long.
-    pub async fn idle(&self) {
-        let mut requests = self.0.subscribe();
-        let mut most = FIRST_TIMEOUT;
-        loop {
-            let is_idle = *requests.borrow_and_update() == 0;
-            // Also woken by a request that has both started and ended in the meantime.
-            let changed = requests.changed();
-            let changed = if is_idle {
-                tokio::time::timeout(most, changed).await
-            } else {
-                Ok(changed.await)
-            };
-            if changed.is_err() {
-                return;
-            }
-            most = IDLE_TIMEOUT;
+/// Ends when a connection has been idle for too long.
+pub async fn idle(activity: &Activity) {
+    let mut requests = activity.changes();
+    let mut most = FIRST_TIMEOUT;
+    loop {
+        let is_idle = *requests.borrow_and_update() == 0;
+        // Also woken by a request that has both started and ended in the meantime.
+        let changed = requests.changed();
+        let changed = if is_idle {
+            tokio::time::timeout(most, changed).await
+        } else {
+            Ok(changed.await)
+        };
+        if changed.is_err() {
+            return;
         }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|requests| *requests -= 1);
+        most = IDLE_TIMEOUT;
     }
 }
 

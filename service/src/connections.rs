@@ -1,0 +1,174 @@
+//! The open connections of a port, and which of them gives way when there are too many.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The requests in flight on a connection. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(watch::Sender<usize>);
+
+/// A request in flight, until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Activity);
+
+impl Activity {
+    /// A request begins.
+    pub fn begin(&self) -> InFlight {
+        self.0.send_modify(|requests| *requests += 1);
+        InFlight(self.clone())
+    }
+
+    /// Whether there is no request.
+    pub fn is_quiet(&self) -> bool {
+        *self.0.borrow() == 0
+    }
+
+    /// Ends when there is no request.
+    pub async fn quiet(&self) {
+        let mut requests = self.0.subscribe();
+        let _ = requests.wait_for(|requests| *requests == 0).await;
+    }
+
+    /// The number of requests, whenever it changes.
+    pub fn changes(&self) -> watch::Receiver<usize> {
+        self.0.subscribe()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|requests| *requests -= 1);
+    }
+}
+
+/// The network that an address belongs to, as far as one user can have all of it: an IPv4 address, or a /64 of IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// The open connections of a port.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(Arc<Mutex<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    network: IpAddr,
+    activity: Activity,
+    evicted: CancellationToken,
+}
+
+/// An open connection, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    open: Arc<Mutex<Open>>,
+    number: u64,
+    /// Its requests.
+    pub(crate) activity: Activity,
+    /// It has to give way.
+    pub(crate) evicted: CancellationToken,
+}
+
+impl Connections {
+    /// Notes a new connection.
+    pub(crate) fn enter(&self, peer: SocketAddr) -> Connection {
+        let activity = Activity::default();
+        let evicted = CancellationToken::new();
+        let mut open = lock(&self.0);
+        let number = open.next;
+        open.next += 1;
+        let entry = Entry {
+            network: network(peer.ip()),
+            activity: activity.clone(),
+            evicted: evicted.clone(),
+        };
+        open.connections.insert(number, entry);
+        drop(open);
+        Connection {
+            open: Arc::clone(&self.0),
+            number,
+            activity,
+            evicted,
+        }
+    }
+
+    /// Makes room: of the network that has most connections, the oldest one without a request ends. None ends while all
+    /// have requests.
+    pub(crate) fn evict(&self) {
+        let open = lock(&self.0);
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for entry in open.connections.values() {
+            *counts.entry(entry.network).or_default() += 1;
+        }
+        let quiet = open.connections.iter();
+        let quiet = quiet.filter(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
+        let rank = |(number, entry): &(&u64, &Entry)| {
+            let count = counts.get(&entry.network).copied().unwrap_or_default();
+            (count, std::cmp::Reverse(**number))
+        };
+        if let Some((_, entry)) = quiet.max_by_key(rank) {
+            entry.evicted.cancel();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        lock(&self.open).connections.remove(&self.number);
+    }
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_idle_one_of_the_largest_network_gives_way() {
+        let connections = Connections::default();
+        let enter = |peer: &str| connections.enter(format!("{peer}:1").parse().unwrap());
+        let alone = enter("192.0.2.1");
+        let crowd: Vec<_> = (1..4).map(|n| enter(&format!("[2001:db8::{n}]"))).collect();
+        let busy = crowd[0].activity.begin();
+        let evicted = || {
+            crowd
+                .iter()
+                .map(|c| c.evicted.is_cancelled())
+                .collect::<Vec<_>>()
+        };
+        connections.evict();
+        assert_eq!(evicted(), [false, true, false]);
+        connections.evict();
+        assert_eq!(evicted(), [false, true, true]);
+        assert!(!alone.evicted.is_cancelled());
+        drop(crowd);
+        drop(busy);
+        connections.evict();
+        assert!(alone.evicted.is_cancelled());
+    }
+
+    #[test]
+    fn whoever_has_an_address_of_ipv6_has_its_network() {
+        let of = |address: &str| network(address.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:0:1:ffff::1"), "2001:db8:0:1::");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+    }
+}
