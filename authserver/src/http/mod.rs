@@ -18,3 +18,4 @@ pub mod public;
 pub mod redirect;
 pub mod serve;
 mod trace;
+pub mod visit;

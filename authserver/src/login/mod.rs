@@ -68,7 +68,7 @@ impl fmt::Debug for Mark {
 #[derive(Debug)]
 pub enum Start<'a> {
     /// Always this user, without a sign-in page.
-    Known(&'a str),
+    Known(User),
     /// With the sign-in form, which these users check.
     Form(&'a LocalUsers),
 }
@@ -96,7 +96,10 @@ impl Login {
     /// How to authenticate the user.
     pub fn start(&self) -> Start<'_> {
         match self {
-            Self::AutoApprove { subject } => Start::Known(subject),
+            Self::AutoApprove { subject } => Start::Known(User {
+                subject: subject.clone(),
+                mark: Mark::default(),
+            }),
             Self::LocalUsers(users) => Start::Form(users),
         }
     }

@@ -88,9 +88,13 @@ fn document(config: &Config) -> Bytes {
     let mut document = json!({
         "resource": config.resource,
         "authorization_servers": config.authorization_servers,
-        "scopes_supported": advertised_scopes(config),
         "bearer_methods_supported": ["header"],
     });
+    // An empty list is left out (RFC 9728, section 3.2).
+    let scopes = advertised_scopes(config);
+    if !scopes.is_empty() {
+        document["scopes_supported"] = json!(scopes);
+    }
     if let Some(name) = &config.resource_name {
         document["resource_name"] = json!(name);
     }
