@@ -21,6 +21,11 @@ pub fn shorten(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
+/// One line without control characters: text of a pod may end in a terminal.
+pub fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
@@ -34,6 +39,11 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_a_pod_cannot_steer_a_terminal() {
+        assert_eq!(one_line("a\u{1b}[2J\nb\u{9b}é"), "a [2J b é");
+    }
 
     #[test]
     fn only_what_can_be_a_name_gets_into_urls() {

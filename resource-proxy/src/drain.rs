@@ -13,11 +13,18 @@ use anyhow::{Context as _, ensure};
 use mcpauth_service::clock::Clock;
 use mcpauth_service::shutdown::Shutdown;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::Semaphore;
 
 use crate::http::connection::Activity;
 
 /// How long requests may still come after the drain began: Kubernetes needs that long to send them elsewhere.
 pub const ELSEWHERE: Duration = Duration::from_secs(5);
+
+/// How long after the server's hook the proxy's own may come: both run at once, and starting a program takes longer.
+const BEGINS: Duration = Duration::from_secs(10);
+/// How many requests may wait for the drain. The kubelet sends one; others must not take the health port's
+/// connections from its probes.
+const WAITING: usize = 16;
 
 /// Asks the proxy in this container to drain: the container's first process.
 ///
@@ -39,6 +46,7 @@ pub struct Drain {
     shutdown: Shutdown,
     clock: Clock,
     connections: Mutex<Connections>,
+    waiting: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +71,7 @@ impl Drain {
             shutdown,
             clock,
             connections: Mutex::default(),
+            waiting: Semaphore::new(WAITING),
         })
     }
 
@@ -92,6 +101,18 @@ impl Drain {
         while let Some(busy) = self.busy() {
             busy.quiet().await;
         }
+    }
+
+    /// What the preStop hook of the server is told, once it need not wait any longer.
+    pub async fn hook(&self) -> &'static str {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return "too many requests wait for the drain";
+        };
+        if tokio::time::timeout(BEGINS, self.begun()).await.is_err() {
+            return "not draining: the proxy's preStop hook did not run";
+        }
+        self.drained().await;
+        "drained"
     }
 
     /// Counts the requests of a new connection.

@@ -132,8 +132,8 @@ fn pages(health: &Health, proxy: &Proxy, state: State) {
     health.page(proxy_health::DRAINED, move || {
         let drain = Arc::clone(&drain);
         async move {
-            drain.drained().await;
-            ("text/plain; charset=utf-8", "drained\n".to_owned())
+            let said = drain.hook().await;
+            ("text/plain; charset=utf-8", format!("{said}\n"))
         }
     });
 }

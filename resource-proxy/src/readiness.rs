@@ -54,7 +54,8 @@ impl Readiness {
             Some(seen) if now < seen.at + HOLDS => seen,
             before => Seen {
                 verdict: self.ask(&upstream, before.map(|seen| seen.verdict)).await,
-                at: now,
+                // After the question: the probes that waited for a slow answer share it.
+                at: self.proxy.runtime().clock.monotonic(),
                 upstream,
             },
         };

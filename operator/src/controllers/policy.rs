@@ -31,6 +31,7 @@ pub async fn observe(
     let policies = &context.program.policies;
     let version = deployment.resource_version().unwrap_or_default();
     observed.fields.insert("policyHash".to_owned(), hash.into());
+    policies.want(&key, hash);
     if policies.is_settled(&key, hash, &version) {
         observed.conditions.push(applied());
         return Ok(());

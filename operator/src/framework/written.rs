@@ -62,13 +62,31 @@ pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> 
     Ok(sha256(&serde_json::to_vec(&value)?))
 }
 
-/// Whether `live` has every field of `desired`, with its value; what the API server or others added does not matter.
+/// Fields that server-side apply replaces as a whole, and that decide which pods are meant: an addition to one of them
+/// would take pods out of a NetworkPolicy or a Service, or let more of them in.
+const WHOLE: [&str; 6] = [
+    "selector",
+    "podSelector",
+    "namespaceSelector",
+    "nodeSelector",
+    "ingress",
+    "egress",
+];
+
+/// Whether `live` has every field of `desired`, with its value; what the API server or others added does not matter,
+/// except to the fields in [`WHOLE`].
 /// A value that the API server writes in another form counts as missing, which costs no more than a write.
 pub fn contains(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
         (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(key, value)| {
-            live.get(key)
-                .map_or_else(|| is_empty(value), |live| contains(live, value))
+            live.get(key).map_or_else(
+                || is_empty(value),
+                |live| match WHOLE.contains(&key.as_str()) {
+                    // Exactly: an empty selector and none differ.
+                    true => live == value,
+                    false => contains(live, value),
+                },
+            )
         }),
         (Value::Array(live), Value::Array(desired)) => {
             let pairs = || live.iter().zip(desired);
@@ -123,6 +141,28 @@ pub(super) mod tests {
         ] {
             assert_eq!(contains(&live, &desired), expected, "{live}");
         }
+    }
+
+    #[test]
+    fn an_addition_to_a_selector_is_a_change() {
+        let policy =
+            |selector, from| json!({ "podSelector": selector, "ingress": [{ "from": [from] }] });
+        let pods = json!({ "matchLabels": { "a": "1" } });
+        let desired = policy(pods.clone(), json!({ "podSelector": pods }));
+        assert!(contains(&desired, &desired));
+        let narrowed = json!({ "matchLabels": { "a": "1", "b": "2" } });
+        let widened =
+            json!({ "podSelector": pods, "namespaceSelector": { "matchLabels": { "c": "3" } } });
+        let everywhere = json!({ "podSelector": pods, "namespaceSelector": {} });
+        for (live, what) in [
+            (policy(narrowed, json!({ "podSelector": pods })), "narrowed"),
+            (policy(pods.clone(), widened), "widened"),
+            (policy(pods.clone(), everywhere), "every namespace"),
+        ] {
+            assert!(!contains(&live, &desired), "{what}");
+        }
+        let all = json!({ "podSelector": {} });
+        assert!(!contains(&json!({ "podSelector": pods }), &all));
     }
 
     #[test]

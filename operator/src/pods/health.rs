@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 
 use mcpauth_wire::proxy_health::{self, InForce};
 
-use crate::text::shorten;
+use crate::text::{one_line, shorten};
 
 /// Timeout of the request. Short, because an unresponsive pod delays the reconciles of others.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,6 +64,6 @@ impl Health {
         let body = Limited::new(response.into_body(), 16 * ANSWER);
         let bytes = body.collect().await.ok()?.to_bytes();
         let line = std::str::from_utf8(&bytes).ok()?.lines().next()?.trim();
-        (!line.is_empty()).then(|| shorten(line, ANSWER).to_owned())
+        (!line.is_empty()).then(|| one_line(shorten(line, ANSWER)))
     }
 }

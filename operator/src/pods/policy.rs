@@ -9,7 +9,7 @@ use mcpauth_wire::proxy_health::InForce;
 use tokio::sync::Semaphore;
 
 use super::health::Health;
-use crate::text::shorten;
+use crate::text::{one_line, shorten};
 
 /// An object with proxies, by namespace and name.
 type Key = (String, String);
@@ -75,6 +75,10 @@ struct Known {
 /// What the proxies of an object said.
 #[derive(Debug, Default)]
 struct Object {
+    /// The policy that is asked about.
+    wanted: String,
+    /// Counts the changes of `wanted`.
+    change: u64,
     proxies: HashMap<Process, Known>,
     /// The policy that all of them run, and the resource version of the Deployment at that time.
     settled: Option<(String, String)>,
@@ -131,6 +135,20 @@ impl Policies {
         }
     }
 
+    /// Notes which policy the proxies should run. What they said before it was noted does not count: when a change is
+    /// undone, they may have said that they run this policy before they loaded the other one.
+    pub fn want(&self, owner: &Key, wanted: &str) {
+        let mut objects = lock(&self.objects);
+        let object = objects.entry(owner.clone()).or_default();
+        if object.wanted != wanted {
+            *object = Object {
+                wanted: wanted.to_owned(),
+                change: object.change + 1,
+                ..Object::default()
+            };
+        }
+    }
+
     /// Whether all proxies were seen to run the policy `wanted`, and nothing has happened to the Deployment since.
     pub fn is_settled(&self, owner: &Key, wanted: &str, version: &str) -> bool {
         let objects = lock(&self.objects);
@@ -161,7 +179,7 @@ impl Policies {
                 continue;
             };
             known.asking = true;
-            self.ask(owner.clone(), pod.process.clone(), address);
+            self.ask(owner.clone(), object.change, pod.process.clone(), address);
         }
         summary
     }
@@ -171,7 +189,7 @@ impl Policies {
         lock(&self.objects).remove(owner);
     }
 
-    fn ask(&self, owner: Key, process: Process, address: SocketAddr) {
+    fn ask(&self, owner: Key, change: u64, process: Process, address: SocketAddr) {
         let (health, permits) = (Arc::clone(&self.health), Arc::clone(&self.permits));
         let objects = Arc::clone(&self.objects);
         tokio::spawn(async move {
@@ -182,6 +200,7 @@ impl Policies {
             let mut objects = lock(&objects);
             let known = objects
                 .get_mut(&owner)
+                .filter(|o| o.change == change)
                 .and_then(|o| o.proxies.get_mut(&process));
             let Some(known) = known else { return };
             known.asking = false;
@@ -223,7 +242,7 @@ fn summarize(wanted: &str, pods: &[ProxyPod], known: &HashMap<Process, Known>) -
         let reason = known.rejects(wanted)?;
         Some(State::Rejected {
             pod: pod.name.clone(),
-            reason: shorten(reason, 300).to_owned(),
+            reason: one_line(shorten(reason, 300)),
         })
     });
     let silent = || others().find(|(pod, known)| pod.address.is_some() && known.silent >= SILENT);
@@ -333,6 +352,13 @@ mod tests {
             reason: "scopes: bad".into(),
         };
         assert_eq!(found, expected);
+        let mut hostile = reject("new");
+        hostile.reason = "bad\u{1b}[2J\nReady".into();
+        rejecting.said.as_mut().unwrap().rejected = Some(hostile);
+        let State::Rejected { reason, .. } = summary(vec![Some(rejecting.clone())]).state else {
+            panic!("not rejected");
+        };
+        assert_eq!(reason, "bad [2J Ready");
         rejecting.said.as_mut().unwrap().rejected = Some(reject("one before"));
         assert_eq!(summary(vec![Some(rejecting)]).state, State::Pending);
 
@@ -342,6 +368,29 @@ mod tests {
             unreachable
         );
         assert_eq!(summary(vec![silent(1)]).state, State::Asking);
+    }
+
+    #[test]
+    fn what_was_said_before_a_change_was_undone_does_not_count() {
+        let policies = Policies::new(Arc::default());
+        let owner = ("team".to_owned(), "notes".to_owned());
+        let mut pod = pod("p0", 0);
+        pod.address = None;
+        let pods = [pod];
+        policies.want(&owner, "new");
+        let mut objects = lock(&policies.objects);
+        let object = objects.get_mut(&owner).unwrap();
+        object.proxies.insert(pods[0].process.clone(), said("new"));
+        drop(objects);
+        let state = || policies.look(&owner, "new", "1", &pods).state;
+        assert_eq!(state(), State::Applied);
+        policies.want(&owner, "new");
+        assert!(policies.is_settled(&owner, "new", "1"));
+
+        policies.want(&owner, "other");
+        policies.want(&owner, "new");
+        assert!(!policies.is_settled(&owner, "new", "1"));
+        assert_eq!(state(), State::Pending);
     }
 
     #[test]

@@ -100,3 +100,34 @@ async fn a_call_that_waits_for_friction_goes_up_at_once() {
     world.shutdown.drain();
     assert_eq!(second.await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn the_hook_does_not_wait_for_a_drain_that_never_begins() {
+    let world = World::new().await;
+    let drain = drain(&world);
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let bound = std::time::Duration::from_secs(60);
+    let said = tokio::time::timeout(bound, drain.hook()).await.unwrap();
+    assert!(said.starts_with("not draining"), "{said}");
+    assert!(
+        begun.elapsed() >= ELSEWHERE,
+        "the proxy's own hook may come later"
+    );
+}
+
+#[tokio::test]
+async fn only_some_requests_may_wait_for_the_drain() {
+    let world = World::new().await;
+    let drain = drain(&world);
+    let mut waiting: Vec<_> = (0..16).map(|_| Box::pin(drain.hook())).collect();
+    for hook in &mut waiting {
+        assert!(hook.as_mut().now_or_never().is_none());
+    }
+    let refused = drain.hook().now_or_never();
+    assert_eq!(refused, Some("too many requests wait for the drain"));
+    waiting.pop();
+    assert_eq!(drain.hook().now_or_never(), None);
+    world.shutdown.drain();
+    assert_eq!(waiting.remove(0).await, "drained");
+}

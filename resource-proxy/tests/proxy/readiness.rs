@@ -138,3 +138,26 @@ async fn many_probes_are_one_question() {
     let asked = server.asked.lock().unwrap();
     assert!(asked[1].starts_with("GET /other "), "{asked:?}");
 }
+
+#[tokio::test]
+async fn probes_that_wait_for_a_busy_server_share_its_silence() {
+    let (world, server, readiness) = world().await;
+    server.answers(405, 0);
+    assert_eq!(readiness.check().await, Ok(()));
+    server.answers(0, 0);
+    world.clock.advance(Duration::from_secs(2));
+    let probes = futures::future::join_all((0..3).map(|_| readiness.check()));
+    let passes = async {
+        while server.asked.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_secs(2));
+    };
+    let (verdicts, ()) = tokio::join!(probes, passes);
+    assert_eq!(verdicts, [const { Ok(()) }; 3]);
+    assert_eq!(
+        server.asked.lock().unwrap().len(),
+        2,
+        "asked once for all three"
+    );
+}
