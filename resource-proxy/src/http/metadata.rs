@@ -137,4 +137,14 @@ mod tests {
         let config = Config::parse(&text).unwrap();
         assert_eq!(advertised_scopes(&config), ["notes:read", "notes:write"]);
     }
+
+    /// RFC 9728, section 3.2.
+    #[test]
+    fn an_empty_list_is_left_out() {
+        let text = example("");
+        let (before, _) = text.split_once("scopes: ").unwrap();
+        let config = Config::parse(before).unwrap();
+        let document: Value = serde_json::from_slice(&document(&config)).unwrap();
+        assert_eq!(document.get("scopes_supported"), None, "{document}");
+    }
 }
