@@ -102,6 +102,16 @@ pub enum AssertionAudience {
     TokenEndpoint,
 }
 
+impl AssertionAudience {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's skip_serializing_if passes a reference"
+    )]
+    fn is_issuer(&self) -> bool {
+        *self == Self::Issuer
+    }
+}
+
 /// `grant_type` values that the token endpoint knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,7 +174,7 @@ pub struct Client {
     #[serde(default)]
     pub jwks: Option<Value>,
     /// What its assertions name as their audience, for `private_key_jwt`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "AssertionAudience::is_issuer")]
     pub assertion_audience: AssertionAudience,
     /// Where users may be sent back.
     #[serde(default)]

@@ -40,14 +40,16 @@ fn cells<const COLUMNS: usize>(line: &'static str) -> [&'static str; COLUMNS] {
     cells.try_into().unwrap_or_else(|_| panic!("{line}"))
 }
 
-async fn server() -> TestServer {
+/// The server of the page, and a browser in which a user has signed in.
+async fn server() -> (TestServer, Browser) {
     let server = TestServer::with_users().await;
+    let browser = Browser::of(&server, "alice").await;
     let path = "/admin/v1/resources/notes";
     let mut resource = server.admin(Method::GET, path, &json!(null)).await.ok();
     resource["resource"] = NOTES.into();
     server.admin(Method::PUT, path, &resource).await.ok();
     put_client(&server, &["notes:write"], CALLBACK).await;
-    server
+    (server, browser)
 }
 
 async fn put_client(server: &TestServer, scopes: &[&str], redirect_uri: &str) {
@@ -98,8 +100,7 @@ async fn redeem(server: &TestServer, answer: &Answer) -> Value {
 
 #[tokio::test]
 async fn resources() {
-    let server = server().await;
-    let mut browser = Browser::of(&server, "alice").await;
+    let (server, mut browser) = server().await;
     for [requested, expected] in table("Resources") {
         let answer = consent(&server, &mut browser, &path(&[("resource", requested)])).await;
         if expected != "the resource" {
@@ -128,8 +129,7 @@ async fn resources() {
 
 #[tokio::test]
 async fn repeated_parameters() {
-    let server = server().await;
-    let mut browser = Browser::of(&server, "alice").await;
+    let (server, mut browser) = server().await;
     for [repeated, expected] in table("Repeated parameters") {
         let path = format!("{}&{repeated}", path(&[]));
         let answer = consent(&server, &mut browser, &path).await;
@@ -140,7 +140,7 @@ async fn repeated_parameters() {
 /// As the page says of the other endpoints.
 #[tokio::test]
 async fn repeated_parameters_in_forms() {
-    let server = server().await;
+    let (server, _) = server().await;
     for endpoint in ["/token", "/revoke"] {
         for (repeated, code) in [
             ("grant_type=x&grant_type=x", "invalid_request"),
@@ -170,8 +170,7 @@ async fn repeated_parameters_in_forms() {
 
 #[tokio::test]
 async fn scopes() {
-    let server = server().await;
-    let mut browser = Browser::of(&server, "alice").await;
+    let (server, mut browser) = server().await;
     for [allowed, requested, expected] in table("Scopes") {
         let allowed: Vec<&str> = allowed.split_whitespace().collect();
         put_client(&server, &allowed, CALLBACK).await;
@@ -186,8 +185,7 @@ async fn scopes() {
 
 #[tokio::test]
 async fn scopes_of_a_refresh() {
-    let server = server().await;
-    let mut browser = Browser::of(&server, "alice").await;
+    let (server, mut browser) = server().await;
     for [granted, requested, expected] in table("Scopes of a refresh") {
         let answer = consent(&server, &mut browser, &path(&[("scope", granted)])).await;
         let tokens = redeem(&server, &answer).await;
@@ -207,8 +205,7 @@ async fn scopes_of_a_refresh() {
 
 #[tokio::test]
 async fn redirect_uris() {
-    let server = server().await;
-    let mut browser = Browser::of(&server, "alice").await;
+    let (server, mut browser) = server().await;
     for [registered, requested, expected] in table("Redirect URIs") {
         put_client(&server, &["notes:write"], registered).await;
         let path = path(&[("redirect_uri", requested)]);

@@ -86,10 +86,10 @@ impl Pending {
     }
 
     /// Whether a user who is always signed in need not be asked: only programs on their own computer get the code without a
-    /// click, and only when no web page has sent the browser.
+    /// click, and only when no web page has sent the browser. At a secret place they are being asked already.
     pub(in super::super) fn needs_no_click(&self, pages: &Pages, visit: &Visit) -> bool {
         let local = redirect_uri::is_local(&self.target.redirect_uri, &pages.redirect_schemes);
-        local && !visit.is_cross_site()
+        local && !visit.is_cross_site() && !visit.place.is_secret()
     }
 
     /// The client's name; its id when it has none.
