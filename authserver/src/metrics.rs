@@ -19,6 +19,7 @@ pub struct Metrics {
     tokens_issued: Family<Grant, Counter>,
     introspections: Family<Outcome, Counter>,
     logins: Family<Outcome, Counter>,
+    refreshes: Family<Outcome, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,6 +78,21 @@ pub enum LoginAttempt {
     Limited,
 }
 
+/// The outcome of a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// The token was unused.
+    Rotation,
+    /// The token was used a moment ago: parallel requests, a retry, or a copy.
+    Sibling,
+    /// The token was used before, and no response to it has arrived.
+    LostResponse,
+    /// The token was used before: its family is revoked.
+    Reuse,
+    /// Anything else; nothing changed.
+    Refused,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // 0.5 ms to 16 s.
@@ -88,6 +104,7 @@ impl Default for Metrics {
             tokens_issued: Family::default(),
             introspections: Family::default(),
             logins: Family::default(),
+            refreshes: Family::default(),
         };
         metrics.register();
         metrics
@@ -121,6 +138,11 @@ impl Metrics {
             "logins",
             "Sign-in attempts, by result: accepted, refused, or rate-limited",
             self.logins.clone(),
+        );
+        registry.register(
+            "refreshes",
+            "Refreshes, by result: rotation, sibling (the token was used a moment ago), lost_response (used before, but no response arrived), reuse (used before; all tokens revoked), or refused",
+            self.refreshes.clone(),
         );
     }
 
@@ -165,6 +187,18 @@ impl Metrics {
             LoginAttempt::Limited => "limited",
         };
         self.logins.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a refresh.
+    pub fn refresh(&self, result: RefreshOutcome) {
+        let outcome = match result {
+            RefreshOutcome::Rotation => "rotation",
+            RefreshOutcome::Sibling => "sibling",
+            RefreshOutcome::LostResponse => "lost_response",
+            RefreshOutcome::Reuse => "reuse",
+            RefreshOutcome::Refused => "refused",
+        };
+        self.refreshes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// All metrics as OpenMetrics text.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use clap::{Parser, Subcommand};
 use mcp_resource_proxy::compiled::Runtime;
 use mcp_resource_proxy::config::{Config, ConfigError};
 use mcp_resource_proxy::drain::{self, Drain};
+use mcp_resource_proxy::keys;
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
 use mcp_resource_proxy::readiness::Readiness;
 use mcp_resource_proxy::reload::{Reloader, State};
+use mcp_resource_proxy::reload_keys::KeysReloader;
 use mcp_resource_proxy::{client, server};
 use mcpauth_service::clock::Clock;
 use mcpauth_service::health::Health;
@@ -23,6 +24,7 @@ use mcpauth_service::log;
 use mcpauth_service::program::{self, Failure};
 use mcpauth_service::shutdown::Shutdown;
 use mcpauth_wire::proxy_health;
+use mcpauth_wire::proxy_keys::ProxyKeys;
 
 /// New connections are refused as soon as SIGTERM comes.
 const LEAD: Duration = Duration::ZERO;
@@ -35,6 +37,9 @@ struct Arguments {
     /// The configuration file (YAML).
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
+    /// The file with the keys that the replicas of this proxy share. Without it, sessions end with the process.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Check the configuration, then exit.
     #[arg(long)]
     check: bool,
@@ -48,10 +53,11 @@ enum Command {
     Drain,
 }
 
-/// A configuration, and the text that it was read from.
+/// A configuration, and the text that it was read from; the keys, if there is a file.
 struct Loaded {
     config: Config,
     text: String,
+    keys: Option<(PathBuf, ProxyKeys)>,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
     let result = match (&arguments.command, &arguments.config) {
         (Some(Command::Drain), _) => drain::ask().map_err(Failure::from),
         (None, Some(config)) => {
+            let load = |path: &Path| load(path, arguments.keys.as_deref());
             let run = |loaded| run(config.clone(), loaded);
             program::with_configuration(config, arguments.check, load, run)
         }
@@ -67,11 +74,13 @@ fn main() -> ExitCode {
     program::exit("mcp-resource-proxy", result)
 }
 
-fn load(path: &Path) -> Result<Loaded, ConfigError> {
+fn load(path: &Path, keys: Option<&Path>) -> Result<Loaded, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::new("", format!("cannot be read: {error}")))?;
     let config = Config::parse(&text)?;
-    Ok(Loaded { config, text })
+    let keys = keys.map(|path| keys::read(path).map(|keys| (path.to_owned(), keys)));
+    let keys = keys.transpose()?;
+    Ok(Loaded { config, text, keys })
 }
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
@@ -86,11 +95,10 @@ fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     runtime.block_on(serve(path, loaded))
 }
 
-async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result<()> {
-    let mut session_key = [0; 32];
-    SystemRandom::new()
-        .fill(&mut session_key)
-        .context("the system's random number generator failed")?;
+async fn serve(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { config, text, keys } = loaded;
+    let shared = keys.as_ref().map(|(_, keys)| keys.clone());
+    let in_use = shared.map_or_else(keys::random, Ok)?;
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = config.listen;
     let clock = Clock::system();
@@ -102,7 +110,7 @@ async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result
     };
     let metrics = runtime.metrics.clone();
     let health = Health::new(shutdown.clone(), move || metrics.encode());
-    let proxy = Arc::new(Proxy::new(config, runtime, &session_key)?);
+    let proxy = Arc::new(Proxy::new(config, runtime, &in_use)?);
     let reloader = Reloader::new(path, text, Arc::clone(&proxy));
     pages(&health, &proxy, reloader.state());
     let listener = Listener::bind("listen.proxy", listen.proxy).await?;
@@ -110,6 +118,9 @@ async fn serve(path: PathBuf, Loaded { config, text }: Loaded) -> anyhow::Result
     tracing::info!(proxy = %listener.address(), health = %probes.address(), "serving");
     let health_port = health.serve(probes);
     tokio::spawn(reloader.watch());
+    if let Some((path, keys)) = keys {
+        tokio::spawn(KeysReloader::new(path, keys, Arc::clone(&proxy)).watch());
+    }
     // It does not depend on the authorization server: to isolate a proxy would not bring that back.
     let readiness = Arc::new(Readiness::new(Arc::clone(&proxy)));
     health.ready_if(move || {

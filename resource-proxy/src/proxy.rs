@@ -9,6 +9,7 @@ use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use mcpauth_wire::proxy_keys::ProxyKeys;
 use tracing::Instrument as _;
 
 use crate::auth::authorize::Operation;
@@ -39,27 +40,23 @@ const SESSIONLESS: &str = "2026-07-28";
 pub struct Proxy {
     compiled: ArcSwap<Compiled>,
     runtime: Runtime,
-    sessions: Sessions,
+    sessions: ArcSwap<Sessions>,
     /// Outlives a version of the configuration. Locked for microseconds, never across an await.
     friction: Mutex<Option<Friction>>,
 }
 
 impl Proxy {
-    /// With a checked configuration. `session_key` is random and stays in this process.
+    /// With a checked configuration. The keys bind sessions.
     ///
     /// # Errors
     /// A value cannot be used, although it passed validation.
-    pub fn new(
-        config: Config,
-        runtime: Runtime,
-        session_key: &[u8; 32],
-    ) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, runtime: Runtime, keys: &ProxyKeys) -> Result<Self, ConfigError> {
         let friction = config.friction.as_ref().map(Friction::new);
         let compiled = Compiled::new(config, &runtime, None)?;
         Ok(Self {
             compiled: ArcSwap::from_pointee(compiled),
             runtime,
-            sessions: Sessions::new(session_key),
+            sessions: ArcSwap::from_pointee(Sessions::new(keys)),
             friction: Mutex::new(friction),
         })
     }
@@ -78,6 +75,11 @@ impl Proxy {
         drop(friction);
         self.compiled.store(Arc::new(compiled));
         Ok(())
+    }
+
+    /// Uses these keys from now on.
+    pub fn replace_keys(&self, keys: &ProxyKeys) {
+        self.sessions.store(Arc::new(Sessions::new(keys)));
     }
 
     /// The configuration in force.
@@ -215,7 +217,8 @@ impl Proxy {
             ));
         }
         let sent = sent.to_str().unwrap_or_default();
-        let id = self.sessions.unbind(sent, caller);
+        let sessions = self.sessions.load();
+        let id = sessions.unbind(sent, caller);
         match id.and_then(|id| HeaderValue::from_str(id).ok()) {
             Some(id) => {
                 headers.insert(SESSION_ID, id);
@@ -293,9 +296,10 @@ impl Proxy {
         let took = self.runtime.clock.monotonic().saturating_sub(sent);
         self.runtime.metrics.upstream(took);
         if let Some(id) = response.headers_mut().remove(SESSION_ID) {
-            let bound = id.to_str().map(|id| self.sessions.bind(id, identity));
+            let id = id.to_str().ok();
+            let bound = id.and_then(|id| self.sessions.load().bind(id, identity));
             // An id that is not text could not be sent back, so the client gets none.
-            if let Some(Ok(bound)) = bound.ok().map(HeaderValue::try_from) {
+            if let Some(Ok(bound)) = bound.map(HeaderValue::try_from) {
                 response.headers_mut().insert(SESSION_ID, bound);
             }
         }

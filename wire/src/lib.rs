@@ -22,6 +22,7 @@ pub mod origin;
 pub mod principal;
 pub mod proxy_config;
 pub mod proxy_health;
+pub mod proxy_keys;
 pub mod read;
 pub mod redirect_uri;
 pub mod resource_uri;

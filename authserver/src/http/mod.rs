@@ -4,6 +4,7 @@
 //! it cannot access the others.
 
 pub mod app;
+mod audit;
 mod basic;
 pub mod body;
 pub mod client_auth;

@@ -9,11 +9,9 @@ pub mod session;
 pub mod ticket;
 pub mod users;
 
-use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
+use crate::oauth::grant::LoginMark;
 use session::Session;
 use users::{LocalUsers, UsersError};
 
@@ -50,18 +48,7 @@ pub struct User {
     /// `sub` of their tokens.
     pub subject: String,
     /// The mark of this login.
-    pub mark: Mark,
-}
-
-/// Ends a user's logins by changing: with a new password, say. `Debug` does not show it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Mark(String);
-
-impl fmt::Debug for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mark(…)")
-    }
+    pub mark: LoginMark,
 }
 
 /// How the user is authenticated.
@@ -98,7 +85,7 @@ impl Login {
         match self {
             Self::AutoApprove { subject } => Start::Known(User {
                 subject: subject.clone(),
-                mark: Mark::default(),
+                mark: LoginMark::default(),
             }),
             Self::LocalUsers(users) => Start::Form(users),
         }
@@ -117,14 +104,22 @@ impl Login {
     /// # Errors
     /// When users cannot be looked up.
     pub async fn is_current(&self, session: &Session) -> Result<bool, LoginError> {
-        let mark = self.mark(&session.subject).await?;
-        Ok(mark.is_some_and(|mark| mark == session.mark))
+        self.has(&session.subject, Some(&session.mark)).await
+    }
+
+    /// Whether the user of a grant still exists, and the login in which they consented has not been ended since.
+    ///
+    /// # Errors
+    /// When users cannot be looked up.
+    pub async fn has(&self, subject: &str, mark: Option<&LoginMark>) -> Result<bool, LoginError> {
+        let current = self.mark(subject).await?;
+        Ok(current.is_some_and(|current| mark.is_none_or(|mark| *mark == current)))
     }
 
     /// The mark that a login of this user has now; `None` when there is no such user.
-    async fn mark(&self, subject: &str) -> Result<Option<Mark>, LoginError> {
+    async fn mark(&self, subject: &str) -> Result<Option<LoginMark>, LoginError> {
         match self {
-            Self::AutoApprove { subject: only } => Ok((only == subject).then(Mark::default)),
+            Self::AutoApprove { subject: only } => Ok((only == subject).then(LoginMark::default)),
             Self::LocalUsers(users) => Ok(users.mark(subject).await?),
         }
     }
@@ -144,7 +139,7 @@ mod tests {
         let session = |subject: &str, mark: &str| {
             let user = User {
                 subject: subject.into(),
-                mark: Mark(mark.into()),
+                mark: LoginMark::new(mark.into()),
             };
             Session::begin(user, UnixTime::from_seconds(0)).unwrap()
         };

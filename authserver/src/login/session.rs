@@ -5,9 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcpauth_service::clock::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Mark, User};
+use super::User;
 use crate::keys::pepper::Pepper;
 use crate::keys::signed;
+use crate::oauth::grant::LoginMark;
 use crate::random::{self, RandomError};
 
 /// How long a login lasts, in seconds.
@@ -22,7 +23,7 @@ pub struct Session {
     /// The user.
     pub subject: String,
     /// The mark of the login that began it.
-    pub(super) mark: Mark,
+    pub mark: LoginMark,
     /// When it ends, in seconds since the epoch.
     expires_at: i64,
 }

@@ -12,8 +12,9 @@ use mcpauth_service::admission::Caller;
 use mcpauth_service::fair_queue::Turn;
 use serde::Deserialize;
 
+use super::User;
 use super::password::{self, Hashing, MAX_MEMORY, StoredHash};
-use super::{Mark, User};
+use crate::oauth::grant::LoginMark;
 
 /// Why users cannot be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,7 @@ impl LocalUsers {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn mark(&self, name: &str) -> Result<Option<Mark>, UsersError> {
+    pub async fn mark(&self, name: &str) -> Result<Option<LoginMark>, UsersError> {
         let users = self.users().await?;
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
@@ -222,9 +223,9 @@ async fn load(path: &Path) -> Result<Vec<Entry>, UsersError> {
 }
 
 /// A hash of a salted hash.
-fn mark(user: &Entry) -> Mark {
+fn mark(user: &Entry) -> LoginMark {
     let digest = digest::digest(&digest::SHA256, user.password_hash.as_bytes());
-    Mark(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
+    LoginMark::new(URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::keys::jws;
 
 /// How far ahead `exp` may lie, in seconds: for so long a `jti` must be remembered.
 pub const MAX_LIFETIME: i64 = 300;
-/// How far the clocks of client and server may differ, in seconds.
-const SKEW: i64 = 30;
+/// How far the clocks of client and server, or of two replicas, may differ, in seconds.
+pub const SKEW: i64 = 30;
 /// The names of the accepted algorithms, for the metadata.
 pub fn algorithm_names() -> Vec<String> {
     jws::ALGORITHMS

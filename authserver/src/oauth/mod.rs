@@ -13,6 +13,7 @@ pub mod params;
 pub mod pkce;
 pub mod rate_limit;
 pub mod redirect_uri;
+pub mod refresh;
 pub mod resource;
 pub mod token;
 pub mod token_request;

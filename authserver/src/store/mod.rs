@@ -1,6 +1,6 @@
 //! What the server remembers. Each operation is atomic, in memory and on Postgres alike; one
 //! conformance suite (`tests/store/`) holds the two together. The rules (which code, which refresh
-//! token is honoured) are pure functions in `oauth/code.rs` and `oauth/grant.rs`: a store loads, asks them, and
+//! token is honoured) are pure functions in `oauth/code.rs` and `oauth/refresh.rs`: a store loads, asks them, and
 //! writes what they decide, all under a lock on the grant. Tokens are made by a [`Minter`] after the decision.
 
 mod memory;
@@ -14,8 +14,9 @@ use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
 use crate::oauth::code::{CodeAttempt, NewCode};
-use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshAttempt, Refusal};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
+use crate::oauth::refresh::{RefreshAttempt, RefreshKind};
 use crate::oauth::resource::Resource;
 use crate::random::RandomError;
 pub use mcpauth_wire::admin::Outcome as Upsert;
@@ -67,6 +68,15 @@ pub struct Refresh<'a> {
     pub attempt: RefreshAttempt<'a>,
     /// Makes the tokens.
     pub minter: Minter<'a>,
+}
+
+/// What came of a refresh.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// The new tokens.
+    pub issued: Issued,
+    /// Why they were granted.
+    pub kind: RefreshKind,
 }
 
 /// A live access token (RFC 7662).
@@ -144,15 +154,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError>;
 
-    /// Refreshes a family. See [`crate::oauth::grant::RefreshToken::refresh`] for the rule.
+    /// Refreshes a family. See [`crate::oauth::refresh::RefreshToken::refresh`] for the rule.
     async fn refresh(
         &self,
         refresh: &Refresh<'_>,
         now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError>;
+    ) -> Result<Result<Refreshed, Refusal>, StoreError>;
 
-    /// The family of a refresh token, while both live: to ask about its user before refreshing.
-    async fn grant_of_refresh_token(
+    /// The family of a refresh token, or of a code, while both live: to ask about its user before anything is issued.
+    async fn grant_of(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
@@ -192,6 +202,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Revokes a family with all its tokens; an unknown one is fine.
     async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError>;
+
+    /// Revokes all families of a user. They may sign in again.
+    async fn revoke_user(&self, subject: &str) -> Result<(), StoreError>;
 
     /// The sealed signing key: the stored one, or else this one, which is stored then. Replicas that
     /// start together get the same.

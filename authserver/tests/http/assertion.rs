@@ -1,5 +1,7 @@
 //! `private_key_jwt` at the token endpoint. The rules alone are tested beside them.
 
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mcp_authserver::keys::signing_key::SigningKey;
 use serde_json::{Value, json};
@@ -63,6 +65,20 @@ async fn jti_replay() {
     let mut other = claims(&server);
     other["jti"] = "two".into();
     present(&server, &signed(&key, &other)).await.ok();
+}
+
+/// A replica whose clock is ahead must not forget what another one still accepts.
+#[tokio::test]
+async fn jti_replay_after_a_faster_replica_has_removed_what_has_expired() {
+    let key = SigningKey::generate().unwrap();
+    let server = with_client(&key).await;
+    let jwt = signed(&key, &claims(&server));
+    present(&server, &jwt).await.ok();
+    server.clock.advance(Duration::from_secs(59));
+    let faster = server.clock.now().plus(Duration::from_secs(2));
+    let store = &server.app.core.store;
+    store.remove_expired(faster, faster).await.unwrap();
+    present(&server, &jwt).await.is_error(401, "invalid_client");
 }
 
 #[tokio::test]

@@ -47,4 +47,6 @@ mod revoke;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod token;

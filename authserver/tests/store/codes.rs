@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mcp_authserver::oauth::code::CodeAttempt;
-use mcp_authserver::oauth::grant::Refusal;
+use mcp_authserver::oauth::grant::{LoginMark, Refusal};
 
 use crate::fixture::{
     ABSOLUTE, ACCESS, Fixture, MAIL, MINUTE, NOTES, NOW, OTHER_CLIENT, RIGHT, VERIFIER, scopes,
@@ -26,6 +26,10 @@ pub async fn a_code_is_redeemed_for_what_was_granted(f: &Fixture) {
     assert_eq!(issued.access.expires_at, NOW.plus(ACCESS));
     assert_eq!(issued.nonce.as_deref(), Some("n-1"));
     assert!(f.is_active(&tokens.access, NOW).await);
+    let hashes = tokens.refresh.hashes(&f.pepper);
+    let granted = f.store.grant_of(&hashes, NOW).await.unwrap().unwrap();
+    assert_eq!(granted, issued.grant);
+    assert_eq!(granted.login, Some(LoginMark::new("login of alice".into())));
     assert!(f.refresh(&tokens.refresh, NOW).await.is_ok());
 
     // OAuth 2.1 sends neither of the two that may be left out.

@@ -8,7 +8,8 @@ use mcp_authserver::keys::pepper::Pepper;
 use mcp_authserver::oauth::admission::AllowedClients;
 use mcp_authserver::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
-use mcp_authserver::oauth::grant::{GrantId, NewGrant, RefreshAttempt, Refusal};
+use mcp_authserver::oauth::grant::{GrantId, LoginMark, NewGrant, Refusal};
+use mcp_authserver::oauth::refresh::{RefreshAttempt, RefreshKind};
 use mcp_authserver::oauth::resource::Resource;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::random::RandomError;
@@ -54,14 +55,17 @@ pub struct Tokens {
     pub access: Token,
     pub refresh: Token,
     pub issued: Issued,
+    /// None for a family's first.
+    pub kind: Option<RefreshKind>,
 }
 
 impl Tokens {
-    fn of(issued: Issued) -> Self {
+    pub fn of(issued: Issued, kind: Option<RefreshKind>) -> Self {
         Self {
             access: issued.access.token.clone(),
             refresh: issued.refresh.as_ref().unwrap().token.clone(),
             issued,
+            kind,
         }
     }
 }
@@ -130,6 +134,7 @@ impl Fixture {
         NewGrant {
             id: GrantId::from_bytes(self.random()),
             subject: subject.map(str::to_owned),
+            login: subject.map(|name| LoginMark::new(format!("login of {name}"))),
             client_id: client_id.into(),
             resource: NOTES.into(),
             scopes: scopes("notes:read notes:write"),
@@ -175,7 +180,7 @@ impl Fixture {
             minter: self.minter(),
         };
         let issued = self.store.redeem_code(&redemption, now).await.unwrap()?;
-        Ok(Tokens::of(issued))
+        Ok(Tokens::of(issued, None))
     }
 
     /// A family of its own.
@@ -199,8 +204,8 @@ impl Fixture {
             attempt,
             minter: self.minter(),
         };
-        let issued = self.store.refresh(&request, now).await.unwrap()?;
-        Ok(Tokens::of(issued))
+        let refreshed = self.store.refresh(&request, now).await.unwrap()?;
+        Ok(Tokens::of(refreshed.issued, Some(refreshed.kind)))
     }
 
     /// A token for the client itself.

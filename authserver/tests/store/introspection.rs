@@ -115,3 +115,23 @@ pub async fn revoking_the_grant_ends_the_family(f: &Fixture) {
         "an unknown one is fine"
     );
 }
+
+pub async fn revoking_a_user_ends_their_families(f: &Fixture) {
+    let code = f.authorize(NOW).await;
+    let families = [f.family(NOW).await, f.family(NOW).await];
+    let bystander = f.new_grant(CLIENT, Some("bob"));
+    let bystander = f.issue(bystander, NOW).await.unwrap();
+    let of_client = f.issue(f.new_grant(CLIENT, None), NOW).await.unwrap();
+
+    f.store.revoke_user("alice").await.unwrap();
+    f.store.revoke_user("nobody").await.unwrap();
+    for tokens in families {
+        assert!(!f.is_active(&tokens.access, NOW).await);
+        assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    }
+    assert!(f.redeem(&code, NOW).await.is_err());
+    assert!(f.is_active(&bystander, NOW).await);
+    assert!(f.is_active(&of_client, NOW).await);
+    // They may sign in again.
+    assert!(f.is_active(&f.family(NOW).await.access, NOW).await);
+}

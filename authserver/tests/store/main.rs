@@ -16,7 +16,11 @@ mod housekeeping;
 #[cfg(test)]
 mod introspection;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod operation;
+#[cfg(test)]
+mod previous_version;
 #[cfg(test)]
 mod rates;
 #[cfg(test)]
@@ -64,7 +68,7 @@ conformance! {
         wrong_verifier_has_five_attempts
         a_refresh_token_used_as_a_code;
     families:
-        no_token_survives_its_family;
+        each_history_is_one_that_the_rule_allows;
     housekeeping:
         jti_replay
         the_signing_key_is_made_once
@@ -79,7 +83,8 @@ conformance! {
         revoking_another_clients_token_does_nothing
         revoking_an_access_token_leaves_the_family
         revoking_a_refresh_token_ends_the_family
-        revoking_the_grant_ends_the_family;
+        revoking_the_grant_ends_the_family
+        revoking_a_user_ends_their_families;
     rates:
         sixteen_way_race_on_the_last_hits
         a_refused_hit_does_not_count
@@ -89,8 +94,13 @@ conformance! {
         rotation
         reuse_after_the_grace_window_ends_the_family
         reuse_inside_the_grace_window_gets_a_sibling
-        too_many_siblings
-        an_older_generation_in_the_same_second
+        an_unused_token_rotates_however_far_its_siblings_are
+        an_older_token_inside_its_own_grace_window_gets_a_sibling
+        a_lost_response_is_forgiven_once
+        a_lost_response_is_no_matter_for_siblings
+        without_a_grace_period_there_are_no_siblings
+        the_65th_unused_token_displaces_the_one_idle_longest
+        the_last_64_used_tokens_are_kept
         another_clients_refresh_token
         refresh_cannot_widen
         a_narrower_scope_is_for_one_token

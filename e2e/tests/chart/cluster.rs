@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::render::{HELMS, container, helm, read, run, strings};
 
+#[derive(Clone)]
 struct Installation {
     helm: &'static str,
     kubeconfig: PathBuf,
@@ -115,23 +116,24 @@ async fn helm_test_passes_when_its_pod_does() {
             namespace,
         };
         gate.install("rbac.aggregateClusterRoles=false");
-        std::thread::scope(|scope| {
-            let test = scope.spawn(|| gate.helm(&["test", "gate", "--timeout", "60s"]));
-            // There is no kubelet to run it.
-            let status = [
-                "patch",
-                "pod/gate-mcp-auth-operator-test",
-                "--namespace",
-                &gate.namespace,
-                "--subresource=status",
-                "--patch={\"status\":{\"phase\":\"Succeeded\"}}",
-            ];
-            while !test.is_finished() && gate.kubectl(&status).is_err() {
-                std::thread::sleep(std::time::Duration::from_millis(200));
-            }
-            let said = test.join().unwrap().unwrap();
-            assert!(said.contains("Succeeded"), "{helm}: {said}");
-        });
+        let tested = gate.clone();
+        let test =
+            tokio::task::spawn_blocking(move || tested.helm(&["test", "gate", "--timeout", "60s"]));
+        // There is no kubelet to run it.
+        let status = [
+            "patch",
+            "pod/gate-mcp-auth-operator-test",
+            "--namespace",
+            &gate.namespace,
+            "--subresource=status",
+            "--patch={\"status\":{\"phase\":\"Succeeded\"}}",
+        ];
+        eventually("the pod of the test is there", || async {
+            gate.kubectl(&status)
+        })
+        .await;
+        let said = test.await.unwrap().unwrap();
+        assert!(said.contains("Succeeded"), "{helm}: {said}");
         gate.helm(&["uninstall", "gate"]).unwrap();
         let left = gate.kubectl(&["get", "pods", "-n", &gate.namespace, "-o", "name"]);
         assert_eq!(left.unwrap(), "", "{helm}");

@@ -1,6 +1,9 @@
 //! Installation, and what a user sees first.
 
-use anyhow::{Result, bail, ensure};
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use mcp_auth_e2e::command::{get, kubectl_stdin, run, show};
 use mcpauth_test_support::wait::until;
 
@@ -13,6 +16,15 @@ use crate::{
 fn tag() -> String {
     std::env::var("MCP_AUTH_TAG").unwrap_or_else(|_| "dev".to_owned())
 }
+
+/// An annotation of the operator's pods whose value no other run has. A run that was interrupted leaves an operator
+/// under the same image tag, perhaps of an older program; without a change to its pods, helm would keep it.
+const RUN: &str = "end-to-end-run";
+
+static THIS_RUN: LazyLock<String> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("run-{}", now.unwrap_or_default().as_nanos())
+});
 
 pub(crate) async fn chart() -> Result<()> {
     let images: Vec<String> = ["operator", "authserver", "resourceProxy"]
@@ -34,6 +46,8 @@ pub(crate) async fn chart() -> Result<()> {
         "180s",
     ]);
     args.extend(images.iter().flat_map(|image| ["--set", image]));
+    let run = format!("podAnnotations.{RUN}={}", *THIS_RUN);
+    args.extend(["--set-string", &run]);
     show("helm", &args).await?;
     let deployment = get(&["deployment", "mcp-auth-operator", "-n", SYSTEM]).await?;
     ensure!(
@@ -41,7 +55,7 @@ pub(crate) async fn chart() -> Result<()> {
         "{}",
         deployment["status"]
     );
-    until("an operator leads", leader).await?;
+    until("an operator of this run leads", leader_of_this_run).await?;
     let test = ["test", "mcp-auth-operator", "--namespace", SYSTEM];
     let passed = show("helm", &test).await?;
     ensure!(passed.contains("Succeeded"), "{passed}");
@@ -56,6 +70,15 @@ pub(crate) async fn leader() -> Result<String> {
     // Behind the pod's name is what tells its processes apart.
     let pod = holder.split('_').next().unwrap_or_default();
     Ok(pod.to_owned())
+}
+
+async fn leader_of_this_run() -> Result<()> {
+    let leader = leader().await?;
+    let pod = get(&["pod", &leader, "-n", SYSTEM]).await?;
+    let run = pod["metadata"]["annotations"][RUN].as_str();
+    let run = run.with_context(|| format!("{leader} is not of this suite"))?;
+    ensure!(run == *THIS_RUN, "{leader} is of an earlier run, {run}");
+    Ok(())
 }
 
 pub(crate) async fn wrong_fields() -> Result<()> {

@@ -16,6 +16,7 @@ use super::environment;
 use super::lookup;
 use super::policy;
 use super::registration::{Entry, unregister};
+use super::secrets;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
@@ -122,6 +123,7 @@ impl Reconcile for ProtectedMcpServer {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         unregister(COLLECTION, raw, context).await?;
+        secrets::delete_proxy_keys(context).await?;
         let key = (context.owner.namespace.clone(), context.owner.name.clone());
         context.program.policies.forget(&key);
         Ok(())
@@ -145,6 +147,7 @@ async fn run(
     server: &Server,
 ) -> Result<Pods, Error> {
     let mut objects = build(object, template, context, auth_server, server)?;
+    secrets::proxy_keys(context).await?;
     environment::note(context, &mut objects.deployment).await?;
     let security = workload::pod_security(&objects.deployment);
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);

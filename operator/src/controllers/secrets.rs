@@ -1,5 +1,4 @@
-//! The Secrets that an authorization server's pods mount: those that the operator generates, and those that
-//! the user keeps.
+//! The Secrets that pods mount: those that the operator generates, and those that the user keeps.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -8,10 +7,11 @@ use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
+use mcpauth_wire::proxy_keys::ProxyKeys;
 
 use crate::desired::authserver_config::postgres_ca;
 use crate::desired::labels::Component;
-use crate::desired::{auth_server, hash, names, postgres};
+use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
@@ -164,6 +164,43 @@ async fn database(context: &ReconcileContext<'_>) -> Result<Secret, Error> {
         }
     }
     Ok(secret)
+}
+
+/// Creates the keys that the replicas of a proxy share, before the pods, or checks them by the rule of the proxy. A lost
+/// Secret is made anew: sessions end, and nothing else depends on it.
+///
+/// # Errors
+/// They cannot be used, or the API server does not respond.
+pub async fn proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let name = names::proxy_keys(&context.owner.name);
+    let at = (context.owner.namespace.clone(), name.clone());
+    context.refers_also_to([(references::Kind::Secret, at)]);
+    let Some(secret) = generated(context, Component::McpServer, &name).await? else {
+        let key = random::bytes().map_err(no_randomness)?;
+        let new = protected_server::keys_secret(&context.owner, key);
+        create(context, Component::McpServer, new).await?;
+        return Ok(());
+    };
+    let keys = value(&secret, injection::KEYS_FILE).unwrap_or_default();
+    let checked = ProxyKeys::parse(&String::from_utf8_lossy(&keys));
+    checked.map(drop).map_err(|invalid| {
+        let message = format!(
+            "Secret {name}, key {}: {invalid}. Or delete the Secret: a new key is made, and sessions end",
+            injection::KEYS_FILE
+        );
+        Problem::person(reasons::SECRET_INVALID, message).into()
+    })
+}
+
+/// Deletes the keys of a proxy that is being deleted.
+///
+/// # Errors
+/// The API server rejects the request, or does not respond.
+pub async fn delete_proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
+    let secret = names::proxy_keys(&context.owner.name);
+    let ownership = context.kept(Component::McpServer);
+    let api = context.api::<Secret>();
+    Ok(context.applier.delete(&api, &ownership, &secret).await?)
 }
 
 /// A Secret with random values, if it was made.

@@ -22,6 +22,10 @@ use super::{
 pub const CONTAINER: &str = "resource-proxy";
 const CONFIG_VOLUME: &str = "mcpauth-proxy";
 const TOKEN_VOLUME: &str = "mcpauth-token";
+const KEYS_VOLUME: &str = "mcpauth-proxy-keys";
+const KEYS_FOLDER: &str = "/etc/mcpauth/proxy-keys";
+/// The key in the Secret with the proxy's keys, and the file.
+pub const KEYS_FILE: &str = "keys";
 const TOKEN_FOLDER: &str = "/var/run/secrets/mcpauth";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/proxy";
 /// The file in the ConfigMap.
@@ -92,6 +96,8 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
         args: Some(vec![
             "--config".to_owned(),
             format!("{CONFIG_FOLDER}/{CONFIG_FILE}"),
+            "--keys".to_owned(),
+            format!("{KEYS_FOLDER}/{KEYS_FILE}"),
         ]),
         ports: Some(vec![
             pod::port("proxy", PUBLIC_PORT),
@@ -102,6 +108,7 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![
             pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
+            pod::mount(KEYS_VOLUME, KEYS_FOLDER),
             pod::mount(TOKEN_VOLUME, TOKEN_FOLDER),
         ]),
         lifecycle: Some(Lifecycle {
@@ -141,11 +148,12 @@ fn grace_seconds(spec: &ProtectedMcpServerSpec) -> i64 {
     i64::from(spec.limits.response_header_seconds) + 20
 }
 
-/// The sidecar's volumes. The ConfigMap is mounted as a folder, not as a file, so that policy changes
+/// The sidecar's volumes. ConfigMap and Secret are mounted as folders, not as files, so that changes
 /// reach running pods.
 fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
     vec![
         pod::config_volume(CONFIG_VOLUME, names::proxy_config(name)),
+        pod::secret_volume(KEYS_VOLUME, &names::proxy_keys(name), KEYS_FILE, KEYS_FILE),
         Volume {
             name: TOKEN_VOLUME.to_owned(),
             projected: Some(ProjectedVolumeSource {

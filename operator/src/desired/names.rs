@@ -91,6 +91,12 @@ pub fn proxy_config(name: &str) -> String {
     format!("{name}-proxy-{PROXY_FORMAT}")
 }
 
+/// Name of the Secret with the keys that the replicas of a proxy share.
+#[must_use]
+pub fn proxy_keys(name: &str) -> String {
+    format!("{name}-proxy-keys")
+}
+
 /// Default name of the Secret with a client's credentials.
 #[must_use]
 pub fn client_secret(name: &str) -> String {

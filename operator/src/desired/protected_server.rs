@@ -4,7 +4,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec},
         core::v1::{
-            ConfigMap, Container, PodSpec, PodTemplateSpec, Service, ServiceAccount, VolumeMount,
+            ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, Service, ServiceAccount,
+            VolumeMount,
         },
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
@@ -12,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use mcpauth_api::{ProtectedMcpServerSpec, protected_server::ServerTemplate};
-use mcpauth_wire::proxy_health;
+use mcpauth_wire::{proxy_health, proxy_keys::ProxyKeys};
 
 use super::{
     AuthServerFacts, BuildError, Images, injection,
@@ -20,6 +21,7 @@ use super::{
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     network_policy, pod,
     pod_template::{self, Own, Refused},
+    secret,
 };
 
 const COMPONENT: Component = Component::McpServer;
@@ -127,6 +129,14 @@ fn deployment(
         }),
         status: None,
     })
+}
+
+/// The Secret with the keys that the replicas of the proxy share. It is created only once.
+#[must_use]
+pub fn keys_secret(owner: &Owner, key: [u8; 32]) -> Secret {
+    let metadata = owner.child(names::proxy_keys(&owner.name), COMPONENT);
+    let keys = ProxyKeys::new(key).to_text();
+    secret(metadata, [(injection::KEYS_FILE, keys)])
 }
 
 /// The ServiceAccount of a Deployment's pods, whose token the proxy has.

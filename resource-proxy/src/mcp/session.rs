@@ -4,42 +4,49 @@
 //! `ID.base64url(HMAC-SHA-256)`. So the proxy keeps no state, a flood of sessions cannot evict those
 //! of others, and a session never belongs to the first caller that presents its id.
 //!
-//! The key lives as long as the process. After a restart of the proxy alone, and at another
-//! replica, the MAC is wrong: the client gets 404, which tells it to open a new session. The
-//! server's sessions live in the memory of the same pod, so little is lost.
+//! Replicas share the key. Where it is replaced, sessions under the previous one go on. Under any other the client gets
+//! 404, which tells it to open a new session.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use mcpauth_wire::proxy_keys::ProxyKeys;
+
 use crate::auth::identity::Identity;
+use crate::keys::subkeys;
 
 /// Binds session ids.
 #[derive(Debug)]
 pub struct Sessions {
-    key: hmac::Key,
+    /// The current one first.
+    keys: Vec<hmac::Key>,
 }
 
 impl Sessions {
-    /// With this key.
-    pub fn new(key: &[u8; 32]) -> Self {
+    /// With these keys.
+    pub fn new(keys: &ProxyKeys) -> Self {
+        let keys = subkeys(keys, "sessions").into_iter();
         Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            keys: keys
+                .map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key))
+                .collect(),
         }
     }
 
     /// What the client gets for the server's `id`.
-    pub fn bind(&self, id: &str, owner: &Identity) -> String {
-        let tag = hmac::sign(&self.key, &bound(id, owner));
-        format!("{id}.{}", URL_SAFE_NO_PAD.encode(tag))
+    pub fn bind(&self, id: &str, owner: &Identity) -> Option<String> {
+        let tag = hmac::sign(self.keys.first()?, &bound(id, owner));
+        Some(format!("{id}.{}", URL_SAFE_NO_PAD.encode(tag)))
     }
 
     /// The server's id in what the client sent, if it is this client's and this subject's.
     pub fn unbind<'a>(&self, sent: &'a str, owner: &Identity) -> Option<&'a str> {
         let (id, tag) = sent.rsplit_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-        hmac::verify(&self.key, &bound(id, owner), &tag).ok()?;
-        Some(id)
+        let bound = bound(id, owner);
+        let is_bound = |key| hmac::verify(key, &bound, &tag).is_ok();
+        self.keys.iter().any(is_bound).then_some(id)
     }
 }
 
@@ -57,6 +64,10 @@ fn bound(id: &str, owner: &Identity) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn with(key: u8) -> Sessions {
+        Sessions::new(&ProxyKeys::new([key; 32]))
+    }
+
     fn identity(client_id: &str, subject: &str) -> Identity {
         Identity {
             client_id: client_id.into(),
@@ -67,10 +78,10 @@ mod tests {
 
     #[test]
     fn only_its_owner_can_use_a_session() {
-        let sessions = Sessions::new(&[7; 32]);
+        let sessions = with(7);
         let owner = identity("client", "alice");
         for id in ["abc", "a.b.c", "", "="] {
-            let bound = sessions.bind(id, &owner);
+            let bound = sessions.bind(id, &owner).unwrap();
             assert_eq!(sessions.unbind(&bound, &owner), Some(id));
             for other in [
                 identity("client", "bob"),
@@ -80,16 +91,16 @@ mod tests {
             ] {
                 assert_eq!(sessions.unbind(&bound, &other), None);
             }
-            let other_process = Sessions::new(&[8; 32]);
-            assert_eq!(other_process.unbind(&bound, &owner), None);
+            let other_key = with(8);
+            assert_eq!(other_key.unbind(&bound, &owner), None);
         }
     }
 
     #[test]
     fn an_id_that_was_made_up_is_not_taken() {
-        let sessions = Sessions::new(&[7; 32]);
+        let sessions = with(7);
         let owner = identity("client", "alice");
-        let bound = sessions.bind("abc", &owner);
+        let bound = sessions.bind("abc", &owner).unwrap();
         let cut = &bound[..bound.len() - 1];
         for made_up in [
             "",

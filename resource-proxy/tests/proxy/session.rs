@@ -1,6 +1,12 @@
 //! Sessions and who they belong to.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
+use mcp_resource_proxy::keys::read;
+use mcp_resource_proxy::reload::Outcome;
+use mcp_resource_proxy::reload_keys::KeysReloader;
+use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::json;
 
 use crate::common::upstream::SESSION;
@@ -99,4 +105,49 @@ async fn a_client_of_the_revision_without_sessions_has_its_header_ignored() {
     let answer = world.send(request, tool_call("read").to_string()).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(!world.mcp.only().headers.contains_key("mcp-session-id"));
+}
+
+/// O18: `replicas > 1` broke sessions.
+#[tokio::test]
+async fn replicas_with_one_keys_file_accept_each_others_sessions() {
+    let (one, other) = (world().await, world().await);
+    let path = one.directory.path().join("keys");
+    let key = |byte| ProxyKeys::new([byte; 32]).to_text();
+    // Not the key that the tests' proxies begin with.
+    std::fs::write(&path, key(1)).unwrap();
+    let keys = read(&path).unwrap();
+    let reloader = |world: &World| {
+        world.proxy.replace_keys(&keys);
+        KeysReloader::new(path.clone(), keys.clone(), Arc::clone(&world.proxy))
+    };
+    let (mut first, mut second) = (reloader(&one), reloader(&other));
+    let call = async |world: &World, session: &str| {
+        in_session(world, Method::POST, "alice", session)
+            .await
+            .status
+    };
+    let old = open(&one, "alice").await;
+    assert_eq!(call(&other, &old).await, StatusCode::OK);
+
+    // The new key on top; the other replica reads the file later.
+    std::fs::write(&path, key(2) + &key(1)).unwrap();
+    assert_eq!(first.look(), Outcome::Applied);
+    assert_eq!(first.look(), Outcome::Unchanged);
+    let new = open(&one, "alice").await;
+    assert_ne!(new, old);
+    assert_eq!(call(&one, &old).await, StatusCode::OK);
+    assert_eq!(call(&other, &new).await, StatusCode::NOT_FOUND);
+    assert_eq!(second.look(), Outcome::Applied);
+    assert_eq!(call(&other, &new).await, StatusCode::OK);
+
+    // What cannot be used leaves the keys as they are.
+    std::fs::write(&path, "nonsense").unwrap();
+    assert_eq!(first.look(), Outcome::Refused);
+    assert_eq!(first.look(), Outcome::Unchanged);
+    assert_eq!(call(&one, &old).await, StatusCode::OK);
+
+    std::fs::write(&path, key(2)).unwrap();
+    assert_eq!(first.look(), Outcome::Applied);
+    assert_eq!(call(&one, &old).await, StatusCode::NOT_FOUND);
+    assert_eq!(call(&one, &new).await, StatusCode::OK);
 }

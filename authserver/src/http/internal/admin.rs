@@ -126,6 +126,18 @@ pub(super) async fn delete_client(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ends what a user has allowed. They may sign in and consent again.
+pub(super) async fn delete_user_grants(
+    State(core): State<Arc<Core>>,
+    Path(subject): Path<String>,
+) -> Result<StatusCode, HttpError> {
+    // PostgreSQL stores no NUL, so nobody has this name.
+    if !subject.contains('\0') {
+        core.store.revoke_user(&subject).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// A document, whatever the Content-Type says; the inner error names the field.
 async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, Invalid>, HttpError> {
     let body = body::read(request, &()).await?;

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{post, put};
+use axum::routing::{delete, post, put};
 
 use crate::http::core::Core;
 use crate::http::error::HttpError;
@@ -83,6 +83,10 @@ pub fn router(state: InternalState) -> Router {
     let admin = Router::new()
         .route("/admin/v1/resources/{id}", resource)
         .route("/admin/v1/clients/{id}", client)
+        .route(
+            "/admin/v1/users/{subject}/grants",
+            delete(admin::delete_user_grants),
+        )
         .layer(only_admins)
         .layer(middleware::from_fn(trace::request));
     let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);

@@ -11,6 +11,7 @@ use crate::http::body;
 use crate::http::redirect::see_other;
 use crate::http::visit::{Place, Visit};
 use crate::login::Start;
+use crate::login::session::Session;
 use crate::oauth::authorization::{self, AuthorizationRequest, Prompt};
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::ParamsError;
@@ -60,7 +61,9 @@ async fn decide(
     if let Start::Known(user) = &start
         && pending.needs_no_click(pages, visit)
     {
-        return pending.approve(pages, request, &user.subject).await;
+        return pending
+            .approve(pages, request, &user.subject, &user.mark)
+            .await;
     }
     let session = pages.session(&visit.headers).await?;
     let Some(session) = session.filter(|_| request.prompt != Prompt::Login) else {
@@ -68,7 +71,10 @@ async fn decide(
     };
     let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
     match (asks, request.prompt) {
-        (false, _) => pending.approve(pages, request, &session.subject).await,
+        (false, _) => {
+            let Session { subject, mark, .. } = &session;
+            pending.approve(pages, request, subject, mark).await
+        }
         (true, Prompt::None) => Err(OAuthError::ConsentRequired),
         (true, _) => consent::page(pages, pending, request, &session, visit),
     }

@@ -1,15 +1,16 @@
-//! Families of tokens: what begins, refreshes and ends them.
+//! Families of tokens: what begins and ends them.
 
 use std::collections::HashMap;
 
 use mcpauth_service::clock::UnixTime;
 
-use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
+use super::super::{CodeRedemption, StoreError, reference_gone};
 use super::{AccessToken, Member, State};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
-use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
+use crate::oauth::refresh::RefreshToken;
 
 impl State {
     pub(super) fn create_authorization(
@@ -60,49 +61,22 @@ impl State {
             }
         }
         let mut grant = grant.clone();
+        grant.changed_at = grant.time(now);
         grant.expires_at = redemption.grant_expires_at;
         let nonce = member.value.nonce.clone();
         let issued = redemption.minter.issue(&grant, None, nonce, now)?;
         member.value.used = true;
-        self.store_issued(&issued, now);
+        self.store_issued(&issued, None, now);
         Ok(Ok(issued))
     }
 
-    pub(super) fn refresh(
-        &mut self,
-        refresh: &Refresh<'_>,
-        now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let Some(member) = find(&mut self.refresh_tokens, refresh.hashes) else {
-            return Ok(Err(Refusal::Unknown));
-        };
-        let Some(grant) = self.grants.get(&member.grant_id) else {
-            return Ok(Err(Refusal::Unknown));
-        };
-        let mut grant = grant.clone();
-        match member.value.refresh(&grant, &refresh.attempt, now) {
-            RefreshVerdict::Rotate => grant.rotate(now),
-            RefreshVerdict::Sibling => grant.siblings += 1,
-            RefreshVerdict::Refuse(refusal) => return Ok(Err(refusal)),
-            RefreshVerdict::Revoke => {
-                self.grants.remove(&grant.id);
-                return Ok(Err(Refusal::Reused));
-            }
-        }
-        let scopes = refresh.attempt.scopes;
-        let issued = refresh.minter.issue(&grant, scopes, None, now)?;
-        self.store_issued(&issued, now);
-        Ok(Ok(issued))
-    }
-
-    pub(super) fn grant_of_refresh_token(
-        &mut self,
-        hashes: &[KeyedHash],
-        now: UnixTime,
-    ) -> Option<Grant> {
-        let member = find(&mut self.refresh_tokens, hashes)?;
-        let grant = self.grants.get(&member.grant_id)?;
-        (now < member.value.expires_at && now < grant.expires_at).then(|| grant.clone())
+    pub(super) fn grant_of(&mut self, hashes: &[KeyedHash], now: UnixTime) -> Option<Grant> {
+        let of_refresh_token = find(&mut self.refresh_tokens, hashes)
+            .filter(|member| now < member.value.expires_at)
+            .map(|member| member.grant_id);
+        let of_code = find(&mut self.codes, hashes).map(|member| member.grant_id);
+        let grant = self.grants.get(&of_refresh_token.or(of_code)?)?;
+        (now < grant.expires_at).then(|| grant.clone())
     }
 
     pub(super) fn issue_access_token(
@@ -114,12 +88,17 @@ impl State {
         self.check_references(&grant)?;
         let grant = Grant::new(grant, now, now.plus(minter.access));
         let issued = minter.issue(&grant, None, None, now)?;
-        self.store_issued(&issued, now);
+        self.store_issued(&issued, None, now);
         Ok(issued)
     }
 
     pub(super) fn revoke_grant(&mut self, id: GrantId) {
         self.grants.remove(&id);
+    }
+
+    pub(super) fn revoke_user(&mut self, subject: &str) {
+        self.grants
+            .retain(|_, grant| grant.subject.as_deref() != Some(subject));
     }
 
     fn check_references(&self, grant: &NewGrant) -> Result<(), StoreError> {
@@ -131,8 +110,13 @@ impl State {
         admitted.then_some(()).ok_or_else(reference_gone)
     }
 
-    /// Writes the grant and its new tokens.
-    fn store_issued(&mut self, issued: &Issued, now: UnixTime) {
+    /// Writes the grant and its new tokens. `parent` is the refresh token that was presented.
+    pub(super) fn store_issued(
+        &mut self,
+        issued: &Issued,
+        parent: Option<KeyedHash>,
+        now: UnixTime,
+    ) {
         let grant = issued.grant.clone();
         let grant_id = grant.id;
         let access_token = Member {
@@ -145,18 +129,16 @@ impl State {
         };
         self.access_tokens.insert(issued.access.hash, access_token);
         if let Some(token) = &issued.refresh {
-            let value = RefreshToken {
-                generation: grant.generation,
-                expires_at: token.expires_at,
-            };
+            let value = RefreshToken::new(parent, grant.changed_at, token.expires_at);
             self.refresh_tokens
                 .insert(token.hash, Member { grant_id, value });
+            self.families.entry(grant_id).or_default().push(token.hash);
         }
         self.grants.insert(grant_id, grant);
     }
 }
 
-fn find<'a, T>(
+pub(super) fn find<'a, T>(
     map: &'a mut HashMap<KeyedHash, Member<T>>,
     hashes: &[KeyedHash],
 ) -> Option<&'a mut Member<T>> {

@@ -34,6 +34,7 @@ impl State {
             grants,
             codes,
             refresh_tokens,
+            families,
             access_tokens,
             assertions,
             rates,
@@ -44,6 +45,7 @@ impl State {
         refresh_tokens.retain(|_, token| {
             now < token.value.expires_at && grants.contains_key(&token.grant_id)
         });
+        families.retain(|id, _| grants.contains_key(id));
         access_tokens.retain(|_, token| {
             now < token.value.expires_at && grants.contains_key(&token.grant_id)
         });

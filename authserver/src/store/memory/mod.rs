@@ -4,6 +4,7 @@
 mod grants;
 mod housekeeping;
 mod rates;
+mod refresh;
 mod registry;
 mod tokens;
 
@@ -15,13 +16,14 @@ use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
-use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
+use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
 use crate::oauth::code::{Code, NewCode};
-use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, Refusal};
+use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit, RateTable};
+use crate::oauth::refresh::RefreshToken;
 use crate::oauth::resource::Resource;
 
 /// In this process; everything is lost with it, and there is only one replica.
@@ -35,6 +37,8 @@ struct State {
     grants: HashMap<GrantId, Grant>,
     codes: HashMap<KeyedHash, Member<Code>>,
     refresh_tokens: HashMap<KeyedHash, Member<RefreshToken>>,
+    /// The refresh tokens of each grant.
+    families: HashMap<GrantId, Vec<KeyedHash>>,
     access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
     assertions: HashMap<[u8; 32], UnixTime>,
     rates: HashMap<String, RateTable>,
@@ -132,16 +136,16 @@ impl Store for MemoryStore {
         &self,
         refresh: &Refresh<'_>,
         now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
+    ) -> Result<Result<Refreshed, Refusal>, StoreError> {
         self.state().refresh(refresh, now)
     }
 
-    async fn grant_of_refresh_token(
+    async fn grant_of(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<Grant>, StoreError> {
-        Ok(self.state().grant_of_refresh_token(hashes, now))
+        Ok(self.state().grant_of(hashes, now))
     }
 
     async fn issue_access_token(
@@ -181,6 +185,11 @@ impl Store for MemoryStore {
 
     async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
         self.state().revoke_grant(id);
+        Ok(())
+    }
+
+    async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
+        self.state().revoke_user(subject);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ impl Database {
             return Ok(Upsert::Unchanged);
         }
         let metadata = to_json(&client.metadata)?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace)
              VALUES ($1, $2, $3::jsonb, $4, $5, $6)

@@ -1,43 +1,17 @@
-//! Families of tokens: what begins, refreshes and ends them.
+//! Families of tokens: what begins and ends them.
 
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use super::super::{CodeRedemption, Refresh, StoreError, reference_gone};
+use super::super::{CodeRedemption, StoreError, reference_gone};
+use super::housekeeping::BATCH;
 use super::{Database, as_slices, read_time};
 use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
-use crate::oauth::grant::{Grant, GrantId, NewGrant, RefreshToken, RefreshVerdict, Refusal};
-
-/// Whether the resource of a grant still admits its client.
-macro_rules! grant_is_admitted {
-    () => {
-        concat!(
-            " AND EXISTS (SELECT FROM clients c, resources r
-                          WHERE c.client_id = grants.client_id AND r.resource = grants.resource AND ",
-            is_admitted!(),
-            ") "
-        )
-    };
-}
-
-// Never `*`: a column that a newer version adds would change the type of a prepared statement, and
-// Postgres then refuses it to the older version.
-macro_rules! select_grant {
-    ($condition:literal, $lock:literal) => {
-        concat!(
-            "SELECT id, subject, client_id, resource, scopes, generation, rotated_at, siblings,
-                    expires_at
-             FROM grants ",
-            $condition,
-            grant_is_admitted!(),
-            $lock
-        )
-    };
-}
+use crate::oauth::grant::{Grant, GrantId, LoginMark, NewGrant, Refusal};
 
 impl Database {
     pub(super) async fn create_authorization(
@@ -47,7 +21,7 @@ impl Database {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let grant = Grant::new(grant, now, code.expires_at);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         insert_grant(&mut transaction, &grant).await?;
         sqlx::query(
             "INSERT INTO authorization_codes
@@ -71,7 +45,7 @@ impl Database {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let Some((mut grant, hash, code)) =
             lock_by_code(&mut transaction, redemption.hashes).await?
         else {
@@ -80,10 +54,11 @@ impl Database {
         let outcome = match code.redeem(&grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {
                 use_code(&mut transaction, &hash).await?;
+                grant.changed_at = grant.time(now);
                 grant.expires_at = redemption.grant_expires_at;
                 update_grant(&mut transaction, &grant).await?;
                 let issued = redemption.minter.issue(&grant, None, code.nonce, now)?;
-                insert_tokens(&mut transaction, &issued, now).await?;
+                insert_tokens(&mut transaction, &issued, None, now).await?;
                 Ok(issued)
             }
             CodeVerdict::Refuse(refusal) => Err(refusal),
@@ -100,43 +75,16 @@ impl Database {
         Ok(outcome)
     }
 
-    pub(super) async fn refresh(
-        &self,
-        refresh: &Refresh<'_>,
-        now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let Some((mut grant, token)) =
-            lock_by_refresh_token(&mut transaction, refresh.hashes).await?
-        else {
-            return Ok(Err(Refusal::Unknown));
-        };
-        match token.refresh(&grant, &refresh.attempt, now) {
-            RefreshVerdict::Rotate => grant.rotate(now),
-            RefreshVerdict::Sibling => grant.siblings += 1,
-            RefreshVerdict::Refuse(refusal) => return Ok(Err(refusal)),
-            RefreshVerdict::Revoke => {
-                delete_grant(&mut *transaction, grant.id).await?;
-                transaction.commit().await?;
-                return Ok(Err(Refusal::Reused));
-            }
-        }
-        update_grant(&mut transaction, &grant).await?;
-        let scopes = refresh.attempt.scopes;
-        let issued = refresh.minter.issue(&grant, scopes, None, now)?;
-        insert_tokens(&mut transaction, &issued, now).await?;
-        transaction.commit().await?;
-        Ok(Ok(issued))
-    }
-
-    pub(super) async fn grant_of_refresh_token(
+    pub(super) async fn grant_of(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<Grant>, StoreError> {
         sqlx::query(select_grant!(
             "WHERE expires_at > $2 AND id =
-                 (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1) AND expires_at > $2)",
+                 (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1) AND expires_at > $2
+                  UNION ALL
+                  SELECT grant_id FROM authorization_codes WHERE hash = ANY($1))",
             ""
         ))
         .bind(as_slices(hashes))
@@ -154,16 +102,31 @@ impl Database {
         now: UnixTime,
     ) -> Result<Issued, StoreError> {
         let grant = Grant::new(grant, now, now.plus(minter.access));
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         insert_grant(&mut transaction, &grant).await?;
         let issued = minter.issue(&grant, None, None, now)?;
-        insert_tokens(&mut transaction, &issued, now).await?;
+        insert_tokens(&mut transaction, &issued, None, now).await?;
         transaction.commit().await?;
         Ok(issued)
     }
 
     pub(super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
         delete_grant(&self.pool, id).await
+    }
+
+    pub(super) async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
+        while sqlx::query(
+            "DELETE FROM grants WHERE id = ANY(ARRAY(
+                 SELECT id FROM grants WHERE subject = $1 LIMIT $2))",
+        )
+        .bind(subject)
+        .bind(i64::from(BATCH))
+        .execute(&self.pool)
+        .await?
+        .rows_affected()
+            == u64::from(BATCH)
+        {}
+        Ok(())
     }
 }
 
@@ -200,36 +163,6 @@ async fn lock_by_code(
     Ok(Some((read_grant(&grant)?, read_hash(&row)?, code)))
 }
 
-async fn lock_by_refresh_token(
-    connection: &mut PgConnection,
-    hashes: &[KeyedHash],
-) -> Result<Option<(Grant, RefreshToken)>, StoreError> {
-    let grant = sqlx::query(select_grant!(
-        "WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1))",
-        "FOR UPDATE OF grants"
-    ))
-    .bind(as_slices(hashes))
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(grant) = grant else {
-        return Ok(None);
-    };
-    // Expired tokens are removed without a lock on their grant.
-    let token =
-        sqlx::query("SELECT generation, expires_at FROM refresh_tokens WHERE hash = ANY($1)")
-            .bind(as_slices(hashes))
-            .fetch_optional(connection)
-            .await?;
-    let Some(row) = token else {
-        return Ok(None);
-    };
-    let token = RefreshToken {
-        generation: row.try_get("generation")?,
-        expires_at: read_time(&row, "expires_at")?,
-    };
-    Ok(Some((read_grant(&grant)?, token)))
-}
-
 async fn use_code(connection: &mut PgConnection, hash: &KeyedHash) -> Result<(), StoreError> {
     sqlx::query("UPDATE authorization_codes SET used = true WHERE hash = $1")
         .bind(hash.as_bytes())
@@ -248,9 +181,9 @@ async fn count_attempt(connection: &mut PgConnection, hash: &KeyedHash) -> Resul
 
 async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
     let inserted = sqlx::query(concat!(
-        "INSERT INTO grants (id, subject, client_id, resource, scopes, generation, rotated_at,
-                             siblings, expires_at)
-         SELECT $1, $2, c.client_id, r.resource, $5, $6, $7, $8, $9 FROM clients c, resources r
+        "INSERT INTO grants (id, subject, client_id, resource, scopes, login, rotated_at, expires_at,
+                             generation, siblings)
+         SELECT $1, $2, c.client_id, r.resource, $5, $6, $7, $8, 0, 0 FROM clients c, resources r
          WHERE c.client_id = $3 AND r.resource = $4 AND ",
         is_admitted!()
     ))
@@ -259,9 +192,8 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
     .bind(&grant.client_id)
     .bind(&grant.resource)
     .bind(grant.scopes.to_string())
-    .bind(grant.generation)
-    .bind(grant.rotated_at.as_millis())
-    .bind(grant.siblings)
+    .bind(grant.login.as_ref().map(LoginMark::as_str))
+    .bind(grant.changed_at.as_millis())
     .bind(grant.expires_at.as_millis())
     .execute(connection)
     .await
@@ -275,22 +207,23 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
     }
 }
 
-async fn update_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE grants SET generation = $2, rotated_at = $3, siblings = $4, expires_at = $5
-         WHERE id = $1",
-    )
-    .bind(grant.id.as_bytes())
-    .bind(grant.generation)
-    .bind(grant.rotated_at.as_millis())
-    .bind(grant.siblings)
-    .bind(grant.expires_at.as_millis())
-    .execute(connection)
-    .await?;
+pub(super) async fn update_grant(
+    connection: &mut PgConnection,
+    grant: &Grant,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE grants SET rotated_at = $2, expires_at = $3 WHERE id = $1")
+        .bind(grant.id.as_bytes())
+        .bind(grant.changed_at.as_millis())
+        .bind(grant.expires_at.as_millis())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-async fn delete_grant(executor: impl sqlx::PgExecutor<'_>, id: GrantId) -> Result<(), StoreError> {
+pub(super) async fn delete_grant(
+    executor: impl sqlx::PgExecutor<'_>,
+    id: GrantId,
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM grants WHERE id = $1")
         .bind(id.as_bytes())
         .execute(executor)
@@ -298,9 +231,11 @@ async fn delete_grant(executor: impl sqlx::PgExecutor<'_>, id: GrantId) -> Resul
     Ok(())
 }
 
-async fn insert_tokens(
+/// `parent` is the refresh token that was presented.
+pub(super) async fn insert_tokens(
     connection: &mut PgConnection,
     issued: &Issued,
+    parent: Option<&KeyedHash>,
     now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -315,7 +250,10 @@ async fn insert_tokens(
     .execute(&mut *connection)
     .await?;
     match &issued.refresh {
-        Some(token) => insert_refresh_token(connection, &issued.grant, token).await,
+        Some(token) => {
+            let parent = parent.map(|hash| hash.as_bytes().to_vec());
+            insert_refresh_token(connection, &issued.grant, token, parent).await
+        }
         None => Ok(()),
     }
 }
@@ -324,30 +262,33 @@ async fn insert_refresh_token(
     connection: &mut PgConnection,
     grant: &Grant,
     token: &Minted,
+    parent: Option<Vec<u8>>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO refresh_tokens (hash, grant_id, generation, expires_at)
-         VALUES ($1, $2, $3, $4)",
+        "INSERT INTO refresh_tokens (hash, grant_id, generation, parent, issued_at, expires_at)
+         SELECT $1, id, generation, $3, $4, $5 FROM grants WHERE id = $2",
     )
     .bind(token.hash.as_bytes())
     .bind(grant.id.as_bytes())
-    .bind(grant.generation)
+    .bind(parent)
+    .bind(grant.changed_at.as_millis())
     .bind(token.expires_at.as_millis())
     .execute(connection)
     .await?;
     Ok(())
 }
 
-fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
+pub(super) fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: read_grant_id(row, "id")?,
         subject: row.try_get("subject")?,
         client_id: row.try_get("client_id")?,
         resource: row.try_get("resource")?,
         scopes: read_scopes(row)?,
-        generation: row.try_get("generation")?,
-        rotated_at: read_time(row, "rotated_at")?,
-        siblings: row.try_get("siblings")?,
+        login: row
+            .try_get::<Option<String>, _>("login")?
+            .map(LoginMark::new),
+        changed_at: read_time(row, "rotated_at")?,
         expires_at: read_time(row, "expires_at")?,
     })
 }

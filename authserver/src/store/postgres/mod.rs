@@ -13,12 +13,39 @@ macro_rules! is_admitted {
     };
 }
 
+/// Whether the resource of a grant still admits its client.
+macro_rules! grant_is_admitted {
+    () => {
+        concat!(
+            " AND EXISTS (SELECT FROM clients c, resources r
+                          WHERE c.client_id = grants.client_id AND r.resource = grants.resource AND ",
+            is_admitted!(),
+            ") "
+        )
+    };
+}
+
+// Never `*`: a column that a newer version adds would change the type of a prepared statement, and
+// Postgres then refuses it to the older version.
+macro_rules! select_grant {
+    ($condition:literal, $lock:literal) => {
+        concat!(
+            "SELECT id, subject, client_id, resource, scopes, login, rotated_at, expires_at
+             FROM grants ",
+            $condition,
+            grant_is_admitted!(),
+            $lock
+        )
+    };
+}
+
 mod clients;
 mod error;
 mod grants;
 mod housekeeping;
 mod introspection;
 mod rates;
+mod refresh;
 mod resources;
 mod tokens;
 
@@ -29,9 +56,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 
-use super::{ActiveToken, CodeRedemption, Refresh, Store, StoreError, Upsert, digest};
+use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -119,6 +146,15 @@ impl PostgresStore {
 }
 
 impl Database {
+    /// Begins a transaction in a task of its own. sqlx 0.9 does not roll back what is dropped while `BEGIN` is under way: a client
+    /// that disconnects would leave the connection in a transaction, in which the statements of others are never
+    /// committed, and whose locks nobody releases (sqlx issue 4393).
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        Ok(begun.map_err(|error| StoreError::Unavailable(error.to_string()))??)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM clients LIMIT 1")
             .fetch_optional(&self.pool)
@@ -186,16 +222,16 @@ impl Store for PostgresStore {
         &self,
         refresh: &Refresh<'_>,
         now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
+    ) -> Result<Result<Refreshed, Refusal>, StoreError> {
         within(self.0.refresh(refresh, now)).await
     }
 
-    async fn grant_of_refresh_token(
+    async fn grant_of(
         &self,
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<Grant>, StoreError> {
-        within(self.0.grant_of_refresh_token(hashes, now)).await
+        within(self.0.grant_of(hashes, now)).await
     }
 
     async fn issue_access_token(
@@ -233,6 +269,10 @@ impl Store for PostgresStore {
 
     async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
         within(self.0.revoke_grant(id)).await
+    }
+
+    async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
+        within(self.0.revoke_user(subject)).await
     }
 
     async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {

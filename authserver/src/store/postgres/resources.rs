@@ -34,7 +34,7 @@ impl Database {
         self.sweep(&resource.resource).await?;
         let keeps_uri = before.as_ref().filter(|b| b.resource == resource.resource);
         let narrowed = keeps_uri.is_some_and(|b| b.allowed_clients != resource.allowed_clients);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         // With another URI it is another audience: the grants go with the old row.
         sqlx::query("DELETE FROM resources WHERE id = $1 AND resource <> $2")
             .bind(&resource.id)

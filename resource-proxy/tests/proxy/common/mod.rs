@@ -20,6 +20,7 @@ use mcp_resource_proxy::server;
 use mcpauth_service::clock::{Clock, UnixTime};
 use mcpauth_service::listener::Listener;
 use mcpauth_service::shutdown::Shutdown;
+use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -91,7 +92,7 @@ impl World {
         };
         let text = configuration(&introspection, &mcp, &token_file(&directory), more);
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let proxy = Arc::new(Proxy::new(config, runtime, &[7; 32]).unwrap());
+        let proxy = Arc::new(Proxy::new(config, runtime, &ProxyKeys::new([7; 32])).unwrap());
         let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let address = listener.address();
         let serving = server::serve(listener, Arc::clone(&proxy), shutdown.clone());

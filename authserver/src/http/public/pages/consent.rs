@@ -61,7 +61,8 @@ pub(in super::super) async fn consent(
         let denied = OAuthError::AccessDenied("the user did not consent".into());
         return pending.refuse(&pages, &denied);
     }
-    let approved = pending.approve(&pages, request, &session.subject).await;
+    let Session { subject, mark, .. } = &session;
+    let approved = pending.approve(&pages, request, subject, mark).await;
     approved.unwrap_or_else(|error| pending.refuse(&pages, &error))
 }
 

@@ -14,7 +14,7 @@ use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, Respon
 use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::code::NewCode;
 use crate::oauth::error::OAuthError;
-use crate::oauth::grant::{GrantId, NewGrant};
+use crate::oauth::grant::{GrantId, LoginMark, NewGrant};
 use crate::oauth::params::Params;
 use crate::oauth::redirect_uri;
 use crate::oauth::token::{Token, TokenKind};
@@ -106,6 +106,7 @@ impl Pending {
         pages: &Pages,
         request: &AuthorizationRequest,
         subject: &str,
+        login: &LoginMark,
     ) -> Result<Response, OAuthError> {
         trace::subject(subject);
         let (core, now) = (&pages.core, pages.core.clock.now());
@@ -113,6 +114,7 @@ impl Pending {
         let grant = NewGrant {
             id: GrantId::from_bytes(random::bytes()?),
             subject: Some(subject.to_owned()),
+            login: Some(login.clone()),
             client_id: self.client.client_id.clone(),
             resource: request.resource.resource.clone(),
             scopes: request.scopes.clone(),

@@ -2,7 +2,7 @@
 
 use mcpauth_wire::client::GrantType;
 
-use super::{TokenEndpoint, registered_resource};
+use super::{TokenEndpoint, check_user, registered_resource};
 use crate::issue::Issued;
 use crate::oauth::client::Client;
 use crate::oauth::code::CodeAttempt;
@@ -22,8 +22,14 @@ pub(super) async fn exchange(
         .metadata
         .grant_types
         .contains(&GrantType::RefreshToken);
+    let hashes = request.code.hashes(&core.pepper);
+    if let Some(grant) = core.store.grant_of(&hashes, now).await?
+        && grant.client_id == client.client_id
+    {
+        check_user(endpoint, &grant).await?;
+    }
     let redemption = CodeRedemption {
-        hashes: &request.code.hashes(&core.pepper),
+        hashes: &hashes,
         attempt: CodeAttempt {
             client_id: &client.client_id,
             redirect_uri: request.redirect_uri,

@@ -29,6 +29,7 @@ pub(super) async fn exchange(
     let grant = NewGrant {
         id: GrantId::from_bytes(random::bytes()?),
         subject: None,
+        login: None,
         client_id: client.client_id.clone(),
         resource: resource.resource.clone(),
         // `openid` and `offline_access` need a user.

@@ -13,6 +13,7 @@ use http::{HeaderValue, header};
 use mcpauth_wire::authserver_config::Tokens;
 use serde::Serialize;
 
+use crate::http::audit::Caller;
 use crate::http::body::Form;
 use crate::http::client_auth::ClientAuthentication;
 use crate::http::core::Core;
@@ -24,8 +25,9 @@ use crate::keys::signing_key::SigningKey;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::oauth::audience;
-use crate::oauth::client::Client;
+use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::error::OAuthError;
+use crate::oauth::grant::Grant;
 use crate::oauth::token_request::{self, TokenRequest};
 use crate::random;
 
@@ -99,15 +101,31 @@ async fn answer(
             authorization_code::exchange(endpoint, &client, &request).await
         }
         TokenRequest::RefreshToken(request) => {
-            refresh_token::exchange(endpoint, &client, &request).await
+            let caller = Caller::new(peer, &form.headers);
+            refresh_token::exchange(endpoint, &client, &request, &caller).await
         }
         TokenRequest::ClientCredentials(request) => {
             client_credentials::exchange(endpoint, &client, &request).await
         }
     }?;
+    note_use(endpoint, &client).await;
     let answer = respond(endpoint, &issued)?;
     endpoint.metrics.token_issued(grant_type.as_str());
     Ok(answer)
+}
+
+/// Notes that a self-registered client is in use, so that it is not removed when its family ends.
+async fn note_use(endpoint: &TokenEndpoint, client: &Client) {
+    let core = &endpoint.core;
+    if client.origin == ClientOrigin::Dynamic
+        && let Err(error) = core
+            .store
+            .touch_client(&client.client_id, core.clock.now())
+            .await
+    {
+        // What was issued is committed: an error now would make the client present its code or token again.
+        tracing::warn!(%error, "cannot note that the client is in use");
+    }
 }
 
 fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, OAuthError> {
@@ -136,6 +154,19 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
             .map(|minted| minted.token.reveal().to_owned()),
         id_token: id_token.transpose()?,
     })
+}
+
+/// Ends the family of a user who is gone, or whose login has been ended.
+async fn check_user(endpoint: &TokenEndpoint, grant: &Grant) -> Result<(), OAuthError> {
+    let Some(subject) = &grant.subject else {
+        return Ok(());
+    };
+    if endpoint.login.has(subject, grant.login.as_ref()).await? {
+        return Ok(());
+    }
+    endpoint.core.store.revoke_grant(grant.id).await?;
+    let text = "the user no longer exists, or their password has changed; authorize again";
+    Err(OAuthError::InvalidGrant(text.into()))
 }
 
 /// `resource` in its registered spelling, so that a trailing slash does not matter. One

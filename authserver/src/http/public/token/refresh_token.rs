@@ -2,13 +2,16 @@
 
 use mcpauth_wire::Scopes;
 
-use super::{TokenEndpoint, registered_resource};
+use super::{TokenEndpoint, check_user, registered_resource};
+use crate::http::audit::{self, Caller};
 use crate::http::core::Core;
 use crate::issue::Issued;
+use crate::metrics::RefreshOutcome;
 use crate::oauth::audience;
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
-use crate::oauth::grant::{Grant, RefreshAttempt};
+use crate::oauth::grant::{Grant, Refusal};
+use crate::oauth::refresh::{RefreshAttempt, RefreshKind};
 use crate::oauth::token_request::RefreshTokenRequest;
 use crate::store::Refresh;
 
@@ -16,17 +19,18 @@ pub(super) async fn exchange(
     endpoint: &TokenEndpoint,
     client: &Client,
     request: &RefreshTokenRequest<'_>,
+    caller: &Caller<'_>,
 ) -> Result<Issued, OAuthError> {
     let core = &endpoint.core;
     let resource = registered_resource(core, client, request.resource).await?;
     let hashes = request.refresh_token.hashes(&core.pepper);
     let mut scopes = request.scopes.clone();
     let now = core.clock.now();
-    if let Some(grant) = core.store.grant_of_refresh_token(&hashes, now).await?
-        && grant.client_id == client.client_id
-    {
-        check_user(endpoint, &grant).await?;
-        scopes = Some(still_allowed(core, &grant, client, scopes).await?);
+    let grant = core.store.grant_of(&hashes, now).await?;
+    let grant = grant.filter(|grant| grant.client_id == client.client_id);
+    if let Some(grant) = &grant {
+        check_user(endpoint, grant).await?;
+        scopes = Some(still_allowed(core, grant, client, scopes).await?);
     }
     let request = Refresh {
         hashes: &hashes,
@@ -38,20 +42,21 @@ pub(super) async fn exchange(
         },
         minter: endpoint.minter(true),
     };
-    Ok(core.store.refresh(&request, now).await??)
-}
-
-/// Ends the family of a user who is gone.
-async fn check_user(endpoint: &TokenEndpoint, grant: &Grant) -> Result<(), OAuthError> {
-    let Some(subject) = &grant.subject else {
-        return Ok(());
+    let refreshed = core.store.refresh(&request, now).await?;
+    let outcome = match &refreshed {
+        Ok(refreshed) => match refreshed.kind {
+            RefreshKind::Rotation => RefreshOutcome::Rotation,
+            RefreshKind::Sibling => RefreshOutcome::Sibling,
+            RefreshKind::LostResponse => RefreshOutcome::LostResponse,
+        },
+        Err(Refusal::Reused) => RefreshOutcome::Reuse,
+        Err(_) => RefreshOutcome::Refused,
     };
-    if endpoint.login.exists(subject).await? {
-        return Ok(());
+    endpoint.metrics.refresh(outcome);
+    if let Some(grant) = &grant {
+        audit::refresh(outcome, grant, caller);
     }
-    endpoint.core.store.revoke_grant(grant.id).await?;
-    let text = "the user no longer exists; sign in as another user";
-    Err(OAuthError::InvalidGrant(text.into()))
+    Ok(refreshed?.issued)
 }
 
 /// The scopes to refresh with.
