@@ -91,6 +91,27 @@ impl TokenEndpointAuthMethod {
     }
 }
 
+/// What the assertions of a client with `private_key_jwt` name as their audience.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The issuer.
+    #[default]
+    Issuer,
+    /// The issuer or the token endpoint's URL, for old clients.
+    TokenEndpoint,
+}
+
+impl AssertionAudience {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's skip_serializing_if passes a reference"
+    )]
+    fn is_issuer(&self) -> bool {
+        *self == Self::Issuer
+    }
+}
+
 /// `grant_type` values that the token endpoint knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,6 +173,9 @@ pub struct Client {
     /// Its public keys (RFC 7517).
     #[serde(default)]
     pub jwks: Option<Value>,
+    /// What its assertions name as their audience, for `private_key_jwt`.
+    #[serde(default, skip_serializing_if = "AssertionAudience::is_issuer")]
+    pub assertion_audience: AssertionAudience,
     /// Where users may be sent back.
     #[serde(default)]
     pub redirect_uris: Vec<String>,
@@ -282,7 +306,16 @@ impl Client {
                 "expected no keys unless tokenEndpointAuthMethod is private_key_jwt",
             ),
             (Public, None, None) => Ok(()),
+        }?;
+        if self.assertion_audience != AssertionAudience::Issuer
+            && self.token_endpoint_auth_method != PrivateKeyJwt
+        {
+            return invalid(
+                "assertionAudience",
+                "expected none unless tokenEndpointAuthMethod is private_key_jwt",
+            );
         }
+        Ok(())
     }
 
     fn check_grants(&self) -> Result<(), Invalid> {

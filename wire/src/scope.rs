@@ -20,6 +20,17 @@ pub const COUNT: Bounds = Bounds::new(0, 32);
 pub const REFERENCES: Bounds = Bounds::new(0, 16);
 /// Scopes of the authorization server itself, known at every resource.
 pub const OWN: [&str; 2] = ["openid", OFFLINE_ACCESS];
+/// The scopes of OpenID Connect (Core, sections 5.4 and 11), with `groups`, which many providers have. Clients ask for them out of
+/// habit, so they do not count as scopes of a resource, unless it has one of that name.
+pub const OPENID_CONNECT: [&str; 7] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "groups",
+    OFFLINE_ACCESS,
+];
 /// Requests a refresh token (OpenID Connect Core, section 11). It concerns only the client and the authorization server,
 /// so resources never tell a client to request it.
 pub const OFFLINE_ACCESS: &str = "offline_access";
@@ -141,6 +152,12 @@ impl Scopes {
             .map(|name| is_name(name).then(|| name.to_owned()).ok_or(InvalidScope))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// As the value of a `scope` parameter, which is never empty (RFC 6749, section 3.3).
+    #[must_use]
+    pub fn to_parameter(&self) -> Option<String> {
+        (!self.is_empty()).then(|| self.to_string())
     }
 
     /// Whether there is none.

@@ -30,19 +30,26 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = HttpError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
-        if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            let text = "parameters in the URL are not accepted; send them in the form";
-            return Err(OAuthError::InvalidRequest(text.into()).into());
-        }
-        if !is_form(request.headers()) {
-            let text = "the Content-Type must be application/x-www-form-urlencoded";
-            return Err(OAuthError::InvalidRequest(text.into()).into());
-        }
         let headers = request.headers().clone();
-        let body = read(request, state).await?;
-        let params = Params::parse(&body)?;
+        let params = Params::parse(&form(request, state).await?)?;
         Ok(Self { headers, params })
     }
+}
+
+/// The body of a form.
+///
+/// # Errors
+/// 400 when it is none, when there are parameters in the URL, or when the body does not arrive; 413 when it is too large.
+pub async fn form<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, HttpError> {
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        let text = "parameters in the URL are not accepted; send them in the form";
+        return Err(OAuthError::InvalidRequest(text.into()).into());
+    }
+    if !is_form(request.headers()) {
+        let text = "the Content-Type must be application/x-www-form-urlencoded";
+        return Err(OAuthError::InvalidRequest(text.into()).into());
+    }
+    read(request, state).await
 }
 
 /// The body, unless it is larger than the route allows.

@@ -5,6 +5,9 @@ use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue, header};
 use mcpauth_wire::Issuer;
 
+use crate::http::visit::Place;
+use crate::random::RandomError;
+
 /// Cookie names and attributes for one issuer.
 #[derive(Debug)]
 pub struct Cookies {
@@ -12,6 +15,8 @@ pub struct Cookies {
     form: String,
     device: String,
     secure: bool,
+    /// The issuer's path.
+    path: String,
 }
 
 impl Cookies {
@@ -27,6 +32,7 @@ impl Cookies {
             form: format!("{prefix}mcpauth-form-{suffix}"),
             device: format!("{prefix}mcpauth-device-{suffix}"),
             secure,
+            path: issuer.path().to_owned(),
         }
     }
 
@@ -46,23 +52,43 @@ impl Cookies {
     }
 
     /// `Set-Cookie` for a known browser.
-    pub fn set_device(&self, value: &str, seconds: u64) -> Option<HeaderValue> {
-        self.set(&self.device, value, &format!("; Max-Age={seconds}"))
+    pub fn set_device(&self, place: &Place, value: &str, seconds: u64) -> Option<HeaderValue> {
+        self.set(place, &self.device, value, &format!("; Max-Age={seconds}"))
     }
 
     /// `Set-Cookie` for the session.
-    pub fn set_session(&self, value: &str, seconds: u64) -> Option<HeaderValue> {
-        self.set(&self.session, value, &format!("; Max-Age={seconds}"))
+    pub fn set_session(&self, place: &Place, value: &str, seconds: u64) -> Option<HeaderValue> {
+        self.set(place, &self.session, value, &format!("; Max-Age={seconds}"))
     }
 
     /// `Set-Cookie` for the form cookie, which ends with the browser session.
-    pub fn set_form(&self, value: &str) -> Option<HeaderValue> {
-        self.set(&self.form, value, "")
+    pub fn set_form(&self, place: &Place, value: &str) -> Option<HeaderValue> {
+        self.set(place, &self.form, value, "")
     }
 
-    fn set(&self, name: &str, value: &str, age: &str) -> Option<HeaderValue> {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
+    /// Where the next session is. Its cookie must not be sent to other ports.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn next_place(&self) -> Result<Place, RandomError> {
+        match self.secure {
+            true => Ok(Place::default()),
+            false => Place::secret(),
+        }
+    }
+
+    /// Whether cookies at this place are sent to this server alone.
+    pub fn are_private(&self, place: &Place) -> bool {
+        self.secure || place.is_secret()
+    }
+
+    fn set(&self, place: &Place, name: &str, value: &str, age: &str) -> Option<HeaderValue> {
+        let (secure, path) = match self.secure {
+            // The prefix requires this path.
+            true => ("; Secure", "/".to_owned()),
+            false => ("", format!("{}{}", self.path, place.prefix())),
+        };
+        let cookie = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}{age}");
         HeaderValue::from_str(&cookie).ok()
     }
 }
@@ -91,7 +117,7 @@ mod tests {
     #[test]
     fn https_cookies_have_the_host_prefix_and_are_secure() {
         let cookies = Cookies::new(&Issuer::parse("https://a.example/t1").unwrap());
-        let set = cookies.set_form("x").unwrap();
+        let set = cookies.set_form(&Place::default(), "x").unwrap();
         let set = set.to_str().unwrap();
         assert!(set.starts_with("__Host-mcpauth-form-"), "{set}");
         assert!(
@@ -99,11 +125,15 @@ mod tests {
             "{set}"
         );
         let local = Cookies::new(&Issuer::parse("http://localhost:9000").unwrap());
-        let set = local.set_session("x", 60).unwrap();
+        let place = local.next_place().unwrap();
+        let set = local.set_session(&place, "x", 60).unwrap();
         let set = set.to_str().unwrap();
         assert!(set.starts_with("mcpauth-session-"), "{set}");
         assert!(
-            set.ends_with("=x; Path=/; HttpOnly; SameSite=Lax; Max-Age=60"),
+            set.ends_with(&format!(
+                "=x; Path={}; HttpOnly; SameSite=Lax; Max-Age=60",
+                place.prefix()
+            )),
             "{set}"
         );
     }

@@ -83,7 +83,7 @@ fn describe(issuer: &str, token: &ActiveToken) -> Answer {
     let one = |text: String| Some(OneOrMany::One(text));
     Answer {
         active: true,
-        scope: one(token.scopes.to_string()),
+        scope: token.scopes.to_parameter().map(OneOrMany::One),
         client_id: Some(token.client_id.clone()),
         // Without a user the client acts for itself (RFC 9068, section 2.2).
         sub: Some(token.subject.as_ref().unwrap_or(&token.client_id).clone()),

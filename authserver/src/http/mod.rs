@@ -19,3 +19,4 @@ pub mod public;
 pub mod redirect;
 pub mod serve;
 mod trace;
+pub mod visit;

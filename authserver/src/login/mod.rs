@@ -55,7 +55,7 @@ pub struct User {
 #[derive(Debug)]
 pub enum Start<'a> {
     /// Always this user, without a sign-in page.
-    Known(&'a str),
+    Known(User),
     /// With the sign-in form, which these users check.
     Form(&'a LocalUsers),
 }
@@ -83,7 +83,10 @@ impl Login {
     /// How to authenticate the user.
     pub fn start(&self) -> Start<'_> {
         match self {
-            Self::AutoApprove { subject } => Start::Known(subject),
+            Self::AutoApprove { subject } => Start::Known(User {
+                subject: subject.clone(),
+                mark: LoginMark::default(),
+            }),
             Self::LocalUsers(users) => Start::Form(users),
         }
     }

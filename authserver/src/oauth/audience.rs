@@ -1,11 +1,32 @@
 //! For which resource and with which scopes a token is issued (RFC 8707; RFC 6749, section 3.3).
 
-use mcpauth_wire::scope::OWN as OWN_SCOPES;
+use mcpauth_wire::scope::{OPENID_CONNECT as OPENID_CONNECT_SCOPES, OWN as OWN_SCOPES};
 use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::oauth::client::Client;
 use crate::oauth::error::OAuthError;
+use crate::oauth::params::Params;
 use crate::oauth::resource::Resource;
+
+/// The `resource` of a request. Some clients repeat it; a token is for one resource alone.
+///
+/// # Errors
+/// `invalid_target` when it names two.
+pub fn requested(params: &Params) -> Result<Option<&str>, OAuthError> {
+    let mut values = params.all("resource");
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    let parsed = ResourceUri::parse(first).ok();
+    let same =
+        |other: &str| other == first || parsed.as_ref().is_some_and(|uri| uri.is_named_by(other));
+    match values.all(same) {
+        true => Ok(Some(first)),
+        false => invalid_target(
+            "resource names two resources; a token is for one, so send one request for each",
+        ),
+    }
+}
 
 /// The resource that a request is for: the one that it names, or else the only one that its client may
 /// have.
@@ -53,65 +74,61 @@ fn invalid_target<T>(description: &'static str) -> Result<T, OAuthError> {
     Err(OAuthError::InvalidTarget(description.into()))
 }
 
-/// The scopes that a request gets: those that it asks for, as far as the resource has them and the
-/// client may have them; all of these when it asks for none.
-///
-/// Many clients ask for everything that the metadata names, for all resources together. So what another
-/// resource has is left out and not refused; the answer's `scope` says what was given.
+/// The scopes that a request gets. Unknown ones are left out (RFC 6749, section 3.3; OpenID Connect Core, section 3.1.2.1),
+/// as are those that the client may not have: many clients ask for everything that some metadata names. The answer's
+/// `scope` says what was given.
 ///
 /// # Errors
-/// `invalid_scope` when a scope is unknown everywhere, or when nothing is left.
+/// `invalid_scope` when it is malformed, or when nothing is left for the resource.
 pub fn scopes(
     requested: Option<&str>,
     client: &Client,
     resource: &Resource,
-    resources: &[Resource],
 ) -> Result<Scopes, OAuthError> {
     let requested = Scopes::parse(requested.unwrap_or_default())
         .map_err(|error| OAuthError::InvalidScope(error.to_string().into()))?;
-    if requested.is_empty() {
-        return some_of(of_client(client, resource), resource);
-    }
-    let unknown = requested.iter().find(|name| {
-        let known = |resource: &Resource| resource.scopes.iter().any(|scope| scope.name == *name);
-        !OWN_SCOPES.contains(name) && !resources.iter().any(known)
-    });
-    if let Some(name) = unknown {
-        let text = format!(
-            "the scope {} is unknown; scopes_supported in the metadata lists the valid scopes",
-            mcpauth_wire::invalid::printable(name)
-        );
-        return Err(OAuthError::InvalidScope(text.into()));
-    }
-    allowed(&requested, client, resource)
+    let own = requested.intersection(&OWN_SCOPES.into_iter().collect());
+    cut_down(&requested, &of_client(client, resource), &own, resource)
 }
 
-/// What of these scopes the client may have at the resource.
+/// The scopes that a refresh gets: as [`scopes`], of those that were granted.
 ///
 /// # Errors
-/// `invalid_scope` when nothing is left.
-pub fn allowed(
-    requested: &Scopes,
+/// `invalid_scope` when nothing is left for the resource: what the client may have may be less than when the user
+/// consented.
+pub fn refreshed(
+    requested: Option<&Scopes>,
+    granted: &Scopes,
     client: &Client,
     resource: &Resource,
 ) -> Result<Scopes, OAuthError> {
-    let own: Scopes = OWN_SCOPES.into_iter().collect();
-    let of_resource = requested.intersection(&of_client(client, resource));
-    if !requested.is_subset(&own) {
-        some_of(of_resource.clone(), resource)?;
-    }
-    let of_server = requested.intersection(&own);
-    Ok(of_resource.iter().chain(of_server.iter()).collect())
+    let requested = requested.unwrap_or(granted);
+    let own = granted.intersection(&OWN_SCOPES.into_iter().collect());
+    let own = requested.intersection(&own);
+    let available = granted.intersection(&of_client(client, resource));
+    cut_down(requested, &available, &own, resource)
 }
 
-/// These scopes, unless there are none where the resource has some: a token without scopes is not what was asked
-/// for.
-fn some_of(scopes: Scopes, resource: &Resource) -> Result<Scopes, OAuthError> {
-    if scopes.is_empty() && !resource.scopes.is_empty() {
-        let text = "the client is not allowed any of these scopes at this resource; omit scope to get all scopes that it is allowed";
+/// `own`, and what is requested of `available`; all of it if nothing is requested. The scopes of OpenID Connect ask for
+/// nothing at a resource, unless it has a scope of that name.
+fn cut_down(
+    requested: &Scopes,
+    available: &Scopes,
+    own: &Scopes,
+    resource: &Resource,
+) -> Result<Scopes, OAuthError> {
+    let known = resource.scope_names();
+    let asks = |name: &str| !OPENID_CONNECT_SCOPES.contains(&name) || known.contains(name);
+    let given = match requested.iter().any(asks) {
+        true => requested.intersection(available),
+        false => available.clone(),
+    };
+    // A token without scopes is not what was asked for, unless the resource has none.
+    if given.is_empty() && !known.is_empty() {
+        let text = "none of these scopes is known at this resource and allowed to the client; omit scope to get all scopes that the client is allowed";
         return Err(OAuthError::InvalidScope(text.into()));
     }
-    Ok(scopes)
+    Ok(given.iter().chain(own.iter()).collect())
 }
 
 /// The resource's scopes that the client may have.
@@ -184,7 +201,7 @@ mod tests {
         let other_spelling = "HTTPS://A.example:443/mcp/";
         let may = |client: &Client| {
             let found = resource(Some(URI), client, &resources).ok()?;
-            scopes(None, client, found, &resources).ok()
+            scopes(None, client, found).ok()
         };
         let both = || Scopes::parse("read write").ok();
         for (namespace, uri, asked, given) in [
@@ -222,5 +239,75 @@ mod tests {
 
         let declared = client_of(None, URI, "read");
         assert!(declared.scopes_at(&open).is_some(), "from everywhere");
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out_and_openid_connect_asks_for_nothing_here() {
+        let resource = resource_at(URI);
+        let may = |allowed: &str, requested: &str| {
+            let client = client_of(Some("team"), URI, allowed);
+            let scopes = scopes(Some(requested), &client, &resource);
+            scopes.map_or_else(|error| error.code().to_owned(), |scopes| scopes.to_string())
+        };
+        for (allowed, requested, given) in [
+            ("write", "", "read write"),
+            ("write", "read nonsense", "read"),
+            ("read", "read write", "read"),
+            ("read", "write", "invalid_scope"),
+            ("read", "nonsense", "invalid_scope"),
+            ("read", "openid nonsense", "invalid_scope"),
+            ("read", "a\"b", "invalid_scope"),
+            ("", "", "invalid_scope"),
+            ("", "openid", "invalid_scope"),
+            ("write", "openid email profile", "openid read write"),
+            (
+                "write",
+                "openid offline_access",
+                "offline_access openid read write",
+            ),
+            ("write", "phone address groups", "read write"),
+            ("write", "openid read", "openid read"),
+        ] {
+            assert_eq!(may(allowed, requested), given, "{allowed:?}: {requested:?}");
+        }
+        // A scope of the resource is one, whatever it is called.
+        let mut with_email = resource_at(URI);
+        with_email.scopes[0].name = "email".into();
+        let client = client_of(Some("team"), URI, "email write");
+        let given = scopes(Some("openid email"), &client, &with_email).unwrap();
+        assert_eq!(given.to_string(), "email openid");
+    }
+
+    #[test]
+    fn a_refresh_is_cut_down_to_what_was_granted() {
+        let resource = resource_at(URI);
+        let may = |allowed: &str, granted: &str, requested: Option<&str>| {
+            let client = client_of(Some("team"), URI, allowed);
+            let parse = |text: &str| Scopes::parse(text).unwrap();
+            let requested = requested.map(parse);
+            let scopes = refreshed(requested.as_ref(), &parse(granted), &client, &resource);
+            scopes.map_or_else(|error| error.code().to_owned(), |scopes| scopes.to_string())
+        };
+        for (allowed, granted, requested, given) in [
+            ("write", "openid read", None, "openid read"),
+            ("write", "openid read", Some("read"), "read"),
+            ("write", "read", Some("read write openid"), "read"),
+            ("write", "read", Some("write"), "invalid_scope"),
+            ("read", "read write", None, "read"),
+            ("read", "write", None, "invalid_scope"),
+            (
+                "write",
+                "openid read",
+                Some("openid email profile"),
+                "openid read",
+            ),
+            ("write", "offline_access read", Some("openid"), "read"),
+        ] {
+            assert_eq!(
+                may(allowed, granted, requested),
+                given,
+                "{granted}: {requested:?}"
+            );
+        }
     }
 }

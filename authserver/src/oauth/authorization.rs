@@ -113,9 +113,14 @@ pub enum Prompt {
 /// Reads the query of an authorization request.
 ///
 /// # Errors
-/// When it is too long, not UTF-8, or names a parameter twice.
+/// When it is too long or not UTF-8, or repeats what decides where the response is sent.
 pub fn parse(query: &str) -> Result<Params, LocalFault> {
-    let params = Params::parse(query.as_bytes())?;
+    let params = Params::parse_with_repeated(query.as_bytes())?;
+    for name in ["client_id", "redirect_uri"] {
+        if params.is_repeated(name) {
+            return Err(ParamsError::Duplicate(name.to_owned()).into());
+        }
+    }
     // The length of the re-encoded query, which the login page sends again.
     if params.to_query().len() > MAX_QUERY {
         return Err(LocalFault::TooLong);
@@ -142,7 +147,11 @@ pub fn target(params: &Params, client: &Client) -> Result<ResponseTarget, LocalF
     };
     Ok(ResponseTarget {
         redirect_uri: redirect_uri.to_owned(),
-        state: params.get("state").map(str::to_owned),
+        // Of two, the client could expect either.
+        state: params
+            .get("state")
+            .filter(|_| !params.is_repeated("state"))
+            .map(str::to_owned),
     })
 }
 
@@ -163,6 +172,7 @@ pub fn check(
         let text = "the client is not registered for the authorization_code grant; add it to the client's grant types";
         return Err(OAuthError::UnauthorizedClient(text.into()));
     }
+    params.check_repeated()?;
     check_unsupported(params)?;
     let code_challenge = pkce::challenge(
         params.get("code_challenge"),
@@ -174,8 +184,9 @@ pub fn check(
         let text = "nonce must be at most 512 bytes long, without NUL";
         return Err(OAuthError::InvalidRequest(text.into()));
     }
-    let resource = audience::resource(params.get("resource"), client, resources)?;
-    let scopes = audience::scopes(params.get("scope"), client, resource, resources)?;
+    let requested = audience::requested(params)?;
+    let resource = audience::resource(requested, client, resources)?;
+    let scopes = audience::scopes(params.get("scope"), client, resource)?;
     Ok(AuthorizationRequest {
         scopes,
         resource: resource.clone(),

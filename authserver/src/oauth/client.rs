@@ -1,6 +1,6 @@
 //! OAuth clients: what is kept about one (RFC 7591, section 2).
 
-use mcpauth_wire::client::{Consent, GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::client::{AssertionAudience, Consent, GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,8 @@ pub struct ClientMetadata {
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
     /// Its public keys as a JWK set (RFC 7517), for `private_key_jwt`.
     pub jwks: Option<serde_json::Value>,
+    /// What its assertions name as their audience.
+    pub assertion_audience: AssertionAudience,
     /// Where authorization responses may go.
     pub redirect_uris: Vec<String>,
     /// What it may use at the token endpoint.

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::Jwk;
-use mcpauth_wire::client;
+use mcpauth_wire::Issuer;
+use mcpauth_wire::client::{self, AssertionAudience};
+use mcpauth_wire::introspection::OneOrMany;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,8 +31,7 @@ pub fn algorithm_names() -> Vec<String> {
 pub struct Claims {
     iss: String,
     sub: String,
-    // A list is rejected: each server in it could use the assertion at the others.
-    aud: String,
+    aud: OneOrMany,
     /// When it ends.
     pub exp: i64,
     nbf: Option<i64>,
@@ -51,8 +52,8 @@ pub enum AssertionError {
     /// `iss` or `sub` is not the client.
     #[error("iss and sub must be the client_id")]
     Client,
-    /// `aud` is not the issuer as a single string.
-    #[error("aud must be the issuer as a single string")]
+    /// `aud` is not this server alone.
+    #[error("aud must be the issuer, and nothing else")]
     Audience,
     /// Expired, not yet valid, or valid for too long.
     #[error("exp must be at most 300 seconds ahead")]
@@ -62,10 +63,32 @@ pub enum AssertionError {
     Id,
 }
 
+/// What `aud` may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience<'a> {
+    /// This server's issuer. One trailing slash more is accepted: some URL types add it.
+    pub issuer: &'a Issuer,
+    /// Who else the client may mean.
+    pub accepted: AssertionAudience,
+}
+
+impl Audience<'_> {
+    /// With several audiences, each of those servers could use the assertion at the others.
+    fn is(self, aud: &OneOrMany) -> bool {
+        let [aud] = aud.as_slice() else {
+            return false;
+        };
+        let issuer = self.issuer.as_str();
+        let old =
+            self.accepted == AssertionAudience::TokenEndpoint && *aud == self.issuer.url("/token");
+        aud.strip_suffix('/').unwrap_or(aud) == issuer || old
+    }
+}
+
 /// Verifies an assertion but for its single use.
 ///
-/// Keys come from the registration alone. The audience is the issuer and not the token endpoint's URL:
-/// another server could have told the client that our endpoint is its own.
+/// Keys come from the registration alone. The audience is the issuer and not the token endpoint's URL, unless the client's
+/// declaration says so: another server could have told the client that our endpoint is its own.
 ///
 /// # Errors
 /// The first rule that it violates.
@@ -73,7 +96,7 @@ pub fn verify(
     jwt: &str,
     jwks: Option<&Value>,
     client_id: &str,
-    issuer: &str,
+    audience: Audience<'_>,
     now: UnixTime,
 ) -> Result<Claims, AssertionError> {
     let header = jws::header(jwt).ok_or(AssertionError::Header)?;
@@ -82,7 +105,7 @@ pub fn verify(
     if claims.iss != client_id || claims.sub != client_id {
         return Err(AssertionError::Client);
     }
-    if claims.aud != issuer {
+    if !audience.is(&claims.aud) {
         return Err(AssertionError::Audience);
     }
     let now = now.as_seconds();

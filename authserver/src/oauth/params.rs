@@ -5,7 +5,10 @@ use percent_encoding::percent_decode;
 /// More parameters than any known request has; a bound on the memory that one request can take.
 const MAX_PARAMETERS: usize = 100;
 
-/// The parameters of one request, each at most once. `Debug` shows only their names.
+/// The one parameter that a request may repeat (RFC 8707, section 2); see `audience::requested`.
+const REPEATABLE: &str = "resource";
+
+/// The parameters of one request. `Debug` shows only their names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
@@ -27,8 +30,18 @@ impl Params {
     /// Reads a query string or a form body.
     ///
     /// # Errors
-    /// When a parameter appears twice or is not UTF-8, or when there are more than a hundred.
+    /// When a parameter other than `resource` appears twice or is not UTF-8, or when there are more than a hundred.
     pub fn parse(text: &[u8]) -> Result<Self, ParamsError> {
+        let params = Self::parse_with_repeated(text)?;
+        params.check_repeated()?;
+        Ok(params)
+    }
+
+    /// Like [`Params::parse`], but leaves it to the caller what comes of repeated ones.
+    ///
+    /// # Errors
+    /// When a parameter is not UTF-8, or when there are more than a hundred.
+    pub fn parse_with_repeated(text: &[u8]) -> Result<Self, ParamsError> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in text.split(|byte| *byte == b'&') {
             if pair.is_empty() {
@@ -40,22 +53,41 @@ impl Params {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let name = form_decode(halves.next().unwrap_or_default())?;
             let value = form_decode(halves.next().unwrap_or_default())?;
-            if params.iter().any(|(known, _)| *known == name) {
-                return Err(ParamsError::Duplicate(mcpauth_wire::invalid::printable(
-                    &name,
-                )));
-            }
             params.push((name, value));
         }
         Ok(Self(params))
     }
 
+    /// Whether this parameter appears more than once, with a value or without.
+    pub fn is_repeated(&self, name: &str) -> bool {
+        self.0.iter().filter(|(known, _)| known == name).count() > 1
+    }
+
+    /// Checks that none but `resource` appears more than once.
+    ///
+    /// # Errors
+    /// The first that does.
+    pub fn check_repeated(&self) -> Result<(), ParamsError> {
+        let mut names = self.0.iter().map(|(name, _)| name);
+        match names.find(|name| *name != REPEATABLE && self.is_repeated(name)) {
+            None => Ok(()),
+            Some(name) => Err(ParamsError::Duplicate(mcpauth_wire::invalid::printable(
+                name,
+            ))),
+        }
+    }
+
     /// The value of a parameter. One without a value counts as left out (OAuth 2.1, section 3.1).
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, value)| known == name && !value.is_empty())
+        self.all(name).next()
+    }
+
+    /// All values of a parameter, without empty ones.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named
             .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Without this parameter.
@@ -115,6 +147,8 @@ mod tests {
         let duplicate = Err(ParamsError::Duplicate("state".into()));
         assert_eq!(Params::parse(b"state=1&x=2&state=1"), duplicate);
         assert_eq!(Params::parse(b"state=1&st%61te="), duplicate);
+        let twice = Params::parse(b"resource=a&resource=&resource=b").unwrap();
+        assert_eq!(twice.all("resource").collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub fn matches(registered: &str, requested: &str) -> bool {
     }
 }
 
+/// Whether answers go to a program on the user's computer: over loopback, or by one of these private-use schemes.
+pub fn is_local(uri: &str, schemes: &[String]) -> bool {
+    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+    without_port(uri).is_some() || schemes.iter().any(|known| known == scheme)
+}
+
 /// Host and what follows the port, when this is plain http to loopback. Works on the string, so that no
 /// normalisation makes equal what is not.
 fn without_port(uri: &str) -> Option<(&str, &str)> {

@@ -5,6 +5,7 @@ use std::fmt;
 use mcpauth_wire::Scopes;
 use mcpauth_wire::client::GrantType;
 
+use crate::oauth::audience;
 use crate::oauth::error::OAuthError;
 use crate::oauth::grant::Refusal;
 use crate::oauth::params::Params;
@@ -81,9 +82,9 @@ impl<'a> TokenRequest<'a> {
     ///
     /// # Errors
     /// `invalid_request` when a required one is missing, `invalid_grant` for a code or refresh token that
-    /// cannot be ours, `invalid_scope` for a scope that is malformed.
+    /// cannot be ours, `invalid_scope` for a scope that is malformed, `invalid_target` for two resources.
     pub fn parse(grant_type: GrantType, params: &'a Params) -> Result<Self, OAuthError> {
-        let resource = params.get("resource");
+        let resource = audience::requested(params)?;
         Ok(match grant_type {
             GrantType::AuthorizationCode => Self::AuthorizationCode(AuthorizationCodeRequest {
                 code: token(params, "code", TokenKind::Code)?,

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::server::{Answer, TestServer};
 
-const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-async fn with_client(key: &SigningKey) -> TestServer {
+pub async fn with_client(key: &SigningKey) -> TestServer {
     let server = TestServer::start().await;
     let client = json!({
         "tokenEndpointAuthMethod": "private_key_jwt", "jwks": { "keys": [key.public_jwk()] },
@@ -20,7 +20,7 @@ async fn with_client(key: &SigningKey) -> TestServer {
     server
 }
 
-fn claims(server: &TestServer) -> Value {
+pub fn claims(server: &TestServer) -> Value {
     let now = server.clock.now().as_seconds();
     json!({
         "iss": "signer", "sub": "signer", "aud": server.issuer(),
@@ -28,12 +28,12 @@ fn claims(server: &TestServer) -> Value {
     })
 }
 
-fn signed(key: &SigningKey, claims: &Value) -> String {
+pub fn signed(key: &SigningKey, claims: &Value) -> String {
     let key = EncodingKey::from_ec_der(key.pkcs8_der());
     encode(&Header::new(Algorithm::ES256), claims, &key).unwrap()
 }
 
-async fn present(server: &TestServer, jwt: &str) -> Answer {
+pub async fn present(server: &TestServer, jwt: &str) -> Answer {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", TYPE),

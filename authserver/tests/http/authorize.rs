@@ -2,7 +2,8 @@
 
 use http::header;
 
-use crate::server::{CHALLENGE, LOOPBACK, Setup, TestServer, WEB, authorize_path};
+use crate::browser::{Browser, ticket};
+use crate::server::{CHALLENGE, FORM, LOOPBACK, Setup, TestServer, WEB, authorize_path, query};
 
 /// A fault that only the user sees.
 async fn stays_here(changes: &[(&str, &str)]) {
@@ -63,8 +64,11 @@ async fn a_good_request_gets_a_code_with_state_and_iss() {
 
 #[tokio::test]
 async fn the_redirects_own_query_is_kept() {
-    let server = TestServer::start().await;
-    let answer = server.authorize(&[("redirect_uri", WEB)]).await;
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let path = authorize_path(&[("redirect_uri", WEB)]);
+    let page = browser.get(&server, &path).await;
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
     let location = answer.header(header::LOCATION);
     assert!(
         location.starts_with(&format!("{WEB}&code=mac_")),
@@ -185,24 +189,39 @@ async fn another_port_off_loopback() {
     stays_here(&[("redirect_uri", "https://app.example:8443/callback?app=1")]).await;
 }
 
+/// A23: what decides where the answer goes is named once.
 #[tokio::test]
-async fn duplicate_client_id() {
+async fn duplicate_client_id_or_redirect_uri() {
     let server = TestServer::start().await;
-    let answer = server
-        .get(&format!("{}&client_id=app", authorize_path(&[])))
-        .await;
-    assert_eq!(answer.status, 400);
-    assert!(!answer.headers.contains_key(header::LOCATION));
+    for double in [
+        "client_id=app".to_owned(),
+        query(&[("redirect_uri", LOOPBACK)]),
+    ] {
+        let path = format!("{}&{double}", authorize_path(&[]));
+        let answer = server.get(&path).await;
+        assert_eq!(answer.status, 400, "{double}");
+        assert!(!answer.headers.contains_key(header::LOCATION));
+    }
 }
 
 #[tokio::test]
-async fn duplicate_state() {
+async fn any_other_parameter_twice() {
     let server = TestServer::start().await;
-    let answer = server
-        .get(&format!("{}&st%61te=x", authorize_path(&[])))
-        .await;
-    assert_eq!(answer.status, 400);
-    assert!(!answer.headers.contains_key(header::LOCATION));
+    for (double, state) in [
+        ("st%61te=x", None),
+        ("state=", None),
+        ("nonce=1&nonce=1", Some("st&te")),
+        ("code_challenge_method=S256", Some("st&te")),
+        ("scope=notes:read", Some("st&te")),
+        ("unknown=1&unknown=2", Some("st&te")),
+    ] {
+        let path = format!("{}&{double}", authorize_path(&[]));
+        let answer = server.get(&path).await;
+        let error = answer.location_param("error");
+        assert_eq!(error.as_deref(), Some("invalid_request"), "{double}");
+        assert_eq!(answer.location_param("state").as_deref(), state, "{double}");
+        assert_eq!(answer.location_param("code"), None, "{double}");
+    }
 }
 
 #[tokio::test]
@@ -317,10 +336,42 @@ async fn a_client_that_registered_itself_gets_no_redirect_unasked() {
     }
 }
 
+/// OpenID Connect Core, section 3.1.2.1: by POST, too. The browser goes on with GET, which brings its cookies.
 #[tokio::test]
-async fn only_get_and_no_cors() {
+async fn post_is_the_same_as_get() {
     let server = TestServer::start().await;
-    let answer = server.post("/authorize", &[("client_id", "app")]).await;
+    let path = authorize_path(&[]);
+    let (_, form) = path.split_once('?').unwrap();
+    let post = async |body: &str| {
+        let request = server
+            .public(http::Method::POST, "/authorize")
+            .header(header::CONTENT_TYPE, FORM);
+        server
+            .send(request.body(body.to_owned().into()).unwrap())
+            .await
+    };
+    let answer = post(form).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let location = answer.header(header::LOCATION);
+    assert_eq!(location, server.app.core.issuer.url(&path));
+    let answer = server.get(location).await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
+    for bad in [
+        &format!("{form}&client_id=app"),
+        "client_id=%ff",
+        &"x".repeat(9 * 1024),
+    ] {
+        let answer = post(bad).await;
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(answer.body.contains("cannot be used"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_get_and_post_and_no_cors() {
+    let server = TestServer::start().await;
+    let request = server.public(http::Method::PUT, "/authorize");
+    let answer = server.send(request.body(Default::default()).unwrap()).await;
     assert_eq!(answer.status, 405, "{answer:?}");
     let request = server
         .public(http::Method::OPTIONS, "/authorize")

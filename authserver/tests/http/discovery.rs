@@ -20,13 +20,8 @@ async fn both_documents_are_the_same_and_name_what_is_there() {
         rfc8414["authorization_response_iss_parameter_supported"],
         true
     );
-    let scopes = json!([
-        "mail:send",
-        "notes:read",
-        "notes:write",
-        "offline_access",
-        "openid"
-    ]);
+    // A12: its own. Those of a resource are in the resource's metadata.
+    let scopes = json!(["openid", "offline_access"]);
     assert_eq!(rfc8414["scopes_supported"], scopes);
     for endpoint in rfc8414.as_object().unwrap() {
         let (name, Some(url)) = (endpoint.0, endpoint.1.as_str()) else {

@@ -31,7 +31,9 @@ impl Scene {
         let client_app = axum::Router::new()
             .route(
                 "/callback",
-                axum::routing::get(async move |uri: Uri| {
+                axum::routing::get(async move |headers: http::HeaderMap, uri: Uri| {
+                    // A13: what it got it could consent with.
+                    assert_eq!(headers.get(http::header::COOKIE), None);
                     sender.send(uri).unwrap();
                     Html("<title>The client</title><h1 id=connected>Connected</h1>")
                 }),
@@ -47,7 +49,7 @@ impl Scene {
             );
         tokio::spawn(async move { axum::serve(listener, client_app).await });
         Self {
-            server: TestServer::with_users().await,
+            server: TestServer::with_users_on_loopback().await,
             tab: Tab::take().await,
             client,
             answers,
@@ -136,7 +138,7 @@ async fn a_wrong_password_then_the_right_one_then_allow() {
 }
 
 #[tokio::test]
-async fn cancel_is_access_denied_and_the_session_stays() {
+async fn cancel_is_access_denied() {
     let mut scene = Scene::new().await;
     scene.consent_page(&[]).await;
     scene.tab.click(CANCEL).await;
@@ -145,8 +147,8 @@ async fn cancel_is_access_denied_and_the_session_stays() {
     assert_eq!(answer("state").as_deref(), Some("st&te"));
     assert_eq!(answer("iss").as_deref(), Some(scene.server.issuer()));
     assert_eq!(answer("code"), None);
-    // No second login.
-    scene.authorize(&[]).await;
+    // On loopback a session is for one authorization.
+    scene.consent_page(&[]).await;
     scene.tab.click(ALLOW).await;
     let answer = scene.answer().await;
     assert!(answer("code").is_some());

@@ -18,6 +18,8 @@ mod connections;
 #[cfg(test)]
 mod discovery;
 #[cfg(test)]
+mod equality;
+#[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
 mod introspect;
@@ -32,6 +34,8 @@ mod pages;
 mod process;
 #[cfg(test)]
 mod rate_limit;
+#[cfg(test)]
+mod real_clients;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]

@@ -648,3 +648,116 @@ async fn a_trusted_client_needs_no_consent_where_the_resource_agrees() {
         .await;
     assert_eq!(stranger.status, 200, "{stranger:?}");
 }
+
+/// The `Path` of each cookie that an answer sets.
+fn cookie_paths(answer: &Answer) -> Vec<String> {
+    let lines = answer.headers.get_all(header::SET_COOKIE).iter();
+    let path = |line: &str| {
+        let (_, rest) = line.split_once("; Path=").unwrap();
+        rest.split(';').next().unwrap().to_owned()
+    };
+    lines.map(|line| path(line.to_str().unwrap())).collect()
+}
+
+/// The place in a URL, such as `/browser/…`.
+fn place(url: &str) -> &str {
+    let from = url.find("/browser/").unwrap_or_else(|| panic!("{url}"));
+    let rest = &url[from..];
+    let end = rest.match_indices('/').nth(2).unwrap().0;
+    &rest[..end]
+}
+
+/// A13: browsers send the cookies of http://localhost:1 to http://localhost:2, so to a client's callback server, too.
+#[tokio::test]
+async fn on_loopback_no_other_port_gets_the_cookies_of_a_session() {
+    let server = TestServer::with_users_on_loopback().await;
+    let mut browser = Browser::default();
+    let answer = browser.get(&server, &authorize_path(&[])).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert_eq!(cookie_paths(&answer), Vec::<String>::new());
+    let login_url = answer.header(header::LOCATION).to_owned();
+    let first = place(&login_url);
+    let page = browser.get(&server, &login_url).await;
+    assert_eq!(cookie_paths(&page), [first]);
+    let form = [
+        ("ticket", &*ticket(&page)),
+        ("username", "alice"),
+        ("password", PASSWORD),
+    ];
+    let answer = browser
+        .post(&server, &format!("{first}/login"), &form)
+        .await;
+    let consent_url = answer.header(header::LOCATION).to_owned();
+    let second = place(&consent_url);
+    // Somebody could have sent the browser to the first one.
+    assert_ne!(first, second);
+    assert_eq!(cookie_paths(&answer), [second, second]);
+    let page = browser.get(&server, &consent_url).await;
+    let form = [("ticket", &*ticket(&page)), ("decision", "allow")];
+    let answer = browser
+        .post(&server, &format!("{second}/consent"), &form)
+        .await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
+
+    // Where no cookie can be, nobody signs in.
+    let page = Browser::default().get(&server, &login_url).await;
+    let answer = Browser::default()
+        .log_in(&server, &page, "alice", PASSWORD)
+        .await;
+    is_stale(&answer);
+    let made_up = authorize_path(&[]).replace("/authorize", "/browser/x%3B%20Domain%3Da/authorize");
+    let answer = Browser::default().get(&server, &made_up).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert_ne!(place(answer.header(header::LOCATION)), "/browser/x");
+}
+
+/// A19: a page on the web gets no token for who merely visits it.
+#[tokio::test]
+async fn development_mode_asks_for_a_click_where_the_web_could_be_behind_it() {
+    let server = TestServer::start().await;
+    let uris = [
+        "http://127.0.0.1/callback",
+        "cursor://x/callback",
+        "https://app.example/callback",
+        "other:/callback",
+    ];
+    let changes = json!({ "redirectUris": uris });
+    server.put_client("app", changes).await;
+    for (uri, site, asks) in [
+        (uris[0], "none", false),
+        (uris[0], "same-origin", false),
+        (uris[0], "same-site", false),
+        (uris[0], "cross-site", true),
+        (uris[1], "none", false),
+        (uris[1], "cross-site", true),
+        (uris[2], "none", true),
+        (uris[2], "cross-site", true),
+        (uris[3], "none", true),
+    ] {
+        let mut browser = Browser::default();
+        let path = authorize_path(&[("redirect_uri", uri)]);
+        let request = server
+            .public(http::Method::GET, &path)
+            .header("sec-fetch-site", site);
+        let answer = server.send(request.body(Default::default()).unwrap()).await;
+        let code = answer.location_param("code");
+        assert_eq!(code.is_none(), asks, "{uri} {site}: {answer:?}");
+        if !asks {
+            continue;
+        }
+        browser.keep(&answer.headers);
+        let url = answer.header(header::LOCATION).to_owned();
+        let page = browser.get(&server, &url).await;
+        is_guarded(&page);
+        assert!(page.body.contains("developer"), "{page:?}");
+        let form = [("ticket", &*ticket(&page)), ("decision", "allow")];
+        let answer = browser
+            .post(&server, &format!("{}/consent", place(&url)), &form)
+            .await;
+        assert!(answer.location_param("code").is_some(), "{answer:?}");
+    }
+    let silent = [("redirect_uri", uris[2]), ("prompt", "none")];
+    let answer = server.authorize(&silent).await;
+    let error = answer.location_param("error");
+    assert_eq!(error.as_deref(), Some("consent_required"), "{answer:?}");
+}

@@ -349,7 +349,7 @@ fn no_token_in_logs_or_metrics() {
 fn logins_leave_no_memory_behind() {
     let files = tempfile::tempdir().unwrap();
     let limits = "rateLimit: { addressFailuresPerMinute: 100000, loginFailuresPerMinute: 100000 }";
-    let text = configuration(&files, "http://localhost:9000", true, limits);
+    let text = configuration(&files, "https://auth.example", true, limits);
     let hash = mcp_authserver::login::password::hash("correct horse", [7; 16]).unwrap();
     let users = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
     std::fs::write(files.path().join("users.yaml"), users).unwrap();

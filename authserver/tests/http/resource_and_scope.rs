@@ -147,11 +147,35 @@ async fn a_client_may_name_its_resources_in_any_spelling() {
     assert!(server.is_active(&text(&tokens["access_token"])).await);
 }
 
+/// A22: unknown scopes are left out, unless nothing else is asked for.
 #[tokio::test]
 async fn unknown_scope() {
-    for unknown in ["notes:delete", "notes:read root", "a\"b"] {
+    for unknown in ["notes:delete", "openid notes:delete", "a\"b"] {
         let error = error_of(&[("scope", unknown)]).await;
         assert_eq!(error.as_deref(), Some("invalid_scope"), "{unknown}");
+    }
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[("scope", "notes:read root")]).await;
+    assert_eq!(tokens["scope"], "notes:read");
+}
+
+/// A25: there is no empty `scope` (RFC 6749, section 3.3).
+#[tokio::test]
+async fn a_token_without_scopes_has_no_scope_member() {
+    let server = TestServer::start().await;
+    let path = "/admin/v1/resources/notes";
+    let found = server.admin(Method::GET, path, &json!(null)).await;
+    let mut resource = found.ok();
+    resource["scopes"] = json!([]);
+    server.admin(Method::PUT, path, &resource).await.ok();
+    let tokens = server.tokens(&[("scope", "")]).await;
+    let refreshed = server.refresh(&text(&tokens["refresh_token"])).await.ok();
+    for answer in [&tokens, &refreshed] {
+        assert_eq!(answer.get("scope"), None, "{answer}");
+        let token = text(&answer["access_token"]);
+        let answer = server.introspect_as("notes-proxy", &token).await.ok();
+        assert_eq!(answer["active"], true);
+        assert_eq!(answer.get("scope"), None, "{answer}");
     }
 }
 
@@ -215,6 +239,15 @@ async fn refresh_cannot_widen() {
         ("client_id", "app"),
         ("refresh_token", refresh.as_str()),
         ("scope", "notes:read notes:write"),
+    ];
+    let tokens = server.token(&form).await.ok();
+    assert_eq!(tokens["scope"], "notes:read");
+    let refresh = text(&tokens["refresh_token"]);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "app"),
+        ("refresh_token", refresh.as_str()),
+        ("scope", "notes:write"),
     ];
     server.token(&form).await.is_error(400, "invalid_scope");
     // It was not used up by that.

@@ -1,5 +1,6 @@
 //! `/revoke` (RFC 7009).
 
+use mcp_authserver::oauth::token::{Token, TokenKind};
 use serde_json::json;
 
 use crate::server::{Answer, TestServer, text};
@@ -54,8 +55,10 @@ async fn revoking_another_clients_token_does_nothing() {
 async fn unknown_token_is_200() {
     let server = TestServer::start().await;
     let access = text(&server.tokens(&[]).await["access_token"]);
-    let unknown = access.replace("mat_", "mrt_");
-    for token in [unknown.as_str(), "noise"] {
+    // Well formed, as an expired and deleted one is.
+    let unknown = Token::generate(TokenKind::Access, [1; 32]);
+    let refresh = Token::generate(TokenKind::Refresh, [2; 32]);
+    for token in [unknown.reveal(), refresh.reveal(), "noise"] {
         assert_eq!(revoke(&server, "app", token, "").await.status, 200);
     }
     assert!(server.is_active(&access).await);

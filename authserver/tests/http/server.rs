@@ -87,6 +87,16 @@ impl TestServer {
     /// `alice` and `bob` log in.
     pub async fn with_users() -> Self {
         Self::with(Setup {
+            issuer: "https://auth.example",
+            local_users: true,
+            ..Setup::default()
+        })
+        .await
+    }
+
+    /// The same on plain http, which browsers can reach.
+    pub async fn with_users_on_loopback() -> Self {
+        Self::with(Setup {
             local_users: true,
             ..Setup::default()
         })

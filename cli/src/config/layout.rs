@@ -20,7 +20,9 @@ use mcp_auth_operator::desired::{
 };
 use mcpauth_wire::admin::AllowedClients;
 use mcpauth_wire::authserver_config::{Credential, Internal, Listen};
-use mcpauth_wire::client::{Client, ClientResource, Consent, GrantType, TokenEndpointAuthMethod};
+use mcpauth_wire::client::{
+    AssertionAudience, Client, ClientResource, Consent, GrantType, TokenEndpointAuthMethod,
+};
 use mcpauth_wire::principal;
 use mcpauth_wire::proxy_config::{self as wire_proxy, BasicCredential};
 
@@ -272,6 +274,7 @@ fn walker(manifests: &Manifests) -> Client {
         token_endpoint_auth_method: TokenEndpointAuthMethod::None,
         client_secret: None,
         jwks: None,
+        assertion_audience: AssertionAudience::Issuer,
         redirect_uris: vec![WALKER_REDIRECT.to_owned()],
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         namespace: manifests.servers.first().map(namespace_of),

@@ -35,6 +35,7 @@ use crate::rules;
 #[x_kube(validation = Rule::new("!('client_credentials' in self.grantTypes) || self.tokenEndpointAuthMethod != 'none'").message("grantTypes: client_credentials requires a tokenEndpointAuthMethod other than none"))]
 #[x_kube(validation = Rule::new("!('refresh_token' in self.grantTypes) || 'authorization_code' in self.grantTypes").message("grantTypes: refresh_token requires authorization_code"))]
 #[x_kube(validation = Rule::new("(self.tokenEndpointAuthMethod == 'private_key_jwt') == has(self.jwks)").message("jwks is required with tokenEndpointAuthMethod: private_key_jwt, and not allowed otherwise"))]
+#[x_kube(validation = Rule::new("self.tokenEndpointAuthMethod == 'private_key_jwt' || self.assertionAudience == 'Issuer'").message("assertionAudience: TokenEndpoint requires tokenEndpointAuthMethod: private_key_jwt"))]
 #[x_kube(validation = rules::trusted_clients())]
 #[serde(rename_all = "camelCase")]
 pub struct McpOAuthClientSpec {
@@ -59,6 +60,10 @@ pub struct McpOAuthClientSpec {
     /// The client's public keys, for `private_key_jwt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<JsonWebKeySet>,
+    /// The audience (`aud`) in the client's assertions, for `private_key_jwt`. `TokenEndpoint` also accepts the URL of the
+    /// token endpoint; use it only for old clients that cannot send the issuer.
+    #[serde(default)]
+    pub assertion_audience: AssertionAudience,
     /// Redirect URIs, compared as strings except for the port on loopback hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -124,6 +129,16 @@ impl TokenEndpointAuthMethod {
     pub fn has_secret(self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
     }
+}
+
+/// The audience in a client's assertions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AssertionAudience {
+    /// The issuer.
+    #[default]
+    Issuer,
+    /// The issuer or the token endpoint's URL.
+    TokenEndpoint,
 }
 
 /// A grant type (RFC 7591 section 2).

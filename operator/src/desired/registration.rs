@@ -1,6 +1,8 @@
 //! Converts the custom resources to the types of the authserver's admin API, which its configuration file uses, too.
 
-use mcpauth_api::oauth_client::{Consent, GrantType, JsonWebKeySet, TokenEndpointAuthMethod};
+use mcpauth_api::oauth_client::{
+    AssertionAudience, Consent, GrantType, JsonWebKeySet, TokenEndpointAuthMethod,
+};
 use mcpauth_api::refs::{NamespacesFrom, TrustedFrom};
 use mcpauth_api::{McpAuthServerSpec, McpOAuthClientSpec, ProtectedMcpServerSpec};
 use mcpauth_wire::admin::{AllowedClients, Resource, WithoutConsent};
@@ -114,6 +116,10 @@ pub fn client(
         token_endpoint_auth_method: method,
         client_secret: secret.filter(|_| method.has_secret()).map(Secret::new),
         jwks: spec.jwks.as_ref().map(jwks),
+        assertion_audience: match spec.assertion_audience {
+            AssertionAudience::Issuer => client::AssertionAudience::Issuer,
+            AssertionAudience::TokenEndpoint => client::AssertionAudience::TokenEndpoint,
+        },
         redirect_uris: spec.redirect_uris.clone(),
         grant_types: spec.grant_types.iter().copied().map(grant_type).collect(),
         namespace: Some(namespace.to_owned()),

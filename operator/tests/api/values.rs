@@ -801,6 +801,11 @@ async fn oauth_clients() {
         ),
         values("/jwks", vec![], vec![json!({ "keys": [key] })]),
         strings("/consent", &["Ask", "Trusted"], &["trusted", ""]),
+        strings(
+            "/assertionAudience",
+            &["Issuer"],
+            &["TokenEndpoint", "issuer", ""],
+        ),
     ];
     agree::<McpOAuthClient>("values-moc", &base, table, oauth_client).await;
 
@@ -821,14 +826,21 @@ async fn oauth_clients() {
 
     let base = specs::with(base, "/tokenEndpointAuthMethod", json!("private_key_jwt"));
     let base = specs::with(base, "/jwks", json!({ "keys": [key] }));
-    let table = vec![values(
-        "/jwks",
-        vec![json!({ "keys": [key] }), json!({ "keys": vec![&key; 16] })],
-        vec![
-            json!({ "keys": [] }),
-            json!({ "keys": vec![&key; 17] }),
-            Value::Null,
-        ],
-    )];
+    let table = vec![
+        values(
+            "/jwks",
+            vec![json!({ "keys": [key] }), json!({ "keys": vec![&key; 16] })],
+            vec![
+                json!({ "keys": [] }),
+                json!({ "keys": vec![&key; 17] }),
+                Value::Null,
+            ],
+        ),
+        strings(
+            "/assertionAudience",
+            &["Issuer", "TokenEndpoint"],
+            &["Both"],
+        ),
+    ];
     agree::<McpOAuthClient>("values-jwt", &base, table, oauth_client).await;
 }

@@ -88,9 +88,13 @@ fn document(config: &Config) -> Bytes {
     let mut document = json!({
         "resource": config.resource,
         "authorization_servers": config.authorization_servers,
-        "scopes_supported": advertised_scopes(config),
         "bearer_methods_supported": ["header"],
     });
+    // An empty list is left out (RFC 9728, section 3.2).
+    let scopes = advertised_scopes(config);
+    if !scopes.is_empty() {
+        document["scopes_supported"] = json!(scopes);
+    }
     if let Some(name) = &config.resource_name {
         document["resource_name"] = json!(name);
     }
@@ -132,5 +136,15 @@ mod tests {
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(advertised_scopes(&config), ["notes:read", "notes:write"]);
+    }
+
+    /// RFC 9728, section 3.2.
+    #[test]
+    fn an_empty_list_is_left_out() {
+        let text = example("");
+        let (before, _) = text.split_once("scopes: ").unwrap();
+        let config = Config::parse(before).unwrap();
+        let document: Value = serde_json::from_slice(&document(&config)).unwrap();
+        assert_eq!(document.get("scopes_supported"), None, "{document}");
     }
 }

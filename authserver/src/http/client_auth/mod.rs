@@ -16,7 +16,7 @@ use crate::http::error::HttpError;
 use crate::http::trace;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
-use crate::oauth::client_assertion::{self, AssertionError};
+use crate::oauth::client_assertion::{self, AssertionError, Audience};
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::rate_limit::{Decision, RateLimit};
@@ -167,9 +167,13 @@ impl ClientAuthentication {
         jwt: &str,
         client: &Client,
     ) -> Result<Result<(), Failure>, HttpError> {
-        let (client_id, issuer) = (&client.client_id, self.core.issuer.as_str());
+        let client_id = &client.client_id;
+        let audience = Audience {
+            issuer: &self.core.issuer,
+            accepted: client.metadata.assertion_audience,
+        };
         let (jwks, now) = (client.metadata.jwks.as_ref(), self.core.clock.now());
-        let claims = match client_assertion::verify(jwt, jwks, client_id, issuer, now) {
+        let claims = match client_assertion::verify(jwt, jwks, client_id, audience, now) {
             Ok(claims) => claims,
             Err(error) => return Ok(Err(error.into())),
         };

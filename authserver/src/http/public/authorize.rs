@@ -1,23 +1,25 @@
-//! `GET /authorize` (OAuth 2.1, section 4.1.1). It has no side effects, because clients may send it twice.
+//! `/authorize` (OAuth 2.1, section 4.1.1). It has no side effects, because clients may send a request twice.
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
-use http::HeaderMap;
+use axum::extract::{RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
 
-use super::pages::pending::Pending;
+use super::pages::pending::{Pending, local};
 use super::pages::{Pages, consent, login};
+use crate::http::body;
+use crate::http::redirect::see_other;
+use crate::http::visit::{Place, Visit};
 use crate::login::Start;
 use crate::login::session::Session;
-use crate::oauth::authorization::{AuthorizationRequest, Prompt};
+use crate::oauth::authorization::{self, AuthorizationRequest, Prompt};
 use crate::oauth::error::OAuthError;
-use crate::oauth::grant::LoginMark;
+use crate::oauth::params::ParamsError;
 
 pub(super) async fn authorize(
     State(pages): State<Arc<Pages>>,
+    visit: Visit,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Response {
     let query = query.unwrap_or_default();
     let pending = match Pending::load(&pages, &query).await {
@@ -25,28 +27,47 @@ pub(super) async fn authorize(
         Err(page) => return page,
     };
     let answer = match &pending.request {
-        Ok(request) => decide(&pages, &pending, request, &headers).await,
+        Ok(request) => decide(&pages, &pending, request, &visit).await,
         Err(error) => Err(error.clone()),
     };
     answer.unwrap_or_else(|error| pending.refuse_unasked(&pages, &error))
+}
+
+/// `POST` (OpenID Connect Core, section 3.1.2.1) becomes `GET`, for which browsers send the cookies, wherever they come from.
+pub(super) async fn by_post(State(pages): State<Arc<Pages>>, request: Request) -> Response {
+    let body = match body::form(request, &()).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
+    };
+    let params = str::from_utf8(&body)
+        .map_err(|_| ParamsError::NotUtf8.into())
+        .and_then(authorization::parse);
+    match params {
+        Ok(params) => {
+            let path = format!("/authorize?{}", params.to_query());
+            see_other(&pages.url(&Place::default(), &path))
+        }
+        Err(fault) => local(&fault),
+    }
 }
 
 async fn decide(
     pages: &Pages,
     pending: &Pending,
     request: &AuthorizationRequest,
-    headers: &HeaderMap,
+    visit: &Visit,
 ) -> Result<Response, OAuthError> {
-    if let Start::Known(subject) = pages.login.start() {
-        let login = LoginMark::default();
-        return pending.approve(pages, request, subject, &login).await;
+    let start = pages.login.start();
+    if let Start::Known(user) = &start
+        && pending.needs_no_click(pages, visit)
+    {
+        return pending
+            .approve(pages, request, &user.subject, &user.mark)
+            .await;
     }
-    let session = pages.session(headers).await?;
+    let session = pages.session(&visit.headers).await?;
     let Some(session) = session.filter(|_| request.prompt != Prompt::Login) else {
-        return match request.prompt {
-            Prompt::None => Err(OAuthError::LoginRequired),
-            _ => login::page(pages, pending, headers, &login::LoginTry::default()),
-        };
+        return sign_in(pages, pending, request, start, visit);
     };
     let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
     match (asks, request.prompt) {
@@ -55,6 +76,30 @@ async fn decide(
             pending.approve(pages, request, subject, mark).await
         }
         (true, Prompt::None) => Err(OAuthError::ConsentRequired),
-        (true, _) => consent::page(pages, pending, request, &session, headers),
+        (true, _) => consent::page(pages, pending, request, &session, visit),
+    }
+}
+
+fn sign_in(
+    pages: &Pages,
+    pending: &Pending,
+    request: &AuthorizationRequest,
+    start: Start<'_>,
+    visit: &Visit,
+) -> Result<Response, OAuthError> {
+    match (request.prompt, start) {
+        (Prompt::None, Start::Known(_)) => Err(OAuthError::ConsentRequired),
+        (Prompt::None, Start::Form(_)) => Err(OAuthError::LoginRequired),
+        (_, Start::Known(user)) => {
+            let query = pending.params.clone().without("prompt").to_query();
+            login::begin_session(pages, user, None, &query)
+        }
+        (_, Start::Form(_)) if pages.cookies.are_private(&visit.place) => {
+            login::page(pages, pending, visit, &login::LoginTry::default())
+        }
+        (_, Start::Form(_)) => {
+            let path = format!("/authorize?{}", pending.params.to_query());
+            Ok(see_other(&pages.url(&pages.cookies.next_place()?, &path)))
+        }
     }
 }

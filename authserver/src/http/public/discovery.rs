@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use mcpauth_wire::Scopes;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::scope::OWN as OWN_SCOPES;
 use serde_json::{Value, json};
 
 use crate::http::core::Core;
-use crate::http::error::HttpError;
 use crate::oauth::client_assertion;
 
 /// What the document depends on.
@@ -24,16 +22,8 @@ pub(super) struct Discovery {
     pub(super) introspection_open: bool,
 }
 
-pub(super) async fn metadata(
-    State(discovery): State<Arc<Discovery>>,
-) -> Result<Json<Value>, HttpError> {
+pub(super) async fn metadata(State(discovery): State<Arc<Discovery>>) -> Json<Value> {
     let core = &discovery.core;
-    let resources = core.store.resources().await?;
-    let scopes = resources.iter().flat_map(|resource| &resource.scopes);
-    let scopes: Scopes = scopes
-        .map(|scope| scope.name.as_str())
-        .chain(OWN_SCOPES)
-        .collect();
     let url = |path: &str| core.issuer.url(path);
     let methods = TokenEndpointAuthMethod::ALL;
     let mut document = json!({
@@ -42,7 +32,8 @@ pub(super) async fn metadata(
         "token_endpoint": url("/token"),
         "revocation_endpoint": url("/revoke"),
         "jwks_uri": url("/jwks"),
-        "scopes_supported": scopes,
+        // Its own. Those of a resource are in the resource's metadata (RFC 9728).
+        "scopes_supported": OWN_SCOPES,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": GrantType::ALL,
@@ -66,5 +57,5 @@ pub(super) async fn metadata(
         document["introspection_endpoint_auth_methods_supported"] =
             json!([TokenEndpointAuthMethod::ClientSecretBasic]);
     }
-    Ok(Json(document))
+    Json(document)
 }

@@ -20,6 +20,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::http::layers::{finish, method_not_allowed, not_found};
 use crate::http::trace;
+use crate::http::visit::PLACES;
 use pages::{consent, login};
 
 pub use state::{Dependencies, PublicState};
@@ -51,10 +52,14 @@ pub fn router(state: PublicState) -> Router {
         cors = cors.route("/register", post(register::register));
     }
     // Without CORS: a secret has no place in a web page.
-    let mut pages = Router::new()
-        .route("/authorize", get(authorize::authorize))
+    let pages = Router::new()
+        .route(
+            "/authorize",
+            get(authorize::authorize).post(authorize::by_post),
+        )
         .route("/login", get(login::without_form).post(login::login))
         .route("/consent", get(login::without_form).post(consent::consent));
+    let mut pages = pages.clone().nest(PLACES, pages);
     if endpoints.introspection_open {
         pages = pages.route("/introspect", post(introspect::introspect));
     }

@@ -93,6 +93,7 @@ impl PublicState {
                 login: Arc::clone(&login),
                 cookies: Cookies::new(&core.issuer),
                 limits: parts.rate_limit,
+                redirect_schemes: parts.registration.allowed_redirect_schemes.clone(),
                 code_lifetime: parts.tokens.authorization_code(),
                 metrics: Arc::clone(&parts.metrics),
             }),

@@ -33,7 +33,13 @@ impl Case {
     }
 
     fn verify(&self, jwt: &str) -> Result<String, AssertionError> {
-        verify(jwt, Some(&self.jwks), "client", ISSUER, NOW).map(|claims| claims.jti)
+        self.verify_for(AssertionAudience::Issuer, jwt)
+    }
+
+    fn verify_for(&self, accepted: AssertionAudience, jwt: &str) -> Result<String, AssertionError> {
+        let issuer = &Issuer::parse(ISSUER).unwrap();
+        let audience = Audience { issuer, accepted };
+        verify(jwt, Some(&self.jwks), "client", audience, NOW).map(|claims| claims.jti)
     }
 
     fn with(mut self, claim: &str, value: Value) -> Result<String, AssertionError> {
@@ -79,17 +85,38 @@ fn hmac_with_the_public_key() {
     }
 }
 
+/// A26: what clients in the field send, and no more.
 #[test]
-fn aud_is_the_token_endpoint_or_an_array() {
-    for aud in [
-        json!(format!("{ISSUER}/token")),
-        json!([ISSUER]),
-        json!([ISSUER, "https://other.example"]),
-        json!(format!("{ISSUER}/")),
-        json!("https://other.example"),
-        Value::Null,
+fn aud_is_this_server_alone() {
+    use AssertionAudience::{Issuer as ByIssuer, TokenEndpoint};
+    for (aud, by_issuer, old) in [
+        (json!(ISSUER), true, true),
+        (json!(format!("{ISSUER}/")), true, true),
+        (json!([ISSUER]), true, true),
+        (json!([format!("{ISSUER}/")]), true, true),
+        (json!(format!("{ISSUER}/token")), false, true),
+        (json!([format!("{ISSUER}/token")]), false, true),
+        (json!(format!("{ISSUER}/token/")), false, false),
+        (json!(format!("{ISSUER}//")), false, false),
+        (json!("https://AUTH.example"), false, false),
+        (json!([]), false, false),
+        (json!([ISSUER, "https://other.example"]), false, false),
+        (json!([ISSUER, ISSUER]), false, false),
+        (json!("https://other.example"), false, false),
+        (json!("https://other.example/token"), false, false),
+        (Value::Null, false, false),
     ] {
-        assert_eq!(Case::new().with("aud", aud), Err(AssertionError::Audience));
+        let mut case = Case::new();
+        case.claims["aud"] = aud.clone();
+        let jwt = case.jwt();
+        for (accepted, expected) in [(ByIssuer, by_issuer), (TokenEndpoint, old)] {
+            let found = case.verify_for(accepted, &jwt);
+            let expected = match expected {
+                true => Ok("1".into()),
+                false => Err(AssertionError::Audience),
+            };
+            assert_eq!(found, expected, "{aud} {accepted:?}");
+        }
     }
 }
 

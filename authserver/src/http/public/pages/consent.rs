@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use mcpauth_wire::Scopes;
 
 use super::pending::Pending;
@@ -12,6 +12,7 @@ use super::templates::{self, ConsentPage, ScopeLine};
 use super::{Pages, form};
 use crate::http::body::Form;
 use crate::http::redirect::see_other;
+use crate::http::visit::Visit;
 use crate::login::session::Session;
 use crate::login::ticket::{Purpose, Shown, Ticket};
 use crate::oauth::authorization::AuthorizationRequest;
@@ -20,15 +21,19 @@ use crate::oauth::error::OAuthError;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Resource;
 
-pub(in super::super) async fn consent(State(pages): State<Arc<Pages>>, form: Form) -> Response {
-    let Form { headers, params } = form;
+pub(in super::super) async fn consent(
+    State(pages): State<Arc<Pages>>,
+    visit: Visit,
+    form: Form,
+) -> Response {
+    let params = form.params;
     let core = &pages.core;
     let ticket = Ticket::read(&core.pepper, Purpose::Consent, params.get("ticket"));
-    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&headers)) else {
+    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&visit.headers)) else {
         return form::stale();
     };
     // The request has changed since the user saw it: show the page again.
-    let again = || see_other(&core.issuer.url(&format!("/authorize?{}", ticket.query)));
+    let again = || see_other(&pages.url(&visit.place, &format!("/authorize?{}", ticket.query)));
     if !ticket.is_current(cookie, core.clock.now()) {
         return again();
     }
@@ -41,7 +46,7 @@ pub(in super::super) async fn consent(State(pages): State<Arc<Pages>>, form: For
         Ok(request) => request,
         Err(error) => return pending.refuse(&pages, error),
     };
-    let session = match pages.session(&headers).await {
+    let session = match pages.session(&visit.headers).await {
         Ok(session) => session,
         Err(error) => return pending.refuse(&pages, &error.into()),
     };
@@ -66,7 +71,7 @@ pub(in super::super) fn page(
     pending: &Pending,
     request: &AuthorizationRequest,
     session: &Session,
-    headers: &HeaderMap,
+    visit: &Visit,
 ) -> Result<Response, OAuthError> {
     let scopes = request.effective_scopes();
     let lines = scope_lines(&scopes, &request.resource);
@@ -80,7 +85,7 @@ pub(in super::super) fn page(
     let switch_user = format!("/authorize?{without_prompt}&prompt=login");
     let redirect_uri = &pending.target.redirect_uri;
     let core = &pages.core;
-    form::with_cookie(pages, headers, |cookie| {
+    form::with_cookie(pages, visit, |cookie| {
         let ticket = Ticket::new(query, Some(shown), cookie, core.clock.now());
         let page = ConsentPage {
             client_name: pending.client_name(),
@@ -92,8 +97,8 @@ pub(in super::super) fn page(
             resource: &request.resource.resource,
             scopes: &lines,
             subject: &session.subject,
-            switch_user: &core.issuer.url(&switch_user),
-            action: &core.issuer.url("/consent"),
+            switch_user: &pages.url(&visit.place, &switch_user),
+            action: &pages.url(&visit.place, "/consent"),
             ticket: &ticket.to_field(&core.pepper, Purpose::Consent),
         };
         templates::render(StatusCode::OK, &page)

@@ -3,9 +3,10 @@
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::{Pages, templates};
+use crate::http::visit::Visit;
 use crate::oauth::error::OAuthError;
 use crate::random;
 
@@ -22,19 +23,19 @@ pub(super) fn stale() -> Response {
 /// Renders a form bound to the browser's form cookie, which is set when there is none.
 pub(super) fn with_cookie(
     pages: &Pages,
-    headers: &HeaderMap,
+    visit: &Visit,
     render: impl FnOnce(&str) -> Response,
 ) -> Result<Response, OAuthError> {
     if let Some(cookie) = pages
         .cookies
-        .form(headers)
+        .form(&visit.headers)
         .filter(|cookie| !cookie.is_empty())
     {
         return Ok(render(cookie));
     }
     let cookie = URL_SAFE_NO_PAD.encode(random::bytes::<32>()?);
     let mut response = render(&cookie);
-    if let Some(set) = pages.cookies.set_form(&cookie) {
+    if let Some(set) = pages.cookies.set_form(&visit.place, &cookie) {
         response.headers_mut().append(header::SET_COOKIE, set);
     }
     Ok(response)

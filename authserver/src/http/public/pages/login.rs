@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use mcpauth_service::admission::Caller;
 
 use super::pending::Pending;
@@ -16,6 +16,7 @@ use crate::http::error::{self, Refused};
 use crate::http::peer::Peer;
 use crate::http::redirect::see_other;
 use crate::http::trace;
+use crate::http::visit::Visit;
 use crate::login::device::{self, Device};
 use crate::login::session::{self, Session};
 use crate::login::ticket::{Purpose, Ticket};
@@ -29,12 +30,13 @@ use crate::store::StoreError;
 pub(in super::super) async fn login(
     State(pages): State<Arc<Pages>>,
     peer: Peer,
+    visit: Visit,
     form: Form,
 ) -> Response {
-    let Form { headers, params } = form;
+    let params = form.params;
     let core = &pages.core;
     let ticket = Ticket::read(&core.pepper, Purpose::Login, params.get("ticket"));
-    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&headers)) else {
+    let (Some(ticket), Some(cookie)) = (ticket, pages.cookies.form(&visit.headers)) else {
         return form::stale();
     };
     let pending = match Pending::load(&pages, &ticket.query).await {
@@ -43,16 +45,16 @@ pub(in super::super) async fn login(
     };
     let name = params.get("username").unwrap_or_default();
     if !ticket.is_current(cookie, core.clock.now()) {
-        return ask_again(&pages, &pending, &headers, name, &Attempt::Stale);
+        return ask_again(&pages, &pending, &visit, name, &Attempt::Stale);
     }
     let password = params.get("password").unwrap_or_default();
-    let device = pages.device(&headers, name);
+    let device = pages.device(&visit.headers, name);
     match attempt(&pages, &peer, device.as_ref(), name, password).await {
         Ok(Attempt::Accepted(user)) => match begin_session(&pages, user, device, &ticket.query) {
             Ok(response) => response,
             Err(error) => pending.refuse_unasked(&pages, &error),
         },
-        Ok(refused) => ask_again(&pages, &pending, &headers, name, &refused),
+        Ok(refused) => ask_again(&pages, &pending, &visit, name, &refused),
         Err(error) => pending.refuse_unasked(&pages, &error),
     }
 }
@@ -75,18 +77,18 @@ pub(in super::super) struct LoginTry<'a> {
 pub(in super::super) fn page(
     pages: &Pages,
     pending: &Pending,
-    headers: &HeaderMap,
+    visit: &Visit,
     last: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
     // After the login the request is repeated, and would prompt for another login.
     let query = pending.params.clone().without("prompt").to_query();
     let core = &pages.core;
-    form::with_cookie(pages, headers, |cookie| {
+    form::with_cookie(pages, visit, |cookie| {
         let ticket = Ticket::new(query, None, cookie, core.clock.now());
         let page = LoginPage {
             server: core.issuer.without_scheme(),
             client_name: pending.client_name(),
-            action: &core.issuer.url("/login"),
+            action: &pages.url(&visit.place, "/login"),
             ticket: &ticket.to_field(&core.pepper, Purpose::Login),
             username: last.username,
             error: last.error,
@@ -167,7 +169,8 @@ async fn count(
     store.hit("login", &key, per_user, now).await
 }
 
-fn begin_session(
+/// Begins a session, and goes on with this request in it.
+pub(in super::super) fn begin_session(
     pages: &Pages,
     user: User,
     device: Option<Device>,
@@ -176,13 +179,17 @@ fn begin_session(
     let (core, now) = (&pages.core, pages.core.clock.now());
     let device = Device::after_login(device, &user.subject, now)?;
     let session = Session::begin(user, now)?;
-    let mut response = see_other(&core.issuer.url(&format!("/authorize?{query}")));
     let cookies = &pages.cookies;
+    // Never where the form was: somebody else may have sent the browser there.
+    let place = cookies.next_place()?;
+    let mut response = see_other(&pages.url(&place, &format!("/authorize?{query}")));
     let session = cookies.set_session(
+        &place,
         &session.to_cookie(&core.pepper),
         session::LIFETIME_SECONDS.into(),
     );
     let device = cookies.set_device(
+        &place,
         &device.to_cookie(&core.pepper),
         device::LIFETIME_SECONDS.into(),
     );
@@ -195,7 +202,7 @@ fn begin_session(
 fn ask_again(
     pages: &Pages,
     pending: &Pending,
-    headers: &HeaderMap,
+    visit: &Visit,
     username: &str,
     refused: &Attempt,
 ) -> Response {
@@ -222,7 +229,7 @@ fn ask_again(
         username,
         error: Some(text),
     };
-    let page = page(pages, pending, headers, &last);
+    let page = page(pages, pending, visit, &last);
     let mut response = page.unwrap_or_else(|error| pending.refuse_unasked(pages, &error));
     response.extensions_mut().insert(Refused {
         error: "access_denied",

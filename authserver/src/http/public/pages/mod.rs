@@ -14,6 +14,7 @@ use http::HeaderMap;
 use crate::config;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
+use crate::http::visit::Place;
 use crate::login::device::Device;
 use crate::login::session::Session;
 use crate::login::{Login, LoginError};
@@ -28,12 +29,19 @@ pub(super) struct Pages {
     /// Names and attributes of the browser's cookies.
     pub(super) cookies: Cookies,
     pub(super) limits: config::RateLimit,
+    /// Private-use URI schemes that an administrator has listed.
+    pub(super) redirect_schemes: Vec<String>,
     /// How long an authorization code lives.
     pub(super) code_lifetime: Duration,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Pages {
+    /// The URL of a page.
+    pub(super) fn url(&self, place: &Place, path: &str) -> String {
+        self.core.issuer.url(&format!("{}{path}", place.prefix()))
+    }
+
     /// What a browser is known as to this user, if they have signed in with it.
     pub(super) fn device(&self, headers: &HeaderMap, subject: &str) -> Option<Device> {
         let cookie = self.cookies.device(headers)?;

@@ -9,6 +9,7 @@ use super::templates::{self, ReturnPage};
 use crate::http::error::Refused;
 use crate::http::redirect::see_other;
 use crate::http::trace;
+use crate::http::visit::Visit;
 use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, ResponseTarget};
 use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::code::NewCode;
@@ -84,6 +85,13 @@ impl Pending {
         )
     }
 
+    /// Whether a user who is always signed in need not be asked: only programs on their own computer get the code without a
+    /// click, and only when no web page has sent the browser. At a secret place they are being asked already.
+    pub(in super::super) fn needs_no_click(&self, pages: &Pages, visit: &Visit) -> bool {
+        let local = redirect_uri::is_local(&self.target.redirect_uri, &pages.redirect_schemes);
+        local && !visit.is_cross_site() && !visit.place.is_secret()
+    }
+
     /// The client's name; its id when it has none.
     pub(in super::super) fn client_name(&self) -> &str {
         match self.client.metadata.client_name.trim() {
@@ -132,7 +140,7 @@ fn refused(mut response: Response, error: &OAuthError) -> Response {
     response
 }
 
-fn local(fault: &LocalFault) -> Response {
+pub(in super::super) fn local(fault: &LocalFault) -> Response {
     let title = "This connection request cannot be used";
     let reason = fault.to_string();
     let mut page = templates::error(StatusCode::BAD_REQUEST, title, &reason);

@@ -24,7 +24,7 @@ pub(super) async fn exchange(
     }
     let resources = core.store.resources().await?;
     let resource = audience::resource(request.resource, client, &resources)?;
-    let scopes = audience::scopes(request.scope, client, resource, &resources)?;
+    let scopes = audience::scopes(request.scope, client, resource)?;
     let now = core.clock.now();
     let grant = NewGrant {
         id: GrantId::from_bytes(random::bytes()?),

@@ -62,7 +62,9 @@ struct TokenResponse {
     access_token: String,
     token_type: &'static str,
     expires_in: u64,
-    scope: String,
+    /// Left out where there is none: RFC 6749, section 3.3, has no empty one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +147,7 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
         access_token: issued.access.token.reveal().to_owned(),
         token_type: "Bearer",
         expires_in: issued.access.expires_at.since(now).as_secs(),
-        scope: issued.scopes.to_string(),
+        scope: issued.scopes.to_parameter(),
         refresh_token: issued
             .refresh
             .as_ref()

@@ -59,7 +59,7 @@ pub(super) async fn exchange(
     Ok(refreshed?.issued)
 }
 
-/// The scopes to refresh with: what the client may have may be less than when the user consented.
+/// The scopes to refresh with.
 async fn still_allowed(
     core: &Core,
     grant: &Grant,
@@ -72,10 +72,5 @@ async fn still_allowed(
         let text = "the client is no longer allowed to use this resource; ask the resource's administrator to allow it";
         OAuthError::InvalidGrant(text.into())
     })?;
-    let scopes = requested.unwrap_or_else(|| grant.scopes.clone());
-    if !scopes.is_subset(&grant.scopes) {
-        // Refused with the grant locked.
-        return Ok(scopes);
-    }
-    audience::allowed(&scopes, client, resource)
+    audience::refreshed(requested.as_ref(), &grant.scopes, client, resource)
 }
