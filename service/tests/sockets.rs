@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,26 +102,26 @@ async fn read_to_end(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn further_clients_wait_until_one_leaves() {
+async fn idle_clients_give_way_and_busy_ones_are_waited_for() {
     let server = Server::start(Limits {
         connections: 2,
         ..Limits::PUBLIC
     })
     .await;
-    let mut first = server.send(ASK).await;
-    let mut second = server.send(ASK).await;
-    read_some(&mut first).await;
-    read_some(&mut second).await;
+    let mut idle = server.send(ASK).await;
+    read_some(&mut idle).await;
+    let mut busy = vec![server.begin().await];
     let mut third = server.send(ASK).await;
-    // Time enough for the third, if it were let in.
-    for _ in 0..10 {
-        first.write_all(ASK.as_bytes()).await.unwrap();
-        read_some(&mut first).await;
-    }
-    let early = third.try_read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(early, Err(io::ErrorKind::WouldBlock));
-    drop(first);
     assert!(read_some(&mut third).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(read_to_end(idle).await, "");
+
+    busy.push(server.begin().await);
+    assert_eq!(read_to_end(third).await, "");
+    let mut waits = server.send(ASK).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), read_some(&mut waits)).await;
+    assert!(early.is_err(), "{early:?}");
+    server.state.release.add_permits(1);
+    assert!(read_some(&mut waits).await.starts_with("HTTP/1.1 200"));
 }
 
 /// On a paused clock the time for a request passes at once; that of the test is longer.

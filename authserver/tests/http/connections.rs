@@ -66,50 +66,6 @@ async fn a_head_that_is_too_large() {
     }
 }
 
-#[tokio::test]
-async fn idle_clients_give_way_and_busy_ones_are_waited_for() {
-    let server = TestServer::with(Setup {
-        connections: 2,
-        ..Setup::default()
-    })
-    .await;
-    // One of these is closed for the third, and the third answers.
-    let mut idle = connect(server.public, ASK).await;
-    read_some(&mut idle).await;
-    let mut busy = begin_form(server.public).await;
-    let mut third = connect(server.public, ASK).await;
-    assert!(read_some(&mut third).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(read_to_end(idle).await, "");
-    end_form(&mut busy).await;
-
-    // While both are busy the next one waits.
-    let mut busy = [
-        begin_form(server.public).await,
-        begin_form(server.public).await,
-    ];
-    let mut waits = connect(server.public, ASK).await;
-    let early = tokio::time::timeout(Duration::from_millis(300), read_some(&mut waits)).await;
-    assert!(early.is_err(), "{early:?}");
-    end_form(&mut busy[0]).await;
-    assert!(read_some(&mut waits).await.starts_with("HTTP/1.1 200"));
-}
-
-/// A request whose body is still to come, and which the server waits for.
-async fn begin_form(to: SocketAddr) -> TcpStream {
-    let head = "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\
-                Content-Type: application/x-www-form-urlencoded\r\n\r\n";
-    let mut stream = connect(to, head).await;
-    let answer = read_some(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
-    stream
-}
-
-async fn end_form(stream: &mut TcpStream) {
-    stream.write_all(b"x").await.unwrap();
-    let answer = read_some(stream).await;
-    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-}
-
 /// 2,048 idle sockets kept everybody else waiting (A4).
 #[tokio::test]
 async fn idle_sockets_keep_nobody_waiting() {

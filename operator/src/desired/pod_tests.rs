@@ -53,7 +53,7 @@ fn the_servers_own_fields_reach_its_container() {
     for (field, value) in fields.as_object().unwrap() {
         match field.as_str() {
             "volumes" => assert_eq!(
-                serde_json::to_value(&pod.volumes.as_ref().unwrap()[3..]).unwrap(),
+                serde_json::to_value(&pod.volumes.as_ref().unwrap()[4..]).unwrap(),
                 *value
             ),
             "volumeMounts" => {
