@@ -21,6 +21,7 @@ mod namespaces;
 mod oauth_client;
 mod pods;
 mod protected_server;
+mod scale;
 mod secrets;
 mod trouble;
 mod truth;
