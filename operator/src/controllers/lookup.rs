@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
@@ -49,6 +51,7 @@ pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
+    let controller = controller.reconcile_on(waiting::<K>(scope.clone()));
     // References to other namespaces are possible, too.
     let everywhere = scope.program.scopes().into_iter();
     let controller = everywhere.fold(controller, |controller, servers| {
@@ -65,6 +68,15 @@ pub fn watch_auth_servers<K: Reconcile>(
         let (kind, key) = any_namespace();
         affected.extend(referrers::<K>(&scope, kind, key));
         affected
+    })
+}
+
+/// The objects of kind `K` whose McpAuthServer responds again.
+fn waiting<K: Reconcile>(scope: Scope) -> impl Stream<Item = ObjectRef<Guarded<K>>> + Send {
+    let responding = scope.program.auth_servers.responding();
+    responding.flat_map(move |server| {
+        let key = (server.namespace, server.name);
+        stream::iter(referrers::<K>(&scope, references::Kind::AuthServer, key))
     })
 }
 

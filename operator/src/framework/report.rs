@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use mcpauth_api::conditions::types;
+use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Value, json};
 
 use crate::framework::context::Context;
@@ -92,7 +92,11 @@ async fn announce(
         return;
     }
     match observed.problems.first() {
-        Some(problem) if problem.degraded || problem.retry == Retry::Backoff => {
+        Some(problem)
+            if problem.degraded
+                || problem.retry == Retry::Backoff
+                || problem.reason == reasons::AUTH_SERVER_UNREACHABLE =>
+        {
             ctx.events.warning(about, &reason, &message).await;
         }
         _ => ctx.events.normal(about, &reason, &message).await,
