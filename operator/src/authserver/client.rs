@@ -144,13 +144,18 @@ impl AuthServers {
         id: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let silent = self.0.silent.lock().await.get(server).cloned();
-        let answer = match silent {
-            Some(why) => Err(CallError::Silent(why)),
-            None => self.0.exchange(server, method, collection, id, body).await,
+        let outcome = |error: Option<&CallError>| {
+            let outcome = error.map_or("ok", CallError::outcome);
+            tracing::Span::current().record("outcome", outcome);
         };
-        let outcome = answer.as_ref().err().map_or("ok", CallError::outcome);
-        tracing::Span::current().record("outcome", outcome);
+        let silent = self.0.silent.lock().await.get(server).cloned();
+        if let Some(why) = silent {
+            let error = CallError::Silent(why);
+            outcome(Some(&error));
+            return Err(error);
+        }
+        let answer = self.0.exchange(server, method, collection, id, body).await;
+        outcome(answer.as_ref().err());
         if let Err(CallError::Silent(why)) = &answer {
             self.probe_until_it_responds(server, why, collection, id)
                 .await;

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use kube::api::{ListParams, ObjectMeta, PostParams};
+use mcp_auth_operator::config::Config;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use serde_json::{Value, json};
 
@@ -37,6 +38,12 @@ enum AuthServerIs {
     Missing,
     Refusing,
     Silent,
+}
+
+/// The operator's own defaults, which tests shorten.
+fn settings(config: &mut Config) {
+    config.concurrency = u16::try_from(number("CONCURRENCY", 16)).unwrap();
+    (config.resync_seconds, config.long_resync_seconds) = (30, 300);
 }
 
 /// Requests to the API server by method and kind.
@@ -80,12 +87,7 @@ async fn many_protected_servers() {
 async fn run(state: AuthServerIs, objects: usize, quiet: Duration) {
     let world = World::new("many").await;
     let requests = Requests::default();
-    let concurrent = |c: &mut mcp_auth_operator::config::Config| {
-        c.concurrency = u16::try_from(number("CONCURRENCY", 16)).unwrap();
-        c.resync_seconds = 30;
-        c.long_resync_seconds = 300;
-    };
-    let operator = world.operator_for(counting(&world, &requests), concurrent);
+    let operator = world.operator_for(counting(&world, &requests), settings);
     let _running = prepare(&world, state).await;
     let first = late(&world, "first").await;
     let plain = plain(&world, objects).await;
@@ -142,7 +144,7 @@ async fn is_quiet(
         quiet.as_secs(),
     );
     operator.stop().await;
-    let next = world.operator();
+    let next = world.operator_for(world.client.clone(), settings);
     let started = Instant::now();
     until(|| async { next.reconciles_of("ProtectedMcpServer") >= objects as u64 }).await;
     println!(
