@@ -11,6 +11,8 @@ pub enum Retry {
     Soon,
     /// After a wait that grows with every failure.
     Backoff,
+    /// When a probe notices that a server responds again, or else after the longest wait.
+    Probe,
     /// When something that is watched changes.
     Change,
 }

@@ -32,8 +32,7 @@ impl CallError {
     /// The kind of failure as one word, for logs.
     pub const fn outcome(&self) -> &'static str {
         match self {
-            Self::Silent(_) => "silent",
-            Self::Unreachable(_) => "unreachable",
+            Self::Silent(_) | Self::Unreachable(_) => "unreachable",
             Self::NotAdmitted(_) => "not_admitted",
             Self::Conflict(_) => "conflict",
             Self::Refused(_) => "refused",
@@ -46,7 +45,7 @@ impl From<CallError> for Problem {
         match error {
             // A probe notices when it responds again; the object is then reconciled at once.
             CallError::Silent(why) => Self {
-                retry: Retry::Change,
+                retry: Retry::Probe,
                 ..Self::unreachable(reasons::AUTH_SERVER_UNREACHABLE, why)
             },
             CallError::Unreachable(why) => Self::unreachable(reasons::AUTH_SERVER_UNREACHABLE, why),

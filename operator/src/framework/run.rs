@@ -57,6 +57,7 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
         (K::KIND, (namespace.clone(), name.clone())),
         crate::random::jitter(),
     );
+    let wait = wait.max(error.shortest_wait());
     let wait = error.longest_wait().map_or(wait, |most| wait.min(most));
     tracing::warn!(
         kind = K::KIND,
