@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use mcpauth_api::McpAuthServer;
@@ -51,7 +50,9 @@ pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
-    let controller = controller.reconcile_on(waiting::<K>(scope.clone()));
+    // All objects, because kube's trigger for certain ones is unstable; it is once for each outage.
+    let responding = scope.program.auth_servers.responding().map(drop);
+    let controller = controller.reconcile_all_on(responding);
     // References to other namespaces are possible, too.
     let everywhere = scope.program.scopes().into_iter();
     let controller = everywhere.fold(controller, |controller, servers| {
@@ -68,15 +69,6 @@ pub fn watch_auth_servers<K: Reconcile>(
         let (kind, key) = any_namespace();
         affected.extend(referrers::<K>(&scope, kind, key));
         affected
-    })
-}
-
-/// The objects of kind `K` whose McpAuthServer responds again.
-fn waiting<K: Reconcile>(scope: Scope) -> impl Stream<Item = ObjectRef<Guarded<K>>> + Send {
-    let responding = scope.program.auth_servers.responding();
-    responding.flat_map(move |server| {
-        let key = (server.namespace, server.name);
-        stream::iter(referrers::<K>(&scope, references::Kind::AuthServer, key))
     })
 }
 
