@@ -96,6 +96,12 @@ bench: rust api-server ## Benchmark against baselines in the same run, and measu
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
 	$(CARGO_TARGET_DIR)/release/bench
 
+.PHONY: scale
+scale: rust api-server ## Measure OBJECTS (default 1000) protected servers against a plain client: times, requests, rest for QUIET (default 300) seconds
+	cargo build --workspace --locked --release --bins
+	OBJECTS=$(or $(OBJECTS),1000) QUIET=$(or $(QUIET),300) \
+	  $(CARGO_TEST) --release --test api scale:: -- --ignored --nocapture
+
 ##@ Build
 .PHONY: build
 build: rust ## Build the programs into $(CARGO_TARGET_DIR)/debug

@@ -56,7 +56,7 @@ pub struct Config {
     #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
     pub network_policies: bool,
     /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.
-    #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Seconds between checks that an authorization server with in-memory storage still has its clients and
     /// resources.

@@ -11,15 +11,17 @@ pub enum Retry {
     Soon,
     /// After a wait that grows with every failure.
     Backoff,
+    /// When a probe notices that a server responds again, or else after the longest wait.
+    Probe,
     /// When something that is watched changes.
     Change,
 }
 
-/// The wait of [`Retry::Soon`] when the stage has lasted for `since`: it grows with the age of the stage, from 1 to
+/// The wait of [`Retry::Soon`] when the stage has lasted for `since`: it grows with the age of the stage, from 5 to
 /// 60 s. Most changes are noticed by watches before the wait is over.
 pub fn soon(since: SignedDuration) -> Duration {
     let quarter = Duration::try_from(since).unwrap_or_default() / 4;
-    quarter.clamp(Duration::from_secs(1), Duration::from_secs(60))
+    quarter.clamp(Duration::from_secs(5), Duration::from_secs(60))
 }
 
 /// Something that keeps an object from being Ready. It is shown in the Ready condition.
@@ -101,6 +103,6 @@ mod tests {
     #[test]
     fn a_stage_is_looked_at_ever_more_rarely() {
         let waits = [-5, 0, 20, 100, 3600].map(|s| soon(SignedDuration::from_secs(s)).as_secs());
-        assert_eq!(waits, [1, 1, 5, 25, 60]);
+        assert_eq!(waits, [5, 5, 5, 25, 60]);
     }
 }

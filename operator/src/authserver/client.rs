@@ -1,10 +1,12 @@
 //! Calls to the admin API.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::Stream;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -14,7 +16,8 @@ use mcpauth_service::clock::Clock;
 use mcpauth_wire::admin::{Collection, Outcome, PutAnswer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast};
 
 use super::error::{CallError, judge};
 use super::server::Server;
@@ -22,8 +25,10 @@ use super::tokens::Tokens;
 
 /// How long one call may take, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call to a server that did not answer the previous one waits for its turn.
-const TURN: Duration = Duration::from_millis(250);
+/// Time between probes of a server that does not respond.
+const PROBE: Duration = Duration::from_secs(2);
+/// How many servers may start to respond again before a controller has taken note.
+const RESPONDING: usize = 64;
 /// Maximum size of a response, in bytes.
 const ANSWER: usize = 64 * 1024;
 /// Characters that need no encoding in a path segment.
@@ -36,20 +41,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// The URL of a server's internal port: its [`Server::audience`] in a cluster.
 pub type Endpoint = Arc<dyn Fn(&Server) -> String + Send + Sync>;
 
-/// A server that did not answer the previous call: it gets one call at a time, so that the objects that reference it
-/// do not occupy all workers.
-#[derive(Clone, Default)]
-struct Silent {
-    why: String,
-    turn: Arc<Mutex<()>>,
-}
-
 /// Calls the admin API of any McpAuthServer.
-pub struct AuthServers {
+pub struct AuthServers(Arc<Calls>);
+
+struct Calls {
     http: HttpClient<HttpConnector, Full<Bytes>>,
     endpoint: Endpoint,
     tokens: Tokens,
-    silent: Mutex<HashMap<Server, Silent>>,
+    /// The servers that did not respond to the last call, with the reason. They get no calls but those of a probe, so
+    /// that the objects that reference them do not occupy workers.
+    silent: Mutex<HashMap<Server, String>>,
+    responding: broadcast::Sender<Server>,
 }
 
 impl AuthServers {
@@ -63,12 +65,13 @@ impl AuthServers {
     ) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIMEOUT));
-        Self {
+        Self(Arc::new(Calls {
             http: HttpClient::builder(TokioExecutor::new()).build(connector),
             endpoint,
             tokens: Tokens::new(client, namespace, account, clock),
             silent: Mutex::default(),
-        }
+            responding: broadcast::Sender::new(RESPONDING),
+        }))
     }
 
     /// Creates or replaces `id`.
@@ -89,8 +92,23 @@ impl AuthServers {
         serde_json::from_slice::<PutAnswer>(&answer).map(|a| a.outcome).map_err(|_| {
             CallError::Unreachable(format!(
                 "the response at {} is not from the admin API of McpAuthServer {server}: check that the Service selects only its pods",
-                (self.endpoint)(server)
+                (self.0.endpoint)(server)
             ))
+        })
+    }
+
+    /// Servers that respond again.
+    pub fn responding(&self) -> impl Stream<Item = Server> + Send + use<> {
+        let receiver = self.0.responding.subscribe();
+        futures::stream::unfold(receiver, async |mut receiver| {
+            loop {
+                match receiver.recv().await {
+                    Ok(server) => return Some((server, receiver)),
+                    // Their objects are reconciled later, at the next resync.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
         })
     }
 
@@ -111,8 +129,8 @@ impl AuthServers {
 
     /// Forgets a server that was deleted.
     pub async fn forget(&self, server: &Server) {
-        self.tokens.forget(server).await;
-        self.silent.lock().await.remove(server);
+        self.0.tokens.forget(server).await;
+        self.0.silent.lock().await.remove(server);
     }
 
     #[tracing::instrument(name = "admin_api", skip_all, fields(
@@ -126,28 +144,59 @@ impl AuthServers {
         id: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let silent = self.silent.lock().await.get(server).cloned();
-        let _turn = match &silent {
-            None => None,
-            Some(silent) => match tokio::time::timeout(TURN, silent.turn.lock()).await {
-                Ok(turn) => Some(turn),
-                Err(_) if self.silent.lock().await.contains_key(server) => {
-                    return Err(CallError::Unreachable(silent.why.clone()));
-                }
-                Err(_) => None,
-            },
+        let outcome = |error: Option<&CallError>| {
+            let outcome = error.map_or("ok", CallError::outcome);
+            tracing::Span::current().record("outcome", outcome);
         };
-        let answer = self.exchange(server, method, collection, id, body).await;
-        let outcome = answer.as_ref().err().map_or("ok", CallError::outcome);
-        tracing::Span::current().record("outcome", outcome);
-        let mut all = self.silent.lock().await;
-        match &answer {
-            Err(CallError::Unreachable(why)) => {
-                all.entry(server.clone()).or_default().why.clone_from(why);
-            }
-            _ => drop(all.remove(server)),
+        let silent = self.0.silent.lock().await.get(server).cloned();
+        if let Some(why) = silent {
+            let error = CallError::Silent(why);
+            outcome(Some(&error));
+            return Err(error);
+        }
+        let answer = self.0.exchange(server, method, collection, id, body).await;
+        outcome(answer.as_ref().err());
+        if let Err(CallError::Silent(why)) = &answer {
+            self.probe_until_it_responds(server, why, collection, id)
+                .await;
         }
         answer
+    }
+
+    async fn probe_until_it_responds(
+        &self,
+        server: &Server,
+        why: &str,
+        collection: Collection,
+        id: &str,
+    ) {
+        if let Entry::Vacant(entry) = self.0.silent.lock().await.entry(server.clone()) {
+            entry.insert(why.to_owned());
+            let (calls, server, id) = (Arc::clone(&self.0), server.clone(), id.to_owned());
+            tokio::spawn(async move { calls.probe(server, collection, &id).await });
+        }
+    }
+}
+
+impl Calls {
+    /// Reads an entry until the server responds, whatever the response is, or is forgotten. Reading changes nothing,
+    /// so it does not matter that the entry may be out of date or deleted.
+    async fn probe(&self, server: Server, collection: Collection, id: &str) {
+        loop {
+            tokio::time::sleep(PROBE).await;
+            if !self.silent.lock().await.contains_key(&server) {
+                return;
+            }
+            let answer = self
+                .exchange(&server, Method::GET, collection, id, Bytes::new())
+                .await;
+            if !matches!(answer, Err(CallError::Silent(_))) {
+                break;
+            }
+        }
+        self.silent.lock().await.remove(&server);
+        // Without a receiver there is no controller that waits for it.
+        let _ = self.responding.send(server);
     }
 
     async fn exchange(
@@ -186,8 +235,8 @@ impl AuthServers {
         server: &Server,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        let unreachable = |why: String| {
-            CallError::Unreachable(format!(
+        let silent = |why: String| {
+            CallError::Silent(format!(
                 "McpAuthServer {server} does not respond at {} ({why}); retrying",
                 (self.endpoint)(server)
             ))
@@ -204,8 +253,8 @@ impl AuthServers {
             Ok((status, body.to_bytes()))
         };
         match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(answer) => answer.map_err(unreachable),
-            Err(_) => Err(unreachable(format!(
+            Ok(answer) => answer.map_err(silent),
+            Err(_) => Err(silent(format!(
                 "no response within {} s",
                 TIMEOUT.as_secs()
             ))),

@@ -6,12 +6,15 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_wire::admin::ErrorAnswer;
 
 use super::server::Server;
-use crate::problem::Problem;
+use crate::problem::{Problem, Retry};
 
 /// Why a call failed. No variant contains what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The server cannot be reached, or fails to answer.
+    /// The server cannot be reached, or does not respond.
+    #[error("{0}")]
+    Silent(String),
+    /// The server responds with an error of its own.
     #[error("{0}")]
     Unreachable(String),
     /// The server does not accept the operator's credentials.
@@ -29,7 +32,7 @@ impl CallError {
     /// The kind of failure as one word, for logs.
     pub const fn outcome(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "unreachable",
+            Self::Silent(_) | Self::Unreachable(_) => "unreachable",
             Self::NotAdmitted(_) => "not_admitted",
             Self::Conflict(_) => "conflict",
             Self::Refused(_) => "refused",
@@ -40,6 +43,11 @@ impl CallError {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
+            // A probe notices when it responds again; the object is then reconciled at once.
+            CallError::Silent(why) => Self {
+                retry: Retry::Probe,
+                ..Self::unreachable(reasons::AUTH_SERVER_UNREACHABLE, why)
+            },
             CallError::Unreachable(why) => Self::unreachable(reasons::AUTH_SERVER_UNREACHABLE, why),
             CallError::NotAdmitted(why) => Self::outage(reasons::AUTH_SERVER_REFUSED, why),
             CallError::Conflict(why) => Self::person(reasons::RESOURCE_CONFLICT, why),

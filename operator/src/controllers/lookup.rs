@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -49,6 +50,9 @@ pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
+    // All objects, because kube's trigger for certain ones is unstable; it is once for each outage.
+    let responding = scope.program.auth_servers.responding().map(drop);
+    let controller = controller.reconcile_all_on(responding);
     // References to other namespaces are possible, too.
     let everywhere = scope.program.scopes().into_iter();
     let controller = everywhere.fold(controller, |controller, servers| {

@@ -1,13 +1,12 @@
 //! Whether the proxies of a ProtectedMcpServer run its policy.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use mcpauth_api::ProtectedMcpServer;
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::json;
 
-use super::workload::pods_of;
+use super::workload::list_pods;
 use crate::desired::injection;
 use crate::desired::labels::Component;
 use crate::framework::error::Error;
@@ -36,8 +35,7 @@ pub async fn observe(
         observed.conditions.push(applied());
         return Ok(());
     }
-    let params = pods_of(context, Component::McpServer);
-    let pods = context.api::<Pod>().list(&params).await?.items;
+    let pods = list_pods(context, Component::McpServer).await?;
     let proxies = pods.iter();
     let proxies: Vec<_> = proxies
         .filter_map(|pod| ProxyPod::of(pod, injection::CONTAINER))
@@ -49,6 +47,7 @@ pub async fn observe(
         observed.recheck = true;
         return Ok(());
     }
+    observed.recheck = summary.state == State::Asking;
     let numbers = json!({ "total": summary.total, "inForce": summary.in_force });
     observed.fields.insert("proxies".to_owned(), numbers);
     match problem(&summary, is_scaled_to_zero(deployment)) {

@@ -193,6 +193,21 @@ pub fn pods_of(context: &ReconcileContext<'_>, component: Component) -> ListPara
     ListParams::default().labels(&selector).limit(50)
 }
 
+/// The pods of a component; none while its Deployment is only being created.
+///
+/// # Errors
+/// The API server does not respond.
+pub async fn list_pods(
+    context: &ReconcileContext<'_>,
+    component: Component,
+) -> Result<Vec<Pod>, Error> {
+    if context.applier.fresh {
+        return Ok(Vec::new());
+    }
+    let params = pods_of(context, component);
+    Ok(context.api::<Pod>().list(&params).await?.items)
+}
+
 /// Selects the pods of a component.
 fn selector(context: &ReconcileContext<'_>, component: Component) -> String {
     let labels = context.owner.match_labels(component);
@@ -260,9 +275,7 @@ pub async fn why_not_up(
     component: Component,
     rollout: Rollout,
 ) -> Result<Why, Error> {
-    let params = pods_of(context, component);
-    let pods = context.api::<Pod>().list(&params).await?.items;
-
+    let pods = list_pods(context, component).await?;
     let mut text = rollout.describe();
     if let Some(trouble) = pods.iter().find_map(pods::trouble) {
         text = format!("{text}; {trouble}");

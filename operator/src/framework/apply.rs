@@ -86,6 +86,8 @@ pub struct Applier<'a> {
     pub written: &'a Written,
     /// Where writes are counted.
     pub metrics: &'a Metrics,
+    /// Whether nothing was applied for the owner yet: its children are then created without being read before.
+    pub fresh: bool,
 }
 
 impl Applier<'_> {
@@ -117,8 +119,15 @@ impl Applier<'_> {
         let desired = prepare(ownership, desired)?;
         let name = desired.name_any();
         let at = |source| api_error::<K>(&name, source);
+        if self.fresh {
+            match self.create(api, ownership, &desired).await {
+                // Somebody else's, or left by a process that ended before it wrote the finalizer.
+                Err(ApplyError::Api { source, .. }) if is_code(&source, 409) => {}
+                made => return Ok((made?, false)),
+            }
+        }
         let Some(live) = api.get_opt(&name).await.map_err(at)? else {
-            let made = self.create(api, ownership, desired).await?;
+            let made = self.create(api, ownership, &desired).await?;
             return Ok((made, false));
         };
         refuse_foreign(ownership, &live)?;
@@ -220,7 +229,7 @@ impl Applier<'_> {
         ownership: &Ownership,
         desired: K,
     ) -> Result<K, ApplyError> {
-        self.create(api, ownership, prepare(ownership, desired)?)
+        self.create(api, ownership, &prepare(ownership, desired)?)
             .await
     }
 
@@ -228,7 +237,7 @@ impl Applier<'_> {
         &self,
         api: &Api<K>,
         ownership: &Ownership,
-        desired: K,
+        desired: &K,
     ) -> Result<K, ApplyError> {
         let params = PostParams {
             field_manager: Some(self.manager.to_owned()),
@@ -236,7 +245,7 @@ impl Applier<'_> {
         };
         self.metrics.write(self.manager, "create");
         let live = api
-            .create(&params, &desired)
+            .create(&params, desired)
             .await
             .map_err(|e| api_error::<K>(&desired.name_any(), e))?;
         self.written.set(
@@ -257,6 +266,9 @@ impl Applier<'_> {
         ownership: &Ownership,
         name: &str,
     ) -> Result<(), ApplyError> {
+        if self.fresh && matches!(ownership, Ownership::Controller(_)) {
+            return Ok(());
+        }
         let at = |source| api_error::<K>(name, source);
         let Some(live) = api.get_opt(name).await.map_err(at)? else {
             return Ok(());

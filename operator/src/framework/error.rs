@@ -5,7 +5,8 @@ use std::time::Duration;
 use mcpauth_api::conditions::reasons;
 
 use crate::framework::apply::{ApplyError, is_code};
-use crate::problem::Problem;
+use crate::framework::backoff;
+use crate::problem::{Problem, Retry};
 use crate::text::explain;
 
 /// What ends a reconcile early.
@@ -31,6 +32,14 @@ impl Error {
     /// name is somebody else's.
     pub fn longest_wait(&self) -> Option<Duration> {
         (self.reason() == reasons::NAME_CONFLICT).then_some(Duration::from_secs(30))
+    }
+
+    /// The shortest wait before the next try, where one is not expected to help before it is triggered.
+    pub fn shortest_wait(&self) -> Duration {
+        match self {
+            Self::Problem(problem) if problem.retry == Retry::Probe => backoff::LONGEST / 2,
+            _ => Duration::ZERO,
+        }
     }
 
     /// The reason as one word, for logs; for a problem, that of its condition.

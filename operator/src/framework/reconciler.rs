@@ -92,6 +92,8 @@ impl<'a> ReconcileContext<'a> {
                 manager: K::MANAGER,
                 written: &ctx.written,
                 metrics: &ctx.metrics,
+                // The finalizer is written before the first child.
+                fresh: !object.finalizers().iter().any(|f| f == K::FINALIZER),
             },
             ownership: Ownership::Controller(owner.reference.clone()),
             owner,

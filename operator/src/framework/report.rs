@@ -14,7 +14,7 @@ use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Reconcile, key_of, stored};
 use crate::framework::status::{self, Observed};
-use crate::problem::{Retry, soon};
+use crate::problem::{Problem, Retry, soon};
 
 /// When to look again at what is expected to answer.
 const RECHECK: Duration = Duration::from_secs(2);
@@ -92,11 +92,16 @@ async fn announce(
         return;
     }
     match observed.problems.first() {
-        Some(problem) if problem.degraded || problem.retry == Retry::Backoff => {
+        Some(problem) if problem.degraded || is_failure(problem) => {
             ctx.events.warning(about, &reason, &message).await;
         }
         _ => ctx.events.normal(about, &reason, &message).await,
     }
+}
+
+/// Whether the reconcile failed, rather than being at a stage.
+fn is_failure(problem: &Problem) -> bool {
+    matches!(problem.retry, Retry::Backoff | Retry::Probe)
 }
 
 /// When to reconcile an object again that has been in its state since `since`.
@@ -105,7 +110,7 @@ pub fn next_action(
     observed: &Observed,
     since: Option<Timestamp>,
 ) -> Result<Action, Error> {
-    if let Some(failed) = observed.problems.iter().find(|p| p.retry == Retry::Backoff) {
+    if let Some(failed) = observed.problems.iter().find(|p| is_failure(p)) {
         return Err(failed.clone().into());
     }
     if observed.recheck {

@@ -57,6 +57,9 @@ fn retry<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Context>
         (K::KIND, (namespace.clone(), name.clone())),
         crate::random::jitter(),
     );
+    // With jitter, so that objects that wait for the same server are not tried at the same time.
+    let least = error.shortest_wait().mul_f64(1.0 + crate::random::jitter());
+    let wait = wait.max(least);
     let wait = error.longest_wait().map_or(wait, |most| wait.min(most));
     tracing::warn!(
         kind = K::KIND,

@@ -22,6 +22,7 @@ mod oauth_client;
 mod pods;
 mod protected_server;
 mod proxy_keys;
+mod scale;
 mod secrets;
 mod trouble;
 mod truth;

@@ -242,6 +242,7 @@ async fn nothing_is_injected_into_an_object_that_is_gone_or_was_replaced() {
         manager: "test",
         written: &written,
         metrics: &metrics,
+        fresh: false,
     };
     let fields = json!({ "metadata": { "annotations": { "note": "injected" } } });
 

@@ -1,7 +1,7 @@
 //! Bad objects, a bad API server, and operators that die.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use http::Method;
@@ -9,9 +9,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 
 use crate::support::authserver::AuthServer;
-use crate::support::faults::{self, Fate};
+use crate::support::faults::{self, Decide, Fate};
 use crate::support::world::{Operator, World, specs};
 use mcpauth_test_support::wait::eventually;
 
@@ -152,12 +153,96 @@ async fn a_silent_authorization_server_keeps_few_workers() {
     operator.stop().await;
 }
 
+/// While the authorization server is silent, only a probe asks it: objects get their children and wait.
+#[tokio::test]
+async fn objects_of_a_silent_authorization_server_send_it_nothing() {
+    let world = World::new("hushed").await;
+    let operator = world.operator_for(world.client.clone(), |config| config.concurrency = 1);
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let silent = Silent::start(&world, "auth").await;
+    let server = specs::protected_server();
+    world.create::<ProtectedMcpServer>("first", &server).await;
+    world
+        .is_unknown::<ProtectedMcpServer>("first", "AuthServerUnreachable")
+        .await;
+    let puts = silent.puts.load(Ordering::SeqCst);
+    for i in 0..10 {
+        let name = format!("late-{i}");
+        world.create::<ProtectedMcpServer>(&name, &server).await;
+    }
+    for i in 0..10 {
+        let name = format!("late-{i}");
+        world.appears::<Deployment>(&name).await;
+        world
+            .is_unknown::<ProtectedMcpServer>(&name, "AuthServerUnreachable")
+            .await;
+    }
+    assert_eq!(silent.puts.load(Ordering::SeqCst), puts);
+    operator.stop().await;
+}
+
+/// Nothing else would reconcile the object: no resync, and no condition of the McpAuthServer that changes.
+#[tokio::test]
+async fn an_authorization_server_that_responds_again_gets_what_waits_for_it() {
+    let world = World::new("awoken").await;
+    let operator = world.operator_for(world.client.clone(), |config| {
+        (config.resync_seconds, config.long_resync_seconds) = (3600, 3600);
+    });
+    let authserver = AuthServer::create(&world, "auth").await;
+    let _silent = Silent::start(&world, "auth").await;
+    world
+        .create::<McpOAuthClient>("robot", &specs::client())
+        .await;
+    world
+        .is_unknown::<McpOAuthClient>("robot", "AuthServerUnreachable")
+        .await;
+    authserver.is_found(&world, "auth");
+    world.is_ready::<McpOAuthClient>("robot").await;
+    operator.stop().await;
+}
+
+/// What is new has no children yet, so looking for them is a request for nothing.
+#[tokio::test]
+async fn children_of_a_new_object_are_created_without_a_read_before() {
+    let world = World::new("fresh").await;
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let record = Arc::clone(&seen);
+    let decide: Decide = Arc::new(move |method, path| {
+        record.lock().unwrap().push(format!("{method} {path}"));
+        Fate::Pass
+    });
+    let client = faults::client(world.cluster, decide);
+    let operator = world.operator_with(client, Some(&world.namespace));
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world.appears::<Deployment>("auth-authserver").await;
+    seen.lock().unwrap().clear();
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    world.appears::<Deployment>("notes").await;
+    let seen = seen.lock().unwrap().clone();
+    let made = seen
+        .iter()
+        .position(|r| r.starts_with("POST ") && r.ends_with("/deployments"));
+    let read = seen
+        .iter()
+        .position(|r| r.starts_with("GET ") && r.ends_with("/deployments/notes"));
+    assert!(read.is_none_or(|read| Some(read) > made), "{seen:?}");
+    operator.stop().await;
+}
+
 /// A port that takes connections and says nothing.
 struct Silent {
     /// How many connections were made, are open, and were open at most.
     calls: Arc<AtomicU64>,
     open: Arc<AtomicU64>,
     most: Arc<AtomicU64>,
+    /// How many of them began with a PUT.
+    puts: Arc<AtomicU64>,
 }
 
 impl Silent {
@@ -169,16 +254,23 @@ impl Silent {
             calls: Arc::default(),
             open: Arc::default(),
             most: Arc::default(),
+            puts: Arc::default(),
         };
         let calls = Arc::clone(&silent.calls);
         let (open, most) = (Arc::clone(&silent.open), Arc::clone(&silent.most));
+        let puts = Arc::clone(&silent.puts);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 calls.fetch_add(1, Ordering::SeqCst);
                 let now = open.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
-                let open = Arc::clone(&open);
+                let (open, puts) = (Arc::clone(&open), Arc::clone(&puts));
                 tokio::spawn(async move {
+                    let mut method = [0; 3];
+                    let read = stream.read_exact(&mut method).await;
+                    if read.is_ok() && &method == b"PUT" {
+                        puts.fetch_add(1, Ordering::SeqCst);
+                    }
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
