@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use http::Method;
@@ -15,6 +15,7 @@ use kube::api::{ListParams, ObjectMeta, PostParams};
 use mcp_auth_operator::config::Config;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::authserver::AuthServer;
 use crate::support::faults::{self, Fate};
@@ -280,7 +281,7 @@ async fn config(world: &World) -> ConfigMap {
         .unwrap();
     let name = all
         .iter()
-        .map(|c| c.name_any())
+        .map(ResourceExt::name_any)
         .find(|n| n.starts_with("first-"))
         .unwrap();
     template(world, &name).await
