@@ -10,7 +10,7 @@ use http::Method;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 use mcp_auth_operator::config::Config;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
