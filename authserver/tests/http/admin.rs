@@ -166,3 +166,24 @@ async fn a_removed_redirect_uri_is_refused_at_once() {
         .await;
     assert_eq!(answer.status, 400);
 }
+
+#[tokio::test]
+async fn a_users_grants_are_ended() {
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[]).await;
+    let path = |subject: &str| format!("/admin/v1/users/{subject}/grants");
+    for nobody in ["bob", "%00", "a%2Fb"] {
+        let answer = server
+            .admin(Method::DELETE, &path(nobody), &Value::Null)
+            .await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{nobody}");
+    }
+    assert!(server.is_active(&text(&tokens["access_token"])).await);
+    let answer = server
+        .admin(Method::DELETE, &path("developer"), &Value::Null)
+        .await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert!(!server.is_active(&text(&tokens["access_token"])).await);
+    let refused = server.refresh(&text(&tokens["refresh_token"])).await;
+    refused.is_error(400, "invalid_grant");
+}

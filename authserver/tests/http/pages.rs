@@ -761,3 +761,35 @@ async fn development_mode_asks_for_a_click_where_the_web_could_be_behind_it() {
     let error = answer.location_param("error");
     assert_eq!(error.as_deref(), Some("consent_required"), "{answer:?}");
 }
+
+/// Put back, the old password does not bring the grants back.
+#[tokio::test]
+async fn a_changed_password_ends_the_users_grants() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::of(&server, "alice").await;
+    let page = browser.get(&server, &authorize_path(&[])).await;
+    let allowed = browser.decide(&server, &ticket(&page), "allow").await;
+    let unused = browser.get(&server, &authorize_path(&[])).await;
+    let unused = browser.decide(&server, &ticket(&unused), "allow").await;
+    let code = |answer: &Answer| answer.location_param("code").unwrap();
+    let tokens = server.redeem(&code(&allowed)).await.ok();
+    let before = std::fs::read_to_string(server.users_file()).unwrap();
+    let hash = crate::server::password_hash("another password");
+    let users = json!({ "users": [{ "name": "alice", "passwordHash": hash }] });
+    std::fs::write(server.users_file(), users.to_string()).unwrap();
+    let refresh = text(&tokens["refresh_token"]);
+    server
+        .refresh(&refresh)
+        .await
+        .is_error(400, "invalid_grant");
+    server
+        .redeem(&code(&unused))
+        .await
+        .is_error(400, "invalid_grant");
+    assert!(!server.is_active(&text(&tokens["access_token"])).await);
+    std::fs::write(server.users_file(), before).unwrap();
+    server
+        .refresh(&refresh)
+        .await
+        .is_error(400, "invalid_grant");
+}

@@ -1,10 +1,12 @@
 //! `/register` (RFC 7591). What may be registered is tested beside the rules.
 
+use std::time::Duration;
+
 use http::{Method, header};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::server::{Answer, LOOPBACK, TestServer, authorize_path, basic};
+use crate::server::{Answer, LOOPBACK, TestServer, VERIFIER, authorize_path, basic, text};
 
 async fn register(server: &TestServer, body: &Value) -> Answer {
     let request = server
@@ -40,7 +42,7 @@ async fn a_public_client_registers_and_gets_tokens_for_any_resource() {
         ("grant_type", "authorization_code"),
         ("client_id", id),
         ("code", code.as_str()),
-        ("code_verifier", crate::server::VERIFIER),
+        ("code_verifier", VERIFIER),
     ];
     let tokens = server.token(&form).await.ok();
     assert!(tokens["refresh_token"].is_string());
@@ -63,7 +65,7 @@ async fn method_omitted_is_client_secret_basic() {
     let form = [
         ("grant_type", "authorization_code"),
         ("code", code.as_str()),
-        ("code_verifier", crate::server::VERIFIER),
+        ("code_verifier", VERIFIER),
     ];
     let credentials = basic(id, client["client_secret"].as_str().unwrap());
     let headers = [(header::AUTHORIZATION, credentials.as_str())];
@@ -128,4 +130,54 @@ async fn a_logo_is_never_shown_and_bidi_names_are_escaped() {
     for hidden in ["<img", "\u{202e}", "evil.example"] {
         assert!(!page.body.contains(hidden), "{hidden:?}: {page:?}");
     }
+}
+
+/// Nobody signs in again for months, and the client is in use all the time.
+#[tokio::test]
+async fn a_client_that_refreshes_is_in_use() {
+    let server = TestServer::start().await;
+    let body = json!({
+        "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+    });
+    let client = register(&server, &body).await;
+    let id = text(&client.json()["client_id"]);
+    let code = server.code(&[("client_id", &id)]).await;
+    let redeem = [
+        ("grant_type", "authorization_code"),
+        ("client_id", id.as_str()),
+        ("code", &code),
+        ("code_verifier", VERIFIER),
+    ];
+    let mut tokens = server.token(&redeem).await.ok();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    server.clock.advance(days(20));
+    let refresh = text(&tokens["refresh_token"]);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", id.as_str()),
+        ("refresh_token", &refresh),
+    ];
+    tokens = server.token(&form).await.ok();
+    // The family ends, and the client was last seen at /authorize 40 days ago.
+    let revoke = text(&tokens["refresh_token"]);
+    server
+        .post("/revoke", &[("token", &revoke), ("client_id", &id)])
+        .await;
+    server.clock.advance(days(20));
+    let (store, now) = (&server.app.core.store, server.clock.now());
+    while store
+        .remove_expired(now.minus(days(30)), now)
+        .await
+        .unwrap()
+    {}
+    assert!(store.client(&id).await.unwrap().is_some());
+    server.clock.advance(days(11));
+    let now = server.clock.now();
+    while store
+        .remove_expired(now.minus(days(30)), now)
+        .await
+        .unwrap()
+    {}
+    assert!(store.client(&id).await.unwrap().is_none());
 }
