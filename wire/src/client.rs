@@ -34,6 +34,10 @@ pub const LOGO_PATTERN: &str = concat!(
 pub const SECRET_LENGTH: Bounds = Bounds::new(22, 512);
 /// How many public keys a client has.
 pub const KEY_COUNT: Bounds = Bounds::new(1, 16);
+/// The length of an RSA key's modulus in base64url: 2048 to 4096 bits.
+pub const RSA_MODULUS: Bounds = Bounds::new(342, 683);
+/// The length of an RSA key's public exponent in base64url: at most 24 bits.
+pub const RSA_EXPONENT: Bounds = Bounds::new(1, 4);
 /// How many scopes a client may have at one resource.
 pub const SCOPE_COUNT: Bounds = Bounds::new(0, 32);
 /// How many resources a client may ask for.
@@ -389,9 +393,25 @@ pub fn check_jwks(jwks: &Value) -> Result<(), String> {
         if !key["kty"].is_string() {
             return Err(format!("keys[{index}]: {EXPECTED_KEYS}"));
         }
+        if !is_affordable(key) {
+            return Err(format!("keys[{index}]: {EXPECTED_RSA}"));
+        }
     }
     Ok(())
 }
+
+/// Whether a signature by this key costs little to verify: the time grows with the length of an RSA key's numbers.
+#[must_use]
+pub fn is_affordable(key: &Value) -> bool {
+    let within = |member: &str, bounds: Bounds| {
+        let value = key[member].as_str();
+        value.is_some_and(|value| bounds.hold(value.len()))
+    };
+    key["kty"] != "RSA" || (within("n", RSA_MODULUS) && within("e", RSA_EXPONENT))
+}
+
+/// What an RSA key should be.
+const EXPECTED_RSA: &str = "expected an RSA key of 2048 to 4096 bits with a public exponent of at most 24 bits, such as 65537";
 
 /// What a JWK set should be.
 pub const EXPECTED_KEYS: &str = "expected {\"keys\": […]} with 1–16 public RSA, EC or OKP keys";
@@ -439,6 +459,23 @@ mod tests {
 
     fn client(changes: &Value) -> Result<(), Invalid> {
         document(changes).check("default_robot")
+    }
+
+    #[test]
+    fn rsa_keys_are_bounded() {
+        let of = |n: usize, e: &str| {
+            let key = json!({ "kty": "RSA", "n": "Q".repeat(n), "e": e });
+            client(
+                &json!({ "tokenEndpointAuthMethod": "private_key_jwt", "jwks": { "keys": [key] } }),
+            )
+        };
+        assert_eq!(of(342, "Aw"), Ok(()));
+        assert_eq!(of(683, "AQAB"), Ok(()));
+        // 8192 bits, and 33 bits.
+        for (n, e) in [(1366, "AQAB"), (342, "AQAAAAE"), (171, "AQAB")] {
+            let error = of(n, e).unwrap_err();
+            assert!(error.to_string().contains("2048 to 4096 bits"), "{error}");
+        }
     }
 
     #[test]

@@ -123,12 +123,14 @@ pub fn verify(
     Ok(claims)
 }
 
-/// The keys of a set that can be read; those of other types are skipped (RFC 7517, section 5).
+/// The keys of a set that can be read; those of other types are skipped (RFC 7517, section 5), and those that an older
+/// version registered without a bound.
 fn keys(jwks: Option<&Value>) -> impl Iterator<Item = Jwk> {
     let keys = jwks.and_then(|jwks| jwks.get("keys")?.as_array());
     keys.into_iter()
         .flatten()
         .take(client::KEY_COUNT.most as usize)
+        .filter(|key| client::is_affordable(key))
         .filter_map(|key| serde_json::from_value(key.clone()).ok())
 }
 

@@ -3,7 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::client::{
-    KEY_COUNT, LOGO_PATTERN, NAME_LENGTH, RESOURCE_COUNT, SCOPE_COUNT, WEB_LENGTH, WEB_PATTERN,
+    KEY_COUNT, LOGO_PATTERN, NAME_LENGTH, RESOURCE_COUNT, RSA_EXPONENT, RSA_MODULUS, SCOPE_COUNT,
+    WEB_LENGTH, WEB_PATTERN,
 };
 use mcpauth_wire::{redirect_uri, resource_uri, scope};
 use schemars::JsonSchema;
@@ -181,11 +182,11 @@ pub struct JsonWebKey {
     pub alg: Option<String>,
     /// Modulus, of an RSA key, in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = RSA_MODULUS.least, max = RSA_MODULUS.most))]
     pub n: Option<String>,
     /// Exponent, of an RSA key, in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = RSA_EXPONENT.least, max = RSA_EXPONENT.most))]
     pub e: Option<String>,
     /// Curve, of an EC or OKP key, such as `P-256` or `Ed25519`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -824,13 +824,23 @@ async fn oauth_clients() {
     )];
     agree::<McpOAuthClient>("values-trusted", &trusted, table, oauth_client).await;
 
+    let rsa =
+        |length, e: &str| json!({ "keys": [{ "kty": "RSA", "n": "Q".repeat(length), "e": e }] });
     let base = specs::with(base, "/tokenEndpointAuthMethod", json!("private_key_jwt"));
     let base = specs::with(base, "/jwks", json!({ "keys": [key] }));
     let table = vec![
         values(
             "/jwks",
-            vec![json!({ "keys": [key] }), json!({ "keys": vec![&key; 16] })],
             vec![
+                json!({ "keys": [key] }),
+                json!({ "keys": vec![&key; 16] }),
+                rsa(342, "Aw"),
+                rsa(683, "AQAB"),
+            ],
+            vec![
+                rsa(341, "AQAB"),
+                rsa(684, "AQAB"),
+                rsa(342, "AQABAQ"),
                 json!({ "keys": [] }),
                 json!({ "keys": vec![&key; 17] }),
                 Value::Null,

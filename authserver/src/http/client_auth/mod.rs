@@ -5,9 +5,12 @@ pub mod guesses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::clock::UnixTime;
+use mcpauth_service::fair_queue::FairQueue;
 use mcpauth_wire::client::{TokenEndpointAuthMethod, is_id};
 
 use crate::config;
@@ -25,12 +28,20 @@ use crate::random::{self, RandomError};
 use credentials::Credentials;
 use guesses::Guesses;
 
+/// How many assertions are verified at once, and wait for that.
+const ASSERTIONS: Bounds = Bounds {
+    waiting: 64,
+    concurrent: 1,
+};
+
 /// Authenticates clients, and counts their requests against the limits.
 #[derive(Debug)]
 pub struct ClientAuthentication {
     core: Arc<Core>,
     limits: config::RateLimit,
     guesses: Arc<Guesses>,
+    /// Assertions whose signatures are verified, one at a time, in turn with those of other networks.
+    assertions: FairQueue<IpAddr>,
     /// Compared with when a client is unknown, so that the response takes equally long.
     decoy_secret: KeyedHash,
 }
@@ -67,6 +78,7 @@ impl ClientAuthentication {
             core,
             limits,
             guesses,
+            assertions: FairQueue::new(ASSERTIONS),
         })
     }
 
@@ -101,7 +113,7 @@ impl ClientAuthentication {
         if let Some(guesses) = &guesses {
             guesses.admit().await?;
         }
-        let client = match self.verify(&presented, client).await? {
+        let client = match self.verify(&presented, client, peer).await? {
             Ok(client) => client,
             Err(failure) => {
                 tracing::info!(reason = %failure, "client authentication failed");
@@ -134,6 +146,7 @@ impl ClientAuthentication {
         &self,
         presented: &Credentials,
         client: Option<Client>,
+        peer: IpAddr,
     ) -> Result<Result<Client, Failure>, HttpError> {
         let secret_matches = match presented {
             Credentials::Basic { secret, .. } | Credentials::Post { secret, .. } => {
@@ -154,7 +167,7 @@ impl ClientAuthentication {
             return Ok(Err(Failure::Secret));
         }
         if let Credentials::Assertion { jwt, .. } = presented
-            && let Err(failure) = self.verify_assertion(jwt, &client).await?
+            && let Err(failure) = self.verify_assertion(jwt, &client, peer).await?
         {
             return Ok(Err(failure));
         }
@@ -166,17 +179,28 @@ impl ClientAuthentication {
         &self,
         jwt: &str,
         client: &Client,
+        peer: IpAddr,
     ) -> Result<Result<(), Failure>, HttpError> {
-        let client_id = &client.client_id;
-        let audience = Audience {
-            issuer: &self.core.issuer,
-            accepted: client.metadata.assertion_audience,
+        let now = self.core.clock.now();
+        let turn = self.assertions.turn(Caller::Unknown, peer).await;
+        let turn = turn.map_err(|_| HttpError::TooManyRequests(Duration::from_secs(1)))?;
+        let (core, jwt, owner) = (Arc::clone(&self.core), jwt.to_owned(), client.clone());
+        // Signatures by several RSA keys take so long that other requests on this thread would wait.
+        let verify = move || {
+            let _turn = turn;
+            let audience = Audience {
+                issuer: &core.issuer,
+                accepted: owner.metadata.assertion_audience,
+            };
+            let jwks = owner.metadata.jwks.as_ref();
+            client_assertion::verify(&jwt, jwks, &owner.client_id, audience, now)
         };
-        let (jwks, now) = (client.metadata.jwks.as_ref(), self.core.clock.now());
-        let claims = match client_assertion::verify(jwt, jwks, client_id, audience, now) {
+        let verified = tokio::task::spawn_blocking(verify).await;
+        let claims = match verified.map_err(|_| OAuthError::ServerError)? {
             Ok(claims) => claims,
             Err(error) => return Ok(Err(error.into())),
         };
+        let client_id = &client.client_id;
         // A replica whose clock is ahead removes what has expired there.
         let until = UnixTime::from_seconds(claims.exp + client_assertion::SKEW);
         let store = &self.core.store;
