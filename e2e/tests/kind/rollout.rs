@@ -22,14 +22,14 @@ async fn patch(patch: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A client that calls all the time, with a session of its own for each call, as agents come and go. A session ends with
-/// its pod: a client that is told so begins a new one (MCP, session management).
+/// A client that calls all the time, with a session of its own for each call, as agents come and go. A session in the memory
+/// of the server ends with its pod: a client that is told so by 404 begins a new one (MCP, session management).
 async fn call_until(stop: &AtomicBool, token: &str) -> Result<u32> {
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
         match call(token).await {
             Ok(()) => calls += 1,
-            Err(error) if format!("{error:#}").contains("session not found") => {}
+            Err(error) if format!("{error:#}").contains("status: 404") => {}
             Err(error) => return Err(error.context(format!("call {calls}"))),
         }
     }
