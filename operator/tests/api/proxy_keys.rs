@@ -70,7 +70,7 @@ async fn they_are_made_once_and_go_with_their_object() {
 /// The Secret of another is neither used nor written.
 #[tokio::test]
 async fn a_foreign_secret_of_that_name_is_a_conflict() {
-    let world = World::new("proxy-keys-foreign").await;
+    let world = with_server("proxy-keys-foreign").await;
     let foreign = json!({ "metadata": { "name": NAME }, "stringData": { "keys": "theirs" } });
     world
         .api::<Secret>()
@@ -81,12 +81,6 @@ async fn a_foreign_secret_of_that_name_is_a_conflict() {
         .await
         .unwrap();
     let operator = world.operator();
-    world
-        .create::<McpAuthServer>("auth", &specs::auth_server())
-        .await;
-    world
-        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
-        .await;
     world
         .not_ready::<ProtectedMcpServer>("notes", "NameConflict")
         .await;

@@ -134,14 +134,11 @@ async fn lock_by_code(
     connection: &mut PgConnection,
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, KeyedHash, Code)>, StoreError> {
-    let grant = sqlx::query(select_grant!(
+    let locking = select_grant!(
         "WHERE id = (SELECT grant_id FROM authorization_codes WHERE hash = ANY($1))",
         "FOR UPDATE OF grants"
-    ))
-    .bind(as_slices(hashes))
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(grant) = grant else {
+    );
+    let Some(grant) = lock_grant(connection, locking, hashes).await? else {
         return Ok(None);
     };
     // Read now that the grant is locked: whoever held the lock may have used the code.
@@ -160,7 +157,18 @@ async fn lock_by_code(
         attempts: row.try_get("attempts")?,
         used: row.try_get("used")?,
     };
-    Ok(Some((read_grant(&grant)?, read_hash(&row)?, code)))
+    Ok(Some((grant, read_hash(&row)?, code)))
+}
+
+/// The grant that this statement locks, of a code or token with one of these hashes.
+pub(super) async fn lock_grant(
+    connection: &mut PgConnection,
+    locking: &'static str,
+    hashes: &[KeyedHash],
+) -> Result<Option<Grant>, StoreError> {
+    let query = sqlx::query(locking).bind(as_slices(hashes));
+    let row = query.fetch_optional(connection).await?;
+    row.map(|row| read_grant(&row)).transpose()
 }
 
 async fn use_code(connection: &mut PgConnection, hash: &KeyedHash) -> Result<(), StoreError> {
@@ -278,7 +286,7 @@ async fn insert_refresh_token(
     Ok(())
 }
 
-pub(super) fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
+fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: read_grant_id(row, "id")?,
         subject: row.try_get("subject")?,

@@ -7,7 +7,7 @@ use mcpauth_service::clock::UnixTime;
 use sqlx::{PgConnection, Row as _};
 
 use super::super::{Refresh, Refreshed, StoreError};
-use super::grants::{delete_grant, insert_tokens, read_grant, read_hash, update_grant};
+use super::grants::{delete_grant, insert_tokens, lock_grant, read_hash, update_grant};
 use super::{Database, as_slices, read_time};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::{Grant, Refusal};
@@ -71,14 +71,11 @@ async fn lock(
     connection: &mut PgConnection,
     hashes: &[KeyedHash],
 ) -> Result<Option<(Grant, KeyedHash, RefreshToken)>, StoreError> {
-    let grant = sqlx::query(select_grant!(
+    let locking = select_grant!(
         "WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ANY($1))",
         "FOR UPDATE OF grants"
-    ))
-    .bind(as_slices(hashes))
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(grant) = grant else {
+    );
+    let Some(grant) = lock_grant(connection, locking, hashes).await? else {
         return Ok(None);
     };
     // Read now that the grant is locked: whoever held the lock may have used the token. Expired tokens are removed
@@ -100,7 +97,7 @@ async fn lock(
         expires_at: read_time(&row, "expires_at")?,
         mark: read_mark(&row)?,
     };
-    Ok(Some((read_grant(&grant)?, read_hash(&row)?, token)))
+    Ok(Some((grant, read_hash(&row)?, token)))
 }
 
 fn read_mark(row: &sqlx::postgres::PgRow) -> Result<Mark, StoreError> {
