@@ -18,6 +18,8 @@ pub mod types {
     pub const DATABASE_LEFT_BEHIND: &str = "DatabaseLeftBehind";
     /// Its pods meet the restricted Pod Security Standard.
     pub const POD_SECURITY_RESTRICTED: &str = "PodSecurityRestricted";
+    /// An annotation stops the operator from changing anything for it.
+    pub const PAUSED: &str = "Paused";
 }
 
 /// Condition reasons.
@@ -72,6 +74,10 @@ pub mod reasons {
     pub const APPLY_FAILED: &str = "ApplyFailed";
     /// The operator lacks a permission.
     pub const ACCESS_DENIED: &str = "AccessDenied";
+    /// The annotation `mcpauth.io/paused` is set.
+    pub const PAUSED: &str = "Paused";
+    /// The annotation `mcpauth.io/paused` was removed.
+    pub const RESUMED: &str = "Resumed";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
 }

@@ -229,11 +229,10 @@ async fn read(
     if !can_exist(server) {
         return Ok(None);
     }
-    let api: Api<Guarded<McpAuthServer>> =
-        Api::namespaced(context.program.client.clone(), &server.namespace);
-    match api.get_opt(&server.name).await? {
+    let found = context.read_auth_server(&server.namespace, &server.name);
+    match found.await? {
         None => Ok(None),
-        Some(DeserializeGuard(Ok(found))) => Ok(Some(found)),
+        Some(DeserializeGuard(Ok(found))) => Ok(Some(found.clone())),
         Some(DeserializeGuard(Err(invalid))) => Err(Problem::person(
             reasons::INVALID_SPEC,
             format!("McpAuthServer {server} has an invalid spec: {invalid}"),

@@ -12,6 +12,7 @@ use mcpauth_wire::proxy_keys::ProxyKeys;
 use crate::desired::authserver_config::postgres_ca;
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
+use crate::framework::apply::{ApplyError, is_code};
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
@@ -175,10 +176,11 @@ pub async fn proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
     let name = names::proxy_keys(&context.owner.name);
     let at = (context.owner.namespace.clone(), name.clone());
     context.refers_also_to([(references::Kind::Secret, at)]);
-    let Some(secret) = generated(context, Component::McpServer, &name).await? else {
+    let make = || {
         let key = random::bytes().map_err(no_randomness)?;
-        let new = protected_server::keys_secret(&context.owner, key);
-        create(context, Component::McpServer, new).await?;
+        Ok::<_, Error>(protected_server::keys_secret(&context.owner, key))
+    };
+    let Some(secret) = existing_or_made(context, Component::McpServer, &name, make).await? else {
         return Ok(());
     };
     let keys = value(&secret, injection::KEYS_FILE).unwrap_or_default();
@@ -212,6 +214,31 @@ async fn generated(
     let (applier, ownership) = (&context.applier, &context.kept(component));
     let api = context.api::<Secret>();
     Ok(applier.find(&api, ownership, name).await?)
+}
+
+/// A Secret with random values if it exists; else it is made. For a new object it is made without looking first.
+async fn existing_or_made(
+    context: &ReconcileContext<'_>,
+    component: Component,
+    name: &str,
+    make: impl FnOnce() -> Result<Secret, Error>,
+) -> Result<Option<Secret>, Error> {
+    let (applier, ownership) = (&context.applier, &context.kept(component));
+    let api = context.api::<Secret>();
+    if !applier.fresh
+        && let Some(existing) = applier.find(&api, ownership, name).await?
+    {
+        return Ok(Some(existing));
+    }
+    match applier.create_once(&api, ownership, make()?).await {
+        Err(ApplyError::Api { source, .. }) if applier.fresh && is_code(&source, 409) => {
+            Ok(applier.find(&api, ownership, name).await?)
+        }
+        made => {
+            made?;
+            Ok(None)
+        }
+    }
 }
 
 async fn create(

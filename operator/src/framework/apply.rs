@@ -349,7 +349,7 @@ fn api_error<K: Object>(name: &str, source: kube::Error) -> ApplyError {
 }
 
 /// Whether the API server rejected a write because its UID belongs to an object that was deleted or replaced.
-fn is_gone_or_replaced(error: &kube::Error) -> bool {
+pub fn is_gone_or_replaced(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };

@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
-use mcpauth_api::McpAuthServer;
+use kube::{Resource, ResourceExt};
 
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
@@ -74,8 +72,7 @@ async fn claim_of_auth_server<K: Reconcile>(
         return Ok(None);
     };
     let namespace = reference.namespace_or(&context.owner.namespace);
-    let api: Api<McpAuthServer> = Api::namespaced(context.program.client.clone(), namespace);
-    let found: Option<PartialObjectMeta<_>> = match api.get_metadata_opt(&reference.name).await {
+    let found = match context.read_auth_server(namespace, &reference.name).await {
         // In a namespace that is not ours.
         Err(error) if is_code(&error, 403) => None,
         found => found?,

@@ -13,6 +13,7 @@ use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
 use crate::framework::installation::{Holders, Installation, LeftAlone};
+use crate::framework::newcomers::Newcomers;
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct Context {
     clock: Clock,
     /// Consecutive failures, by kind and object.
     pub backoff: Backoff<(&'static str, Key)>,
+    /// The objects that were reconciled, which let new ones go first.
+    pub newcomers: Newcomers<(&'static str, Key)>,
     /// Fingerprints of the children that were written.
     pub written: Written,
     /// The admin API of authorization servers.
@@ -75,6 +78,7 @@ impl Context {
             events: Events::new(client.clone(), &config.identity),
             images: config.images(),
             backoff: Backoff::default(),
+            newcomers: Newcomers::default(),
             written: Written::default(),
             auth_servers: AuthServers::new(
                 client.clone(),

@@ -11,7 +11,9 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
+use mcpauth_api::McpAuthServer;
 use mcpauth_api::refs::AuthServerRef;
+use tokio::sync::OnceCell;
 
 use crate::desired::labels::{Component, MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
@@ -80,6 +82,7 @@ pub struct ReconcileContext<'a> {
     /// The object that events are about.
     pub about: ObjectReference,
     references: &'a References,
+    auth_server: OnceCell<Option<Guarded<McpAuthServer>>>,
 }
 
 impl<'a> ReconcileContext<'a> {
@@ -99,6 +102,7 @@ impl<'a> ReconcileContext<'a> {
             owner,
             about: object.object_ref(&()),
             references: K::references(ctx),
+            auth_server: OnceCell::new(),
         })
     }
 
@@ -116,6 +120,22 @@ impl<'a> ReconcileContext<'a> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.program.client.clone(), &self.owner.namespace)
+    }
+
+    /// The McpAuthServer that the object refers to, read once in a reconcile.
+    ///
+    /// # Errors
+    /// The API server rejects the request, or does not respond.
+    pub async fn read_auth_server(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<&Guarded<McpAuthServer>>, kube::Error> {
+        let read = async || {
+            let api: Api<Guarded<_>> = Api::namespaced(self.program.client.clone(), namespace);
+            api.get_opt(name).await
+        };
+        Ok(self.auth_server.get_or_try_init(read).await?.as_ref())
     }
 
     /// Records what the object references, before that is read.

@@ -10,6 +10,7 @@ use kube::runtime::controller::Action;
 use mcpauth_api::conditions::types;
 use serde_json::{Value, json};
 
+use crate::framework::apply::is_gone_or_replaced;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Reconcile, key_of, stored};
@@ -28,38 +29,42 @@ pub async fn report<K: Reconcile>(
 ) -> Result<Option<Timestamp>, Error> {
     let (namespace, name) = key_of(object);
     let api = stored::<K>(ctx, &namespace);
-    // The cache may lag behind the last write, and the times must not change twice.
-    let Some(live) = api.get_opt(&name).await? else {
-        return Ok(None);
-    };
-    if live.metadata.uid != object.meta().uid {
-        return Ok(None);
+    let mut before = Value::Null;
+    // Before its finalizer was written, nobody wrote a status. Later, the cache may lag behind the last write, and the
+    // times must not change twice.
+    let finalizers = object.meta().finalizers.iter().flatten();
+    if finalizers.into_iter().any(|f| f == K::FINALIZER) {
+        let Some(live) = api.get_opt(&name).await? else {
+            return Ok(None);
+        };
+        if live.metadata.uid != object.meta().uid {
+            return Ok(None);
+        }
+        before = live.data.get("status").cloned().unwrap_or_default();
     }
     ctx.metrics.object(
         K::KIND,
         format!("{namespace}/{name}"),
         Some(observed.problems.is_empty()),
     );
-    let before = live.data.get("status").unwrap_or(&Value::Null);
     // The observations are about the spec that was read, not about a newer one.
     let generation = object.meta().generation;
-    let Some(next) = status::next(before, observed, generation, ctx.now()) else {
-        return Ok(since(before));
+    let Some(next) = status::next(&before, observed, generation, ctx.now()) else {
+        return Ok(since(&before));
     };
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name, "namespace": namespace, "uid": live.metadata.uid },
+        "metadata": { "name": name, "namespace": namespace, "uid": object.meta().uid },
         "status": next,
     });
     ctx.metrics.write(K::MANAGER, "status");
-    api.patch_status(
-        &name,
-        &PatchParams::apply(K::MANAGER).force(),
-        &Patch::Apply(patch),
-    )
-    .await?;
-    announce(ctx, &object.object_ref(&()), before, &next, observed).await;
+    let params = PatchParams::apply(K::MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(patch)).await {
+        Err(error) if is_gone_or_replaced(&error) => return Ok(None),
+        written => drop(written?),
+    }
+    announce(ctx, &object.object_ref(&()), &before, &next, observed).await;
     Ok(since(&next))
 }
 

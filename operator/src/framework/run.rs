@@ -1,5 +1,6 @@
 //! Runs a controller: reconciles with a timeout, and decides when to reconcile an object again.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,7 +14,9 @@ use crate::framework::apply::is_code;
 use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::finalizer::finalize;
+use crate::framework::finalizer::{finalize, has_finalizer};
+use crate::framework::newcomers::Fingerprint;
+use crate::framework::paused;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
@@ -37,6 +40,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                     ctx.metrics
                         .object(K::KIND, key.0.clone() + "/" + &key.1, None);
                     ctx.note_claim(K::KIND, key.clone(), None);
+                    ctx.newcomers.forget(&(K::KIND, key.clone()));
                     ctx.backoff.succeeded(&(K::KIND, key));
                 }
                 Err(error) => {
@@ -85,6 +89,13 @@ async fn reconcile<K: Reconcile>(
     ctx: Arc<Context>,
 ) -> Result<Action, Error> {
     let started = tokio::time::Instant::now();
+    let key = (K::KIND, key_of(&*object));
+    let seen = fingerprint(&object);
+    if let Some(wait) = ctx.newcomers.wait(&key, seen, started) {
+        // With jitter, so that not all wake up at once.
+        return Ok(Action::requeue(wait.mul_f64(1.0 + crate::random::jitter())));
+    }
+    let _arriving = (!has_finalizer(&object)).then(|| ctx.newcomers.arriving());
     let deadline = ctx.config.reconcile_timeout();
     let result = tokio::time::timeout(deadline, step(&object, &ctx))
         .await
@@ -93,10 +104,22 @@ async fn reconcile<K: Reconcile>(
     let outcome = result.as_ref().err().map_or("ok", Error::reason);
     tracing::Span::current().record("outcome", outcome);
     ctx.metrics.reconciled(K::KIND, label, started.elapsed());
+    if matches!(result, Ok(_) | Err(Error::Problem(_))) {
+        ctx.newcomers.reconciled(key.clone(), seen);
+    }
     if result.is_ok() {
-        ctx.backoff.succeeded(&(K::KIND, key_of(&*object)));
+        ctx.backoff.succeeded(&key);
     }
     result
+}
+
+/// What a person can change of an object: all but its status.
+fn fingerprint<K: Reconcile>(object: &Guarded<K>) -> Fingerprint {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    (&meta.uid, meta.generation, &meta.annotations).hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
@@ -108,6 +131,10 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     }
     if guarded.meta().deletion_timestamp.is_some() {
         return finalize(guarded, &context).await;
+    }
+    if paused::is_paused(guarded) {
+        paused::report::<K>(ctx, guarded).await?;
+        return Ok(Action::await_change());
     }
     let object = match &guarded.0 {
         Ok(object) => object,

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StoredConditio
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Map, Value};
 
+use crate::framework::paused;
 use crate::problem::Problem;
 use crate::text::shorten;
 
@@ -185,12 +186,9 @@ pub fn next(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Option<Value> {
-    let merged = merge(
-        &conditions(previous),
-        &observed.all_conditions(),
-        generation,
-        now,
-    );
+    let mut all = observed.all_conditions();
+    all.extend(paused::resumed(previous));
+    let merged = merge(&conditions(previous), &all, generation, now);
     let mut status = previous.as_object().cloned().unwrap_or_default();
     for (field, value) in &observed.fields {
         status.insert(field.clone(), value.clone());
@@ -203,6 +201,23 @@ pub fn next(
     if let Some(generation) = generation {
         status.insert("observedGeneration".to_owned(), generation.into());
     }
+    let status = Value::Object(status);
+    (status != *previous).then_some(status)
+}
+
+/// The status with one condition changed, and nothing else; `None` when it is the same.
+pub fn with_condition(
+    previous: &Value,
+    condition: Condition,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<Value> {
+    let merged = merge(&conditions(previous), &[condition], generation, now);
+    let mut status = previous.as_object().cloned().unwrap_or_default();
+    status.insert(
+        "conditions".to_owned(),
+        serde_json::to_value(merged).unwrap_or_default(),
+    );
     let status = Value::Object(status);
     (status != *previous).then_some(status)
 }

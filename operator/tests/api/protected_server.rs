@@ -413,3 +413,51 @@ async fn replicas_are_scaled_and_a_manifest_without_them_does_not_reset_them() {
     world.is_ready::<ProtectedMcpServer>("notes").await;
     operator.stop().await;
 }
+
+/// The annotation stops every change, is reported, and does not stop the deletion.
+#[tokio::test]
+async fn a_paused_object_is_left_alone_until_it_is_resumed_or_deleted() {
+    let world = World::new("paused").await;
+    let _operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    let image = async || {
+        let deployment = world.appears::<Deployment>("notes").await;
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        pod.containers[0].image.clone().unwrap()
+    };
+    let before = image().await;
+
+    let pause = json!({
+        "metadata": { "annotations": { "mcpauth.io/paused": "true" } },
+        "spec": { "server": { "template": { "image": "other:1" } } },
+    });
+    world.patch::<ProtectedMcpServer>("notes", &pause).await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Paused", "True", "Paused")
+        .await;
+    let server = world.appears::<ProtectedMcpServer>("notes").await;
+    let observed = server.status.unwrap().observed_generation;
+    assert!(
+        observed < server.metadata.generation,
+        "the spec is not in force"
+    );
+    assert_eq!(image().await, before);
+
+    let resume = json!({ "metadata": { "annotations": { "mcpauth.io/paused": null } } });
+    world.patch::<ProtectedMcpServer>("notes", &resume).await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Paused", "False", "Resumed")
+        .await;
+    assert_eq!(image().await, "other:1");
+
+    world.patch::<ProtectedMcpServer>("notes", &pause).await;
+    world
+        .reaches::<ProtectedMcpServer>("notes", "Paused", "True", "Paused")
+        .await;
+    world.ends::<ProtectedMcpServer>("notes").await;
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::Method;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{ListParams, ObjectMeta, PostParams};
@@ -256,14 +256,16 @@ async fn plain(world: &World, objects: usize) -> Duration {
         template::<NetworkPolicy>(world, first).await,
     );
     let deployment = template::<Deployment>(world, first).await;
-    let started = Instant::now();
-    let (there, account, config) = (&there, &account, &config);
+    let keys = template::<Secret>(world, &format!("{first}-proxy-keys")).await;
+    let (there, account, config, keys) = (&there, &account, &config, &keys);
     let (service, policy, deployment) = (&service, &policy, &deployment);
+    let started = Instant::now();
     futures::stream::iter(0..objects)
         .for_each_concurrent(AT_ONCE, |at| async move {
             let name = format!("server-{at}");
             there.create::<ProtectedMcpServer>(&name, &spec(at)).await;
             write(there, account, &name).await;
+            write(there, keys, &format!("{name}-proxy-keys")).await;
             write(there, config, &name).await;
             write(there, service, &name).await;
             write(there, policy, &name).await;
