@@ -99,6 +99,7 @@ bench: rust api-server ## Benchmark against baselines in the same run, and measu
 .PHONY: scale
 scale: rust api-server ## Measure OBJECTS (default 1000) protected servers against a plain client: times, requests, rest for QUIET (default 300) seconds
 	cargo build --workspace --locked --release --bins
+	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --release --test api memory::three -- --ignored --nocapture
 	OBJECTS=$(or $(OBJECTS),1000) QUIET=$(or $(QUIET),300) \
 	  $(CARGO_TEST) --release --test api scale:: -- --ignored --nocapture
 

@@ -294,6 +294,46 @@ mod tests {
         ProxyPod::of(&pod, "resource-proxy").unwrap()
     }
 
+    /// A pod whose health port is this one.
+    fn pod_at(name: &str, address: SocketAddr) -> ProxyPod {
+        ProxyPod {
+            address: Some(address),
+            ..pod(name, 0)
+        }
+    }
+
+    /// Those that do not answer keep none of the others from being asked.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn three_thousand_proxies_are_asked_although_one_in_ten_is_silent() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let answering = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = |at: usize| match at % 10 {
+            0 => silent.local_addr().unwrap(),
+            _ => answering.local_addr().unwrap(),
+        };
+        let pods: Vec<_> = (0..3000)
+            .map(|at| pod_at(&format!("p{at}"), address(at)))
+            .collect();
+        let owner = ("ns".to_owned(), "notes".to_owned());
+        let policies = Policies::new(Arc::default());
+        policies.want(&owner, "new");
+        policies.look(&owner, "new", "1", &pods);
+        let body = r#"{"hash":"new"}"#;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        for _ in 0..2700 {
+            let (mut proxy, _) = answering.accept().await.unwrap();
+            let _ = proxy.read(&mut [0; 1024]).await.unwrap();
+            proxy.write_all(answer.as_bytes()).await.unwrap();
+        }
+        while policies.look(&owner, "new", "1", &pods).in_force < 2700 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn said(hash: &str) -> Known {
         let in_force = InForce {
             hash: hash.into(),
