@@ -24,6 +24,12 @@ pub const AUTHORIZATION_CODE_SECONDS: Bounds = Bounds::new(1, 600);
 pub const REFRESH_GRACE_SECONDS: Bounds = Bounds::new(0, 600);
 /// Each of the limits in [`RateLimit`].
 pub const PER_MINUTE: Bounds = Bounds::new(1, 1_000_000);
+/// After how many hours a client that registered itself and was never used is removed.
+pub const NEVER_USED_HOURS: Bounds = Bounds::new(1, 720);
+/// After how many days without use a client that registered itself is removed.
+pub const IDLE_DAYS: Bounds = Bounds::new(1, 730);
+/// How many clients that registered themselves are kept.
+pub const MAX_CLIENTS: Bounds = Bounds::new(1, 1_000_000);
 /// The pool of database connections.
 pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000);
 /// The length of the subject of development mode, in characters.
@@ -158,14 +164,57 @@ pub enum Login {
     },
 }
 
-/// Dynamic client registration (RFC 7591).
+/// How clients register themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Registration {
-    /// Whether there is a registration endpoint.
-    pub dynamic: bool,
+    /// Dynamic client registration (RFC 7591). Absent: there is no registration endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicRegistration>,
     /// Private-use schemes that redirect URIs may have, besides https and http on loopback.
     pub allowed_redirect_schemes: Vec<String>,
+}
+
+/// What is kept of clients that register themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DynamicRegistration {
+    /// When a client is removed with which nobody has signed in, in hours: [`NEVER_USED_HOURS`].
+    pub never_used_hours: u32,
+    /// When any other one is removed, in days without use: [`IDLE_DAYS`].
+    pub idle_days: u32,
+    /// How many there are at most: [`MAX_CLIENTS`].
+    pub max_clients: u32,
+}
+
+impl Default for DynamicRegistration {
+    fn default() -> Self {
+        Self {
+            never_used_hours: 6,
+            idle_days: 90,
+            max_clients: 10_000,
+        }
+    }
+}
+
+impl DynamicRegistration {
+    /// How long a client is kept with which nobody has signed in.
+    #[must_use]
+    pub fn never_used(&self) -> Duration {
+        seconds(self.never_used_hours) * 3600
+    }
+
+    /// How long any other one is kept without use.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        seconds(self.idle_days) * 86_400
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        NEVER_USED_HOURS.number("registration.dynamic.neverUsedHours", self.never_used_hours)?;
+        IDLE_DAYS.number("registration.dynamic.idleDays", self.idle_days)?;
+        MAX_CLIENTS.number("registration.dynamic.maxClients", self.max_clients)
+    }
 }
 
 /// Lifetimes in seconds.
@@ -352,6 +401,9 @@ impl AuthServerConfig {
         }
         let schemes = &self.registration.allowed_redirect_schemes;
         redirect_uri::check_schemes("registration.allowedRedirectSchemes", schemes)?;
+        if let Some(dynamic) = &self.registration.dynamic {
+            dynamic.check()?;
+        }
         self.tokens.check()?;
         self.rate_limit.check()?;
         self.internal.check()?;
@@ -511,7 +563,7 @@ login: { developmentAutoApprove: { subject: developer } }
     fn what_is_written_is_read() {
         let text = format!(
             "{LEAST}
-registration: {{ dynamic: true, allowedRedirectSchemes: [cursor] }}
+registration: {{ dynamic: {{ idleDays: 30 }}, allowedRedirectSchemes: [cursor] }}
 internal:
   serviceAccountTokens: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
@@ -588,6 +640,10 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             (
                 "registration: { allowedRedirectSchemes: [http] }",
                 "registration.allowedRedirectSchemes[0]: expected an application's own scheme",
+            ),
+            (
+                "registration: { dynamic: { maxClients: 0 } }",
+                "registration.dynamic.maxClients: 0 is out of range: expected 1 to 1000000",
             ),
             (
                 "internal: { credentials: [{ id: 'a b', secretFile: /x }] }",

@@ -30,6 +30,8 @@ pub enum HttpError {
     UnknownCaller,
     /// Over a rate limit; the next request is allowed after this time.
     TooManyRequests(Duration),
+    /// There are as many self-registered clients as there may be, and all are in use.
+    RegistrationFull,
     /// The form or document is larger than the endpoint accepts.
     BodyTooLarge,
     /// No such endpoint, resource or client: the text says which.
@@ -95,6 +97,13 @@ impl HttpError {
                 StatusCode::TOO_MANY_REQUESTS,
                 "temporarily_unavailable",
                 "too many requests; wait for the number of seconds in Retry-After".into(),
+            ),
+            Self::RegistrationFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "the maximum number of self-registered clients is reached, and all of them are in use; ask an \
+                 administrator to register the client, or to raise registration.dynamic.maxClients"
+                    .into(),
             ),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,9 +1,12 @@
 //! What a client that registers itself may have (RFC 7591, sections 2 and 3.2.2).
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use mcpauth_service::connections;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::oauth::client::ClientMetadata;
 use crate::oauth::client_assertion;
@@ -123,13 +126,38 @@ fn jwks(
         (TokenEndpointAuthMethod::PrivateKeyJwt, Some(jwks)) => {
             let checked = client_assertion::check_jwks(&jwks);
             checked.or_else(|text| invalid(format!("jwks: {text}")))?;
-            Ok(Some(jwks))
+            Ok(Some(essential(&jwks)))
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) if jwks_uri.is_some() => {
             invalid("jwks_uri is not supported; send the keys as jwks")
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt requires jwks"),
         _ => Ok(None),
+    }
+}
+
+/// Members of public keys that are kept. All are texts: a certificate chain may be long, and a short number can stand
+/// for hundreds of digits in the database.
+const KEY_MEMBERS: [&str; 9] = ["kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"];
+
+/// The same keys with what is needed to verify a signature.
+fn essential(jwks: &Value) -> Value {
+    let essential = |key: &Value| -> Map<String, Value> {
+        let members = KEY_MEMBERS.into_iter();
+        let texts = members.filter_map(|name| Some((name, key[name].as_str()?)));
+        texts
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect()
+    };
+    let keys = jwks["keys"].as_array().into_iter().flatten();
+    json!({ "keys": keys.map(essential).collect::<Vec<_>>() })
+}
+
+/// The network that a registration comes from, when clients have to go: the /24 of an IPv4 address, the /64 of IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match connections::network(address) {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
+        network @ IpAddr::V6(_) => network,
     }
 }
 

@@ -135,7 +135,7 @@ fn configuration_errors_name_the_key() {
         "login.localUsers.file: ",
     );
     refused(
-        "registration: { dynamic: true, allowedRedirectSchemes: [javascript] }",
+        "registration: { dynamic: {}, allowedRedirectSchemes: [javascript] }",
         "registration.allowedRedirectSchemes[0]: ",
     );
     refused(

@@ -18,10 +18,11 @@ use mcp_authserver::http as routes;
 use mcp_authserver::http::app::App;
 use mcp_authserver::http::serve::serve;
 use mcp_authserver::metrics::Metrics;
-use mcp_authserver::store::{MemoryStore, Store};
+use mcp_authserver::store::{MemoryStore, Store, Unused};
 use mcpauth_service::clock::{Clock, UnixTime};
 use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
+use mcpauth_wire::authserver_config::DynamicRegistration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -67,7 +68,7 @@ impl Default for Setup {
             local_users: false,
             store: Arc::new(MemoryStore::default()),
             connections: Limits::PUBLIC.connections,
-            more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
+            more: "registration: { dynamic: {}, allowedRedirectSchemes: [cursor] }",
         }
     }
 }
@@ -150,13 +151,7 @@ impl TestServer {
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let response = self.http.request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        Answer::of(response).await
     }
 
     /// A request to the public port; `path` may be a URL under the issuer.
@@ -256,6 +251,17 @@ impl TestServer {
         answer.ok()["active"].as_bool().unwrap()
     }
 
+    /// What a replica with this clock removes.
+    pub async fn remove_expired(&self, now: UnixTime) {
+        let limits = DynamicRegistration::default();
+        let unused = Unused {
+            never_used_since: now.minus(limits.never_used()),
+            idle_since: now.minus(limits.idle()),
+        };
+        let store = &self.app.core.store;
+        while store.remove_expired(unused, now).await.unwrap() {}
+    }
+
     pub async fn admin(&self, method: Method, path: &str, body: &Value) -> Answer {
         let request = self.internal(method, path, "operator");
         self.send(request.body(body.to_string().into()).unwrap())
@@ -295,6 +301,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub async fn of<B>(response: http::Response<B>) -> Self
+    where
+        B: hyper::body::Body<Error: std::fmt::Debug>,
+    {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
     pub fn header(&self, name: header::HeaderName) -> &str {
         self.headers
             .get(name)

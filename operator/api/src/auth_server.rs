@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::authserver_config::{
     ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CALLER_COUNT, CALLER_ID_LENGTH,
-    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, PER_MINUTE, REFRESH_GRACE_SECONDS,
-    REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
+    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, IDLE_DAYS, MAX_CLIENTS, NEVER_USED_HOURS,
+    PER_MINUTE, REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
 };
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
@@ -263,9 +263,48 @@ pub struct Registration {
     pub allowed_redirect_schemes: Vec<String>,
 }
 
-/// Dynamic registration has no settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DynamicRegistration {}
+/// What is kept of clients that register themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicRegistration {
+    /// When a client is removed that nobody has used to sign in, in hours after its registration.
+    #[serde(default = "never_used_hours")]
+    #[schemars(range(min = NEVER_USED_HOURS.least, max = NEVER_USED_HOURS.most))]
+    pub never_used_hours: u32,
+    /// When any other self-registered client is removed, in days without a token request. A client with
+    /// a live grant is kept.
+    #[serde(default = "idle_days")]
+    #[schemars(range(min = IDLE_DAYS.least, max = IDLE_DAYS.most))]
+    pub idle_days: u32,
+    /// Maximum number of self-registered clients. Beyond it, a new one replaces the oldest never used
+    /// one of the network (a /24 of IPv4, a /64 of IPv6) that has most of them; while every client is in
+    /// use, registration is refused.
+    #[serde(default = "max_clients")]
+    #[schemars(range(min = MAX_CLIENTS.least, max = MAX_CLIENTS.most))]
+    pub max_clients: u32,
+}
+
+impl Default for DynamicRegistration {
+    fn default() -> Self {
+        Self {
+            never_used_hours: never_used_hours(),
+            idle_days: idle_days(),
+            max_clients: max_clients(),
+        }
+    }
+}
+
+fn never_used_hours() -> u32 {
+    6
+}
+
+fn idle_days() -> u32 {
+    90
+}
+
+fn max_clients() -> u32 {
+    10_000
+}
 
 /// Lifetimes of tokens, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

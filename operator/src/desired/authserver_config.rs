@@ -4,8 +4,8 @@ use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
-    AuthServerConfig, Credential, Internal, Introspection, Listen, Login, RateLimit, Registration,
-    Storage, Tokens, max_connections,
+    AuthServerConfig, Credential, DynamicRegistration, Internal, Introspection, Listen, Login,
+    RateLimit, Registration, Storage, Tokens, max_connections,
 };
 use mcpauth_wire::client::Client;
 
@@ -88,8 +88,16 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
 
 fn registration(registration: &api::Registration) -> Registration {
     Registration {
-        dynamic: registration.dynamic.is_some(),
+        dynamic: registration.dynamic.as_ref().map(dynamic),
         allowed_redirect_schemes: registration.allowed_redirect_schemes.clone(),
+    }
+}
+
+fn dynamic(dynamic: &api::DynamicRegistration) -> DynamicRegistration {
+    DynamicRegistration {
+        never_used_hours: dynamic.never_used_hours,
+        idle_days: dynamic.idle_days,
+        max_clients: dynamic.max_clients,
     }
 }
 

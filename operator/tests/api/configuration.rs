@@ -148,7 +148,10 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         "replicas": 2,
         "storage": { "postgres": { "managed": {} } },
         "login": { "localUsers": { "secretRef": { "name": "users" } } },
-        "registration": { "dynamic": {}, "allowedRedirectSchemes": ["cursor"] },
+        "registration": {
+            "dynamic": { "neverUsedHours": 1, "idleDays": 2, "maxClients": 3 },
+            "allowedRedirectSchemes": ["cursor"],
+        },
         "tokens": {
             "accessTokenSeconds": 1, "refreshTokenSeconds": 2, "grantSeconds": 3,
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,
@@ -160,6 +163,13 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
     assert_eq!(config.rate_limit.address_failures_per_minute, 6);
     assert_eq!(config.rate_limit.login_failures_per_minute, 7);
     assert_eq!(config.registration.allowed_redirect_schemes, ["cursor"]);
+    let dynamic = config.registration.dynamic.unwrap();
+    let numbers = [
+        dynamic.never_used_hours,
+        dynamic.idle_days,
+        dynamic.max_clients,
+    ];
+    assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(
         config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")

@@ -298,6 +298,12 @@ async fn auth_servers() {
             vec![json!([]), json!(vec!["a"; 16])],
             vec![json!(vec!["a"; 17])],
         ),
+        bounds(
+            "/registration/dynamic/neverUsedHours",
+            limits::NEVER_USED_HOURS,
+        ),
+        bounds("/registration/dynamic/idleDays", limits::IDLE_DAYS),
+        bounds("/registration/dynamic/maxClients", limits::MAX_CLIENTS),
         bounds("/tokens/accessTokenSeconds", limits::ACCESS_TOKEN_SECONDS),
         bounds("/tokens/refreshTokenSeconds", limits::REFRESH_TOKEN_SECONDS),
         bounds("/tokens/grantSeconds", limits::GRANT_SECONDS),

@@ -13,6 +13,7 @@ mod token;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use http::{Method, header};
@@ -49,7 +50,8 @@ pub fn router(state: PublicState) -> Router {
         .route("/token", post(token::token))
         .route("/revoke", post(revoke::revoke));
     if endpoints.registration_open {
-        cors = cors.route("/register", post(register::register));
+        let register = post(register::register).layer(DefaultBodyLimit::max(register::MAX_BODY));
+        cors = cors.route("/register", register);
     }
     // Without CORS: a secret has no place in a web page.
     let pages = Router::new()

@@ -1,6 +1,8 @@
 //! `POST /register`: dynamic registration (RFC 7591).
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -8,7 +10,10 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, StatusCode, header};
+use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::clock::UnixTime;
+use mcpauth_service::fair_queue::FairQueue;
+use mcpauth_wire::authserver_config::Registration;
 use mcpauth_wire::client::TokenEndpointAuthMethod;
 use serde_json::json;
 
@@ -18,20 +23,47 @@ use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::trace;
 use crate::oauth::client::{Client, ClientOrigin};
-use crate::oauth::dynamic_registration::{self, Request as Registration};
+use crate::oauth::dynamic_registration::{self, Request as Document};
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::random;
+use crate::store::{NewRegistration, Registered};
+
+/// Maximum size of a document, in bytes. It is stored for anyone: those of clients in the field have less than 2 KiB,
+/// and four keys of 4096 bits have 3 KiB.
+pub(super) const MAX_BODY: usize = 8 * 1024;
 
 /// Registrations from one address, in a minute.
 const LIMIT: RateLimit = RateLimit::per_minute(60);
 
+/// How many registrations are in progress at once, and wait for that. They are stored one after the other, and more of
+/// them would only take the database's connections from other requests.
+const REGISTRATIONS: Bounds = Bounds {
+    waiting: 64,
+    concurrent: 1,
+};
+
 /// What registration depends on.
 #[derive(Debug)]
 pub(super) struct DynamicRegistration {
-    pub(super) core: Arc<Core>,
+    core: Arc<Core>,
     /// Private-use URI schemes that redirect URIs may have.
-    pub(super) redirect_schemes: Vec<String>,
+    redirect_schemes: Vec<String>,
+    max_clients: u32,
+    /// In turn with those of other networks.
+    queue: FairQueue<IpAddr>,
+}
+
+impl DynamicRegistration {
+    /// As configured.
+    pub(super) fn new(core: Arc<Core>, registration: Registration) -> Self {
+        Self {
+            core,
+            redirect_schemes: registration.allowed_redirect_schemes,
+            max_clients: registration.dynamic.unwrap_or_default().max_clients,
+            queue: FairQueue::new(REGISTRATIONS),
+        }
+    }
 }
 
 pub(super) async fn register(
@@ -40,16 +72,18 @@ pub(super) async fn register(
     request: Request,
 ) -> Result<Response, HttpError> {
     let core = &endpoint.core;
+    let body = body::read(request, &()).await?;
+    let document: Document = mcpauth_wire::read::json(&body)
+        .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
+    let metadata = dynamic_registration::accept(document, &endpoint.redirect_schemes)?;
+    let turn = endpoint.queue.turn(Caller::Unknown, peer.network()).await;
+    let _turn = turn.map_err(|_| HttpError::TooManyRequests(Duration::from_secs(1)))?;
     let now = core.clock.now();
     let address = peer.network().to_string();
     let decision = core.store.hit("register", &address, LIMIT, now).await?;
     if let Decision::Refused { retry_after } = decision {
         return Err(HttpError::TooManyRequests(retry_after));
     }
-    let body = body::read(request, &()).await?;
-    let registration: Registration = mcpauth_wire::read::json(&body)
-        .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
-    let metadata = dynamic_registration::accept(registration, &endpoint.redirect_schemes)?;
     let secret = match metadata.token_endpoint_auth_method {
         TokenEndpointAuthMethod::None | TokenEndpointAuthMethod::PrivateKeyJwt => None,
         TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost => {
@@ -62,7 +96,15 @@ pub(super) async fn register(
         secret_hash: secret.as_deref().map(|s| core.pepper.hash_client_secret(s)),
         metadata,
     };
-    core.store.upsert_client(&client, now).await?;
+    let registration = NewRegistration {
+        client: &client,
+        network: dynamic_registration::network(peer.0),
+        max_clients: endpoint.max_clients,
+    };
+    match core.store.register_client(&registration, now).await? {
+        Registered::Created => {}
+        Registered::Full => return Err(HttpError::RegistrationFull),
+    }
     trace::client(&client.client_id);
     Ok(created(&client, secret.as_deref(), now))
 }

@@ -75,7 +75,7 @@ impl PublicState {
         Self(Arc::new(Endpoints {
             discovery: Arc::new(Discovery {
                 core: Arc::clone(&core),
-                registration_open: parts.registration.dynamic,
+                registration_open: parts.registration.dynamic.is_some(),
                 introspection_open: parts.introspection.public,
             }),
             introspection_open: parts.introspection.public,
@@ -97,11 +97,11 @@ impl PublicState {
                 code_lifetime: parts.tokens.authorization_code(),
                 metrics: Arc::clone(&parts.metrics),
             }),
-            registration_open: parts.registration.dynamic,
-            registration: Arc::new(DynamicRegistration {
-                core: Arc::clone(&core),
-                redirect_schemes: parts.registration.allowed_redirect_schemes,
-            }),
+            registration_open: parts.registration.dynamic.is_some(),
+            registration: Arc::new(DynamicRegistration::new(
+                Arc::clone(&core),
+                parts.registration,
+            )),
             token: Arc::new(TokenEndpoint {
                 core: Arc::clone(&core),
                 clients: Arc::clone(&clients),

@@ -1,5 +1,4 @@
 use super::*;
-use serde_json::json;
 
 fn accepted(body: Value) -> Result<ClientMetadata, OAuthError> {
     let request: Request = serde_json::from_value(body).unwrap();
