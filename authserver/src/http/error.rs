@@ -28,6 +28,10 @@ pub enum HttpError {
     InvalidBasicCredentials,
     /// Public introspection: no caller has this id and secret.
     UnknownCaller,
+    /// Registration: there is no token in the request; the text says which one is needed.
+    TokenMissing(&'static str),
+    /// Registration: the token is wrong; the text says which one is needed.
+    WrongToken(&'static str),
     /// Over a rate limit; the next request is allowed after this time.
     TooManyRequests(Duration),
     /// There are as many self-registered clients as there may be, and all are in use.
@@ -116,7 +120,7 @@ impl HttpError {
                 "invalid_request",
                 "this endpoint does not support the method; the Allow header lists those that it supports".into(),
             ),
-            Self::Unauthenticated(text) => {
+            Self::Unauthenticated(text) | Self::TokenMissing(text) | Self::WrongToken(text) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", (*text).into())
             }
             Self::NotAdmin(principal) => (
@@ -141,6 +145,9 @@ impl HttpError {
         match self {
             Self::InvalidBasicCredentials => Some("Basic realm=\"token\""),
             Self::UnknownCaller => Some("Basic realm=\"introspection\""),
+            // Without an error code, for a client that did not know (RFC 6750, section 3.1).
+            Self::TokenMissing(_) => Some("Bearer realm=\"registration\""),
+            Self::WrongToken(_) => Some("Bearer realm=\"registration\", error=\"invalid_token\""),
             Self::Unauthenticated(_) => Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
             _ => None,
         }

@@ -30,20 +30,29 @@ pub struct Request {
     jwks_uri: Option<String>,
 }
 
+/// What a server accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Private-use URI schemes that redirect URIs may have.
+    pub redirect_schemes: &'a [String],
+    /// What a client may use at the token endpoint.
+    pub grant_types: &'a [GrantType],
+}
+
 /// The metadata to register. The requested `scope` is not kept: what a client may have is decided with
 /// every authorization, by the user, and clients ask for more later.
 ///
 /// # Errors
 /// `invalid_redirect_uri` or `invalid_client_metadata`, with what is wrong.
-pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OAuthError> {
+pub fn accept(request: Request, rules: &Rules<'_>) -> Result<ClientMetadata, OAuthError> {
     let method = method(request.token_endpoint_auth_method.as_deref())?;
-    let grant_types = grant_types(request.grant_types.as_deref())?;
+    let grant_types = grant_types(request.grant_types.as_deref(), rules.grant_types)?;
     if let Some(types) = &request.response_types
         && !types.iter().any(|known| known == "code")
     {
         return invalid("response_types must contain code");
     }
-    redirect_uris(&request.redirect_uris, schemes)?;
+    redirect_uris(&request.redirect_uris, rules.redirect_schemes)?;
     let name = request.client_name.unwrap_or_default();
     if name.len() > MAX_NAME {
         return invalid("client_name is longer than 256 bytes");
@@ -79,9 +88,12 @@ fn method(requested: Option<&str>) -> Result<TokenEndpointAuthMethod, OAuthError
     )
 }
 
-/// Unknown grant types are dropped, the answer says what is left. `client_credentials` is refused: its tokens
+/// Grant types that are unknown or not allowed are dropped, the answer says what is left. `client_credentials` is refused: its tokens
 /// need no user's consent, so an administrator has to declare the client.
-fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthError> {
+fn grant_types(
+    requested: Option<&[String]>,
+    allowed: &[GrantType],
+) -> Result<Vec<GrantType>, OAuthError> {
     let Some(requested) = requested else {
         return Ok(vec![GrantType::AuthorizationCode]);
     };
@@ -98,7 +110,8 @@ fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthErro
         return invalid("grant_types must contain authorization_code");
     }
     let known = GrantType::ALL.into_iter();
-    Ok(known.filter(|one| requested.contains(one)).collect())
+    let granted = known.filter(|one| requested.contains(one) && allowed.contains(one));
+    Ok(granted.collect())
 }
 
 /// All must be allowed: a client that was registered with fewer than it sent would fail later, without a

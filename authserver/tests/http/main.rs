@@ -22,6 +22,8 @@ mod equality;
 #[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
+mod initial_access;
+#[cfg(test)]
 mod introspect;
 mod introspect_in_public;
 #[cfg(test)]

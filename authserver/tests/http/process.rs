@@ -35,6 +35,7 @@ fn refused(text: &str, key: &str) {
     let text = text.replace("FILES", files.path().to_str().unwrap());
     let usual = usual(&files, "http://localhost:9000");
     std::fs::write(files.path().join("url"), "postgres://u:p@db/d").unwrap();
+    std::fs::write(files.path().join("weak"), "changeme").unwrap();
     let name = text.split(':').next().unwrap();
     let kept = usual
         .lines()
@@ -137,6 +138,14 @@ fn configuration_errors_name_the_key() {
     refused(
         "registration: { dynamic: {}, allowedRedirectSchemes: [javascript] }",
         "registration.allowedRedirectSchemes[0]: ",
+    );
+    refused(
+        "registration: { dynamic: { initialAccessTokenFile: FILES/missing } }",
+        "registration.dynamic.initialAccessTokenFile: ",
+    );
+    refused(
+        "registration: { dynamic: { initialAccessTokenFile: FILES/weak } }",
+        "registration.dynamic.initialAccessTokenFile: a random secret is required",
     );
     refused(
         "tokens: { accessTokenSeconds: 0 }",

@@ -61,6 +61,9 @@ pub struct Setup {
 /// The id and the secret of a resource server elsewhere, which introspects tokens for `NOTES`.
 pub const REMOTE: (&str, &str) = ("remote-notes", "5f0c1d8e9b7a4632aa10fe5d7c3b9841");
 
+/// In the file `{FILES}/initial-access-token`.
+pub const INITIAL_ACCESS_TOKEN: &str = "d1c3a0f2b45e4978a6ce50b1f7398e24";
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -146,7 +149,11 @@ impl TestServer {
     }
 
     pub fn users_file(&self) -> PathBuf {
-        self.files.path().join("users.yaml")
+        self.file("users.yaml")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
@@ -418,6 +425,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
         json!({ "id": id, "secretFile": file })
     };
     write(REMOTE.0, REMOTE.1);
+    write("initial-access-token", INITIAL_ACCESS_TOKEN);
     let rest = json!({
         "issuer": issuer,
         "listen": { "public": "127.0.0.1:0", "internal": "127.0.0.1:0", "health": "127.0.0.1:0" },

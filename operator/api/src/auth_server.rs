@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
-    refs::{AllowedNamespaces, CaRef, CallerSecretRef, ServerRef, UriSecretRef, UsersSecretRef},
+    refs::{
+        AllowedNamespaces, CaRef, CallerSecretRef, InitialAccessTokenSecretRef, ServerRef,
+        UriSecretRef, UsersSecretRef,
+    },
     rules,
 };
 
@@ -263,8 +266,8 @@ pub struct Registration {
     pub allowed_redirect_schemes: Vec<String>,
 }
 
-/// What is kept of clients that register themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which clients may register themselves, and what is kept of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DynamicRegistration {
     /// When a client is removed that nobody has used to sign in, in hours after its registration.
@@ -282,6 +285,26 @@ pub struct DynamicRegistration {
     #[serde(default = "max_clients")]
     #[schemars(range(min = MAX_CLIENTS.least, max = MAX_CLIENTS.most))]
     pub max_clients: u32,
+    /// The Secret with the initial access token (RFC 7591) that is required to register. Anyone may register
+    /// when omitted. A new value needs no restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_access_token_secret_ref: Option<InitialAccessTokenSecretRef>,
+    /// Grant types that self-registered clients may use: `authorization_code`, and `refresh_token`.
+    #[serde(default = "grant_types")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.exists(g, g == 'authorization_code')").message("grantTypes must contain authorization_code"))]
+    pub grant_types: Vec<RegisteredGrantType>,
+}
+
+/// A grant type that self-registered clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredGrantType {
+    /// The client acts for a user who authorized it.
+    AuthorizationCode,
+    /// The client renews what a user authorized.
+    RefreshToken,
 }
 
 impl Default for DynamicRegistration {
@@ -290,8 +313,17 @@ impl Default for DynamicRegistration {
             never_used_hours: never_used_hours(),
             idle_days: idle_days(),
             max_clients: max_clients(),
+            initial_access_token_secret_ref: None,
+            grant_types: grant_types(),
         }
     }
+}
+
+fn grant_types() -> Vec<RegisteredGrantType> {
+    vec![
+        RegisteredGrantType::AuthorizationCode,
+        RegisteredGrantType::RefreshToken,
+    ]
 }
 
 fn never_used_hours() -> u32 {

@@ -11,6 +11,7 @@ use mcp_auth_operator::desired::{
     names, postgres, protected_server,
 };
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, ProtectedMcpServerSpec};
+use mcpauth_wire::client::GrantType;
 use serde_json::{Value, json};
 
 type AuthServerConfig = mcp_authserver::config::Config;
@@ -149,7 +150,10 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         "storage": { "postgres": { "managed": {} } },
         "login": { "localUsers": { "secretRef": { "name": "users" } } },
         "registration": {
-            "dynamic": { "neverUsedHours": 1, "idleDays": 2, "maxClients": 3 },
+            "dynamic": {
+                "neverUsedHours": 1, "idleDays": 2, "maxClients": 3, "grantTypes": ["authorization_code"],
+                "initialAccessTokenSecretRef": { "name": "gate" },
+            },
             "allowedRedirectSchemes": ["cursor"],
         },
         "tokens": {
@@ -170,6 +174,8 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         dynamic.max_clients,
     ];
     assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(dynamic.grant_types, [GrantType::AuthorizationCode]);
+    assert!(dynamic.initial_access_token_file.is_some());
     assert_eq!(
         config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod discovery;
+mod initial_access;
 mod introspect;
 mod jwks;
 mod pages;

@@ -13,17 +13,19 @@ use http::{HeaderValue, StatusCode, header};
 use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::clock::UnixTime;
 use mcpauth_service::fair_queue::FairQueue;
-use mcpauth_wire::authserver_config::Registration;
+use mcpauth_wire::authserver_config as config;
 use mcpauth_wire::client::TokenEndpointAuthMethod;
 use serde_json::json;
 
+use super::initial_access::InitialAccess;
 use crate::http::body;
+use crate::http::client_auth::guesses::Guesses;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::trace;
 use crate::oauth::client::{Client, ClientOrigin};
-use crate::oauth::dynamic_registration::{self, Request as Document};
+use crate::oauth::dynamic_registration::{self, Request as Document, Rules};
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::random;
@@ -47,21 +49,36 @@ const REGISTRATIONS: Bounds = Bounds {
 #[derive(Debug)]
 pub(super) struct DynamicRegistration {
     core: Arc<Core>,
+    initial_access: Option<InitialAccess>,
     /// Private-use URI schemes that redirect URIs may have.
     redirect_schemes: Vec<String>,
-    max_clients: u32,
+    limits: config::DynamicRegistration,
     /// In turn with those of other networks.
     queue: FairQueue<IpAddr>,
 }
 
 impl DynamicRegistration {
     /// As configured.
-    pub(super) fn new(core: Arc<Core>, registration: Registration) -> Self {
+    pub(super) fn new(
+        core: Arc<Core>,
+        guesses: Arc<Guesses>,
+        registration: config::Registration,
+    ) -> Self {
+        let limits = registration.dynamic.unwrap_or_default();
+        let file = limits.initial_access_token_file.clone();
         Self {
+            initial_access: file.map(|file| InitialAccess::new(Arc::clone(&core), guesses, file)),
             core,
             redirect_schemes: registration.allowed_redirect_schemes,
-            max_clients: registration.dynamic.unwrap_or_default().max_clients,
+            limits,
             queue: FairQueue::new(REGISTRATIONS),
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            redirect_schemes: &self.redirect_schemes,
+            grant_types: &self.limits.grant_types,
         }
     }
 }
@@ -72,10 +89,13 @@ pub(super) async fn register(
     request: Request,
 ) -> Result<Response, HttpError> {
     let core = &endpoint.core;
+    if let Some(initial_access) = &endpoint.initial_access {
+        initial_access.admit(request.headers(), &peer).await?;
+    }
     let body = body::read(request, &()).await?;
     let document: Document = mcpauth_wire::read::json(&body)
         .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
-    let metadata = dynamic_registration::accept(document, &endpoint.redirect_schemes)?;
+    let metadata = dynamic_registration::accept(document, &endpoint.rules())?;
     let turn = endpoint.queue.turn(Caller::Unknown, peer.network()).await;
     let _turn = turn.map_err(|_| HttpError::TooManyRequests(Duration::from_secs(1)))?;
     let now = core.clock.now();
@@ -99,7 +119,7 @@ pub(super) async fn register(
     let registration = NewRegistration {
         client: &client,
         network: dynamic_registration::network(peer.0),
-        max_clients: endpoint.max_clients,
+        max_clients: endpoint.limits.max_clients,
     };
     match core.store.register_client(&registration, now).await? {
         Registered::Created => {}

@@ -71,6 +71,8 @@ impl PublicState {
     /// Builds the endpoints.
     pub fn new(parts: Dependencies) -> Self {
         let core = parts.core;
+        let dynamic = parts.registration.dynamic.clone().unwrap_or_default();
+        let registered_grant_types = dynamic.grant_types;
         let (clients, login) = (Arc::new(parts.clients), Arc::new(parts.login));
         Self(Arc::new(Endpoints {
             discovery: Arc::new(Discovery {
@@ -81,7 +83,7 @@ impl PublicState {
             introspection_open: parts.introspection.public,
             introspection: Arc::new(PublicIntrospection {
                 callers: parts.introspection.callers.into_iter().collect(),
-                guesses: parts.guesses,
+                guesses: Arc::clone(&parts.guesses),
                 introspection: introspection::Introspection::new(
                     Arc::clone(&core),
                     Arc::clone(&parts.metrics),
@@ -100,6 +102,7 @@ impl PublicState {
             registration_open: parts.registration.dynamic.is_some(),
             registration: Arc::new(DynamicRegistration::new(
                 Arc::clone(&core),
+                parts.guesses,
                 parts.registration,
             )),
             token: Arc::new(TokenEndpoint {
@@ -108,6 +111,7 @@ impl PublicState {
                 login,
                 signing_key: parts.signing_key,
                 lifetimes: parts.tokens,
+                registered_grant_types,
                 metrics: Arc::clone(&parts.metrics),
             }),
             metrics: parts.metrics,
