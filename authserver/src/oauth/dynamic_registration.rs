@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use mcpauth_service::connections;
+use mcpauth_wire::Secret;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::oauth::client::ClientMetadata;
@@ -28,6 +30,41 @@ pub struct Request {
     logo_uri: Option<String>,
     jwks: Option<Value>,
     jwks_uri: Option<String>,
+}
+
+/// What an update has besides the metadata (RFC 7592, section 2.2).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    client_id: Option<String>,
+    /// The secret that the client has, if it is sent.
+    pub client_secret: Option<Secret>,
+    client_secret_expires_at: Option<IgnoredAny>,
+    client_id_issued_at: Option<IgnoredAny>,
+    registration_access_token: Option<IgnoredAny>,
+    registration_client_uri: Option<IgnoredAny>,
+}
+
+impl Update {
+    /// Checks that it is for this client, and changes nothing that the server assigns.
+    ///
+    /// # Errors
+    /// `invalid_client_metadata`, with what is wrong.
+    pub fn check(&self, client_id: &str) -> Result<(), OAuthError> {
+        if self.client_id.as_deref() != Some(client_id) {
+            return invalid("client_id must be the one that was registered");
+        }
+        let assigned = [
+            ("client_secret_expires_at", &self.client_secret_expires_at),
+            ("client_id_issued_at", &self.client_id_issued_at),
+            ("registration_access_token", &self.registration_access_token),
+            ("registration_client_uri", &self.registration_client_uri),
+        ];
+        match assigned.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => invalid(format!("{name} is assigned by the server; leave it out")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a server accepts.

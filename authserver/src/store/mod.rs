@@ -156,6 +156,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         now: UnixTime,
     ) -> Result<Registered, StoreError>;
 
+    /// Replaces what a self-registered client has registered. False when there is none with this id: it may have been
+    /// deleted meanwhile, and does not come back.
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError>;
+
     /// Notes that a self-registered client is in use: it got tokens for a user. Written at most once an hour.
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError>;
 

@@ -43,6 +43,8 @@ mod refresh;
 #[cfg(test)]
 mod register;
 #[cfg(test)]
+mod registration_management;
+#[cfg(test)]
 mod resource_and_scope;
 #[cfg(test)]
 mod revoke;

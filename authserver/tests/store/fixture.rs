@@ -285,6 +285,7 @@ pub fn client(client_id: &str) -> Client {
             ..ClientMetadata::default()
         },
         secret_hash: None,
+        registration_token: None,
     }
 }
 

@@ -116,5 +116,6 @@ conformance! {
         where_all_are_in_use_nobody_else_registers
         a_client_that_a_user_is_signing_in_with_does_not_make_room
         sixteen_registrations_at_once_keep_to_the_maximum
+        what_is_registered_is_replaced_and_never_revived
         unused_clients_are_removed;
 }

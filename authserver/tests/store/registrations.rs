@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use mcp_authserver::issue::Minter;
 use mcp_authserver::oauth::client::{Client, ClientOrigin};
+use mcp_authserver::oauth::token::TokenKind;
 use mcp_authserver::store::{NewRegistration, Registered, Unused};
 use mcpauth_service::clock::UnixTime;
 
@@ -86,6 +87,27 @@ pub async fn the_oldest_never_used_one_of_the_largest_network_makes_room(f: &Fix
     assert_eq!(f.present(&ids).await, ["second", "fourth", "fifth"]);
 }
 
+pub async fn what_is_registered_is_replaced_and_never_revived(f: &Fixture) {
+    f.register("a", HERE, NOW).await;
+    let mut changed = dynamic("a");
+    changed.metadata.redirect_uris = vec!["http://localhost/other".into()];
+    changed.secret_hash = Some(f.pepper.hash_client_secret("s3cret"));
+    changed.registration_token = Some(f.token(TokenKind::Registration).hash(&f.pepper));
+    assert!(f.store.update_registration(&changed).await.unwrap());
+    let stored = f.store.client("a").await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&changed));
+    // An update is no use.
+    f.remove_unused(NOW.plus(HOUR * 7)).await;
+    assert_eq!(f.store.client("a").await.unwrap(), None);
+    assert!(!f.store.update_registration(&changed).await.unwrap());
+    assert_eq!(f.store.client("a").await.unwrap(), None);
+    // What an administrator has declared is not a registration.
+    let declared = dynamic("client");
+    assert!(!f.store.update_registration(&declared).await.unwrap());
+    let stored = f.store.client("client").await.unwrap();
+    assert_eq!(stored, Some(client("client")));
+}
+
 pub async fn where_all_are_in_use_nobody_else_registers(f: &Fixture) {
     for id in ["a", "b", "c"] {
         f.register(id, HERE, NOW).await;
@@ -101,7 +123,7 @@ pub async fn a_client_that_a_user_is_signing_in_with_does_not_make_room(f: &Fixt
     f.register("granted", HERE, NOW).await;
     f.register("second", HERE, NOW.plus(MINUTE)).await;
     f.register("third", HERE, NOW.plus(MINUTE)).await;
-    let code = f.token(mcp_authserver::oauth::token::TokenKind::Code);
+    let code = f.token(TokenKind::Code);
     let grant = f.new_grant("granted", Some("alice"));
     let now = NOW.plus(MINUTE * 2);
     let new = f.new_code(&code, now);

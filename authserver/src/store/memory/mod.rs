@@ -107,6 +107,10 @@ impl Store for MemoryStore {
         Ok(self.state().register_client(registration, now))
     }
 
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        Ok(self.state().update_registration(client))
+    }
+
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
         self.state().touch_client(client_id, now);
         Ok(())

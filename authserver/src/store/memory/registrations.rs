@@ -123,6 +123,15 @@ impl State {
         }
     }
 
+    pub(super) fn update_registration(&mut self, client: &Client) -> bool {
+        let known = self.clients.get_mut(&client.client_id);
+        let Some(known) = known.filter(|known| is_dynamic(&known.client)) else {
+            return false;
+        };
+        known.client = client.clone();
+        true
+    }
+
     pub(super) fn touch_client(&mut self, client_id: &str, now: UnixTime) {
         if let Some(known) = self.clients.get_mut(client_id) {
             self.registrations.used(known);

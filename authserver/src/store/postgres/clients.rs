@@ -43,21 +43,24 @@ impl Database {
         let metadata = to_json(&client.metadata)?;
         let mut transaction = self.begin().await?;
         let written = sqlx::query(
-            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace)
-             VALUES ($1, $2, $3::jsonb, $4, $5, $6)
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace,
+                                  registration_token)
+             VALUES ($1, $2, $3::jsonb, $4, $5, $6, $7)
              ON CONFLICT (client_id) DO UPDATE SET
                  origin = EXCLUDED.origin,
                  metadata = EXCLUDED.metadata,
                  secret_hash = EXCLUDED.secret_hash,
-                 namespace = EXCLUDED.namespace
+                 namespace = EXCLUDED.namespace,
+                 registration_token = EXCLUDED.registration_token
              WHERE NOT clients.deleted",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
         .bind(metadata)
-        .bind(client.secret_hash.map(|hash| hash.as_bytes().to_vec()))
+        .bind(stored(client.secret_hash))
         .bind(now.as_millis())
         .bind(&client.metadata.namespace)
+        .bind(stored(client.registration_token))
         .execute(&mut *transaction)
         .await?;
         if written.rows_affected() == 0 {
@@ -76,7 +79,7 @@ impl Database {
 
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         sqlx::query(
-            "SELECT client_id, origin, metadata::text, secret_hash FROM clients
+            "SELECT client_id, origin, metadata::text, secret_hash, registration_token FROM clients
              WHERE client_id = $1 AND NOT deleted",
         )
         .bind(client_id)
@@ -110,19 +113,35 @@ impl Database {
             }
         }
         sqlx::query(
-            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, network, used)
-             VALUES ($1, $2, $3::jsonb, $4, $5, $6, false)",
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, network, used,
+                                  registration_token)
+             VALUES ($1, $2, $3::jsonb, $4, $5, $6, false, $7)",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
         .bind(metadata)
-        .bind(client.secret_hash.map(|hash| hash.as_bytes().to_vec()))
+        .bind(stored(client.secret_hash))
         .bind(now.as_millis())
         .bind(registration.network.to_string())
+        .bind(stored(client.registration_token))
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
         Ok(Registered::Created)
+    }
+
+    pub(super) async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE clients SET metadata = $2::jsonb, secret_hash = $3, registration_token = $4
+             WHERE client_id = $1 AND origin = 'dynamic' AND NOT deleted",
+        )
+        .bind(&client.client_id)
+        .bind(to_json(&client.metadata)?)
+        .bind(stored(client.secret_hash))
+        .bind(stored(client.registration_token))
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
     }
 
     pub(super) async fn touch_client(
@@ -194,16 +213,23 @@ async fn revoke_what_is_not_named(
 
 fn read_client(row: &PgRow) -> Result<Client, StoreError> {
     let origin: &str = row.try_get("origin")?;
-    let secret_hash: Option<&[u8]> = row.try_get("secret_hash")?;
     let invalid = |column| StoreError::Internal(format!("cannot parse {column} of a client"));
+    let hash = |column| {
+        let bytes: Option<&[u8]> = row.try_get(column)?;
+        let parse = |bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid(column));
+        bytes.map(parse).transpose()
+    };
     Ok(Client {
         client_id: row.try_get("client_id")?,
         origin: ClientOrigin::parse(origin).ok_or_else(|| invalid("origin"))?,
         metadata: from_json(row.try_get("metadata")?)?,
-        secret_hash: secret_hash
-            .map(|bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid("secret_hash")))
-            .transpose()?,
+        secret_hash: hash("secret_hash")?,
+        registration_token: hash("registration_token")?,
     })
+}
+
+fn stored(hash: Option<KeyedHash>) -> Option<Vec<u8>> {
+    hash.map(|hash| hash.as_bytes().to_vec())
 }
 
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {

@@ -188,6 +188,10 @@ impl Store for PostgresStore {
         within(self.0.register_client(registration, now)).await
     }
 
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        within(self.0.update_registration(client)).await
+    }
+
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
         within(self.0.touch_client(client_id, now)).await
     }
