@@ -126,7 +126,7 @@ pub enum Storage {
         /// certificate is verified, regardless of the URL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<PathBuf>,
-        /// How many connections the pool has; introspection has four of its own.
+        /// How many connections the pool has; introspection has four of its own, and readiness one.
         #[serde(default = "max_connections")]
         max_connections: u32,
     },

@@ -137,7 +137,7 @@ pub struct ExternalPostgres {
     /// The ConfigMap with the CA, instead of `caSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<CaRef>,
-    /// Maximum number of connections per pod; introspection uses four more.
+    /// Maximum number of connections per pod; introspection uses four more, and readiness one.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,

@@ -93,12 +93,14 @@ pub struct PostgresStore(Database);
 #[derive(Debug)]
 struct Database {
     pool: PgPool,
+    /// Readiness has a connection of its own: a flood at the public port must not take the pod out of its Services.
+    readiness: PgPool,
     introspection: introspection::Introspection,
 }
 
 impl PostgresStore {
     /// A store at this URL (`postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and the parameters of libpq), with
-    /// at most so many connections, and four more that only introspection uses.
+    /// at most so many connections, and five more: four for introspection, one for [`Store::ping`].
     /// Connects when it is used. Must be called within a Tokio runtime.
     ///
     /// # Errors
@@ -122,9 +124,11 @@ impl PostgresStore {
             options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file);
         }
         let own = pool(options.clone(), introspection::CONNECTIONS);
+        let readiness = pool(options.clone(), 1);
         Ok(Self(Database {
             introspection: introspection::Introspection::new(&own),
             pool: pool(options, max_connections),
+            readiness,
         }))
     }
 
@@ -160,7 +164,7 @@ impl Database {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM clients LIMIT 1")
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.readiness)
             .await?;
         Ok(())
     }
