@@ -86,6 +86,7 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     put("postgres/uri", uri);
     put("postgres-ca/ca.crt", CERTIFICATE.as_bytes());
     put("users/users.yaml", b"users: []\n");
+    put("registration/token", b"0123456789abcdef0123456789abcdef\n");
     let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
     for caller in written.iter().flat_map(|file| &file.introspection.callers) {
         let path = caller.secret_file.strip_prefix("/etc/mcpauth").unwrap();
