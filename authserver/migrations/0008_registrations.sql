@@ -21,8 +21,9 @@ CREATE TABLE registration_counts (
 );
 CREATE INDEX registration_counts_clients ON registration_counts (clients);
 
--- A trigger, because the previous version adds and removes clients, too.
-CREATE FUNCTION count_registrations() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Triggers, because the previous version adds and removes clients, too. Many are removed by one statement, so that is
+-- counted once.
+CREATE FUNCTION count_registration() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO registration_counts AS counts (network, clients)
         SELECT network, sum(change) FROM (VALUES
@@ -36,9 +37,27 @@ BEGIN
     DELETE FROM registration_counts WHERE network = OLD.network AND clients <= 0;
     RETURN NULL;
 END $$;
-CREATE TRIGGER count_new_and_removed_registrations AFTER INSERT OR DELETE ON clients
-    FOR EACH ROW EXECUTE FUNCTION count_registrations();
-CREATE TRIGGER count_changed_registrations AFTER UPDATE ON clients
+CREATE TRIGGER count_new_registration AFTER INSERT ON clients
+    FOR EACH ROW EXECUTE FUNCTION count_registration();
+CREATE TRIGGER count_changed_registration AFTER UPDATE ON clients
     FOR EACH ROW WHEN (OLD.used <> NEW.used OR OLD.origin <> NEW.origin)
-    EXECUTE FUNCTION count_registrations();
+    EXECUTE FUNCTION count_registration();
+
+CREATE FUNCTION count_removed_registrations() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO registration_counts AS counts (network, clients)
+        SELECT network, -count(*) FROM (
+            SELECT '' AS network FROM removed WHERE origin = 'dynamic'
+            UNION ALL
+            SELECT network FROM removed WHERE origin = 'dynamic' AND NOT used AND network IS NOT NULL
+        ) AS changes
+        GROUP BY network ORDER BY network
+        ON CONFLICT (network) DO UPDATE SET clients = counts.clients + EXCLUDED.clients;
+    DELETE FROM registration_counts
+        WHERE clients <= 0 AND network = ANY(ARRAY(SELECT network FROM removed WHERE NOT used));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_removed_registrations AFTER DELETE ON clients
+    REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_removed_registrations();
 INSERT INTO registration_counts SELECT '', count(*) FROM clients WHERE origin = 'dynamic';
