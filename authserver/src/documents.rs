@@ -106,6 +106,7 @@ pub fn client(
         client_id,
         origin,
         secret_hash: secret.map(|secret| pepper.hash_client_secret(secret.reveal())),
+        registration_token: None,
         metadata: ClientMetadata {
             client_name: document.client_name,
             client_uri: document.client_uri,

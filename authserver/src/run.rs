@@ -7,6 +7,7 @@ use mcpauth_service::clock::Clock;
 use mcpauth_service::health::Health;
 use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
+use mcpauth_wire::authserver_config::DynamicRegistration;
 
 use crate::config::{Config, Storage};
 use crate::http::app::App;
@@ -15,7 +16,7 @@ use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
-use crate::store::{MemoryStore, PostgresStore, Store};
+use crate::store::{MemoryStore, PostgresStore, Store, Unused};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
 const LEAD: Duration = Duration::from_secs(2);
@@ -25,8 +26,6 @@ const RETRY: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(2);
 /// How often expired tokens and unused clients are removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-/// Dynamically registered clients without a grant are removed after this time without use.
-const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs the server until it is told to stop.
 ///
@@ -44,6 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let encoded = Arc::clone(&metrics);
     let health = Health::new(shutdown.clone(), move || encoded.encode());
     let health_port = health.serve(probes);
+    let registration = config.registration.dynamic.clone().unwrap_or_default();
     // Nothing is served yet, so a stop during startup needs no lead time.
     let started = tokio::select! {
         started = start(config, metrics, &health) => Some(started?),
@@ -59,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
-        let housekeeping = tokio::spawn(housekeeping(app.core, shutdown.clone()));
+        let housekeeping = tokio::spawn(housekeeping(app.core, registration, shutdown.clone()));
         let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
         let routes = internal_port::router(app.internal);
@@ -119,7 +119,7 @@ async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> R
 }
 
 /// Removes what has expired, until the server stops.
-async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) {
+async fn housekeeping(core: Arc<Core>, registration: DynamicRegistration, shutdown: Shutdown) {
     let closing = shutdown.closing();
     loop {
         tokio::select! {
@@ -127,12 +127,12 @@ async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) {
             () = closing.cancelled() => return,
         }
         let now = core.clock.now();
+        let unused = Unused {
+            never_used_since: now.minus(registration.never_used()),
+            idle_since: now.minus(registration.idle()),
+        };
         loop {
-            match core
-                .store
-                .remove_expired(now.minus(UNUSED_CLIENT), now)
-                .await
-            {
+            match core.store.remove_expired(unused, now).await {
                 Ok(true) if !closing.is_cancelled() => {}
                 Ok(_) => break,
                 Err(error) => {

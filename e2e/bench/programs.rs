@@ -132,7 +132,7 @@ impl Authserver {
             "keysFile": write(files.path(), "pepper", pepper)?,
             "storage": storage,
             "login": { "developmentAutoApprove": { "subject": "developer" } },
-            "registration": { "dynamic": true },
+            "registration": { "dynamic": {} },
             "internal": {
                 "credentials": [{ "id": CREDENTIAL, "secretFile": write(files.path(), "secret", SECRET)? }],
                 "admins": [],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::Resource;
-use crate::client::Client;
+use crate::client::{Client, GrantType};
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
 use crate::{Invalid, Issuer, principal, read, redirect_uri};
@@ -24,6 +24,16 @@ pub const AUTHORIZATION_CODE_SECONDS: Bounds = Bounds::new(1, 600);
 pub const REFRESH_GRACE_SECONDS: Bounds = Bounds::new(0, 600);
 /// Each of the limits in [`RateLimit`].
 pub const PER_MINUTE: Bounds = Bounds::new(1, 1_000_000);
+/// After how many hours a client that registered itself and was never used is removed.
+pub const NEVER_USED_HOURS: Bounds = Bounds::new(1, 720);
+/// After how many days without use a client that registered itself is removed.
+pub const IDLE_DAYS: Bounds = Bounds::new(1, 730);
+/// How many clients that registered themselves are kept.
+pub const MAX_CLIENTS: Bounds = Bounds::new(1, 1_000_000);
+/// What a client that registers itself can have. The tokens of other grants need no user's consent, so an administrator
+/// has to declare the client.
+pub const REGISTERED_GRANT_TYPES: [GrantType; 2] =
+    [GrantType::AuthorizationCode, GrantType::RefreshToken];
 /// The pool of database connections.
 pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000);
 /// The length of the subject of development mode, in characters.
@@ -35,10 +45,10 @@ pub const CALLER_COUNT: Bounds = Bounds::new(0, 64);
 pub const CALLER_ID_LENGTH: Bounds = Bounds::new(1, 64);
 /// What a caller's id looks like.
 pub const CALLER_ID_PATTERN: &str = "^[A-Za-z0-9][-._A-Za-z0-9]*$";
-/// The length of a caller's secret, in characters: at least 128 bits in base64.
-pub const CALLER_SECRET_LENGTH: Bounds = Bounds::new(22, 512);
+/// The length of a random secret that protects an endpoint, in characters: at least 128 bits in base64.
+pub const RANDOM_SECRET_LENGTH: Bounds = Bounds::new(22, 512);
 /// How many different characters it has at least. Random ones have more: this finds placeholders.
-const CALLER_SECRET_VARIETY: usize = 8;
+const RANDOM_SECRET_VARIETY: usize = 8;
 
 /// The configuration file of the authserver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +126,7 @@ pub enum Storage {
         /// certificate is verified, regardless of the URL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<PathBuf>,
-        /// How many connections the pool has; introspection has four of its own.
+        /// How many connections the pool has; introspection has four of its own, and readiness one.
         #[serde(default = "max_connections")]
         max_connections: u32,
     },
@@ -158,14 +168,80 @@ pub enum Login {
     },
 }
 
-/// Dynamic client registration (RFC 7591).
+/// How clients register themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Registration {
-    /// Whether there is a registration endpoint.
-    pub dynamic: bool,
+    /// Dynamic client registration (RFC 7591). Absent: there is no registration endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicRegistration>,
     /// Private-use schemes that redirect URIs may have, besides https and http on loopback.
     pub allowed_redirect_schemes: Vec<String>,
+}
+
+/// What is kept of clients that register themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DynamicRegistration {
+    /// When a client is removed with which nobody has signed in, in hours: [`NEVER_USED_HOURS`].
+    pub never_used_hours: u32,
+    /// When any other one is removed, in days without use: [`IDLE_DAYS`].
+    pub idle_days: u32,
+    /// How many there are at most: [`MAX_CLIENTS`].
+    pub max_clients: u32,
+    /// A file with the initial access token (RFC 7591, section 3) that is needed to register: see
+    /// [`check_random_secret`]. Absent: none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_access_token_file: Option<PathBuf>,
+    /// What they may use at the token endpoint: some of [`REGISTERED_GRANT_TYPES`], the first one in any case.
+    pub grant_types: Vec<GrantType>,
+}
+
+impl Default for DynamicRegistration {
+    fn default() -> Self {
+        Self {
+            never_used_hours: 6,
+            idle_days: 90,
+            max_clients: 10_000,
+            initial_access_token_file: None,
+            grant_types: REGISTERED_GRANT_TYPES.to_vec(),
+        }
+    }
+}
+
+impl DynamicRegistration {
+    /// How long a client is kept with which nobody has signed in.
+    #[must_use]
+    pub fn never_used(&self) -> Duration {
+        seconds(self.never_used_hours) * 3600
+    }
+
+    /// How long any other one is kept without use.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        seconds(self.idle_days) * 86_400
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        NEVER_USED_HOURS.number("registration.dynamic.neverUsedHours", self.never_used_hours)?;
+        IDLE_DAYS.number("registration.dynamic.idleDays", self.idle_days)?;
+        MAX_CLIENTS.number("registration.dynamic.maxClients", self.max_clients)?;
+        self.check_grant_types()
+    }
+
+    fn check_grant_types(&self) -> Result<(), Invalid> {
+        let granted = &self.grant_types;
+        let known = |(index, one): (usize, &GrantType)| {
+            REGISTERED_GRANT_TYPES.contains(one) && !granted[..index].contains(one)
+        };
+        if granted.contains(&GrantType::AuthorizationCode) && granted.iter().enumerate().all(known)
+        {
+            return Ok(());
+        }
+        let text = "expected authorization_code, and refresh_token if clients may refresh; clients with other grants \
+                    must be declared";
+        Err(Invalid::new("registration.dynamic.grantTypes", text))
+    }
 }
 
 /// Lifetimes in seconds.
@@ -352,6 +428,9 @@ impl AuthServerConfig {
         }
         let schemes = &self.registration.allowed_redirect_schemes;
         redirect_uri::check_schemes("registration.allowedRedirectSchemes", schemes)?;
+        if let Some(dynamic) = &self.registration.dynamic {
+            dynamic.check()?;
+        }
         self.tokens.check()?;
         self.rate_limit.check()?;
         self.internal.check()?;
@@ -475,22 +554,22 @@ fn check_caller_id(key: &str, id: &str) -> Result<(), Invalid> {
     Err(Invalid::new(key, text))
 }
 
-/// Checks the secret of a caller. It protects an endpoint that everybody can reach, so it must be random and long:
-/// [`CALLER_SECRET_LENGTH`] printable characters. At six bits each, the least have 132 bits.
+/// Checks a secret that protects an endpoint which everybody can reach, so it must be random and long:
+/// [`RANDOM_SECRET_LENGTH`] printable characters. At six bits each, the least have 132 bits.
 ///
 /// # Errors
 /// What would be right; the secret is not in it.
-pub fn check_caller_secret(key: impl Into<String>, secret: &str) -> Result<(), Invalid> {
+pub fn check_random_secret(key: impl Into<String>, secret: &str) -> Result<(), Invalid> {
     let printable = secret.bytes().all(|byte| byte.is_ascii_graphic());
     let distinct: std::collections::BTreeSet<u8> = secret.bytes().collect();
     if printable
-        && CALLER_SECRET_LENGTH.hold(secret.len())
-        && distinct.len() >= CALLER_SECRET_VARIETY
+        && RANDOM_SECRET_LENGTH.hold(secret.len())
+        && distinct.len() >= RANDOM_SECRET_VARIETY
     {
         return Ok(());
     }
     let text = format!(
-        "a random secret is required: {CALLER_SECRET_LENGTH} printable ASCII characters without spaces, such as from \
+        "a random secret is required: {RANDOM_SECRET_LENGTH} printable ASCII characters without spaces, such as from \
          `openssl rand -hex 32`"
     );
     Err(Invalid::new(key, text))
@@ -511,7 +590,7 @@ login: { developmentAutoApprove: { subject: developer } }
     fn what_is_written_is_read() {
         let text = format!(
             "{LEAST}
-registration: {{ dynamic: true, allowedRedirectSchemes: [cursor] }}
+registration: {{ dynamic: {{ idleDays: 30 }}, allowedRedirectSchemes: [cursor] }}
 internal:
   serviceAccountTokens: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
@@ -590,6 +669,18 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
                 "registration.allowedRedirectSchemes[0]: expected an application's own scheme",
             ),
             (
+                "registration: { dynamic: { maxClients: 0 } }",
+                "registration.dynamic.maxClients: 0 is out of range: expected 1 to 1000000",
+            ),
+            (
+                "registration: { dynamic: { grantTypes: [refresh_token] } }",
+                "registration.dynamic.grantTypes: expected authorization_code",
+            ),
+            (
+                "registration: { dynamic: { grantTypes: [authorization_code, client_credentials] } }",
+                "registration.dynamic.grantTypes: expected authorization_code",
+            ),
+            (
                 "internal: { credentials: [{ id: 'a b', secretFile: /x }] }",
                 "internal.credentials[0].id: expected 1–256",
             ),
@@ -654,7 +745,7 @@ internal: { credentials: [{ id: a, secretFile: /y }] }",
     fn a_callers_secret_is_long_and_varied() {
         let hex = "0123456789abcdef0123456789abcdef";
         for good in ["abcdefghijklmnopqrstu0", hex, &"aB3+/=~!".repeat(64)] {
-            assert_eq!(check_caller_secret("k", good), Ok(()), "{good}");
+            assert_eq!(check_random_secret("k", good), Ok(()), "{good}");
         }
         let newline = format!("{hex}\n");
         for bad in [
@@ -666,7 +757,7 @@ internal: { credentials: [{ id: a, secretFile: /y }] }",
             "0123456789abcdef0123456789abcdeü",
             &newline,
         ] {
-            let error = check_caller_secret("k", bad).unwrap_err().to_string();
+            let error = check_random_secret("k", bad).unwrap_err().to_string();
             assert!(
                 error.starts_with("k: a random secret is required"),
                 "{bad}: {error}"

@@ -105,7 +105,7 @@ impl Config {
             pepper,
             storage: storage(file.storage)?,
             login: login(file.login)?,
-            registration: file.registration,
+            registration: registration(file.registration)?,
             tokens: file.tokens,
             rate_limit: file.rate_limit,
             internal: internal(file.internal)?,
@@ -175,6 +175,15 @@ fn login(login: authserver_config::Login) -> Result<LoginMethod, Invalid> {
     }
 }
 
+fn registration(registration: Registration) -> Result<Registration, Invalid> {
+    let dynamic = registration.dynamic.as_ref();
+    if let Some(file) = dynamic.and_then(|one| one.initial_access_token_file.as_ref()) {
+        let key = "registration.dynamic.initialAccessTokenFile";
+        authserver_config::check_random_secret(key, &read(key, file)?)?;
+    }
+    Ok(registration)
+}
+
 fn internal(internal: authserver_config::Internal) -> Result<Internal, Invalid> {
     let credentials = internal.credentials.into_iter().enumerate();
     let credentials = credentials.map(|(index, credential)| {
@@ -195,7 +204,7 @@ fn introspection(file: authserver_config::Introspection) -> Result<Introspection
     let callers = callers.map(|(index, caller)| {
         let key = format!("introspection.callers[{index}].secretFile");
         let secret = read_secret(&key, &caller.secret_file)?;
-        authserver_config::check_caller_secret(key, secret.reveal())?;
+        authserver_config::check_random_secret(key, secret.reveal())?;
         Ok((caller.id, secret))
     });
     Ok(Introspection {

@@ -23,7 +23,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(seconds(config.tokens.refresh_grace()), 60);
     assert_eq!(config.rate_limit.client_requests_per_minute, 600);
     assert_eq!(config.rate_limit.address_failures_per_minute, 60);
-    assert!(!config.registration.dynamic);
+    assert_eq!(config.registration.dynamic, None);
     assert!(config.internal.service_account_audience.is_none());
 }
 

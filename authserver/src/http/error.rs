@@ -28,8 +28,14 @@ pub enum HttpError {
     InvalidBasicCredentials,
     /// Public introspection: no caller has this id and secret.
     UnknownCaller,
+    /// Registration: there is no token in the request; the text says which one is needed.
+    TokenMissing(&'static str),
+    /// Registration: the token is wrong; the text says which one is needed.
+    WrongToken(&'static str),
     /// Over a rate limit; the next request is allowed after this time.
     TooManyRequests(Duration),
+    /// There are as many self-registered clients as there may be, and all are in use.
+    RegistrationFull,
     /// The form or document is larger than the endpoint accepts.
     BodyTooLarge,
     /// No such endpoint, resource or client: the text says which.
@@ -96,6 +102,13 @@ impl HttpError {
                 "temporarily_unavailable",
                 "too many requests; wait for the number of seconds in Retry-After".into(),
             ),
+            Self::RegistrationFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "the maximum number of self-registered clients is reached, and all of them are in use; ask an \
+                 administrator to register the client, or to raise registration.dynamic.maxClients"
+                    .into(),
+            ),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request",
@@ -107,7 +120,7 @@ impl HttpError {
                 "invalid_request",
                 "this endpoint does not support the method; the Allow header lists those that it supports".into(),
             ),
-            Self::Unauthenticated(text) => {
+            Self::Unauthenticated(text) | Self::TokenMissing(text) | Self::WrongToken(text) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", (*text).into())
             }
             Self::NotAdmin(principal) => (
@@ -132,6 +145,9 @@ impl HttpError {
         match self {
             Self::InvalidBasicCredentials => Some("Basic realm=\"token\""),
             Self::UnknownCaller => Some("Basic realm=\"introspection\""),
+            // Without an error code, for a client that did not know (RFC 6750, section 3.1).
+            Self::TokenMissing(_) => Some("Bearer realm=\"registration\""),
+            Self::WrongToken(_) => Some("Bearer realm=\"registration\", error=\"invalid_token\""),
             Self::Unauthenticated(_) => Some("Bearer realm=\"internal\", Basic realm=\"internal\""),
             _ => None,
         }

@@ -6,6 +6,7 @@
 pub mod app;
 mod audit;
 mod basic;
+mod bearer;
 pub mod body;
 pub mod client_auth;
 pub mod cookies;

@@ -1,9 +1,7 @@
 //! Local users: names and argon2id hashes in a file, read again when it changes.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -15,13 +13,14 @@ use serde::Deserialize;
 use super::User;
 use super::password::{self, Hashing, MAX_MEMORY, StoredHash};
 use crate::oauth::grant::LoginMark;
+use crate::reloaded::{ReloadError, Reloaded};
 
 /// Why users cannot be looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// The file is missing or unreadable.
-    #[error("{0} cannot be read: {1}")]
-    Unreadable(PathBuf, std::io::Error),
+    /// There are no users to look up.
+    #[error(transparent)]
+    File(#[from] ReloadError),
     /// The file is invalid.
     #[error("{0}")]
     Malformed(String),
@@ -89,27 +88,15 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, UsersError> {
 /// The users of a file.
 #[derive(Debug)]
 pub struct LocalUsers {
-    path: PathBuf,
-    read: Mutex<Read>,
+    file: Reloaded<Vec<Entry>>,
     hashing: Hashing,
 }
-
-/// What was read of the file.
-#[derive(Debug, Default)]
-struct Read {
-    valid: Option<(Version, Arc<Vec<Entry>>)>,
-    /// A later version that is malformed.
-    malformed: Option<Version>,
-}
-
-type Version = (Option<SystemTime>, u64);
 
 impl LocalUsers {
     /// The users of this file, which is read when it is first asked for.
     pub fn new(path: PathBuf) -> Self {
         Self {
-            path,
-            read: Mutex::default(),
+            file: Reloaded::new(path, |text| parse(text).map_err(|error| error.to_string())),
             hashing: Hashing::default(),
         }
     }
@@ -120,7 +107,7 @@ impl LocalUsers {
     /// # Errors
     /// When the file cannot be read.
     pub async fn mark(&self, name: &str) -> Result<Option<LoginMark>, UsersError> {
-        let users = self.users().await?;
+        let users = self.file.current().await?;
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
@@ -143,7 +130,7 @@ impl LocalUsers {
         name: &str,
         password: String,
     ) -> Result<Option<User>, UsersError> {
-        let users = self.users().await?;
+        let users = self.file.current().await?;
         let known = users.iter().find(|user| user.name == name);
         let Some(entry) = known.or_else(|| stand_in(&users, name)) else {
             return Ok(None);
@@ -160,47 +147,6 @@ impl LocalUsers {
             mark: mark(user),
         }))
     }
-
-    /// The users of the file as it is now; as it was before, while it is malformed.
-    async fn users(&self) -> Result<Arc<Vec<Entry>>, UsersError> {
-        let unreadable = |error| UsersError::Unreadable(self.path.clone(), error);
-        let metadata = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
-        let version = (metadata.modified().ok(), metadata.len());
-        if let Read {
-            valid: Some((known, users)),
-            malformed,
-        } = &*self.lock()
-            && (*known == version || *malformed == Some(version))
-        {
-            return Ok(users.clone());
-        }
-        let users = match load(&self.path).await {
-            Ok(users) => Arc::new(users),
-            Err(UsersError::Malformed(error)) => return self.keep(version, error),
-            Err(error) => return Err(error),
-        };
-        *self.lock() = Read {
-            valid: Some((version, users.clone())),
-            malformed: None,
-        };
-        Ok(users)
-    }
-
-    /// What was valid before this malformed version.
-    fn keep(&self, version: Version, error: String) -> Result<Arc<Vec<Entry>>, UsersError> {
-        let mut read = self.lock();
-        let Some((_, users)) = &read.valid else {
-            return Err(UsersError::Malformed(error));
-        };
-        let users = users.clone();
-        read.malformed = Some(version);
-        tracing::error!(path = %self.path.display(), %error, "the users file is malformed; its last valid version stays in use");
-        Ok(users)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The user whose hash is computed for an unknown name. Always the same one for a name: where hashes differ in cost, the time
@@ -213,13 +159,6 @@ fn stand_in<'a>(users: &'a [Entry], name: &str) -> Option<&'a Entry> {
     let seed = seed.as_ref().iter().take(4);
     let seed = seed.fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
     users.get(seed % users.len())
-}
-
-async fn load(path: &Path) -> Result<Vec<Entry>, UsersError> {
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| UsersError::Unreadable(path.to_owned(), error))?;
-    parse(&text)
 }
 
 /// A hash of a salted hash.
@@ -257,7 +196,7 @@ mod tests {
         write("users: [");
         assert!(matches!(
             users.mark("alice").await,
-            Err(UsersError::Malformed(_))
+            Err(UsersError::File(ReloadError::Malformed(_)))
         ));
         write(&format!(
             "users: [{{ name: alice, passwordHash: '{HASH}' }}]"

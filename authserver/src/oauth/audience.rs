@@ -177,6 +177,7 @@ mod tests {
                 ..ClientMetadata::default()
             },
             secret_hash: None,
+            registration_token: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Client {
     pub metadata: ClientMetadata,
     /// Its secret, for the two `client_secret_*` methods.
     pub secret_hash: Option<KeyedHash>,
+    /// The token by which it manages its registration (RFC 7592), if it has registered itself.
+    pub registration_token: Option<KeyedHash>,
 }
 
 /// Who registered a client, and so who may change it.

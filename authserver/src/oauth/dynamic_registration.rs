@@ -1,9 +1,14 @@
 //! What a client that registers itself may have (RFC 7591, sections 2 and 3.2.2).
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use mcpauth_service::connections;
+use mcpauth_wire::Secret;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
 
 use crate::oauth::client::ClientMetadata;
 use crate::oauth::client_assertion;
@@ -27,20 +32,64 @@ pub struct Request {
     jwks_uri: Option<String>,
 }
 
+/// What an update has besides the metadata (RFC 7592, section 2.2).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    client_id: Option<String>,
+    /// The secret that the client has, if it is sent.
+    pub client_secret: Option<Secret>,
+    client_secret_expires_at: Option<IgnoredAny>,
+    client_id_issued_at: Option<IgnoredAny>,
+    registration_access_token: Option<IgnoredAny>,
+    registration_client_uri: Option<IgnoredAny>,
+}
+
+impl Update {
+    /// Checks that it is for this client, and changes nothing that the server assigns.
+    ///
+    /// # Errors
+    /// `invalid_client_metadata`, with what is wrong.
+    pub fn check(&self, client_id: &str) -> Result<(), OAuthError> {
+        if self.client_id.as_deref() != Some(client_id) {
+            return invalid("client_id must be the one that was registered");
+        }
+        let assigned = [
+            ("client_secret_expires_at", &self.client_secret_expires_at),
+            ("client_id_issued_at", &self.client_id_issued_at),
+            ("registration_access_token", &self.registration_access_token),
+            ("registration_client_uri", &self.registration_client_uri),
+        ];
+        match assigned.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => invalid(format!("{name} is assigned by the server; leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a server accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Private-use URI schemes that redirect URIs may have.
+    pub redirect_schemes: &'a [String],
+    /// What a client may use at the token endpoint.
+    pub grant_types: &'a [GrantType],
+}
+
 /// The metadata to register. The requested `scope` is not kept: what a client may have is decided with
 /// every authorization, by the user, and clients ask for more later.
 ///
 /// # Errors
 /// `invalid_redirect_uri` or `invalid_client_metadata`, with what is wrong.
-pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OAuthError> {
+pub fn accept(request: Request, rules: &Rules<'_>) -> Result<ClientMetadata, OAuthError> {
     let method = method(request.token_endpoint_auth_method.as_deref())?;
-    let grant_types = grant_types(request.grant_types.as_deref())?;
+    let grant_types = grant_types(request.grant_types.as_deref(), rules.grant_types)?;
     if let Some(types) = &request.response_types
         && !types.iter().any(|known| known == "code")
     {
         return invalid("response_types must contain code");
     }
-    redirect_uris(&request.redirect_uris, schemes)?;
+    redirect_uris(&request.redirect_uris, rules.redirect_schemes)?;
     let name = request.client_name.unwrap_or_default();
     if name.len() > MAX_NAME {
         return invalid("client_name is longer than 256 bytes");
@@ -76,9 +125,12 @@ fn method(requested: Option<&str>) -> Result<TokenEndpointAuthMethod, OAuthError
     )
 }
 
-/// Unknown grant types are dropped, the answer says what is left. `client_credentials` is refused: its tokens
+/// Grant types that are unknown or not allowed are dropped, the answer says what is left. `client_credentials` is refused: its tokens
 /// need no user's consent, so an administrator has to declare the client.
-fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthError> {
+fn grant_types(
+    requested: Option<&[String]>,
+    allowed: &[GrantType],
+) -> Result<Vec<GrantType>, OAuthError> {
     let Some(requested) = requested else {
         return Ok(vec![GrantType::AuthorizationCode]);
     };
@@ -95,7 +147,8 @@ fn grant_types(requested: Option<&[String]>) -> Result<Vec<GrantType>, OAuthErro
         return invalid("grant_types must contain authorization_code");
     }
     let known = GrantType::ALL.into_iter();
-    Ok(known.filter(|one| requested.contains(one)).collect())
+    let granted = known.filter(|one| requested.contains(one) && allowed.contains(one));
+    Ok(granted.collect())
 }
 
 /// All must be allowed: a client that was registered with fewer than it sent would fail later, without a
@@ -123,13 +176,38 @@ fn jwks(
         (TokenEndpointAuthMethod::PrivateKeyJwt, Some(jwks)) => {
             let checked = client_assertion::check_jwks(&jwks);
             checked.or_else(|text| invalid(format!("jwks: {text}")))?;
-            Ok(Some(jwks))
+            Ok(Some(essential(&jwks)))
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) if jwks_uri.is_some() => {
             invalid("jwks_uri is not supported; send the keys as jwks")
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt requires jwks"),
         _ => Ok(None),
+    }
+}
+
+/// Members of public keys that are kept. All are texts: a certificate chain may be long, and a short number can stand
+/// for hundreds of digits in the database.
+const KEY_MEMBERS: [&str; 9] = ["kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"];
+
+/// The same keys with what is needed to verify a signature.
+fn essential(jwks: &Value) -> Value {
+    let essential = |key: &Value| -> Map<String, Value> {
+        let members = KEY_MEMBERS.into_iter();
+        let texts = members.filter_map(|name| Some((name, key[name].as_str()?)));
+        texts
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect()
+    };
+    let keys = jwks["keys"].as_array().into_iter().flatten();
+    json!({ "keys": keys.map(essential).collect::<Vec<_>>() })
+}
+
+/// The network that a registration comes from, when clients have to go: the /24 of an IPv4 address, the /64 of IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match connections::network(address) {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
+        network @ IpAddr::V6(_) => network,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tokens and codes: opaque, 256 bits, with a prefix that secret scanners recognise and a checksum
 //! that allows invalid input to be rejected without a lookup in the store.
 //!
-//! `mat_` (access), `mrt_` (refresh) or `mac_` (authorization code), then 43 characters base64url of
+//! `mat_` (access), `mrt_` (refresh), `mac_` (authorization code) or `mra_` (registration access), then 43 characters base64url of
 //! 32 random bytes, then 6 characters base62 of the CRC-32 (ISO-HDLC) over all that stands before.
 
 use std::fmt;
@@ -26,10 +26,12 @@ pub enum TokenKind {
     Refresh,
     /// An authorization code (OAuth 2.1, section 4.1.2).
     Code,
+    /// A registration access token (RFC 7592, section 3).
+    Registration,
 }
 
 impl TokenKind {
-    const ALL: [Self; 3] = [Self::Access, Self::Refresh, Self::Code];
+    const ALL: [Self; 4] = [Self::Access, Self::Refresh, Self::Code, Self::Registration];
 
     /// The four characters that begin a token of this kind.
     pub const fn prefix(self) -> &'static str {
@@ -37,6 +39,7 @@ impl TokenKind {
             Self::Access => "mat_",
             Self::Refresh => "mrt_",
             Self::Code => "mac_",
+            Self::Registration => "mra_",
         }
     }
 
@@ -46,6 +49,7 @@ impl TokenKind {
             Self::Access => "access",
             Self::Refresh => "refresh",
             Self::Code => "code",
+            Self::Registration => "registration",
         }
     }
 }

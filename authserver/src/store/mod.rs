@@ -6,6 +6,8 @@
 mod memory;
 mod postgres;
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::{ResourceUri, Scopes};
@@ -102,6 +104,35 @@ pub struct ActiveToken {
     pub token_id: String,
 }
 
+/// A client that registers itself.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRegistration<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// Where it comes from, see [`crate::oauth::dynamic_registration::network`].
+    pub network: IpAddr,
+    /// How many such clients there are at most.
+    pub max_clients: u32,
+}
+
+/// What came of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The client is stored.
+    Created,
+    /// There are as many clients as there may be, and all of them are in use.
+    Full,
+}
+
+/// Which self-registered clients are unused.
+#[derive(Clone, Copy, Debug)]
+pub struct Unused {
+    /// Those that registered before this time and were never used.
+    pub never_used_since: UnixTime,
+    /// Those that were last used before this time.
+    pub idle_since: UnixTime,
+}
+
 /// Clients, resources, grants with their tokens, and what counts requests: the state that replicas share.
 ///
 /// Every method fails with a [`StoreError`]; what else there is to know stands at the method.
@@ -117,11 +148,23 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The client with this id.
     async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError>;
 
-    /// Notes that a client is in use. Call it before an authorization begins: a dynamically registered
-    /// client that nobody uses is removed. Written at most once an hour.
+    /// Stores a client that registers itself. Where there are too many, the oldest that was never used goes, of the
+    /// network that has most of those: whoever registers many displaces their own. One with a live grant stays.
+    async fn register_client(
+        &self,
+        registration: &NewRegistration<'_>,
+        now: UnixTime,
+    ) -> Result<Registered, StoreError>;
+
+    /// Replaces what a self-registered client has registered. False when there is none with this id: it may have been
+    /// deleted meanwhile, and does not come back.
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError>;
+
+    /// Notes that a self-registered client is in use: it got tokens for a user. Written at most once an hour.
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError>;
 
-    /// Deletes a client and revokes its grants; an unknown one is fine.
+    /// Deletes a client and revokes its grants; an unknown one is fine. None of its tokens is live from the moment that
+    /// this is written.
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError>;
 
     /// Creates or replaces a resource. A new URI revokes the grants for the old one. Grants of clients that it no
@@ -234,14 +277,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// least, and for two at most.
     async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError>;
 
-    /// Removes some of what has expired, and dynamically registered clients that were last used before
-    /// `unused_since` and have no live grant. Call it every few seconds, and again at once when it
-    /// answers true: there is more. Nothing depends on it but space; replicas do not disturb each other.
-    async fn remove_expired(
-        &self,
-        unused_since: UnixTime,
-        now: UnixTime,
-    ) -> Result<bool, StoreError>;
+    /// Removes some of what has expired, and unused clients without a live grant. Call it every few seconds, and again
+    /// at once when it answers true: there is more. Nothing depends on it but space; replicas do not disturb each other.
+    async fn remove_expired(&self, unused: Unused, now: UnixTime) -> Result<bool, StoreError>;
 }
 
 /// A key of bounded size for names from outside. The zero byte keeps ("ab", "c") from ("a", "bc").

@@ -52,7 +52,13 @@ impl Secrets {
     }
 
     fn add_tokens(&mut self, answer: &Value) {
-        for name in ["access_token", "refresh_token", "id_token", "client_secret"] {
+        for name in [
+            "access_token",
+            "refresh_token",
+            "id_token",
+            "client_secret",
+            "registration_access_token",
+        ] {
             if let Some(token) = answer[name].as_str() {
                 self.add(token);
             }
@@ -276,7 +282,15 @@ async fn no_secret_is_logged_whatever_fails_in_the_browser() {
         let answer = server.send(request.body(Full::from(body)).unwrap()).await;
         assert_eq!(answer.status, status, "{answer:?}");
         secrets.add_tokens(&answer.json());
+        if status == 201 {
+            let token = text(&answer.json()["registration_access_token"]);
+            let request = server.public(Method::GET, "/register/another");
+            let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            let answer = server.send(request.body(Full::default()).unwrap()).await;
+            answer.is_error(401, "invalid_token");
+        }
     }
+    refused(&logs, "invalid_token", &["endpoint=/register/{client_id}"]);
     secrets.add("not-json-hidden");
     refused(&logs, "invalid_client_metadata", &["endpoint=/register"]);
 
@@ -288,7 +302,7 @@ async fn no_secret_is_logged_whatever_fails_in_the_browser() {
         let page = browser.get(&server, &authorize_path(&[])).await;
         assert_eq!(page.status, 200, "{page:?}");
     }
-    assert_eq!(logs.containing("the users file is malformed").len(), 1);
+    assert_eq!(logs.containing("the file is malformed").len(), 1);
     std::fs::remove_file(server.users_file()).unwrap();
     browser.get(&server, &authorize_path(&[])).await;
     refused(&logs, "temporarily_unavailable", &["endpoint=/authorize"]);

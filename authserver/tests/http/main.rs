@@ -22,6 +22,8 @@ mod equality;
 #[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
+mod initial_access;
+#[cfg(test)]
 mod introspect;
 mod introspect_in_public;
 #[cfg(test)]
@@ -40,6 +42,8 @@ mod real_clients;
 mod refresh;
 #[cfg(test)]
 mod register;
+#[cfg(test)]
+mod registration_management;
 #[cfg(test)]
 mod resource_and_scope;
 #[cfg(test)]

@@ -3,9 +3,13 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use mcpauth_test_support::postgres::Postgres;
 use mcpauth_test_support::process::Process;
+use sqlx::Executor as _;
 use tempfile::TempDir;
 
 use crate::server::configuration;
@@ -35,6 +39,7 @@ fn refused(text: &str, key: &str) {
     let text = text.replace("FILES", files.path().to_str().unwrap());
     let usual = usual(&files, "http://localhost:9000");
     std::fs::write(files.path().join("url"), "postgres://u:p@db/d").unwrap();
+    std::fs::write(files.path().join("weak"), "changeme").unwrap();
     let name = text.split(':').next().unwrap();
     let kept = usual
         .lines()
@@ -135,8 +140,16 @@ fn configuration_errors_name_the_key() {
         "login.localUsers.file: ",
     );
     refused(
-        "registration: { dynamic: true, allowedRedirectSchemes: [javascript] }",
+        "registration: { dynamic: {}, allowedRedirectSchemes: [javascript] }",
         "registration.allowedRedirectSchemes[0]: ",
+    );
+    refused(
+        "registration: { dynamic: { initialAccessTokenFile: FILES/missing } }",
+        "registration.dynamic.initialAccessTokenFile: ",
+    );
+    refused(
+        "registration: { dynamic: { initialAccessTokenFile: FILES/weak } }",
+        "registration.dynamic.initialAccessTokenFile: a random secret is required",
     );
     refused(
         "tokens: { accessTokenSeconds: 0 }",
@@ -341,6 +354,62 @@ fn no_token_in_logs_or_metrics() {
             !log.contains(&secret) && !metrics.contains(&secret),
             "{secret}"
         );
+    }
+}
+
+/// 400 connections took the pod out of its Services (A8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_leaves_probes_and_discovery_alone() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database().await;
+    let database = url.split(['/', '?']).nth(3).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let url_file = files.path().join("url");
+    std::fs::write(&url_file, &url).unwrap();
+    let storage = serde_json::json!({ "postgres": { "urlFile": url_file, "maxConnections": 2 } });
+    let text = usual(&files, "http://localhost:9000");
+    let text = text.replacen(
+        r#"storage: {"memory":{}}"#,
+        &format!("storage: {storage}"),
+        1,
+    );
+    assert!(text.contains("urlFile"), "{text}");
+    let running = Arc::new(Running::with(files, &text));
+    let mut session = postgres.connect(database).await;
+    session
+        .execute("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = || {
+        let (running, stop) = (Arc::clone(&running), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let path = crate::server::authorize_path(&[]);
+            while !stop.load(Ordering::Relaxed) {
+                running.ask(0, "GET", &path, "", "");
+            }
+        })
+    };
+    let flood: Vec<_> = (0..400).map(|_| flood()).collect();
+    // Both connections are in use, and stay so: who waits for one gets it next.
+    postgres.wait_for_blocked(&mut session, 2).await;
+    for (port, path) in [
+        (2, "/readyz"),
+        (2, "/livez"),
+        (0, "/.well-known/oauth-authorization-server"),
+        (0, "/.well-known/openid-configuration"),
+        (0, "/jwks"),
+    ] {
+        let asked = Arc::clone(&running);
+        let ask = move || asked.ask(port, "GET", path, "", "").unwrap();
+        let (status, answer) = tokio::task::spawn_blocking(ask).await.unwrap();
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    session.execute("ROLLBACK").await.unwrap();
+    for thread in flood {
+        thread.join().unwrap();
     }
 }
 

@@ -1,12 +1,15 @@
 //! `/register` (RFC 7591). What may be registered is tested beside the rules.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, header};
+use mcp_authserver::keys::signing_key::SigningKey;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::browser::Browser;
-use crate::server::{Answer, LOOPBACK, TestServer, VERIFIER, authorize_path, basic, text};
+use crate::server::{Answer, LOOPBACK, Setup, TestServer, VERIFIER, authorize_path, basic, text};
 
 async fn register(server: &TestServer, body: &Value) -> Answer {
     let request = server
@@ -15,6 +18,44 @@ async fn register(server: &TestServer, body: &Value) -> Answer {
     server
         .send(request.body(body.to_string().into()).unwrap())
         .await
+}
+
+/// From this address.
+async fn register_from(server: &TestServer, address: &str, body: &Value) -> Answer {
+    let peer = SocketAddr::new(address.parse().unwrap(), 1);
+    let request = http::Request::post("/register")
+        .extension(axum::extract::ConnectInfo(peer))
+        .body(axum::body::Body::from(body.to_string()));
+    let router = mcp_authserver::http::public::router(server.app.public.clone());
+    let response = router.oneshot(request.unwrap()).await.unwrap();
+    Answer::of(response).await
+}
+
+fn public_client() -> Value {
+    json!({
+        "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+    })
+}
+
+impl TestServer {
+    /// The first tokens of a public client.
+    async fn redeem_as(&self, id: &str) -> Value {
+        let code = self.code(&[("client_id", id)]).await;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", id),
+            ("code", &code),
+            ("code_verifier", VERIFIER),
+        ];
+        self.token(&form).await.ok()
+    }
+
+    /// Whether a client stays when the unused ones are removed.
+    async fn keeps(&self, id: &str) -> bool {
+        self.remove_expired(self.clock.now()).await;
+        self.app.core.store.client(id).await.unwrap().is_some()
+    }
 }
 
 #[tokio::test]
@@ -107,6 +148,13 @@ async fn bad_bodies() {
     answer.is_error(400, "invalid_client_metadata");
     let large = json!({ "redirect_uris": [LOOPBACK], "client_name": "x".repeat(65 * 1024) });
     assert_eq!(register(&server, &large).await.status, 413);
+    // As large as may be, and one byte more.
+    let limit = 8 * 1024;
+    let mut body = json!({ "redirect_uris": [LOOPBACK], "software_id": "" });
+    body["software_id"] = "x".repeat(limit - body.to_string().len()).into();
+    assert_eq!(register(&server, &body).await.status, 201);
+    body["software_id"] = format!("{}x", text(&body["software_id"])).into();
+    assert_eq!(register(&server, &body).await.status, 413);
 }
 
 #[tokio::test]
@@ -136,48 +184,109 @@ async fn a_logo_is_never_shown_and_bidi_names_are_escaped() {
 #[tokio::test]
 async fn a_client_that_refreshes_is_in_use() {
     let server = TestServer::start().await;
-    let body = json!({
-        "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none",
-        "grant_types": ["authorization_code", "refresh_token"],
-    });
-    let client = register(&server, &body).await;
+    let client = register(&server, &public_client()).await;
     let id = text(&client.json()["client_id"]);
-    let code = server.code(&[("client_id", &id)]).await;
-    let redeem = [
-        ("grant_type", "authorization_code"),
-        ("client_id", id.as_str()),
-        ("code", &code),
-        ("code_verifier", VERIFIER),
-    ];
-    let mut tokens = server.token(&redeem).await.ok();
+    let mut tokens = server.redeem_as(&id).await;
     let days = |days: u64| Duration::from_secs(days * 86_400);
-    server.clock.advance(days(20));
-    let refresh = text(&tokens["refresh_token"]);
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("client_id", id.as_str()),
-        ("refresh_token", &refresh),
-    ];
-    tokens = server.token(&form).await.ok();
-    // The family ends, and the client was last seen at /authorize 40 days ago.
+    let refresh = async |tokens: &Value| {
+        let refresh = text(&tokens["refresh_token"]);
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", id.as_str()),
+            ("refresh_token", &refresh),
+        ];
+        server.token(&form).await.ok()
+    };
+    for _ in 0..3 {
+        server.clock.advance(days(20));
+        tokens = refresh(&tokens).await;
+    }
+    // The family ends, and the client was last seen at /authorize 110 days ago.
     let revoke = text(&tokens["refresh_token"]);
     server
         .post("/revoke", &[("token", &revoke), ("client_id", &id)])
         .await;
-    server.clock.advance(days(20));
-    let (store, now) = (&server.app.core.store, server.clock.now());
-    while store
-        .remove_expired(now.minus(days(30)), now)
-        .await
-        .unwrap()
-    {}
-    assert!(store.client(&id).await.unwrap().is_some());
-    server.clock.advance(days(11));
-    let now = server.clock.now();
-    while store
-        .remove_expired(now.minus(days(30)), now)
-        .await
-        .unwrap()
-    {}
-    assert!(store.client(&id).await.unwrap().is_none());
+    server.clock.advance(days(50));
+    assert!(server.keeps(&id).await);
+    server.clock.advance(days(41));
+    assert!(!server.keeps(&id).await);
+}
+
+/// Anyone can open `/authorize` with any client.
+#[tokio::test]
+async fn a_client_that_nobody_signs_in_with_is_not_in_use() {
+    let server = TestServer::with_users().await;
+    let client = register(&server, &public_client()).await;
+    let id = text(&client.json()["client_id"]);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    server.clock.advance(hours(5));
+    let page = server.authorize(&[("client_id", &id)]).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(server.keeps(&id).await);
+    server.clock.advance(hours(2));
+    assert!(!server.keeps(&id).await);
+}
+
+/// A flood from one network displaces itself, and nobody else.
+#[tokio::test]
+async fn registration_flood_displaces_its_own_clients() {
+    let server = TestServer::with(Setup {
+        more: "registration: { dynamic: { maxClients: 20 } }",
+        ..Setup::default()
+    })
+    .await;
+    let from = async |address: &str| {
+        server.clock.advance(Duration::from_secs(1));
+        let answer = register_from(&server, address, &public_client()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        text(&answer.json()["client_id"])
+    };
+    let honest = from("192.0.2.1").await;
+    let used = from("198.51.100.1").await;
+    server.redeem_as(&used).await;
+    let first = from("198.51.100.2").await;
+    for n in 0..50 {
+        from(&format!("198.51.100.{n}")).await;
+    }
+    let last = from("2001:db8::1").await;
+    let store = &server.app.core.store;
+    for (id, stays) in [
+        (&honest, true),
+        (&used, true),
+        (&last, true),
+        (&first, false),
+    ] {
+        let client = store.client(id).await.unwrap();
+        assert_eq!(client.is_some(), stays);
+    }
+}
+
+#[tokio::test]
+async fn where_all_clients_are_in_use_the_error_says_what_to_do() {
+    let server = TestServer::with(Setup {
+        more: "registration: { dynamic: { maxClients: 1 } }",
+        ..Setup::default()
+    })
+    .await;
+    let client = register(&server, &public_client()).await.json();
+    server.redeem_as(&text(&client["client_id"])).await;
+    let answer = register(&server, &public_client()).await;
+    answer.is_error(503, "temporarily_unavailable");
+    assert!(answer.body.contains("registration.dynamic.maxClients"));
+}
+
+/// What is stored of a document is no larger than the document, whatever the database makes of numbers.
+#[tokio::test]
+async fn only_what_verifies_a_signature_is_kept_of_keys() {
+    let server = TestServer::start().await;
+    let mut key = SigningKey::generate().unwrap().public_jwk();
+    key["x5c"] = json!(["long"]);
+    key["more"] = json!(1e300);
+    let body = json!({
+        "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [key] },
+    });
+    let client = register(&server, &body).await.json();
+    let kept = client["jwks"]["keys"][0].as_object().unwrap();
+    assert_eq!(kept.get("x"), key.get("x"));
+    assert!(!kept.contains_key("x5c") && !kept.contains_key("more"));
 }

@@ -18,10 +18,11 @@ use mcp_authserver::http as routes;
 use mcp_authserver::http::app::App;
 use mcp_authserver::http::serve::serve;
 use mcp_authserver::metrics::Metrics;
-use mcp_authserver::store::{MemoryStore, Store};
+use mcp_authserver::store::{MemoryStore, Store, Unused};
 use mcpauth_service::clock::{Clock, UnixTime};
 use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
+use mcpauth_wire::authserver_config::DynamicRegistration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,6 +61,9 @@ pub struct Setup {
 /// The id and the secret of a resource server elsewhere, which introspects tokens for `NOTES`.
 pub const REMOTE: (&str, &str) = ("remote-notes", "5f0c1d8e9b7a4632aa10fe5d7c3b9841");
 
+/// In the file `{FILES}/initial-access-token`.
+pub const INITIAL_ACCESS_TOKEN: &str = "d1c3a0f2b45e4978a6ce50b1f7398e24";
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -67,7 +71,7 @@ impl Default for Setup {
             local_users: false,
             store: Arc::new(MemoryStore::default()),
             connections: Limits::PUBLIC.connections,
-            more: "registration: { dynamic: true, allowedRedirectSchemes: [cursor] }",
+            more: "registration: { dynamic: {}, allowedRedirectSchemes: [cursor] }",
         }
     }
 }
@@ -145,18 +149,16 @@ impl TestServer {
     }
 
     pub fn users_file(&self) -> PathBuf {
-        self.files.path().join("users.yaml")
+        self.file("users.yaml")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let response = self.http.request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        Answer::of(response).await
     }
 
     /// A request to the public port; `path` may be a URL under the issuer.
@@ -256,6 +258,17 @@ impl TestServer {
         answer.ok()["active"].as_bool().unwrap()
     }
 
+    /// What a replica with this clock removes.
+    pub async fn remove_expired(&self, now: UnixTime) {
+        let limits = DynamicRegistration::default();
+        let unused = Unused {
+            never_used_since: now.minus(limits.never_used()),
+            idle_since: now.minus(limits.idle()),
+        };
+        let store = &self.app.core.store;
+        while store.remove_expired(unused, now).await.unwrap() {}
+    }
+
     pub async fn admin(&self, method: Method, path: &str, body: &Value) -> Answer {
         let request = self.internal(method, path, "operator");
         self.send(request.body(body.to_string().into()).unwrap())
@@ -295,6 +308,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub async fn of<B>(response: http::Response<B>) -> Self
+    where
+        B: hyper::body::Body<Error: std::fmt::Debug>,
+    {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
     pub fn header(&self, name: header::HeaderName) -> &str {
         self.headers
             .get(name)
@@ -399,6 +425,7 @@ pub fn configuration(files: &TempDir, issuer: &str, local_users: bool, more: &st
         json!({ "id": id, "secretFile": file })
     };
     write(REMOTE.0, REMOTE.1);
+    write("initial-access-token", INITIAL_ACCESS_TOKEN);
     let rest = json!({
         "issuer": issuer,
         "listen": { "public": "127.0.0.1:0", "internal": "127.0.0.1:0", "health": "127.0.0.1:0" },

@@ -14,7 +14,7 @@ use mcp_authserver::oauth::resource::Resource;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{
-    ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError,
+    ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError, Unused,
 };
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
@@ -228,10 +228,20 @@ impl Fixture {
         postgres.connect(database(url)).await
     }
 
+    /// Some of what has expired. Self-registered clients stay.
+    pub async fn remove_expired(&self, now: UnixTime) -> bool {
+        self.store.remove_expired(KEEP_CLIENTS, now).await.unwrap()
+    }
+
     pub async fn is_active(&self, token: &Token, now: UnixTime) -> bool {
         self.introspect(token, now).await.is_some()
     }
 }
+
+const KEEP_CLIENTS: Unused = Unused {
+    never_used_since: UnixTime::from_millis(0),
+    idle_since: UnixTime::from_millis(0),
+};
 
 /// What the right client presents with a code.
 pub const RIGHT: CodeAttempt<'_> = CodeAttempt {
@@ -275,6 +285,7 @@ pub fn client(client_id: &str) -> Client {
             ..ClientMetadata::default()
         },
         secret_hash: None,
+        registration_token: None,
     }
 }
 

@@ -1,12 +1,10 @@
 //! Assertions seen, the signing key, and the removal of what has expired.
 
 use futures::future::join_all;
-use mcp_authserver::issue::Minter;
-use mcp_authserver::oauth::client::ClientOrigin;
 use mcp_authserver::oauth::grant::Refusal;
 use mcpauth_service::clock::UnixTime;
 
-use crate::fixture::{ACCESS, Fixture, MINUTE, NOW, client};
+use crate::fixture::{ACCESS, Fixture, MINUTE, NOW};
 
 pub async fn jti_replay(f: &Fixture) {
     let end = NOW.plus(MINUTE);
@@ -24,7 +22,7 @@ pub async fn jti_replay(f: &Fixture) {
     let race = join_all((0..16).map(|_| seen("a", "raced", NOW))).await;
     assert_eq!(race.iter().filter(|seen| !**seen).count(), 1);
 
-    f.store.remove_expired(NOW, NOW).await.unwrap();
+    f.remove_expired(NOW).await;
     assert!(seen("a", "1", NOW).await, "remembered until it expires");
 }
 
@@ -42,7 +40,7 @@ pub async fn what_has_expired_is_removed_and_nothing_else(f: &Fixture) {
     let tokens = f.redeem(&code, NOW).await.unwrap();
     let later = NOW.plus(ACCESS * 2);
     let newer = f.refresh(&tokens.refresh, later).await.unwrap();
-    assert!(!f.store.remove_expired(NOW, later).await.unwrap());
+    assert!(!f.remove_expired(later).await);
 
     // The past shows what is still there.
     assert!(!f.is_active(&tokens.access, NOW).await);
@@ -56,42 +54,4 @@ pub async fn what_has_expired_is_removed_and_nothing_else(f: &Fixture) {
         Refusal::Reused,
         "a used code is remembered as long as its family lives"
     );
-}
-
-pub async fn unused_dynamic_clients_are_removed(f: &Fixture) {
-    let store = &f.store;
-    for id in ["idle", "touched", "granted"] {
-        let mut client = client(id);
-        client.origin = ClientOrigin::Dynamic;
-        store.upsert_client(&client, NOW).await.unwrap();
-    }
-    let day = MINUTE * 60 * 24;
-    let later = NOW.plus(day * 30);
-    store
-        .touch_client("touched", NOW.plus(day * 15))
-        .await
-        .unwrap();
-    store.touch_client("touched", NOW.plus(day)).await.unwrap();
-    store.touch_client("nobody", NOW.plus(day)).await.unwrap();
-    let grant = f.new_grant("granted", None);
-    let minter = Minter {
-        access: later.plus(MINUTE).since(NOW),
-        ..f.minter()
-    };
-    store.issue_access_token(grant, minter, NOW).await.unwrap();
-
-    let present = |id| async move { store.client(id).await.unwrap().is_some() };
-    store
-        .remove_expired(NOW.plus(day * 10), later)
-        .await
-        .unwrap();
-    assert!(!present("idle").await);
-    assert!(present("touched").await);
-    assert!(present("granted").await);
-    assert!(present("client").await, "only dynamically registered ones");
-    let all_gone = later.plus(day);
-    store.remove_expired(all_gone, all_gone).await.unwrap();
-    assert!(!present("touched").await);
-    assert!(!present("granted").await);
-    assert!(present("client").await);
 }

@@ -25,6 +25,8 @@ mod previous_version;
 mod rates;
 #[cfg(test)]
 mod refresh;
+#[cfg(test)]
+mod registrations;
 
 /// Runs each case on each store: a further store is one more line. A case that is written and not listed
 /// below is unused code, which the lints refuse.
@@ -72,8 +74,7 @@ conformance! {
     housekeeping:
         jti_replay
         the_signing_key_is_made_once
-        what_has_expired_is_removed_and_nothing_else
-        unused_dynamic_clients_are_removed;
+        what_has_expired_is_removed_and_nothing_else;
     introspection:
         a_live_token_is_described
         client_credentials_have_no_subject
@@ -109,4 +110,12 @@ conformance! {
         the_clients_resource_is_deleted
         parallel_refreshes_all_succeed
         refresh_racing_revoke_nothing_survives;
+    registrations:
+        a_registered_client_is_there
+        the_oldest_never_used_one_of_the_largest_network_makes_room
+        where_all_are_in_use_nobody_else_registers
+        a_client_that_a_user_is_signing_in_with_does_not_make_room
+        sixteen_registrations_at_once_keep_to_the_maximum
+        what_is_registered_is_replaced_and_never_revived
+        unused_clients_are_removed;
 }

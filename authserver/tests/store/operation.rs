@@ -10,7 +10,10 @@ use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError, Upsert};
 use sqlx::{Executor as _, PgConnection};
 
-use crate::fixture::{Fixture, MINUTE, NOTES, NOW, REFRESH, VERIFIER, database, resource};
+use crate::fixture::{
+    CLIENT, Fixture, MINUTE, NOTES, NOW, OTHER_CLIENT, REFRESH, VERIFIER, client, database,
+    resource,
+};
 use mcpauth_test_support::certificates::Authority;
 use mcpauth_test_support::postgres::{Postgres, ROLE_WITH_PASSWORD};
 use mcpauth_test_support::process::signal;
@@ -472,7 +475,7 @@ async fn schemas_n_and_n_minus_1_side_by_side() {
         f.family(NOW).await;
         assert!(f.store.client("client").await.unwrap().is_some());
         assert_eq!(f.store.resources().await.unwrap().len(), 2);
-        f.store.remove_expired(NOW, NOW).await.unwrap();
+        f.remove_expired(NOW).await;
     }
     f.redeem(&code, NOW).await.unwrap();
 }
@@ -504,4 +507,120 @@ async fn equal_resources_of_an_older_version_conflict_when_they_are_put() {
     f.store.delete_resource("twin").await.unwrap();
     let put = f.store.upsert_resource(&twin).await;
     assert!(matches!(put, Err(StoreError::Conflict(_))), "{put:?}");
+}
+
+/// None of its tokens is live while its grants are being removed, however long that takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_deleted_behind_a_mark() {
+    let postgres = Postgres::shared();
+    for finished_by in ["the deletion", "housekeeping", "a new client"] {
+        let f = Fixture::postgres().await;
+        let tokens = f.family(NOW).await;
+        let others = f.new_grant(OTHER_CLIENT, None);
+        let others = f.issue(others, NOW).await.unwrap();
+        let mut session = f.session(postgres).await;
+        let lock = "BEGIN; SELECT FROM grants FOR UPDATE";
+        session.execute(lock).await.unwrap();
+        let mut deletion = Box::pin(f.store.delete_client(CLIENT));
+        let meanwhile = async {
+            postgres.wait_for_blocked(&mut session, 1).await;
+            assert!(!f.is_active(&tokens.access, NOW).await);
+            assert_eq!(f.store.client(CLIENT).await.unwrap(), None);
+            let refused = f.refresh(&tokens.refresh, NOW).await.unwrap_err();
+            assert_eq!(refused, Refusal::Unknown);
+            let grant = f.new_grant(CLIENT, None);
+            let error = f.issue(grant, NOW).await.unwrap_err();
+            assert!(matches!(error, StoreError::Conflict(_)), "{error}");
+            session.execute("ROLLBACK").await.unwrap();
+        };
+        if finished_by == "the deletion" {
+            let (deleted, ()) = tokio::join!(deletion, meanwhile);
+            deleted.unwrap();
+        } else {
+            // The server ends before the deletion does.
+            tokio::select! {
+                biased;
+                () = meanwhile => {}
+                deleted = &mut deletion => panic!("{deleted:?}"),
+            }
+            drop(deletion);
+        }
+        if finished_by == "a new client" {
+            let created = f.store.upsert_client(&client(CLIENT), NOW).await.unwrap();
+            assert_eq!(created, Upsert::Created);
+            assert!(!f.is_active(&tokens.access, NOW).await);
+        } else {
+            f.remove_expired(NOW).await;
+            let left = "SELECT count(*) FROM clients WHERE client_id = 'client'";
+            let left: i64 = sqlx::query_scalar(left)
+                .fetch_one(&mut session)
+                .await
+                .unwrap();
+            assert_eq!(left, 0, "{finished_by}");
+        }
+        let left = "SELECT count(*) FROM grants";
+        let left: i64 = sqlx::query_scalar(left)
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+        assert_eq!(left, 1, "{finished_by}");
+        assert!(f.is_active(&others, NOW).await);
+    }
+}
+
+/// Two replicas that register at once keep to the maximum, and the counts are right whoever adds and removes clients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_race_for_the_last_registrations() {
+    let url = Postgres::shared().create_database().await;
+    let (a, b) = tokio::join!(Fixture::at(&url), Fixture::at(&url));
+    let mut session = a.session(Postgres::shared()).await;
+    // As the previous version does it, which knows no networks.
+    session
+        .execute(
+            "INSERT INTO clients (client_id, origin, metadata, last_used_at) VALUES ('old', 'dynamic', '{}', 0)",
+        )
+        .await
+        .unwrap();
+    let ids: Vec<String> = (0..16).map(|n| format!("raced-{n}")).collect();
+    let race = ids.iter().enumerate().map(|(n, id)| {
+        let replica = if n % 2 == 0 { &a } else { &b };
+        let network = ["192.0.2.0", "198.51.100.0", "2001:db8::"][n % 3];
+        replica.register(id, network, NOW)
+    });
+    join_all(race).await;
+    let counted: i64 =
+        sqlx::query_scalar("SELECT clients FROM registration_counts WHERE network = ''")
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+    assert_eq!(counted, 3);
+    let agree = "
+        SELECT (SELECT count(*) FROM clients WHERE origin = 'dynamic')
+                   = (SELECT clients FROM registration_counts WHERE network = '')
+           AND NOT EXISTS (
+               SELECT FROM (SELECT network, count(*) AS clients FROM clients
+                            WHERE origin = 'dynamic' AND NOT used GROUP BY network) AS real
+               FULL JOIN (SELECT * FROM registration_counts WHERE network <> '') AS counted USING (network)
+               WHERE real.clients IS DISTINCT FROM counted.clients)";
+    let agrees = async |session: &mut PgConnection| {
+        let agrees: bool = sqlx::query_scalar(agree).fetch_one(session).await.unwrap();
+        agrees
+    };
+    assert!(agrees(&mut session).await);
+    let registered =
+        "SELECT client_id FROM clients WHERE client_id LIKE 'raced%' ORDER BY client_id";
+    let registered: Vec<String> = sqlx::query_scalar(registered)
+        .fetch_all(&mut session)
+        .await
+        .unwrap();
+    b.store.touch_client(&registered[0], NOW).await.unwrap();
+    assert!(agrees(&mut session).await);
+    b.store
+        .upsert_client(&client(&registered[1]), NOW)
+        .await
+        .unwrap();
+    assert!(agrees(&mut session).await);
+    b.store.delete_client("old").await.unwrap();
+    a.store.delete_client(&registered[0]).await.unwrap();
+    assert!(agrees(&mut session).await);
 }

@@ -12,7 +12,7 @@ use mcpauth_api::{
 };
 
 use mcp_auth_operator::desired::{
-    authserver_config::{AuthServerPlace, authserver_config},
+    authserver_config::{AuthServerPlace, authserver_config, initial_access_token as token_ref},
     names,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     registration::{self, Selected},
@@ -134,7 +134,7 @@ pub fn files(
         files.push(file(AUTHSERVER, &id, secret));
     }
     let mut clients = clients(manifests, draw, &mut files)?;
-    if place.walker && manifests.auth_server.spec.registration.dynamic.is_none() {
+    if place.walker && !walker_registers(&manifests.auth_server.spec) {
         clients.push((WALKER.to_owned(), walker(manifests)));
     }
     files.push(file(
@@ -146,6 +146,9 @@ pub fn files(
     if let Some(users) = users(manifests, spec)? {
         files.push(file(AUTHSERVER, "users.yaml", users));
     }
+    if let Some(token) = initial_access_token(manifests, spec)? {
+        files.push(file(AUTHSERVER, "initial-access-token", token));
+    }
     let callers = callers(manifests, place, &mut files)?;
     let config = authserver_config(
         spec,
@@ -155,6 +158,7 @@ pub fn files(
             postgres_url_file: place.postgres_url_file.clone(),
             postgres_ca_file: place.postgres_ca_file.clone(),
             users_file: seen(place, AUTHSERVER, "users.yaml"),
+            initial_access_token_file: seen(place, AUTHSERVER, "initial-access-token"),
             internal: Internal {
                 service_account_tokens: None,
                 credentials,
@@ -281,6 +285,25 @@ fn walker(manifests: &Manifests) -> Client {
         resources: resources.collect(),
         consent: Consent::Ask,
     }
+}
+
+/// Whether the scripted client registers itself; else it is declared.
+pub fn walker_registers(spec: &McpAuthServerSpec) -> bool {
+    spec.registration.dynamic.is_some() && token_ref(spec).is_none()
+}
+
+fn initial_access_token(
+    manifests: &Manifests,
+    spec: &McpAuthServerSpec,
+) -> anyhow::Result<Option<String>> {
+    let Some(token) = token_ref(spec) else {
+        return Ok(None);
+    };
+    let from = format!("McpAuthServer {}", manifests.auth_server.name_any());
+    let namespace = namespace_of(&manifests.auth_server);
+    let text = manifests.secret(&from, &namespace, &token.name, &token.key);
+    text.map(Some)
+        .context("registration.dynamic.initialAccessTokenSecretRef")
 }
 
 fn users(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {

@@ -183,11 +183,7 @@ fn target(manifests: &Manifests) -> anyhow::Result<Target> {
         name: server.name_any(),
         resource: server.spec.resource.clone(),
         approves: matches!(spec.login, Login::DevelopmentAutoApprove(_)),
-        client_id: spec
-            .registration
-            .dynamic
-            .is_none()
-            .then(|| WALKER.to_owned()),
+        client_id: (!layout::walker_registers(spec)).then(|| WALKER.to_owned()),
         friction: server.spec.friction.is_some(),
     })
 }

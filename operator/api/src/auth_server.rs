@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::authserver_config::{
     ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CALLER_COUNT, CALLER_ID_LENGTH,
-    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, PER_MINUTE, REFRESH_GRACE_SECONDS,
-    REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
+    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, IDLE_DAYS, MAX_CLIENTS, NEVER_USED_HOURS,
+    PER_MINUTE, REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
 };
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
-    refs::{AllowedNamespaces, CaRef, CallerSecretRef, ServerRef, UriSecretRef, UsersSecretRef},
+    refs::{
+        AllowedNamespaces, CaRef, CallerSecretRef, InitialAccessTokenSecretRef, ServerRef,
+        UriSecretRef, UsersSecretRef,
+    },
     rules,
 };
 
@@ -134,7 +137,7 @@ pub struct ExternalPostgres {
     /// The ConfigMap with the CA, instead of `caSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<CaRef>,
-    /// Maximum number of connections per pod; introspection uses four more.
+    /// Maximum number of connections per pod; introspection uses four more, and readiness one.
     #[serde(default = "max_connections")]
     #[schemars(range(min = CONNECTIONS.least, max = CONNECTIONS.most))]
     pub max_connections: u32,
@@ -263,9 +266,77 @@ pub struct Registration {
     pub allowed_redirect_schemes: Vec<String>,
 }
 
-/// Dynamic registration has no settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DynamicRegistration {}
+/// Which clients may register themselves, and what is kept of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicRegistration {
+    /// When a client is removed that nobody has used to sign in, in hours after its registration.
+    #[serde(default = "never_used_hours")]
+    #[schemars(range(min = NEVER_USED_HOURS.least, max = NEVER_USED_HOURS.most))]
+    pub never_used_hours: u32,
+    /// When any other self-registered client is removed, in days without a token request. A client with
+    /// a live grant is kept.
+    #[serde(default = "idle_days")]
+    #[schemars(range(min = IDLE_DAYS.least, max = IDLE_DAYS.most))]
+    pub idle_days: u32,
+    /// Maximum number of self-registered clients. Beyond it, a new one replaces the oldest never used
+    /// one of the network (a /24 of IPv4, a /64 of IPv6) that has most of them; while every client is in
+    /// use, registration is refused.
+    #[serde(default = "max_clients")]
+    #[schemars(range(min = MAX_CLIENTS.least, max = MAX_CLIENTS.most))]
+    pub max_clients: u32,
+    /// The Secret with the initial access token (RFC 7591) that is required to register. Anyone may register
+    /// when omitted. A new value needs no restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_access_token_secret_ref: Option<InitialAccessTokenSecretRef>,
+    /// Grant types that self-registered clients may use: `authorization_code`, and `refresh_token`.
+    #[serde(default = "grant_types")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.exists(g, g == 'authorization_code')").message("grantTypes must contain authorization_code"))]
+    pub grant_types: Vec<RegisteredGrantType>,
+}
+
+/// A grant type that self-registered clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredGrantType {
+    /// The client acts for a user who authorized it.
+    AuthorizationCode,
+    /// The client renews what a user authorized.
+    RefreshToken,
+}
+
+impl Default for DynamicRegistration {
+    fn default() -> Self {
+        Self {
+            never_used_hours: never_used_hours(),
+            idle_days: idle_days(),
+            max_clients: max_clients(),
+            initial_access_token_secret_ref: None,
+            grant_types: grant_types(),
+        }
+    }
+}
+
+fn grant_types() -> Vec<RegisteredGrantType> {
+    vec![
+        RegisteredGrantType::AuthorizationCode,
+        RegisteredGrantType::RefreshToken,
+    ]
+}
+
+fn never_used_hours() -> u32 {
+    6
+}
+
+fn idle_days() -> u32 {
+    90
+}
+
+fn max_clients() -> u32 {
+    10_000
+}
 
 /// Lifetimes of tokens, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -105,6 +105,24 @@ fn secret_key() -> String {
     "secret".to_owned()
 }
 
+/// A key of a Secret in the same namespace that holds an initial access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InitialAccessTokenSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+    /// Key of the Secret with a random value of 22 to 512 printable characters, such as from
+    /// `openssl rand -hex 32`.
+    #[serde(default = "token_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
+    pub key: String,
+}
+
+fn token_key() -> String {
+    "token".to_owned()
+}
+
 /// A reference to a ProtectedMcpServer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

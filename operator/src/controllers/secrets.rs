@@ -9,7 +9,7 @@ use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 
-use crate::desired::authserver_config::postgres_ca;
+use crate::desired::authserver_config::{initial_access_token, postgres_ca};
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
 use crate::framework::apply::{ApplyError, is_code};
@@ -46,7 +46,8 @@ pub async fn of_auth_server(
     }
     let callers = callers(spec);
     let ca = postgres_ca(spec);
-    // It must exist, but it is not hashed: the server reloads it, so a new user needs no restart.
+    // These two must exist, but they are not hashed: the server reloads them, so that a new user or token needs no restart.
+    let token = initial_access_token(spec);
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
         Login::DevelopmentAutoApprove(_) => None,
@@ -54,6 +55,7 @@ pub async fn of_auth_server(
     let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name));
+    let names = names.chain(token.map(|token| &token.name));
     let secrets = names.map(|name| at(references::Kind::Secret, name));
     context.refers_to(secrets.chain(ca.map(|ca| match ca {
         Ca::Secret(ca) => at(references::Kind::Secret, &ca.name),
@@ -74,7 +76,7 @@ pub async fn of_auth_server(
     }
     for (field, name, key) in callers {
         let value = value_of(context, &field, name, key).await?;
-        check_caller_secret(&field, name, key, &value)?;
+        check_random_secret(&field, name, key, &value)?;
         values.push(value);
     }
     if let Some(ca) = ca {
@@ -83,6 +85,11 @@ pub async fn of_auth_server(
     if let Some(users) = users {
         let field = "spec.login.localUsers.secretRef";
         value_of(context, field, &users.name, &users.key).await?;
+    }
+    if let Some(token) = token {
+        let field = "spec.registration.dynamic.initialAccessTokenSecretRef";
+        let value = value_of(context, field, &token.name, &token.key).await?;
+        check_random_secret(field, &token.name, &token.key, &value)?;
     }
     Ok(Hashes {
         auth_server: hash(values.iter().map(Vec::as_slice)),
@@ -102,10 +109,10 @@ fn callers(spec: &McpAuthServerSpec) -> Vec<(String, &String, &String)> {
 }
 
 /// By the rule of the authserver, which would not start.
-fn check_caller_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Result<(), Problem> {
+fn check_random_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Result<(), Problem> {
     let text = String::from_utf8_lossy(value);
     let at = format!("{field}: Secret {name}, key {key}");
-    authserver_config::check_caller_secret(at, text.trim())
+    authserver_config::check_random_secret(at, text.trim())
         .map_err(|invalid| Problem::outage(reasons::SECRET_INVALID, invalid.to_string()))
 }
 

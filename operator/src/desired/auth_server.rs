@@ -23,7 +23,9 @@ use mcpauth_wire::authserver_config::{Credential, Internal, Listen, ServiceAccou
 
 use super::{
     Admin, BuildError, Images,
-    authserver_config::{AuthServerPlace, authserver_config, postgres_ca, wants_postgres},
+    authserver_config::{
+        AuthServerPlace, authserver_config, initial_access_token, postgres_ca, wants_postgres,
+    },
     everywhere, hash,
     labels::{Component, Owner},
     names::{self, CONFIG_HASH, HEALTH_PORT, INTERNAL_PORT, PUBLIC_PORT},
@@ -172,6 +174,7 @@ fn config_yaml(
         postgres_url_file: wants_postgres(spec).then(|| "/etc/mcpauth/postgres/uri".to_owned()),
         postgres_ca_file: postgres_ca(spec).map(|_| "/etc/mcpauth/postgres-ca/ca.crt".to_owned()),
         users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
+        initial_access_token_file: "/etc/mcpauth/registration/token".to_owned(),
         internal: Internal {
             service_account_tokens: Some(ServiceAccountTokens {
                 audience: names::internal_url(&owner.namespace, &owner.name),
@@ -354,6 +357,10 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
             &users.secret_ref.key,
             "users.yaml",
         )),
+    }
+    if let Some(token) = initial_access_token(spec) {
+        let volume = pod::secret_volume("registration", &token.name, &token.key, "token");
+        volumes.push(volume);
     }
     if !spec.introspection.callers.is_empty() {
         volumes.push(callers_volume(spec));

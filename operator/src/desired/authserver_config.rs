@@ -2,12 +2,13 @@
 
 use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
+use mcpauth_api::refs::InitialAccessTokenSecretRef;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
-    AuthServerConfig, Credential, Internal, Introspection, Listen, Login, RateLimit, Registration,
-    Storage, Tokens, max_connections,
+    AuthServerConfig, Credential, DynamicRegistration, Internal, Introspection, Listen, Login,
+    RateLimit, Registration, Storage, Tokens, max_connections,
 };
-use mcpauth_wire::client::Client;
+use mcpauth_wire::client::{Client, GrantType};
 
 /// What the file contains besides the spec: the environment that the authserver runs in.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct AuthServerPlace {
     pub postgres_ca_file: Option<String>,
     /// The file with the local users, if the spec wants them.
     pub users_file: String,
+    /// The file with the initial access token, if the spec wants one.
+    pub initial_access_token_file: String,
     /// The callers that the internal port accepts.
     pub internal: Internal,
     /// The callers in `spec.introspection`, each with the file of its secret.
@@ -55,7 +58,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
                 file: place.users_file.into(),
             },
         },
-        registration: registration(&spec.registration),
+        registration: registration(&spec.registration, place.initial_access_token_file),
         tokens: tokens(&spec.tokens),
         rate_limit: RateLimit {
             client_requests_per_minute: spec.rate_limit.client_requests_per_minute,
@@ -86,11 +89,37 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
     }
 }
 
-fn registration(registration: &api::Registration) -> Registration {
+fn registration(registration: &api::Registration, token_file: String) -> Registration {
+    let dynamic = registration.dynamic.as_ref();
     Registration {
-        dynamic: registration.dynamic.is_some(),
+        dynamic: dynamic.map(|spec| dynamic_registration(spec, token_file)),
         allowed_redirect_schemes: registration.allowed_redirect_schemes.clone(),
     }
+}
+
+fn dynamic_registration(
+    spec: &api::DynamicRegistration,
+    token_file: String,
+) -> DynamicRegistration {
+    let token = spec.initial_access_token_secret_ref.as_ref();
+    let grant_type = |grant: &api::RegisteredGrantType| match grant {
+        api::RegisteredGrantType::AuthorizationCode => GrantType::AuthorizationCode,
+        api::RegisteredGrantType::RefreshToken => GrantType::RefreshToken,
+    };
+    DynamicRegistration {
+        never_used_hours: spec.never_used_hours,
+        idle_days: spec.idle_days,
+        max_clients: spec.max_clients,
+        initial_access_token_file: token.map(|_| token_file.into()),
+        grant_types: spec.grant_types.iter().map(grant_type).collect(),
+    }
+}
+
+/// The Secret with the initial access token, if registration needs one.
+#[must_use]
+pub fn initial_access_token(spec: &McpAuthServerSpec) -> Option<&InitialAccessTokenSecretRef> {
+    let dynamic = spec.registration.dynamic.as_ref()?;
+    dynamic.initial_access_token_secret_ref.as_ref()
 }
 
 fn tokens(tokens: &api::Tokens) -> Tokens {

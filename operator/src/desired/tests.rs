@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
+use mcpauth_wire::authserver_config::AuthServerConfig;
 use serde_json::{Value, json};
 
 use super::{
@@ -458,6 +459,36 @@ fn postgres_is_initialised_from_the_secret_that_the_authserver_reads() {
         volume.secret.as_ref().unwrap().secret_name.as_deref(),
         Some("auth-authserver-db")
     );
+}
+
+#[test]
+fn the_initial_access_token_is_where_the_authserver_reads_it() {
+    let gate = json!({ "registration": { "dynamic": { "initialAccessTokenSecretRef": { "name": "gate" } } } });
+    let objects = build_auth_server(&gate);
+    let pod = auth_server_pod(&objects);
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes
+        .find(|volume| volume.name == "registration")
+        .unwrap();
+    let secret = volume.secret.as_ref().unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("gate"));
+    let item = &secret.items.as_ref().unwrap()[0];
+    let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|mount| mount.name == "registration")
+        .unwrap();
+    // Of a folder: a single file would never be updated.
+    assert_eq!(mount.sub_path, None);
+    let file = format!("{}/{}", mount.mount_path, item.path);
+    let config = objects.config_map.data.unwrap();
+    let config = AuthServerConfig::parse(&config["authserver.yaml"]).unwrap();
+    let dynamic = config.registration.dynamic.unwrap();
+    assert_eq!(dynamic.initial_access_token_file, Some(file.into()));
+
+    let open = build_auth_server(&json!({ "registration": { "dynamic": {} } }));
+    let volumes = auth_server_pod(&open).volumes.unwrap();
+    assert!(volumes.iter().all(|volume| volume.name != "registration"));
 }
 
 /// With `OrderedReady` the controller waits for ever for the broken pod.

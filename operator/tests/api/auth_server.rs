@@ -767,3 +767,45 @@ async fn names_at_the_length_limit_work() {
     world.is_ready::<McpAuthServer>(&name).await;
     operator.stop().await;
 }
+
+#[tokio::test]
+async fn an_initial_access_token_is_checked_and_needs_no_restart() {
+    let world = World::new("gate").await;
+    let operator = world.operator();
+    let gate = json!({ "dynamic": { "initialAccessTokenSecretRef": { "name": "gate" } } });
+    let spec = specs::with(specs::auth_server(), "/registration", gate);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    let missing = world
+        .not_ready::<McpAuthServer>("auth", "SecretNotFound")
+        .await;
+    assert_eq!(
+        missing.message,
+        "spec.registration.dynamic.initialAccessTokenSecretRef: Secret gate does not exist: create it with key token"
+    );
+    let weak = json!({ "metadata": { "name": "gate" }, "stringData": { "token": "hunter2" } });
+    let weak: Secret = serde_json::from_value(weak).unwrap();
+    let api = world.api::<Secret>();
+    api.create(&PostParams::default(), &weak).await.unwrap();
+    let weak = world
+        .not_ready::<McpAuthServer>("auth", "SecretInvalid")
+        .await;
+    assert!(
+        weak.message.contains("a random secret is required"),
+        "{}",
+        weak.message
+    );
+    assert!(!weak.message.contains("hunter2"), "{}", weak.message);
+
+    let change = async |token: &str| {
+        let patch = json!({ "stringData": { "token": token } });
+        world.patch::<Secret>("gate", &patch).await;
+    };
+    change("first-0123456789abcdef-0123").await;
+    let before: Deployment = world.appears("auth-authserver").await;
+    change("second-0123456789abcdef-0123").await;
+    operator.goes_on(2).await;
+    let after: Deployment = world.get("auth-authserver").await.unwrap();
+    let template = |deployment: Deployment| deployment.spec.unwrap().template;
+    assert_eq!(template(after), template(before));
+    operator.stop().await;
+}

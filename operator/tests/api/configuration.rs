@@ -11,6 +11,7 @@ use mcp_auth_operator::desired::{
     names, postgres, protected_server,
 };
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, ProtectedMcpServerSpec};
+use mcpauth_wire::client::GrantType;
 use serde_json::{Value, json};
 
 type AuthServerConfig = mcp_authserver::config::Config;
@@ -85,6 +86,7 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     put("postgres/uri", uri);
     put("postgres-ca/ca.crt", CERTIFICATE.as_bytes());
     put("users/users.yaml", b"users: []\n");
+    put("registration/token", b"0123456789abcdef0123456789abcdef\n");
     let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
     for caller in written.iter().flat_map(|file| &file.introspection.callers) {
         let path = caller.secret_file.strip_prefix("/etc/mcpauth").unwrap();
@@ -148,7 +150,13 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         "replicas": 2,
         "storage": { "postgres": { "managed": {} } },
         "login": { "localUsers": { "secretRef": { "name": "users" } } },
-        "registration": { "dynamic": {}, "allowedRedirectSchemes": ["cursor"] },
+        "registration": {
+            "dynamic": {
+                "neverUsedHours": 1, "idleDays": 2, "maxClients": 3, "grantTypes": ["authorization_code"],
+                "initialAccessTokenSecretRef": { "name": "gate" },
+            },
+            "allowedRedirectSchemes": ["cursor"],
+        },
         "tokens": {
             "accessTokenSeconds": 1, "refreshTokenSeconds": 2, "grantSeconds": 3,
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,
@@ -160,6 +168,15 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
     assert_eq!(config.rate_limit.address_failures_per_minute, 6);
     assert_eq!(config.rate_limit.login_failures_per_minute, 7);
     assert_eq!(config.registration.allowed_redirect_schemes, ["cursor"]);
+    let dynamic = config.registration.dynamic.unwrap();
+    let numbers = [
+        dynamic.never_used_hours,
+        dynamic.idle_days,
+        dynamic.max_clients,
+    ];
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(dynamic.grant_types, [GrantType::AuthorizationCode]);
+    assert!(dynamic.initial_access_token_file.is_some());
     assert_eq!(
         config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")

@@ -298,6 +298,35 @@ async fn auth_servers() {
             vec![json!([]), json!(vec!["a"; 16])],
             vec![json!(vec!["a"; 17])],
         ),
+        bounds(
+            "/registration/dynamic/neverUsedHours",
+            limits::NEVER_USED_HOURS,
+        ),
+        bounds("/registration/dynamic/idleDays", limits::IDLE_DAYS),
+        bounds("/registration/dynamic/maxClients", limits::MAX_CLIENTS),
+        values(
+            "/registration/dynamic/grantTypes",
+            vec![
+                json!(["authorization_code"]),
+                json!(["authorization_code", "refresh_token"]),
+                json!(["refresh_token", "authorization_code"]),
+            ],
+            vec![
+                json!([]),
+                json!(["refresh_token"]),
+                json!(["authorization_code", "authorization_code"]),
+                json!(["authorization_code", "client_credentials"]),
+                json!(["implicit"]),
+            ],
+        ),
+        values(
+            "/registration/dynamic/initialAccessTokenSecretRef",
+            vec![
+                json!({ "name": "gate" }),
+                json!({ "name": "gate", "key": "value" }),
+            ],
+            vec![json!({}), json!("gate"), json!({ "key": "token" })],
+        ),
         bounds("/tokens/accessTokenSeconds", limits::ACCESS_TOKEN_SECONDS),
         bounds("/tokens/refreshTokenSeconds", limits::REFRESH_TOKEN_SECONDS),
         bounds("/tokens/grantSeconds", limits::GRANT_SECONDS),

@@ -9,6 +9,7 @@ use mcpauth_service::clock::Clock;
 use super::token_verifier::TokenVerifier;
 use crate::config::{Internal, Introspection};
 use crate::http::basic::{self, BasicCallers};
+use crate::http::bearer;
 use crate::http::error::HttpError;
 
 /// Authenticates the requests of the internal port, as configured. `Debug` shows no credential.
@@ -68,10 +69,8 @@ impl InternalAuthentication {
             let principal = self.callers.principal(&id, &secret);
             return principal.ok_or(refused("the credential is unknown or its secret is wrong"));
         }
-        match (value.split_once(' '), &self.service_accounts) {
-            (Some((scheme, token)), Some(verifier)) if scheme.eq_ignore_ascii_case("bearer") => {
-                verifier.principal(token.trim()).await
-            }
+        match (bearer::parse(value), &self.service_accounts) {
+            (Some(token), Some(verifier)) => verifier.principal(token).await,
             (_, Some(_)) => Err(refused(
                 "send a ServiceAccount token as Bearer, or a credential as Basic",
             )),

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod discovery;
+mod initial_access;
 mod introspect;
 mod jwks;
 mod pages;
@@ -13,6 +14,7 @@ mod token;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use http::{Method, header};
@@ -49,7 +51,13 @@ pub fn router(state: PublicState) -> Router {
         .route("/token", post(token::token))
         .route("/revoke", post(revoke::revoke));
     if endpoints.registration_open {
-        cors = cors.route("/register", post(register::register));
+        let limit = DefaultBodyLimit::max(register::MAX_BODY);
+        let managed = get(register::read)
+            .put(register::update)
+            .delete(register::delete);
+        cors = cors
+            .route("/register", post(register::register).layer(limit))
+            .route("/register/{client_id}", managed.layer(limit));
     }
     // Without CORS: a secret has no place in a web page.
     let pages = Router::new()
@@ -91,7 +99,7 @@ pub fn router(state: PublicState) -> Router {
 fn with_cors(routes: Router<PublicState>) -> Router<PublicState> {
     let cors = CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER])
         .max_age(Duration::from_secs(3600));

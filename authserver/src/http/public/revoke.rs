@@ -35,7 +35,8 @@ pub(super) async fn revoke(
     match token.kind() {
         TokenKind::Access => store.revoke_access_token(&hashes, client_id).await?,
         TokenKind::Refresh => store.revoke_refresh_token(&hashes, client_id).await?,
-        TokenKind::Code => (),
+        // A client ends its registration by deleting it.
+        TokenKind::Code | TokenKind::Registration => (),
     }
     Ok(StatusCode::OK)
 }

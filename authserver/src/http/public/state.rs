@@ -71,17 +71,19 @@ impl PublicState {
     /// Builds the endpoints.
     pub fn new(parts: Dependencies) -> Self {
         let core = parts.core;
+        let dynamic = parts.registration.dynamic.clone().unwrap_or_default();
+        let registered_grant_types = dynamic.grant_types;
         let (clients, login) = (Arc::new(parts.clients), Arc::new(parts.login));
         Self(Arc::new(Endpoints {
             discovery: Arc::new(Discovery {
                 core: Arc::clone(&core),
-                registration_open: parts.registration.dynamic,
+                registration_open: parts.registration.dynamic.is_some(),
                 introspection_open: parts.introspection.public,
             }),
             introspection_open: parts.introspection.public,
             introspection: Arc::new(PublicIntrospection {
                 callers: parts.introspection.callers.into_iter().collect(),
-                guesses: parts.guesses,
+                guesses: Arc::clone(&parts.guesses),
                 introspection: introspection::Introspection::new(
                     Arc::clone(&core),
                     Arc::clone(&parts.metrics),
@@ -97,17 +99,19 @@ impl PublicState {
                 code_lifetime: parts.tokens.authorization_code(),
                 metrics: Arc::clone(&parts.metrics),
             }),
-            registration_open: parts.registration.dynamic,
-            registration: Arc::new(DynamicRegistration {
-                core: Arc::clone(&core),
-                redirect_schemes: parts.registration.allowed_redirect_schemes,
-            }),
+            registration_open: parts.registration.dynamic.is_some(),
+            registration: Arc::new(DynamicRegistration::new(
+                Arc::clone(&core),
+                parts.guesses,
+                parts.registration,
+            )),
             token: Arc::new(TokenEndpoint {
                 core: Arc::clone(&core),
                 clients: Arc::clone(&clients),
                 login,
                 signing_key: parts.signing_key,
                 lifetimes: parts.tokens,
+                registered_grant_types,
                 metrics: Arc::clone(&parts.metrics),
             }),
             metrics: parts.metrics,

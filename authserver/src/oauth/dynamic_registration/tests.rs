@@ -1,9 +1,14 @@
+use mcpauth_wire::authserver_config::REGISTERED_GRANT_TYPES;
+
 use super::*;
-use serde_json::json;
 
 fn accepted(body: Value) -> Result<ClientMetadata, OAuthError> {
     let request: Request = serde_json::from_value(body).unwrap();
-    accept(request, &["cursor".into()])
+    let rules = Rules {
+        redirect_schemes: &["cursor".into()],
+        grant_types: &REGISTERED_GRANT_TYPES,
+    };
+    accept(request, &rules)
 }
 
 fn code_of(body: Value) -> &'static str {

@@ -33,6 +33,9 @@ impl State {
         };
         self.codes.insert(code.hash, member);
         let grant = Grant::new(grant, now, code.expires_at);
+        if let Some(known) = self.clients.get_mut(&grant.client_id) {
+            known.granted_until = known.granted_until.max(grant.expires_at);
+        }
         self.grants.insert(grant.id, grant);
         Ok(())
     }

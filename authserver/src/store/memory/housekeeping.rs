@@ -1,12 +1,11 @@
 //! What is made or presented once, and what removes all that has expired.
 
-use std::collections::HashSet;
 use std::collections::hash_map::Entry;
 
 use mcpauth_service::clock::UnixTime;
 
+use super::super::Unused;
 use super::State;
-use crate::oauth::client::ClientOrigin;
 
 impl State {
     pub(super) fn signing_key_or(&mut self, sealed: Vec<u8>) -> Vec<u8> {
@@ -28,9 +27,8 @@ impl State {
         }
     }
 
-    pub(super) fn remove_expired(&mut self, unused_since: UnixTime, now: UnixTime) {
+    pub(super) fn remove_expired(&mut self, unused: Unused, now: UnixTime) {
         let State {
-            clients,
             grants,
             codes,
             refresh_tokens,
@@ -53,14 +51,6 @@ impl State {
         rates
             .values_mut()
             .for_each(|table| table.remove_expired(now));
-        let granted: HashSet<&str> = grants
-            .values()
-            .map(|grant| grant.client_id.as_str())
-            .collect();
-        clients.retain(|id, known| {
-            known.client.origin != ClientOrigin::Dynamic
-                || known.last_used_at >= unused_since
-                || granted.contains(id.as_str())
-        });
+        self.remove_unused_clients(unused);
     }
 }

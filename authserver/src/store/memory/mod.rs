@@ -5,18 +5,23 @@ mod grants;
 mod housekeeping;
 mod rates;
 mod refresh;
+mod registrations;
 mod registry;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
-use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
+use super::{
+    ActiveToken, CodeRedemption, NewRegistration, Refresh, Refreshed, Registered, Store,
+    StoreError, Unused, Upsert, digest,
+};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -25,6 +30,7 @@ use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit, RateTable};
 use crate::oauth::refresh::RefreshToken;
 use crate::oauth::resource::Resource;
+use registrations::Registrations;
 
 /// In this process; everything is lost with it, and there is only one replica.
 #[derive(Default)]
@@ -32,7 +38,8 @@ pub struct MemoryStore(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    clients: BTreeMap<String, Registered>,
+    clients: BTreeMap<String, KnownClient>,
+    registrations: Registrations,
     resources: BTreeMap<String, Resource>,
     grants: HashMap<GrantId, Grant>,
     codes: HashMap<KeyedHash, Member<Code>>,
@@ -45,9 +52,13 @@ struct State {
     signing_key: Option<Vec<u8>>,
 }
 
-struct Registered {
+struct KnownClient {
     client: Client,
     last_used_at: UnixTime,
+    /// Where it registered itself from, until it is used.
+    never_used: Option<IpAddr>,
+    /// When its last grant ends that a user has given and that no code was redeemed for.
+    granted_until: UnixTime,
 }
 
 /// A token or code with the grant that it belongs to.
@@ -86,6 +97,18 @@ impl Store for MemoryStore {
 
     async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         Ok(self.state().client(client_id))
+    }
+
+    async fn register_client(
+        &self,
+        registration: &NewRegistration<'_>,
+        now: UnixTime,
+    ) -> Result<Registered, StoreError> {
+        Ok(self.state().register_client(registration, now))
+    }
+
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        Ok(self.state().update_registration(client))
     }
 
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
@@ -222,12 +245,8 @@ impl Store for MemoryStore {
         Ok(self.state().has_hits(rule, subject, now))
     }
 
-    async fn remove_expired(
-        &self,
-        unused_since: UnixTime,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        self.state().remove_expired(unused_since, now);
+    async fn remove_expired(&self, unused: Unused, now: UnixTime) -> Result<bool, StoreError> {
+        self.state().remove_expired(unused, now);
         Ok(false)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mcpauth_service::clock::UnixTime;
 
 use super::super::{StoreError, Upsert, resource_taken, same_resource};
-use super::{Registered, State};
+use super::{KnownClient, State};
 use crate::oauth::client::Client;
 use crate::oauth::grant::Grant;
 use crate::oauth::resource::Resource;
@@ -15,18 +15,22 @@ impl State {
         match self.clients.get_mut(&client.client_id) {
             Some(known) if known.client == *client => Upsert::Unchanged,
             Some(known) => {
-                known.client = client.clone();
+                let before = std::mem::replace(&mut known.client, client.clone());
+                self.registrations.changed(&before, known);
                 self.grants.retain(|_, grant| {
                     grant.client_id != client.client_id || client.may_ask_for(&grant.resource)
                 });
                 Upsert::Updated
             }
             None => {
-                let registered = Registered {
+                let known = KnownClient {
                     client: client.clone(),
                     last_used_at: now,
+                    never_used: None,
+                    granted_until: now,
                 };
-                self.clients.insert(client.client_id.clone(), registered);
+                self.registrations.added(&known);
+                self.clients.insert(client.client_id.clone(), known);
                 Upsert::Created
             }
         }
@@ -38,14 +42,8 @@ impl State {
             .map(|known| known.client.clone())
     }
 
-    pub(super) fn touch_client(&mut self, client_id: &str, now: UnixTime) {
-        if let Some(known) = self.clients.get_mut(client_id) {
-            known.last_used_at = known.last_used_at.max(now);
-        }
-    }
-
     pub(super) fn delete_client(&mut self, client_id: &str) {
-        self.clients.remove(client_id);
+        self.forget_client(client_id);
         self.grants.retain(|_, grant| grant.client_id != client_id);
     }
 
@@ -94,7 +92,11 @@ impl State {
 }
 
 /// Whether a resource still admits the client of a grant.
-fn is_admitted(clients: &BTreeMap<String, Registered>, resource: &Resource, grant: &Grant) -> bool {
+fn is_admitted(
+    clients: &BTreeMap<String, KnownClient>,
+    resource: &Resource,
+    grant: &Grant,
+) -> bool {
     let client = clients.get(&grant.client_id);
     client.is_some_and(|known| resource.allowed_clients.admit(known.client.owner()))
 }

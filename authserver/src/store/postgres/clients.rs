@@ -4,10 +4,27 @@ use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use super::super::{StoreError, Upsert};
+use super::super::{NewRegistration, Registered, StoreError, Upsert};
 use super::Database;
+use super::housekeeping::BATCH;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::{Client, ClientOrigin};
+
+/// Removes the oldest client that was never used, of the network that has most of those. $1 now.
+///
+/// More networks than one are asked, because the clients of the first can all have live grants, or be locked by who
+/// notes their use.
+const DISPLACE: &str = "
+DELETE FROM clients WHERE client_id = (
+    SELECT oldest.client_id
+    FROM (SELECT network, clients FROM registration_counts WHERE network <> ''
+          ORDER BY clients DESC LIMIT 64) AS n
+    CROSS JOIN LATERAL (
+        SELECT c.client_id, c.last_used_at FROM clients c
+        WHERE c.network = n.network AND c.origin = 'dynamic' AND NOT c.used
+          AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
+        ORDER BY c.last_used_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED) AS oldest
+    ORDER BY n.clients DESC, oldest.last_used_at LIMIT 1)";
 
 impl Database {
     pub(super) async fn upsert_client(
@@ -19,25 +36,37 @@ impl Database {
         if before.as_ref() == Some(client) {
             return Ok(Upsert::Unchanged);
         }
+        if before.is_none() {
+            // A deletion that has begun ends first: the new client does not get back what the old one had.
+            self.remove_deleted_client(&client.client_id).await?;
+        }
         let metadata = to_json(&client.metadata)?;
         let mut transaction = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace)
-             VALUES ($1, $2, $3::jsonb, $4, $5, $6)
+        let written = sqlx::query(
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace,
+                                  registration_token)
+             VALUES ($1, $2, $3::jsonb, $4, $5, $6, $7)
              ON CONFLICT (client_id) DO UPDATE SET
                  origin = EXCLUDED.origin,
                  metadata = EXCLUDED.metadata,
                  secret_hash = EXCLUDED.secret_hash,
-                 namespace = EXCLUDED.namespace",
+                 namespace = EXCLUDED.namespace,
+                 registration_token = EXCLUDED.registration_token
+             WHERE NOT clients.deleted",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
         .bind(metadata)
-        .bind(client.secret_hash.map(|hash| hash.as_bytes().to_vec()))
+        .bind(stored(client.secret_hash))
         .bind(now.as_millis())
         .bind(&client.metadata.namespace)
+        .bind(stored(client.registration_token))
         .execute(&mut *transaction)
         .await?;
+        if written.rows_affected() == 0 {
+            let text = "the client is being deleted; try again";
+            return Err(StoreError::Unavailable(text.into()));
+        }
         if before.is_some() {
             revoke_what_is_not_named(&mut transaction, client).await?;
         }
@@ -50,8 +79,8 @@ impl Database {
 
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         sqlx::query(
-            "SELECT client_id, origin, metadata::text, secret_hash FROM clients
-             WHERE client_id = $1",
+            "SELECT client_id, origin, metadata::text, secret_hash, registration_token FROM clients
+             WHERE client_id = $1 AND NOT deleted",
         )
         .bind(client_id)
         .fetch_optional(&self.pool)
@@ -60,14 +89,69 @@ impl Database {
         .transpose()
     }
 
+    pub(super) async fn register_client(
+        &self,
+        registration: &NewRegistration<'_>,
+        now: UnixTime,
+    ) -> Result<Registered, StoreError> {
+        let client = registration.client;
+        let metadata = to_json(&client.metadata)?;
+        let mut transaction = self.begin().await?;
+        // One after the other, at all replicas.
+        let clients: i64 = sqlx::query_scalar(
+            "SELECT clients FROM registration_counts WHERE network = '' FOR UPDATE",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        if clients >= i64::from(registration.max_clients) {
+            let displaced = sqlx::query(DISPLACE)
+                .bind(now.as_millis())
+                .execute(&mut *transaction)
+                .await?;
+            if displaced.rows_affected() == 0 {
+                return Ok(Registered::Full);
+            }
+        }
+        sqlx::query(
+            "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, network, used,
+                                  registration_token)
+             VALUES ($1, $2, $3::jsonb, $4, $5, $6, false, $7)",
+        )
+        .bind(&client.client_id)
+        .bind(client.origin.as_str())
+        .bind(metadata)
+        .bind(stored(client.secret_hash))
+        .bind(now.as_millis())
+        .bind(registration.network.to_string())
+        .bind(stored(client.registration_token))
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Registered::Created)
+    }
+
+    pub(super) async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE clients SET metadata = $2::jsonb, secret_hash = $3, registration_token = $4
+             WHERE client_id = $1 AND origin = 'dynamic' AND NOT deleted",
+        )
+        .bind(&client.client_id)
+        .bind(to_json(&client.metadata)?)
+        .bind(stored(client.secret_hash))
+        .bind(stored(client.registration_token))
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
+    }
+
     pub(super) async fn touch_client(
         &self,
         client_id: &str,
         now: UnixTime,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE clients SET last_used_at = $2
-             WHERE client_id = $1 AND last_used_at < $2 - 3600000",
+            "UPDATE clients SET last_used_at = GREATEST(last_used_at, $2), used = true
+             WHERE client_id = $1 AND (NOT used OR last_used_at < $2 - 3600000)",
         )
         .bind(client_id)
         .bind(now.as_millis())
@@ -76,8 +160,29 @@ impl Database {
         Ok(())
     }
 
-    pub(super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM clients WHERE client_id = $1")
+    pub(super) async fn mark_client_deleted(&self, client_id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clients SET deleted = true WHERE client_id = $1")
+            .bind(client_id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes what a client that is marked as deleted has left, in batches, and then itself.
+    pub(super) async fn remove_deleted_client(&self, client_id: &str) -> Result<(), StoreError> {
+        while sqlx::query(
+            "DELETE FROM grants WHERE id = ANY(ARRAY(
+                 SELECT g.id FROM grants g JOIN clients c ON c.client_id = g.client_id
+                 WHERE c.client_id = $1 AND c.deleted LIMIT $2))",
+        )
+        .bind(client_id)
+        .bind(i64::from(BATCH))
+        .execute(&self.pool)
+        .await?
+        .rows_affected()
+            == u64::from(BATCH)
+        {}
+        sqlx::query("DELETE FROM clients WHERE client_id = $1 AND deleted")
             .bind(client_id)
             .execute(&self.pool)
             .await?;
@@ -108,16 +213,23 @@ async fn revoke_what_is_not_named(
 
 fn read_client(row: &PgRow) -> Result<Client, StoreError> {
     let origin: &str = row.try_get("origin")?;
-    let secret_hash: Option<&[u8]> = row.try_get("secret_hash")?;
     let invalid = |column| StoreError::Internal(format!("cannot parse {column} of a client"));
+    let hash = |column| {
+        let bytes: Option<&[u8]> = row.try_get(column)?;
+        let parse = |bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid(column));
+        bytes.map(parse).transpose()
+    };
     Ok(Client {
         client_id: row.try_get("client_id")?,
         origin: ClientOrigin::parse(origin).ok_or_else(|| invalid("origin"))?,
         metadata: from_json(row.try_get("metadata")?)?,
-        secret_hash: secret_hash
-            .map(|bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid("secret_hash")))
-            .transpose()?,
+        secret_hash: hash("secret_hash")?,
+        registration_token: hash("registration_token")?,
     })
+}
+
+fn stored(hash: Option<KeyedHash>) -> Option<Vec<u8>> {
+    hash.map(|hash| hash.as_bytes().to_vec())
 }
 
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {

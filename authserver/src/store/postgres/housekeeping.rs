@@ -2,7 +2,7 @@
 
 use mcpauth_service::clock::UnixTime;
 
-use super::super::StoreError;
+use super::super::{StoreError, Unused};
 use super::Database;
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
@@ -25,12 +25,23 @@ const REMOVE_EXPIRED: [&str; 5] = [
          ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
 ];
 
-/// $1 now, $2 the batch, $3 when a client counts as unused.
-const REMOVE_UNUSED_CLIENTS: &str = "DELETE FROM clients WHERE client_id = ANY(ARRAY(
-    SELECT client_id FROM clients c
-    WHERE origin = 'dynamic' AND last_used_at < $3
-      AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
-    ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+/// $1 now, $2 the batch, $3 the time before which they were last used.
+macro_rules! remove_clients {
+    ($used:literal) => {
+        concat!(
+            "DELETE FROM clients WHERE client_id = ANY(ARRAY(
+                 SELECT client_id FROM clients c
+                 WHERE origin = 'dynamic' AND ",
+            $used,
+            " AND last_used_at < $3
+                   AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
+                 ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+        )
+    };
+}
+
+const REMOVE_NEVER_USED_CLIENTS: &str = remove_clients!("NOT used");
+const REMOVE_IDLE_CLIENTS: &str = remove_clients!("used");
 
 /// How many rows a statement removes at most.
 pub(super) const BATCH: u16 = 1000;
@@ -71,7 +82,7 @@ impl Database {
 
     pub(super) async fn remove_expired(
         &self,
-        unused_since: UnixTime,
+        unused: Unused,
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let full = u64::from(BATCH);
@@ -84,12 +95,32 @@ impl Database {
                 .await?;
             more |= removed.rows_affected() == full;
         }
-        let removed = sqlx::query(REMOVE_UNUSED_CLIENTS)
-            .bind(now.as_millis())
-            .bind(i64::from(BATCH))
-            .bind(unused_since.as_millis())
-            .execute(&self.pool)
-            .await?;
-        Ok(more || removed.rows_affected() == full)
+        for (statement, since) in [
+            (REMOVE_NEVER_USED_CLIENTS, unused.never_used_since),
+            (REMOVE_IDLE_CLIENTS, unused.idle_since),
+        ] {
+            let removed = sqlx::query(statement)
+                .bind(now.as_millis())
+                .bind(i64::from(BATCH))
+                .bind(since.as_millis())
+                .execute(&self.pool)
+                .await?;
+            more |= removed.rows_affected() == full;
+        }
+        self.remove_deleted_clients().await?;
+        Ok(more)
+    }
+
+    /// Ends deletions that were interrupted.
+    async fn remove_deleted_clients(&self) -> Result<(), StoreError> {
+        let deleted: Vec<String> =
+            sqlx::query_scalar("SELECT client_id FROM clients WHERE deleted LIMIT $1")
+                .bind(i64::from(BATCH))
+                .fetch_all(&self.pool)
+                .await?;
+        for client_id in deleted {
+            self.remove_deleted_client(&client_id).await?;
+        }
+        Ok(())
     }
 }

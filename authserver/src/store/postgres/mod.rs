@@ -3,12 +3,12 @@
 //! Whoever changes a family locks its row in `grants` first, and then its members; who deletes it locks
 //! in the same order. Isolation is READ COMMITTED, so that what is read after the lock is up to date.
 
-/// Whether the resource `r` admits the client `c`, as [`AllowedClients::admit`] has it.
+/// Whether the client `c` is there and the resource `r` admits it, as [`AllowedClients::admit`] has it.
 ///
 /// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
 macro_rules! is_admitted {
     () => {
-        "CASE c.origin WHEN 'dynamic' THEN r.self_registered
+        "NOT c.deleted AND CASE c.origin WHEN 'dynamic' THEN r.self_registered
               ELSE r.all_namespaces OR c.namespace = ANY(r.namespaces) END"
     };
 }
@@ -58,7 +58,10 @@ use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 
-use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
+use super::{
+    ActiveToken, CodeRedemption, NewRegistration, Refresh, Refreshed, Registered, Store,
+    StoreError, Unused, Upsert, digest,
+};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -90,12 +93,14 @@ pub struct PostgresStore(Database);
 #[derive(Debug)]
 struct Database {
     pool: PgPool,
+    /// Readiness has a connection of its own: a flood at the public port must not take the pod out of its Services.
+    readiness: PgPool,
     introspection: introspection::Introspection,
 }
 
 impl PostgresStore {
     /// A store at this URL (`postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and the parameters of libpq), with
-    /// at most so many connections, and four more that only introspection uses.
+    /// at most so many connections, and five more: four for introspection, one for [`Store::ping`].
     /// Connects when it is used. Must be called within a Tokio runtime.
     ///
     /// # Errors
@@ -119,9 +124,11 @@ impl PostgresStore {
             options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file);
         }
         let own = pool(options.clone(), introspection::CONNECTIONS);
+        let readiness = pool(options.clone(), 1);
         Ok(Self(Database {
             introspection: introspection::Introspection::new(&own),
             pool: pool(options, max_connections),
+            readiness,
         }))
     }
 
@@ -157,7 +164,7 @@ impl Database {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM clients LIMIT 1")
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.readiness)
             .await?;
         Ok(())
     }
@@ -177,12 +184,29 @@ impl Store for PostgresStore {
         within(self.0.client(client_id)).await
     }
 
+    async fn register_client(
+        &self,
+        registration: &NewRegistration<'_>,
+        now: UnixTime,
+    ) -> Result<Registered, StoreError> {
+        within(self.0.register_client(registration, now)).await
+    }
+
+    async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
+        within(self.0.update_registration(client)).await
+    }
+
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
         within(self.0.touch_client(client_id, now)).await
     }
 
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
-        within(self.0.delete_client(client_id)).await
+        within(self.0.mark_client_deleted(client_id)).await?;
+        // Nothing of it is valid any more. What this does not get to, housekeeping does.
+        if let Err(error) = within(self.0.remove_deleted_client(client_id)).await {
+            tracing::warn!(%error, "cannot remove the grants of a deleted client yet; retrying");
+        }
+        Ok(())
     }
 
     async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
@@ -305,13 +329,9 @@ impl Store for PostgresStore {
         within(self.0.has_hits(digest(&[rule, subject]), now)).await
     }
 
-    async fn remove_expired(
-        &self,
-        unused_since: UnixTime,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
+    async fn remove_expired(&self, unused: Unused, now: UnixTime) -> Result<bool, StoreError> {
         // However long it takes: given up, it would begin anew each time.
-        self.0.remove_expired(unused_since, now).await
+        self.0.remove_expired(unused, now).await
     }
 }
 

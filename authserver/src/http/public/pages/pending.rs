@@ -40,12 +40,10 @@ impl Pending {
             return Err(local(&LocalFault::UnknownClient));
         }
         trace::client(client_id);
-        let (store, now) = (&pages.core.store, pages.core.clock.now());
+        let store = &pages.core.store;
         let client = store.client(client_id).await.map_err(|e| away(&e))?;
         let client = client.ok_or_else(|| local(&LocalFault::UnknownClient))?;
         let target = authorization::target(&params, &client).map_err(|fault| local(&fault))?;
-        let touched = store.touch_client(&client.client_id, now).await;
-        touched.map_err(|error| away(&error))?;
         let resources = store.resources().await.map_err(|error| away(&error))?;
         let request = authorization::check(&params, &client, &resources);
         if let Ok(request) = &request {

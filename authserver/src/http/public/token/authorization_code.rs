@@ -18,10 +18,7 @@ pub(super) async fn exchange(
     let core = &endpoint.core;
     let resource = registered_resource(core, client, request.resource).await?;
     let now = core.clock.now();
-    let may_refresh = client
-        .metadata
-        .grant_types
-        .contains(&GrantType::RefreshToken);
+    let may_refresh = endpoint.allows(client, GrantType::RefreshToken);
     let hashes = request.code.hashes(&core.pepper);
     if let Some(grant) = core.store.grant_of(&hashes, now).await?
         && grant.client_id == client.client_id

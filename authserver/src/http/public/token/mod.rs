@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use mcpauth_wire::authserver_config::Tokens;
+use mcpauth_wire::client::GrantType;
 use serde::Serialize;
 
 use crate::http::audit::Caller;
@@ -41,10 +42,19 @@ pub(super) struct TokenEndpoint {
     /// Signs ID tokens.
     pub(super) signing_key: SigningKey,
     pub(super) lifetimes: Tokens,
+    /// What clients that registered themselves may use now.
+    pub(super) registered_grant_types: Vec<GrantType>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl TokenEndpoint {
+    /// Whether a client may use this grant type.
+    fn allows(&self, client: &Client, grant_type: GrantType) -> bool {
+        let may_register = self.registered_grant_types.contains(&grant_type);
+        client.metadata.grant_types.contains(&grant_type)
+            && (client.origin != ClientOrigin::Dynamic || may_register)
+    }
+
     /// Makes the tokens of a grant.
     fn minter(&self, may_refresh: bool) -> Minter<'_> {
         Minter {
@@ -92,8 +102,8 @@ async fn answer(
     let client = clients
         .authenticate(&form.headers, &form.params, peer.network())
         .await?;
-    if !client.metadata.grant_types.contains(&grant_type) {
-        let text = "the client is not registered for this grant_type";
+    if !endpoint.allows(&client, grant_type) {
+        let text = "the client is not registered for this grant_type, or may no longer use it";
         return Err(OAuthError::UnauthorizedClient(text.into()).into());
     }
     let issued = match TokenRequest::parse(grant_type, &form.params)? {
