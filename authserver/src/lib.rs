@@ -8,6 +8,7 @@ pub mod keys;
 pub mod login;
 pub mod metrics;
 pub mod oauth;
+pub mod pepper_use;
 pub mod random;
 
 pub mod run;

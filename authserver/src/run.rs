@@ -15,6 +15,7 @@ use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
+use crate::pepper_use;
 use crate::store::{MemoryStore, PostgresStore, Store};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
@@ -25,6 +26,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(2);
 /// How often expired tokens and unused clients are removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often it is counted what other peppers than the current one are needed for.
+const COUNTING: Duration = Duration::from_mins(5);
 /// Dynamically registered clients without a grant are removed after this time without use.
 const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -46,7 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let health_port = health.serve(probes);
     // Nothing is served yet, so a stop during startup needs no lead time.
     let started = tokio::select! {
-        started = start(config, metrics, &health) => Some(started?),
+        started = start(config, Arc::clone(&metrics), &health) => Some(started?),
         () = shutdown.draining().cancelled() => None,
     };
     if let Some(app) = started {
@@ -59,6 +62,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
+        let core = Arc::clone(&app.core);
+        let counting = tokio::spawn(count_pepper_uses(core, metrics, shutdown.clone()));
         let housekeeping = tokio::spawn(housekeeping(app.core, shutdown.clone()));
         let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
@@ -66,6 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
+        counting.await?;
         keys.await?;
     }
     health_port.stop().await;
@@ -115,6 +121,25 @@ async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> R
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("storage did not respond within 2 s".to_owned()),
+    }
+}
+
+/// Counts what other peppers than the current one are needed for, until the server stops.
+async fn count_pepper_uses(core: Arc<Core>, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    let counting = async {
+        loop {
+            let now = core.clock.now();
+            if let Err(error) =
+                pepper_use::count(core.store.as_ref(), &core.pepper, &metrics, now).await
+            {
+                tracing::warn!(%error, "cannot count what is stored under older peppers; retrying");
+            }
+            tokio::time::sleep(COUNTING).await;
+        }
+    };
+    tokio::select! {
+        () = counting => {}
+        () = shutdown.closing().cancelled() => {}
     }
 }
 

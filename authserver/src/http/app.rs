@@ -17,6 +17,7 @@ use crate::keys::signing_key::{SigningKey, SigningKeyError};
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::oauth::client::ClientOrigin;
+use crate::pepper_use::{self, PepperUseError};
 use crate::random::{self, RandomError};
 use crate::store::{Store, StoreError};
 
@@ -39,6 +40,9 @@ pub enum StartError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The keys file lacks a version of the pepper that is needed.
+    #[error(transparent)]
+    Pepper(#[from] PepperUseError),
     /// The signing key cannot be decrypted.
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
@@ -77,6 +81,8 @@ impl App {
             let client = documents::client(document, client_id, ClientOrigin::Config, &core.pepper);
             core.store.upsert_client(&client, core.clock.now()).await?;
         }
+        // After the clients of the configuration, whose secrets need no pepper of old.
+        pepper_use::check(core.store.as_ref(), &core.pepper, core.clock.now()).await?;
         let authentication = InternalAuthentication::new(
             config.internal,
             config.introspection.clone(),

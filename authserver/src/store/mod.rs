@@ -6,6 +6,8 @@
 mod memory;
 mod postgres;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::{ResourceUri, Scopes};
@@ -49,7 +51,7 @@ pub enum StoreError {
 /// A code presented at the token endpoint, with what to issue for it.
 #[derive(Clone, Copy)]
 pub struct CodeRedemption<'a> {
-    /// The code's hash under each pepper.
+    /// The code's hash under each pepper, the current one first: a used code is kept under that.
     pub hashes: &'a [KeyedHash],
     /// What came with it.
     pub attempt: CodeAttempt<'a>,
@@ -62,7 +64,7 @@ pub struct CodeRedemption<'a> {
 /// A refresh token presented at the token endpoint, with what to issue for it.
 #[derive(Clone, Copy)]
 pub struct Refresh<'a> {
-    /// The token's hash under each pepper.
+    /// The token's hash under each pepper, the current one first: a used token is kept under that.
     pub hashes: &'a [KeyedHash],
     /// What came with it.
     pub attempt: RefreshAttempt<'a>,
@@ -102,6 +104,36 @@ pub struct ActiveToken {
     pub token_id: String,
 }
 
+/// What works only as long as a version of the pepper is known. Access tokens and codes live for at most a day, so they
+/// are not hashed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PepperUse {
+    /// Access tokens that have not expired.
+    pub access_tokens: u64,
+    /// Refresh tokens that have neither expired nor been used. Used ones are needed only to notice that they are used
+    /// again.
+    pub refresh_tokens: u64,
+    /// Authorization codes that have neither expired nor been used.
+    pub codes: u64,
+    /// Secrets of clients.
+    pub client_secrets: u64,
+    /// Sealed signing keys.
+    pub signing_keys: u64,
+}
+
+impl PepperUse {
+    /// Each count, with what is counted, in the singular.
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
+        [
+            ("access_token", self.access_tokens),
+            ("refresh_token", self.refresh_tokens),
+            ("code", self.codes),
+            ("client_secret", self.client_secrets),
+            ("signing_key", self.signing_keys),
+        ]
+    }
+}
+
 /// Clients, resources, grants with their tokens, and what counts requests: the state that replicas share.
 ///
 /// Every method fails with a [`StoreError`]; what else there is to know stands at the method.
@@ -120,6 +152,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Notes that a client is in use. Call it before an authorization begins: a dynamically registered
     /// client that nobody uses is removed. Written at most once an hour.
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError>;
+
+    /// Replaces the hash of a client's secret, if it is still this one.
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError>;
 
     /// Deletes a client and revokes its grants; an unknown one is fine.
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError>;
@@ -209,6 +249,13 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The sealed signing key: the stored one, or else this one, which is stored then. Replicas that
     /// start together get the same.
     async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+
+    /// Counts what would be lost with each version of the pepper but the current one. However long it takes.
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError>;
 
     /// Remembers a client assertion until it expires (RFC 7523, section 3). False when this client has
     /// presented this `jti` before, to whichever replica.

@@ -3,6 +3,7 @@
 
 mod grants;
 mod housekeeping;
+mod peppers;
 mod rates;
 mod refresh;
 mod registry;
@@ -16,7 +17,9 @@ use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
-use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
+use super::{
+    ActiveToken, CodeRedemption, PepperUse, Refresh, Refreshed, Store, StoreError, Upsert, digest,
+};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -90,6 +93,16 @@ impl Store for MemoryStore {
 
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
         self.state().touch_client(client_id, now);
+        Ok(())
+    }
+
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        self.state().replace_secret_hash(client_id, before, after);
         Ok(())
     }
 
@@ -195,6 +208,14 @@ impl Store for MemoryStore {
 
     async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         Ok(self.state().signing_key_or(sealed))
+    }
+
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError> {
+        Ok(self.state().under_other_peppers(current, now))
     }
 
     async fn remember_assertion(

@@ -76,6 +76,23 @@ impl Database {
         Ok(())
     }
 
+    pub(super) async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE clients SET secret_hash = $3 WHERE client_id = $1 AND secret_hash = $2",
+        )
+        .bind(client_id)
+        .bind(before.as_bytes())
+        .bind(after.as_bytes())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     pub(super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM clients WHERE client_id = $1")
             .bind(client_id)

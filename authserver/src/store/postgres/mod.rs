@@ -44,11 +44,13 @@ mod error;
 mod grants;
 mod housekeeping;
 mod introspection;
+mod peppers;
 mod rates;
 mod refresh;
 mod resources;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -58,7 +60,9 @@ use mcpauth_service::clock::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 
-use super::{ActiveToken, CodeRedemption, Refresh, Refreshed, Store, StoreError, Upsert, digest};
+use super::{
+    ActiveToken, CodeRedemption, PepperUse, Refresh, Refreshed, Store, StoreError, Upsert, digest,
+};
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::Client;
@@ -181,6 +185,15 @@ impl Store for PostgresStore {
         within(self.0.touch_client(client_id, now)).await
     }
 
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        within(self.0.replace_secret_hash(client_id, before, after)).await
+    }
+
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
         within(self.0.delete_client(client_id)).await
     }
@@ -277,6 +290,14 @@ impl Store for PostgresStore {
 
     async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         within(self.0.signing_key_or(&sealed)).await
+    }
+
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError> {
+        self.0.under_other_peppers(current, now).await
     }
 
     async fn remember_assertion(
