@@ -20,6 +20,8 @@ mod kills;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]
+mod peppers;
+#[cfg(test)]
 mod previous_version;
 #[cfg(test)]
 mod rates;
@@ -85,6 +87,9 @@ conformance! {
         revoking_a_refresh_token_ends_the_family
         revoking_the_grant_ends_the_family
         revoking_a_user_ends_their_families;
+    peppers:
+        what_other_peppers_are_needed_for_is_counted
+        what_is_used_is_kept_under_the_current_pepper;
     rates:
         sixteen_way_race_on_the_last_hits
         a_refused_hit_does_not_count
