@@ -12,4 +12,5 @@ pub mod pepper_use;
 pub mod random;
 
 pub mod run;
+pub mod signing;
 pub mod store;

@@ -22,6 +22,7 @@ pub struct Metrics {
     logins: Family<Outcome, Counter>,
     refreshes: Family<Outcome, Counter>,
     pepper_uses: Family<PepperUse, Gauge>,
+    signing_keys: Family<SigningKey, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +47,12 @@ struct Grant {
 struct PepperUse {
     version: u16,
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SigningKey {
+    algorithm: &'static str,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +121,7 @@ impl Default for Metrics {
             logins: Family::default(),
             refreshes: Family::default(),
             pepper_uses: Family::default(),
+            signing_keys: Family::default(),
         };
         metrics.register();
         metrics
@@ -157,6 +165,11 @@ impl Metrics {
             "pepper_uses",
             "What is stored under a version of the pepper that is not the current one, and would be lost with it; only while the keys file has more than one",
             self.pepper_uses.clone(),
+        );
+        registry.register(
+            "signing_keys",
+            "Keys for ID tokens by algorithm and state: Next (published before it signs), Active, or Retired (published until what it has signed has expired)",
+            self.signing_keys.clone(),
         );
     }
 
@@ -222,6 +235,13 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.pepper_uses.get_or_create(&labels).set(count);
         }
+    }
+
+    /// Sets how many signing keys of an algorithm are in a state.
+    pub fn signing_keys(&self, algorithm: &'static str, state: &'static str, count: usize) {
+        let labels = SigningKey { algorithm, state };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.signing_keys.get_or_create(&labels).set(count);
     }
 
     /// All metrics as OpenMetrics text.

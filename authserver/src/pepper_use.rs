@@ -55,7 +55,9 @@ pub async fn check(
     let uses = store
         .under_other_peppers(pepper.current_version(), now)
         .await?;
-    let missing = uses.into_iter().find(|(version, _)| !pepper.names(*version));
+    let missing = uses
+        .into_iter()
+        .find(|(version, _)| !pepper.names(*version));
     match missing {
         Some((version, uses)) => Err(Missing { version, uses }.into()),
         None => Ok(()),
@@ -94,7 +96,11 @@ fn list(uses: &PepperUse) -> String {
         let separator = if text.is_empty() { "" } else { ", " };
         let plural = if count == 1 { "" } else { "s" };
         // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{count} {}{plural}", kind.replace('_', " "));
+        let _ = write!(
+            text,
+            "{separator}{count} {}{plural}",
+            kind.replace('_', " ")
+        );
     }
     text
 }

@@ -16,6 +16,7 @@ use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
 use crate::pepper_use;
+use crate::signing::Signing;
 use crate::store::{MemoryStore, PostgresStore, Store};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
@@ -28,6 +29,8 @@ const PING: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How often it is counted what other peppers than the current one are needed for.
 const COUNTING: Duration = Duration::from_mins(5);
+/// How often the signing keys are looked after: more often than a set of them may be kept.
+const KEYS: Duration = Duration::from_mins(1);
 /// Dynamically registered clients without a grant are removed after this time without use.
 const UNUSED_CLIENT: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -62,8 +65,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
+        let (core, counted) = (Arc::clone(&app.core), Arc::clone(&metrics));
+        let counting = tokio::spawn(count_pepper_uses(core, counted, shutdown.clone()));
         let core = Arc::clone(&app.core);
-        let counting = tokio::spawn(count_pepper_uses(core, metrics, shutdown.clone()));
+        let rotation = tokio::spawn(rotate_keys(core, app.signing, metrics, shutdown.clone()));
         let housekeeping = tokio::spawn(housekeeping(app.core, shutdown.clone()));
         let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
@@ -72,6 +77,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
         counting.await?;
+        rotation.await?;
         keys.await?;
     }
     health_port.stop().await;
@@ -139,6 +145,29 @@ async fn count_pepper_uses(core: Arc<Core>, metrics: Arc<Metrics>, shutdown: Shu
     };
     tokio::select! {
         () = counting => {}
+        () = shutdown.closing().cancelled() => {}
+    }
+}
+
+/// Looks after the signing keys, until the server stops.
+async fn rotate_keys(
+    core: Arc<Core>,
+    signing: Arc<Signing>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) {
+    let tending = async {
+        loop {
+            signing.count(&metrics, core.clock.now());
+            tokio::time::sleep(KEYS).await;
+            let (store, now) = (core.store.as_ref(), core.clock.now());
+            if let Err(error) = signing.tend(store, &core.pepper, now).await {
+                tracing::warn!(%error, "cannot look after the signing keys; retrying");
+            }
+        }
+    };
+    tokio::select! {
+        () = tending => {}
         () = shutdown.closing().cancelled() => {}
     }
 }

@@ -1,5 +1,6 @@
 //! What a client that registers itself may have (RFC 7591, sections 2 and 3.2.2).
 
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ pub struct Request {
     logo_uri: Option<String>,
     jwks: Option<Value>,
     jwks_uri: Option<String>,
+    id_token_signed_response_alg: Option<String>,
 }
 
 /// The metadata to register. The requested `scope` is not kept: what a client may have is decided with
@@ -32,7 +34,11 @@ pub struct Request {
 ///
 /// # Errors
 /// `invalid_redirect_uri` or `invalid_client_metadata`, with what is wrong.
-pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OAuthError> {
+pub fn accept(
+    request: Request,
+    schemes: &[String],
+    algorithms: &[SigningAlgorithm],
+) -> Result<ClientMetadata, OAuthError> {
     let method = method(request.token_endpoint_auth_method.as_deref())?;
     let grant_types = grant_types(request.grant_types.as_deref())?;
     if let Some(types) = &request.response_types
@@ -53,6 +59,10 @@ pub fn accept(request: Request, schemes: &[String]) -> Result<ClientMetadata, OA
         jwks: jwks(method, request.jwks, request.jwks_uri.as_deref())?,
         redirect_uris: request.redirect_uris,
         grant_types,
+        id_token_signed_response_alg: id_token_algorithm(
+            request.id_token_signed_response_alg,
+            algorithms,
+        )?,
         ..ClientMetadata::default()
     })
 }
@@ -130,6 +140,23 @@ fn jwks(
         }
         (TokenEndpointAuthMethod::PrivateKeyJwt, None) => invalid("private_key_jwt requires jwks"),
         _ => Ok(None),
+    }
+}
+
+/// OpenID Connect Dynamic Client Registration, section 2.
+fn id_token_algorithm(
+    requested: Option<String>,
+    known: &[SigningAlgorithm],
+) -> Result<Option<String>, OAuthError> {
+    let mut names = known.iter().map(|algorithm| algorithm.as_str());
+    match &requested {
+        Some(name) if !names.clone().any(|known| known == name) => {
+            let names = names.by_ref().collect::<Vec<_>>().join(", ");
+            invalid(format!(
+                "id_token_signed_response_alg must be one of {names}"
+            ))
+        }
+        _ => Ok(requested),
     }
 }
 

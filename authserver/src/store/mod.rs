@@ -14,6 +14,7 @@ use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::{CodeAttempt, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -246,9 +247,21 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Revokes all families of a user. They may sign in again.
     async fn revoke_user(&self, subject: &str) -> Result<(), StoreError>;
 
-    /// The sealed signing key: the stored one, or else this one, which is stored then. Replicas that
-    /// start together get the same.
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// The signing keys, in any order. Those of an algorithm that only a newer version knows are left out.
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Adds signing keys, those whose slot is free. They appear together.
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError>;
+
+    /// Replaces a signing key that is still stored as `before`; false when it is not. Both have the same slot.
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError>;
+
+    /// Removes a signing key, if it is still stored so.
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
 
     /// Counts what would be lost with each version of the pepper but the current one. However long it takes.
     async fn under_other_peppers(

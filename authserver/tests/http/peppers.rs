@@ -108,7 +108,12 @@ async fn no_token_is_lost_while_a_pepper_is_replaced() {
     // Removed too early, it takes the client with it that has been idle, and its token.
     let error = try_replica(&url, &[pepper(2)]).await.err().unwrap();
     let error = error.to_string();
-    for expected in ["version 1 of the pepper", "1 refresh token", "1 client secret", "`1:lost`"] {
+    for expected in [
+        "version 1 of the pepper",
+        "1 refresh token",
+        "1 client secret",
+        "`1:lost`",
+    ] {
         assert!(error.contains(expected), "{expected}: {error}");
     }
     idle.is_honoured_by(&above).await;
@@ -144,9 +149,14 @@ async fn what_is_left_under_the_old_pepper_is_a_metric() {
     let core = &server.app.core;
     let metrics = Metrics::default();
     let count = async || {
-        pepper_use::count(core.store.as_ref(), &core.pepper, &metrics, core.clock.now())
-            .await
-            .unwrap();
+        pepper_use::count(
+            core.store.as_ref(),
+            &core.pepper,
+            &metrics,
+            core.clock.now(),
+        )
+        .await
+        .unwrap();
         metrics.encode()
     };
     let uses = |kind: &str, count: u8| {
@@ -179,7 +189,13 @@ async fn a_lost_pepper_is_given_up_by_name() {
     assert!(server.is_active(&text(&tokens["access_token"])).await);
     assert!(tokens["id_token"].is_string());
     // The secret is in the configuration, so that it is hashed anew.
-    let authorization = basic("robot", &SECRET.replace('%', "%25").replace('+', "%2B").replace(':', "%3A"));
+    let authorization = basic(
+        "robot",
+        &SECRET
+            .replace('%', "%25")
+            .replace('+', "%2B")
+            .replace(':', "%3A"),
+    );
     let headers = [(header::AUTHORIZATION, authorization.as_str())];
     let form = [("grant_type", "client_credentials"), ("resource", NOTES)];
     server.post_with("/token", &headers, &form).await.ok();

@@ -73,7 +73,8 @@ conformance! {
         each_history_is_one_that_the_rule_allows;
     housekeeping:
         jti_replay
-        the_signing_key_is_made_once
+        each_signing_key_is_made_once
+        a_signing_key_is_replaced_and_removed_if_it_is_still_the_same
         what_has_expired_is_removed_and_nothing_else
         unused_dynamic_clients_are_removed;
     introspection:

@@ -27,7 +27,10 @@ async fn old_code(f: &Fixture) -> Token {
         ..f.new_code(&code, NOW)
     };
     let grant = f.new_grant(CLIENT, Some("alice"));
-    f.store.create_authorization(grant, &new, NOW).await.unwrap();
+    f.store
+        .create_authorization(grant, &new, NOW)
+        .await
+        .unwrap();
     code
 }
 
@@ -86,9 +89,18 @@ pub async fn what_other_peppers_are_needed_for_is_counted(f: &Fixture) {
     let replace = async |before, after| {
         let replaced = f.store.replace_secret_hash(OTHER_CLIENT, before, after);
         replaced.await.unwrap();
-        f.store.client(OTHER_CLIENT).await.unwrap().unwrap().secret_hash
+        f.store
+            .client(OTHER_CLIENT)
+            .await
+            .unwrap()
+            .unwrap()
+            .secret_hash
     };
-    assert_eq!(replace(&after, &after).await, Some(before), "it is another one");
+    assert_eq!(
+        replace(&after, &after).await,
+        Some(before),
+        "it is another one"
+    );
     assert_eq!(replace(&before, &after).await, Some(after));
     assert_eq!(uses(f, NOW).await.client_secrets, 0);
 }
@@ -100,7 +112,9 @@ pub async fn what_is_used_is_kept_under_the_current_pepper(f: &Fixture) {
     let redeemed = f.redeem(&code, NOW).await.unwrap();
     let first = f.refresh(&family.refresh, NOW).await.unwrap();
     let second = f.refresh(&first.refresh, NOW).await.unwrap();
-    let again = f.refresh_under(&alone, &family.refresh, NOW.plus(ACCESS)).await;
+    let again = f
+        .refresh_under(&alone, &family.refresh, NOW.plus(ACCESS))
+        .await;
     assert_eq!(again.unwrap_err(), Refusal::Reused);
     let token = f.refresh(&second.refresh, NOW).await;
     assert_eq!(token.unwrap_err(), Refusal::Unknown);

@@ -22,6 +22,7 @@ use crate::oauth::dynamic_registration::{self, Request as Registration};
 use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::random;
+use crate::signing::Signing;
 
 /// Registrations from one address, in a minute.
 const LIMIT: RateLimit = RateLimit::per_minute(60);
@@ -32,6 +33,8 @@ pub(super) struct DynamicRegistration {
     pub(super) core: Arc<Core>,
     /// Private-use URI schemes that redirect URIs may have.
     pub(super) redirect_schemes: Vec<String>,
+    /// The keys that sign ID tokens.
+    pub(super) signing: Arc<Signing>,
 }
 
 pub(super) async fn register(
@@ -49,7 +52,9 @@ pub(super) async fn register(
     let body = body::read(request, &()).await?;
     let registration: Registration = mcpauth_wire::read::json(&body)
         .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
-    let metadata = dynamic_registration::accept(registration, &endpoint.redirect_schemes)?;
+    let algorithms = endpoint.signing.algorithms();
+    let metadata =
+        dynamic_registration::accept(registration, &endpoint.redirect_schemes, algorithms)?;
     let secret = match metadata.token_endpoint_auth_method {
         TokenEndpointAuthMethod::None | TokenEndpointAuthMethod::PrivateKeyJwt => None,
         TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost => {
@@ -86,6 +91,10 @@ fn created(client: &Client, secret: Option<&str>, now: UnixTime) -> Response {
         ("client_uri", metadata.client_uri.as_deref()),
         ("logo_uri", metadata.logo_uri.as_deref()),
         ("client_secret", secret),
+        (
+            "id_token_signed_response_alg",
+            metadata.id_token_signed_response_alg.as_deref(),
+        ),
     ];
     for (name, value) in optional {
         if let Some(value) = value {

@@ -17,9 +17,9 @@ use crate::http::client_auth::guesses::Guesses;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
 use crate::http::introspection;
-use crate::keys::signing_key::SigningKey;
 use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::signing::Signing;
 
 /// The dependencies of the port's endpoints.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Dependencies {
     pub login: Login,
     /// Limits on their passwords.
     pub rate_limit: config::RateLimit,
-    /// Signs ID tokens.
-    pub signing_key: SigningKey,
+    /// The keys that sign ID tokens.
+    pub signing: Arc<Signing>,
     /// Dynamic registration.
     pub registration: Registration,
     /// Resource servers that introspect with a secret.
@@ -77,6 +77,7 @@ impl PublicState {
                 core: Arc::clone(&core),
                 registration_open: parts.registration.dynamic,
                 introspection_open: parts.introspection.public,
+                signing: Arc::clone(&parts.signing),
             }),
             introspection_open: parts.introspection.public,
             introspection: Arc::new(PublicIntrospection {
@@ -87,7 +88,7 @@ impl PublicState {
                     Arc::clone(&parts.metrics),
                 ),
             }),
-            key_set: Arc::new(KeySet::new(&parts.signing_key)),
+            key_set: Arc::new(KeySet(Arc::clone(&parts.signing))),
             pages: Arc::new(Pages {
                 core: Arc::clone(&core),
                 login: Arc::clone(&login),
@@ -101,12 +102,13 @@ impl PublicState {
             registration: Arc::new(DynamicRegistration {
                 core: Arc::clone(&core),
                 redirect_schemes: parts.registration.allowed_redirect_schemes,
+                signing: Arc::clone(&parts.signing),
             }),
             token: Arc::new(TokenEndpoint {
                 core: Arc::clone(&core),
                 clients: Arc::clone(&clients),
                 login,
-                signing_key: parts.signing_key,
+                signing: parts.signing,
                 lifetimes: parts.tokens,
                 metrics: Arc::clone(&parts.metrics),
             }),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 fn accepted(body: Value) -> Result<ClientMetadata, OAuthError> {
     let request: Request = serde_json::from_value(body).unwrap();
-    accept(request, &["cursor".into()])
+    accept(request, &["cursor".into()], &SigningAlgorithm::ALL)
 }
 
 fn code_of(body: Value) -> &'static str {

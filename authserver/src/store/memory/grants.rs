@@ -140,7 +140,10 @@ impl State {
 }
 
 /// Keeps what has one of these hashes under the first of them, which is the answer.
-pub(super) fn rehash<T>(map: &mut HashMap<KeyedHash, T>, hashes: &[KeyedHash]) -> Option<KeyedHash> {
+pub(super) fn rehash<T>(
+    map: &mut HashMap<KeyedHash, T>,
+    hashes: &[KeyedHash],
+) -> Option<KeyedHash> {
     let current = hashes.first()?;
     let known = hashes.iter().find_map(|hash| map.remove(hash))?;
     map.insert(*current, known);

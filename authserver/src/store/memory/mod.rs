@@ -22,6 +22,7 @@ use super::{
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -45,7 +46,7 @@ struct State {
     access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
     assertions: HashMap<[u8; 32], UnixTime>,
     rates: HashMap<String, RateTable>,
-    signing_key: Option<Vec<u8>>,
+    signing_keys: Vec<KeyRecord>,
 }
 
 struct Registered {
@@ -206,8 +207,26 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        Ok(self.state().signing_key_or(sealed))
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(self.state().signing_keys.clone())
+    }
+
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError> {
+        self.state().add_signing_keys(keys);
+        Ok(())
+    }
+
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError> {
+        Ok(self.state().replace_signing_key(before, after))
+    }
+
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        self.state().signing_keys.retain(|known| known != key);
+        Ok(())
     }
 
     async fn under_other_peppers(

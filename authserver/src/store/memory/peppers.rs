@@ -53,8 +53,8 @@ impl State {
         for hash in secrets.filter_map(|known| known.client.secret_hash) {
             of(hash.version(), |uses| &mut uses.client_secrets);
         }
-        let sealed = self.signing_key.iter();
-        for version in sealed.filter_map(|sealed| Pepper::sealed_under(sealed).ok()) {
+        let keys = self.signing_keys.iter();
+        for version in keys.filter_map(|key| Pepper::sealed_under(&key.sealed).ok()) {
             of(version, |uses| &mut uses.signing_keys);
         }
         uses

@@ -48,6 +48,7 @@ mod peppers;
 mod rates;
 mod refresh;
 mod resources;
+mod signing_keys;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ use super::{
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -288,8 +290,24 @@ impl Store for PostgresStore {
         within(self.0.revoke_user(subject)).await
     }
 
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        within(self.0.signing_key_or(&sealed)).await
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        within(self.0.signing_keys()).await
+    }
+
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError> {
+        within(self.0.add_signing_keys(keys)).await
+    }
+
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError> {
+        within(self.0.replace_signing_key(before, after)).await
+    }
+
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        within(self.0.remove_signing_key(key)).await
     }
 
     async fn under_other_peppers(
