@@ -118,6 +118,8 @@ pub fn client(
             grant_types: document.grant_types,
             namespace: document.namespace,
             consent: document.consent,
+            // A client that is declared does not choose.
+            id_token_signed_response_alg: None,
             allowed_resources: document
                 .resources
                 .into_iter()
@@ -173,7 +175,10 @@ mod tests {
 
     #[test]
     fn keys_must_be_usable() {
-        let key = crate::keys::signing_key::SigningKey::generate().unwrap();
+        let key = crate::keys::signing_key::SigningKey::generate(
+            mcpauth_wire::authserver_config::SigningAlgorithm::Es256,
+        )
+        .unwrap();
         let good = document(&json!({ "keys": [key.public_jwk()] }));
         assert_eq!(check_client(&good, "robot"), Ok(()));
         let mut private = key.public_jwk();

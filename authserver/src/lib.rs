@@ -8,8 +8,10 @@ pub mod keys;
 pub mod login;
 pub mod metrics;
 pub mod oauth;
+pub mod pepper_use;
 pub mod random;
 pub mod reloaded;
 
 pub mod run;
+pub mod signing;
 pub mod store;

@@ -6,6 +6,7 @@ use mcpauth_service::metrics::Registry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 type Durations = Family<Route, Histogram, fn() -> Histogram>;
@@ -20,6 +21,8 @@ pub struct Metrics {
     introspections: Family<Outcome, Counter>,
     logins: Family<Outcome, Counter>,
     refreshes: Family<Outcome, Counter>,
+    pepper_uses: Family<PepperUse, Gauge>,
+    signing_keys: Family<SigningKey, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +41,18 @@ struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Grant {
     grant_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PepperUse {
+    version: u16,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SigningKey {
+    algorithm: &'static str,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,6 +120,8 @@ impl Default for Metrics {
             introspections: Family::default(),
             logins: Family::default(),
             refreshes: Family::default(),
+            pepper_uses: Family::default(),
+            signing_keys: Family::default(),
         };
         metrics.register();
         metrics
@@ -143,6 +160,16 @@ impl Metrics {
             "refreshes",
             "Refreshes, by result: rotation, sibling (the token was used a moment ago), lost_response (used before, but no response arrived), reuse (used before; all tokens revoked), or refused",
             self.refreshes.clone(),
+        );
+        registry.register(
+            "pepper_uses",
+            "What is stored under a version of the pepper that is not the current one, and would be lost with it; only while the keys file has more than one",
+            self.pepper_uses.clone(),
+        );
+        registry.register(
+            "signing_keys",
+            "Keys for ID tokens by algorithm and state: Next (published before it signs), Active, or Retired (published until what it has signed has expired)",
+            self.signing_keys.clone(),
         );
     }
 
@@ -199,6 +226,22 @@ impl Metrics {
             RefreshOutcome::Refused => "refused",
         };
         self.refreshes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Sets how much of each kind is stored under a version of the pepper.
+    pub fn pepper_uses(&self, version: u16, counts: &[(&'static str, u64)]) {
+        for (kind, count) in counts.iter().copied() {
+            let labels = PepperUse { version, kind };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.pepper_uses.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// Sets how many signing keys of an algorithm are in a state.
+    pub fn signing_keys(&self, algorithm: &'static str, state: &'static str, count: usize) {
+        let labels = SigningKey { algorithm, state };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.signing_keys.get_or_create(&labels).set(count);
     }
 
     /// All metrics as OpenMetrics text.

@@ -16,6 +16,8 @@ use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
+use crate::pepper_use;
+use crate::signing::Signing;
 use crate::store::{MemoryStore, PostgresStore, Store, Unused};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
@@ -26,6 +28,10 @@ const RETRY: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(2);
 /// How often expired tokens and unused clients are removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often it is counted what other peppers than the current one are needed for.
+const COUNTING: Duration = Duration::from_mins(5);
+/// How often the signing keys are looked after: more often than a set of them may be kept.
+const KEYS: Duration = Duration::from_mins(1);
 
 /// Runs the server until it is told to stop.
 ///
@@ -46,7 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let registration = config.registration.dynamic.clone().unwrap_or_default();
     // Nothing is served yet, so a stop during startup needs no lead time.
     let started = tokio::select! {
-        started = start(config, metrics, &health) => Some(started?),
+        started = start(config, Arc::clone(&metrics), &health) => Some(started?),
         () = shutdown.draining().cancelled() => None,
     };
     if let Some(app) = started {
@@ -59,6 +65,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
             "serving"
         );
+        let (core, counted) = (Arc::clone(&app.core), Arc::clone(&metrics));
+        let counting = tokio::spawn(count_pepper_uses(core, counted, shutdown.clone()));
+        let core = Arc::clone(&app.core);
+        let rotation = tokio::spawn(rotate_keys(core, app.signing, metrics, shutdown.clone()));
         let housekeeping = tokio::spawn(housekeeping(app.core, registration, shutdown.clone()));
         let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
@@ -66,6 +76,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
+        counting.await?;
+        rotation.await?;
         keys.await?;
     }
     health_port.stop().await;
@@ -115,6 +127,48 @@ async fn ready(store: Arc<dyn Store>, verifier: Option<Arc<TokenVerifier>>) -> R
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("storage did not respond within 2 s".to_owned()),
+    }
+}
+
+/// Counts what other peppers than the current one are needed for, until the server stops.
+async fn count_pepper_uses(core: Arc<Core>, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    let counting = async {
+        loop {
+            let now = core.clock.now();
+            if let Err(error) =
+                pepper_use::count(core.store.as_ref(), &core.pepper, &metrics, now).await
+            {
+                tracing::warn!(%error, "cannot count what is stored under older peppers; retrying");
+            }
+            tokio::time::sleep(COUNTING).await;
+        }
+    };
+    tokio::select! {
+        () = counting => {}
+        () = shutdown.closing().cancelled() => {}
+    }
+}
+
+/// Looks after the signing keys, until the server stops.
+async fn rotate_keys(
+    core: Arc<Core>,
+    signing: Arc<Signing>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) {
+    let tending = async {
+        loop {
+            signing.count(&metrics, core.clock.now());
+            tokio::time::sleep(KEYS).await;
+            let (store, now) = (core.store.as_ref(), core.clock.now());
+            if let Err(error) = signing.tend(store, &core.pepper, now).await {
+                tracing::warn!(%error, "cannot look after the signing keys; retrying");
+            }
+        }
+    };
+    tokio::select! {
+        () = tending => {}
+        () = shutdown.closing().cancelled() => {}
     }
 }
 

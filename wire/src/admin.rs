@@ -38,6 +38,57 @@ impl Collection {
     }
 }
 
+/// The path of [`SigningKeyList`].
+pub const SIGNING_KEYS_PATH: &str = "/admin/v1/signing-keys";
+
+/// The keys that sign ID tokens, as `GET` of [`SIGNING_KEYS_PATH`] answers. Members of newer versions are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeyList {
+    /// The keys, by algorithm and time.
+    pub keys: Vec<SigningKey>,
+}
+
+/// A signing key, without any part of the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKey {
+    /// Its id in the JWK set and in the tokens.
+    pub kid: String,
+    /// Its algorithm (RFC 7518).
+    pub algorithm: String,
+    /// What it does.
+    pub state: SigningKeyState,
+    /// When it begins to sign, in seconds since the epoch.
+    pub not_before: i64,
+}
+
+/// What a signing key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SigningKeyState {
+    /// Published, so that verifiers know it before it signs.
+    Next,
+    /// It signs.
+    Active,
+    /// Published until what it has signed has expired.
+    Retired,
+}
+
+impl SigningKeyState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Next, Self::Active, Self::Retired];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "Next",
+            Self::Active => "Active",
+            Self::Retired => "Retired",
+        }
+    }
+}
+
 /// A protected resource: in the admin API, and in `resources` of `authserver.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -36,6 +36,10 @@ pub const REGISTERED_GRANT_TYPES: [GrantType; 2] =
     [GrantType::AuthorizationCode, GrantType::RefreshToken];
 /// The pool of database connections.
 pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000);
+/// How long a signing key signs, in days.
+pub const ROTATION_DAYS: Bounds = Bounds::new(1, 365);
+/// How many algorithms sign.
+pub const ALGORITHM_COUNT: Bounds = Bounds::new(1, 2);
 /// The length of the subject of development mode, in characters.
 pub const SUBJECT_LENGTH: Bounds = Bounds::new(1, 128);
 
@@ -67,6 +71,9 @@ pub struct AuthServerConfig {
     /// Dynamic client registration.
     #[serde(default)]
     pub registration: Registration,
+    /// The keys that sign ID tokens.
+    #[serde(default)]
+    pub signing_keys: SigningKeys,
     /// Lifetimes.
     #[serde(default)]
     pub tokens: Tokens,
@@ -241,6 +248,87 @@ impl DynamicRegistration {
         let text = "expected authorization_code, and refresh_token if clients may refresh; clients with other grants \
                     must be declared";
         Err(Invalid::new("registration.dynamic.grantTypes", text))
+    }
+}
+
+/// An algorithm that signs (RFC 7518, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, with keys of 2048 bits.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Es256, Self::Rs256];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    /// By its name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+}
+
+/// The keys that sign ID tokens. They rotate by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SigningKeys {
+    /// The algorithms: [`ALGORITHM_COUNT`]. A client that has registered none gets RS256, or else the first.
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// How long a key signs: [`ROTATION_DAYS`].
+    pub rotation_days: u32,
+}
+
+impl Default for SigningKeys {
+    fn default() -> Self {
+        Self {
+            algorithms: SigningAlgorithm::ALL.to_vec(),
+            rotation_days: 30,
+        }
+    }
+}
+
+impl SigningKeys {
+    /// How long a key signs.
+    #[must_use]
+    pub fn rotation(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.rotation_days))
+    }
+
+    /// The algorithm for a client that registered this one (`id_token_signed_response_alg`). The default is that of OpenID
+    /// Connect Dynamic Client Registration, section 2.
+    #[must_use]
+    pub fn algorithm_for(&self, registered: Option<SigningAlgorithm>) -> Option<SigningAlgorithm> {
+        let has = |wanted: &SigningAlgorithm| self.algorithms.contains(wanted);
+        registered
+            .filter(has)
+            .or_else(|| Some(SigningAlgorithm::Rs256).filter(has))
+            .or_else(|| self.algorithms.first().copied())
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        ALGORITHM_COUNT.list("signingKeys.algorithms", &self.algorithms)?;
+        for (index, algorithm) in self.algorithms.iter().enumerate() {
+            if self.algorithms[..index].contains(algorithm) {
+                let key = format!("signingKeys.algorithms[{index}]");
+                let text = format!("an earlier entry is {}, too", algorithm.as_str());
+                return Err(Invalid::new(key, text));
+            }
+        }
+        ROTATION_DAYS.number("signingKeys.rotationDays", self.rotation_days)
     }
 }
 
@@ -431,6 +519,7 @@ impl AuthServerConfig {
         if let Some(dynamic) = &self.registration.dynamic {
             dynamic.check()?;
         }
+        self.signing_keys.check()?;
         self.tokens.check()?;
         self.rate_limit.check()?;
         self.internal.check()?;
@@ -653,6 +742,42 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
         }
         for (more, message) in [
             (
+                "signingKeys: { algorithms: [] }",
+                "signingKeys.algorithms: expected 1 to 2 entries",
+            ),
+            (
+                "signingKeys: { algorithms: [RS256, RS256] }",
+                "signingKeys.algorithms[1]: an earlier entry is RS256",
+            ),
+            (
+                "signingKeys: { algorithms: [HS256] }",
+                "signingKeys.algorithms[0]: unknown variant",
+            ),
+            (
+                "signingKeys: { rotationDays: 0 }",
+                "signingKeys.rotationDays: 0 is out of range: expected 1 to 365",
+            ),
+            (
+                "signingKeys: { rotationDays: 366 }",
+                "signingKeys.rotationDays: 366",
+            ),
+            (
+                "tokens: { accessTokenSeconds: 86401 }",
+                "tokens.accessTokenSeconds: 86401",
+            ),
+            (
+                "tokens: { refreshTokenSeconds: 31536001 }",
+                "tokens.refreshTokenSeconds: 31536001",
+            ),
+            (
+                "tokens: { grantSeconds: 63072001 }",
+                "tokens.grantSeconds: 63072001",
+            ),
+            (
+                "tokens: { authorizationCodeSeconds: 601 }",
+                "tokens.authorizationCodeSeconds: 601",
+            ),
+            (
                 "tokens: { accessTokenSeconds: 0 }",
                 "tokens.accessTokenSeconds: 0 is out of range: expected 1 to 86400",
             ),
@@ -738,6 +863,25 @@ internal: { credentials: [{ id: a, secretFile: /y }] }",
         ] {
             let error = AuthServerConfig::parse(&format!("{LEAST}{more}")).unwrap_err();
             assert!(error.to_string().starts_with(message), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_client_gets_what_it_registered_or_else_rs256() {
+        use SigningAlgorithm::{Es256, Rs256};
+        let keys = |algorithms: &[SigningAlgorithm]| SigningKeys {
+            algorithms: algorithms.to_vec(),
+            ..SigningKeys::default()
+        };
+        for (algorithms, registered, expected) in [
+            (&[Es256, Rs256][..], None, Rs256),
+            (&[Es256, Rs256], Some(Es256), Es256),
+            (&[Es256], None, Es256),
+            (&[Es256], Some(Rs256), Es256),
+            (&[Rs256], Some(Es256), Rs256),
+        ] {
+            let chosen = keys(algorithms).algorithm_for(registered);
+            assert_eq!(chosen, Some(expected), "{algorithms:?} {registered:?}");
         }
     }
 

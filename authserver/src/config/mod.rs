@@ -13,7 +13,7 @@ use crate::keys::pepper::Pepper;
 use crate::login::LoginMethod;
 use crate::oauth::resource::Resource;
 
-pub use mcpauth_wire::authserver_config::{Listen, RateLimit, Registration, Tokens};
+pub use mcpauth_wire::authserver_config::{Listen, RateLimit, Registration, SigningKeys, Tokens};
 
 /// A valid configuration.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub login: LoginMethod,
     /// Dynamic registration.
     pub registration: Registration,
+    /// The keys that sign ID tokens.
+    pub signing_keys: SigningKeys,
     /// Lifetimes.
     pub tokens: Tokens,
     /// Limits.
@@ -106,6 +108,7 @@ impl Config {
             storage: storage(file.storage)?,
             login: login(file.login)?,
             registration: registration(file.registration)?,
+            signing_keys: file.signing_keys,
             tokens: file.tokens,
             rate_limit: file.rate_limit,
             internal: internal(file.internal)?,

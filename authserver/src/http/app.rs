@@ -13,11 +13,12 @@ use crate::http::internal::InternalState;
 use crate::http::internal::authentication::InternalAuthentication;
 use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::public::{self, PublicState};
-use crate::keys::signing_key::{SigningKey, SigningKeyError};
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::oauth::client::ClientOrigin;
-use crate::random::{self, RandomError};
+use crate::pepper_use::{self, PepperUseError};
+use crate::random::RandomError;
+use crate::signing::{Signing, SigningError};
 use crate::store::{Store, StoreError};
 
 /// The server's parts.
@@ -25,6 +26,8 @@ use crate::store::{Store, StoreError};
 pub struct App {
     /// Shared by both ports.
     pub core: Arc<Core>,
+    /// The keys that sign ID tokens.
+    pub signing: Arc<Signing>,
     /// The state of the public port's endpoints.
     pub public: PublicState,
     /// The state of the internal port's endpoints.
@@ -39,9 +42,12 @@ pub enum StartError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The signing key cannot be decrypted.
+    /// The keys file lacks a version of the pepper that is needed.
     #[error(transparent)]
-    SigningKey(#[from] SigningKeyError),
+    Pepper(#[from] PepperUseError),
+    /// The signing keys cannot be decrypted or created.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -77,6 +83,11 @@ impl App {
             let client = documents::client(document, client_id, ClientOrigin::Config, &core.pepper);
             core.store.upsert_client(&client, core.clock.now()).await?;
         }
+        // After the clients of the configuration, whose secrets need no pepper of old.
+        pepper_use::check(core.store.as_ref(), &core.pepper, core.clock.now()).await?;
+        let signing = Arc::new(Signing::new(config.signing_keys));
+        let (store, now) = (core.store.as_ref(), core.clock.now());
+        signing.tend(store, &core.pepper, now).await?;
         let authentication = InternalAuthentication::new(
             config.internal,
             config.introspection.clone(),
@@ -96,7 +107,7 @@ impl App {
             guesses,
             login: Login::new(config.login),
             rate_limit: config.rate_limit,
-            signing_key: signing_key(&core).await?,
+            signing: Arc::clone(&signing),
             registration: config.registration,
             introspection: config.introspection,
             tokens: config.tokens,
@@ -106,15 +117,14 @@ impl App {
         Ok(Self {
             public,
             service_accounts: authentication.service_accounts(),
-            internal: InternalState::new(Arc::clone(&core), authentication, metrics),
+            internal: InternalState::new(
+                Arc::clone(&core),
+                authentication,
+                Arc::clone(&signing),
+                metrics,
+            ),
+            signing,
             core,
         })
     }
-}
-
-/// The key that all replicas sign with.
-async fn signing_key(core: &Core) -> Result<SigningKey, StartError> {
-    let sealed = SigningKey::generate()?.seal(&core.pepper, random::bytes()?)?;
-    let sealed = core.store.signing_key_or(sealed).await?;
-    Ok(SigningKey::open(&core.pepper, &sealed)?)
 }

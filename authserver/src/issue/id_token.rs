@@ -1,11 +1,10 @@
 //! ID tokens (OpenID Connect Core, section 2), for clients that asked for the scope `openid`.
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mcpauth_service::clock::UnixTime;
 use serde_json::json;
 
 use super::Issued;
-use crate::keys::signing_key::SigningKey;
+use crate::keys::signing_key::{SigningKey, SigningKeyError};
 
 /// The scope that asks for one.
 const SCOPE: &str = "openid";
@@ -15,7 +14,7 @@ pub fn is_requested(issued: &Issued) -> bool {
     issued.scopes.contains(SCOPE)
 }
 
-/// The ID token that goes with an access token, signed with ES256. It ends with the access token.
+/// The ID token that goes with an access token. It ends with the access token.
 ///
 /// # Errors
 /// When signing fails.
@@ -24,9 +23,7 @@ pub fn sign(
     issuer: &str,
     issued: &Issued,
     now: UnixTime,
-) -> Result<String, jsonwebtoken::errors::Error> {
-    let mut header = Header::new(Algorithm::ES256);
-    header.kid = Some(key.key_id().to_owned());
+) -> Result<String, SigningKeyError> {
     let mut claims = json!({
         "iss": issuer,
         "sub": issued.grant.subject,
@@ -37,5 +34,5 @@ pub fn sign(
     if let Some(nonce) = &issued.nonce {
         claims["nonce"] = nonce.as_str().into();
     }
-    encode(&header, &claims, &EncodingKey::from_ec_der(key.pkcs8_der()))
+    key.sign("JWT", &claims)
 }

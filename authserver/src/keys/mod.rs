@@ -3,5 +3,7 @@
 pub mod digest;
 pub mod jws;
 pub mod pepper;
+pub mod ring;
+pub mod rotation;
 pub mod signed;
 pub mod signing_key;

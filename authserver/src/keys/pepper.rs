@@ -1,8 +1,9 @@
 //! The pepper: the one Secret from which every key of the server is derived.
 //!
 //! The keys file has one line for each version, `VERSION:base64(32 bytes)`. The first line is current:
-//! it makes new hashes and seals. The others only recognise what was made under them, so that a pepper
-//! is replaced by putting a line on top, and the old line is removed when all that was made under it has expired.
+//! it makes new hashes and seals. The others only recognise what was made under them. A pepper is replaced in steps, each
+//! with a rollout: the new line goes below, then on top, and the old line is removed when nothing is left under it
+//! (`docs/operations/keys.md`). `VERSION:lost` in place of a line gives up what was made under it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +16,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 const SECRET_BYTES: usize = 32;
 const VERSION_BYTES: usize = 2;
 const MAC_BYTES: usize = 32;
+/// What stands in place of a secret that is given up.
+const LOST: &str = "lost";
 
 /// A keys file that cannot be used. No variant carries key material.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +26,9 @@ pub enum PepperError {
     #[error("it is empty; expected lines `VERSION:base64(32 bytes)`, the current one first")]
     Empty,
     /// A line is not of the form.
-    #[error("line {0}: expected `VERSION:base64(32 bytes)` with VERSION 1..=65535")]
+    #[error(
+        "line {0}: expected `VERSION:base64(32 bytes)` with VERSION 1..=65535, or `VERSION:lost`"
+    )]
     Malformed(usize),
     /// Two lines have the same version.
     #[error("line {0}: an earlier line also has version {1}; give each line its own version")]
@@ -56,6 +61,11 @@ impl KeyedHash {
         bytes.try_into().ok().map(Self)
     }
 
+    /// The version of the pepper that it was made under.
+    pub fn version(&self) -> u16 {
+        split_version(&self.0).0
+    }
+
     /// An identifier of the token that reveals nothing about it: `jti` in introspection, and in logs.
     pub fn public_id(&self) -> String {
         URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &self.0).as_ref()[..16])
@@ -71,7 +81,9 @@ impl fmt::Debug for KeyedHash {
 /// All versions of the pepper, the current one first. `Debug` shows only the versions.
 pub struct Pepper {
     current: Keys,
-    older: Vec<Keys>,
+    others: Vec<Keys>,
+    /// The versions that were given up.
+    lost: BTreeSet<u16>,
 }
 
 struct Keys {
@@ -90,6 +102,7 @@ impl Pepper {
     pub fn parse(text: &str) -> Result<Self, PepperError> {
         let mut versions = BTreeSet::new();
         let mut keys = Vec::new();
+        let mut lost = BTreeSet::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() {
@@ -99,17 +112,45 @@ impl Pepper {
             if !versions.insert(version) {
                 return Err(PepperError::Duplicate(index + 1, version));
             }
-            keys.push(Keys::derive(version, &secret).ok_or(PepperError::Derivation)?);
+            match secret {
+                Some(secret) => {
+                    keys.push(Keys::derive(version, &secret).ok_or(PepperError::Derivation)?);
+                }
+                None => {
+                    lost.insert(version);
+                }
+            }
         }
         let mut keys = keys.into_iter();
         Ok(Self {
             current: keys.next().ok_or(PepperError::Empty)?,
-            older: keys.collect(),
+            others: keys.collect(),
+            lost,
         })
     }
 
     fn all(&self) -> impl Iterator<Item = &Keys> {
-        std::iter::once(&self.current).chain(&self.older)
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
+    /// The version that makes new hashes and seals.
+    pub fn current_version(&self) -> u16 {
+        self.current.version
+    }
+
+    /// The versions that only recognise what was made under them.
+    pub fn other_versions(&self) -> impl Iterator<Item = u16> {
+        self.others.iter().map(|keys| keys.version)
+    }
+
+    /// Whether the keys file has a line for this version: its key, or that it is given up.
+    pub fn names(&self, version: u16) -> bool {
+        self.version(version).is_some() || self.has_lost(version)
+    }
+
+    /// Whether what was made under this version is given up.
+    pub fn has_lost(&self, version: u16) -> bool {
+        self.lost.contains(&version)
     }
 
     fn version(&self, version: u16) -> Option<&Keys> {
@@ -134,6 +175,12 @@ impl Pepper {
             keys.version,
             hmac::sign(&keys.client_secrets, secret.as_bytes()),
         )
+    }
+
+    /// The hash to store instead, when this one of a verified secret was made under a version that is not the current
+    /// one.
+    pub fn rehash_client_secret(&self, secret: &str, stored: &KeyedHash) -> Option<KeyedHash> {
+        (stored.version() != self.current.version).then(|| self.hash_client_secret(secret))
     }
 
     /// Whether the secret is the one that was hashed, in time that does not depend on where it differs.
@@ -179,6 +226,17 @@ impl Pepper {
         sealed.extend_from_slice(&nonce);
         sealed.append(&mut ciphertext);
         Some(sealed)
+    }
+
+    /// The version that sealed bytes were made under.
+    ///
+    /// # Errors
+    /// When they are too short.
+    pub fn sealed_under(sealed: &[u8]) -> Result<u16, CannotOpen> {
+        match sealed.len() {
+            VERSION_BYTES.. => Ok(split_version(sealed).0),
+            _ => Err(CannotOpen),
+        }
     }
 
     /// Decrypts what [`Pepper::seal`] made for the same purpose, under any version.
@@ -269,11 +327,15 @@ fn split_version(bytes: &[u8]) -> (u16, &[u8]) {
     (u16::from_be_bytes([bytes[0], bytes[1]]), &bytes[2..])
 }
 
-fn parse_line(line: &str) -> Option<(u16, [u8; SECRET_BYTES])> {
+/// The version, with its secret if it is not lost.
+fn parse_line(line: &str) -> Option<(u16, Option<[u8; SECRET_BYTES]>)> {
     let (version, secret) = line.split_once(':')?;
     let version = version.parse().ok().filter(|version| *version > 0)?;
+    if secret == LOST {
+        return Some((version, None));
+    }
     let secret = STANDARD.decode(secret).ok()?.try_into().ok()?;
-    Some((version, secret))
+    Some((version, Some(secret)))
 }
 
 #[cfg(test)]
@@ -307,6 +369,33 @@ mod tests {
         assert_eq!(new.open("key", &sealed).unwrap(), b"plain");
         let sealed = new.seal("key", b"plain", [3; 12]).unwrap();
         assert_eq!(old.open("key", &sealed), Err(CannotOpen));
+    }
+
+    #[test]
+    fn a_lost_version_is_named_and_opens_nothing() {
+        let old = Pepper::parse(&line(1, 1)).unwrap();
+        let new = Pepper::parse(&(line(2, 2) + "1:lost\n")).unwrap();
+        assert!(new.names(1) && new.has_lost(1) && new.names(2) && !new.has_lost(2));
+        assert!(!new.names(3) && !new.has_lost(3));
+        assert_eq!(new.token_hashes("access", "mat_1").len(), 1);
+        assert!(!new.verify("csrf", b"m", &old.sign("csrf", b"m")));
+        let sealed = old.seal("key", b"plain", [3; 12]).unwrap();
+        assert_eq!(new.open("key", &sealed), Err(CannotOpen));
+        assert_eq!(Pepper::sealed_under(&sealed), Ok(1));
+        assert_eq!(Pepper::sealed_under(&[1]), Err(CannotOpen));
+        assert_eq!(Pepper::parse("1:lost").unwrap_err(), PepperError::Empty);
+    }
+
+    #[test]
+    fn a_client_secret_is_hashed_again_under_the_current_version() {
+        let old = Pepper::parse(&line(1, 1)).unwrap();
+        let new = Pepper::parse(&(line(2, 2) + &line(1, 1))).unwrap();
+        let stored = old.hash_client_secret("s3cret");
+        assert_eq!(stored.version(), 1);
+        assert_eq!(old.rehash_client_secret("s3cret", &stored), None);
+        let again = new.rehash_client_secret("s3cret", &stored).unwrap();
+        assert_eq!(again.version(), 2);
+        assert!(new.verify_client_secret("s3cret", &again));
     }
 
     #[test]
@@ -353,6 +442,8 @@ mod tests {
             (key.clone(), PepperError::Malformed(1)),
             (format!("{good}2:AAAA"), PepperError::Malformed(2)),
             (format!("{good}2:!{key}"), PepperError::Malformed(2)),
+            (format!("{good}2:Lost"), PepperError::Malformed(2)),
+            (format!("{good}1:lost"), PepperError::Duplicate(2, 1)),
             (format!("{good}{good}"), PepperError::Duplicate(2, 1)),
         ];
         for (text, expected) in cases {

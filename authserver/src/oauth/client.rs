@@ -1,5 +1,6 @@
 //! OAuth clients: what is kept about one (RFC 7591, section 2).
 
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcpauth_wire::client::{AssertionAudience, Consent, GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::{ResourceUri, Scopes};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,16 @@ pub struct ClientMetadata {
     pub allowed_resources: Vec<AllowedResource>,
     /// Whether users are asked before it gets access.
     pub consent: Consent,
+    /// The algorithm that its ID tokens are signed with, by its name; absent: the server's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token_signed_response_alg: Option<String>,
+}
+
+impl ClientMetadata {
+    /// The algorithm that it registered for ID tokens, if this version knows it.
+    pub fn id_token_signing_algorithm(&self) -> Option<SigningAlgorithm> {
+        SigningAlgorithm::parse(self.id_token_signed_response_alg.as_deref()?)
+    }
 }
 
 /// What a client may have at a resource.

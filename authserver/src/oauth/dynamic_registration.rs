@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use mcpauth_service::connections;
 use mcpauth_wire::Secret;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcpauth_wire::client::{GrantType, TokenEndpointAuthMethod};
 use mcpauth_wire::redirect_uri::{self, PrivateSchemes};
 use serde::Deserialize;
@@ -30,6 +31,7 @@ pub struct Request {
     logo_uri: Option<String>,
     jwks: Option<Value>,
     jwks_uri: Option<String>,
+    id_token_signed_response_alg: Option<String>,
 }
 
 /// What an update has besides the metadata (RFC 7592, section 2.2).
@@ -74,6 +76,8 @@ pub struct Rules<'a> {
     pub redirect_schemes: &'a [String],
     /// What a client may use at the token endpoint.
     pub grant_types: &'a [GrantType],
+    /// The algorithms that sign ID tokens.
+    pub algorithms: &'a [SigningAlgorithm],
 }
 
 /// The metadata to register. The requested `scope` is not kept: what a client may have is decided with
@@ -102,6 +106,10 @@ pub fn accept(request: Request, rules: &Rules<'_>) -> Result<ClientMetadata, OAu
         jwks: jwks(method, request.jwks, request.jwks_uri.as_deref())?,
         redirect_uris: request.redirect_uris,
         grant_types,
+        id_token_signed_response_alg: id_token_algorithm(
+            request.id_token_signed_response_alg,
+            rules.algorithms,
+        )?,
         ..ClientMetadata::default()
     })
 }
@@ -208,6 +216,23 @@ pub fn network(address: IpAddr) -> IpAddr {
     match connections::network(address) {
         IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
         network @ IpAddr::V6(_) => network,
+    }
+}
+
+/// OpenID Connect Dynamic Client Registration, section 2.
+fn id_token_algorithm(
+    requested: Option<String>,
+    known: &[SigningAlgorithm],
+) -> Result<Option<String>, OAuthError> {
+    let mut names = known.iter().map(|algorithm| algorithm.as_str());
+    match &requested {
+        Some(name) if !names.clone().any(|known| known == name) => {
+            let names = names.by_ref().collect::<Vec<_>>().join(", ");
+            invalid(format!(
+                "id_token_signed_response_alg must be one of {names}"
+            ))
+        }
+        _ => Ok(requested),
     }
 }
 

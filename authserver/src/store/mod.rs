@@ -6,6 +6,7 @@
 mod memory;
 mod postgres;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use mcpauth_wire::{ResourceUri, Scopes};
 
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::{CodeAttempt, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -51,7 +53,7 @@ pub enum StoreError {
 /// A code presented at the token endpoint, with what to issue for it.
 #[derive(Clone, Copy)]
 pub struct CodeRedemption<'a> {
-    /// The code's hash under each pepper.
+    /// The code's hash under each pepper, the current one first: a used code is kept under that.
     pub hashes: &'a [KeyedHash],
     /// What came with it.
     pub attempt: CodeAttempt<'a>,
@@ -64,7 +66,7 @@ pub struct CodeRedemption<'a> {
 /// A refresh token presented at the token endpoint, with what to issue for it.
 #[derive(Clone, Copy)]
 pub struct Refresh<'a> {
-    /// The token's hash under each pepper.
+    /// The token's hash under each pepper, the current one first: a used token is kept under that.
     pub hashes: &'a [KeyedHash],
     /// What came with it.
     pub attempt: RefreshAttempt<'a>,
@@ -133,6 +135,36 @@ pub struct Unused {
     pub idle_since: UnixTime,
 }
 
+/// What works only as long as a version of the pepper is known. Access tokens and codes live for at most a day, so they
+/// are not hashed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PepperUse {
+    /// Access tokens that have not expired.
+    pub access_tokens: u64,
+    /// Refresh tokens that have neither expired nor been used. Used ones are needed only to notice that they are used
+    /// again.
+    pub refresh_tokens: u64,
+    /// Authorization codes that have neither expired nor been used.
+    pub codes: u64,
+    /// Secrets of clients.
+    pub client_secrets: u64,
+    /// Sealed signing keys.
+    pub signing_keys: u64,
+}
+
+impl PepperUse {
+    /// Each count, with what is counted, in the singular.
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
+        [
+            ("access_token", self.access_tokens),
+            ("refresh_token", self.refresh_tokens),
+            ("code", self.codes),
+            ("client_secret", self.client_secrets),
+            ("signing_key", self.signing_keys),
+        ]
+    }
+}
+
 /// Clients, resources, grants with their tokens, and what counts requests: the state that replicas share.
 ///
 /// Every method fails with a [`StoreError`]; what else there is to know stands at the method.
@@ -162,6 +194,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Notes that a self-registered client is in use: it got tokens for a user. Written at most once an hour.
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError>;
+
+    /// Replaces the hash of a client's secret, if it is still this one.
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError>;
 
     /// Deletes a client and revokes its grants; an unknown one is fine. None of its tokens is live from the moment that
     /// this is written.
@@ -249,9 +289,28 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Revokes all families of a user. They may sign in again.
     async fn revoke_user(&self, subject: &str) -> Result<(), StoreError>;
 
-    /// The sealed signing key: the stored one, or else this one, which is stored then. Replicas that
-    /// start together get the same.
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// The signing keys, in any order. Those of an algorithm that only a newer version knows are left out.
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Adds signing keys, those whose slot is free. They appear together.
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError>;
+
+    /// Replaces a signing key that is still stored as `before`; false when it is not. Both have the same slot.
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError>;
+
+    /// Removes a signing key, if it is still stored so.
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
+
+    /// Counts what would be lost with each version of the pepper but the current one. However long it takes.
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError>;
 
     /// Remembers a client assertion until it expires (RFC 7523, section 3). False when this client has
     /// presented this `jti` before, to whichever replica.

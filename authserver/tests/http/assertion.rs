@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mcp_authserver::keys::signing_key::SigningKey;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, TestServer};
@@ -44,7 +45,7 @@ pub async fn present(server: &TestServer, jwt: &str) -> Answer {
 
 #[tokio::test]
 async fn a_signed_assertion_authenticates() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = with_client(&key).await;
     let jwt = signed(&key, &claims(&server));
     let tokens = present(&server, &jwt).await.ok();
@@ -57,7 +58,7 @@ async fn a_signed_assertion_authenticates() {
 
 #[tokio::test]
 async fn jti_replay() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = with_client(&key).await;
     let jwt = signed(&key, &claims(&server));
     present(&server, &jwt).await.ok();
@@ -70,7 +71,7 @@ async fn jti_replay() {
 /// A replica whose clock is ahead must not forget what another one still accepts.
 #[tokio::test]
 async fn jti_replay_after_a_faster_replica_has_removed_what_has_expired() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = with_client(&key).await;
     let jwt = signed(&key, &claims(&server));
     present(&server, &jwt).await.ok();
@@ -82,9 +83,9 @@ async fn jti_replay_after_a_faster_replica_has_removed_what_has_expired() {
 
 #[tokio::test]
 async fn another_key_or_another_client() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = with_client(&key).await;
-    let stranger = SigningKey::generate().unwrap();
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let jwt = signed(&stranger, &claims(&server));
     present(&server, &jwt).await.is_error(401, "invalid_client");
     let mut other = claims(&server);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use http::{Method, header};
 use mcp_authserver::keys::signing_key::SigningKey;
 use mcpauth_wire::Issuer;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 
 use crate::assertion;
@@ -238,7 +239,7 @@ async fn issuers() {
 
 #[tokio::test]
 async fn audiences_of_client_assertions() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = TestServer::with_users().await;
     let client = |audience: &str| {
         json!({

@@ -33,6 +33,8 @@ mod on_postgres;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod peppers;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod rate_limit;

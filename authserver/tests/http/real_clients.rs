@@ -2,6 +2,7 @@
 
 use http::Method;
 use mcp_authserver::keys::signing_key::SigningKey;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 
 use crate::assertion;
@@ -117,7 +118,7 @@ async fn codex_sends_resource_twice() {
 /// Its URL type writes an issuer without a path as `https://host/`.
 #[tokio::test]
 async fn the_python_sdk_ends_the_audience_with_a_slash() {
-    let key = SigningKey::generate().unwrap();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let server = assertion::with_client(&key).await;
     let mut claims = assertion::claims(&server);
     claims["aud"] = format!("{}/", server.issuer()).into();

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mcp_authserver::config::Config;
 use mcp_authserver::http as routes;
-use mcp_authserver::http::app::App;
+use mcp_authserver::http::app::{App, StartError};
 use mcp_authserver::http::serve::serve;
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store, Unused};
@@ -56,6 +56,13 @@ pub struct Setup {
     pub connections: usize,
     /// `{FILES}` stands for the folder of its files.
     pub more: &'static str,
+    /// The content of the keys file.
+    pub pepper: String,
+}
+
+/// A line of the keys file, which is another for each version.
+pub fn pepper(version: u8) -> String {
+    format!("{version}:{}\n", STANDARD.encode([version; 32]))
 }
 
 /// The id and the secret of a resource server elsewhere, which introspects tokens for `NOTES`.
@@ -72,6 +79,7 @@ impl Default for Setup {
             store: Arc::new(MemoryStore::default()),
             connections: Limits::PUBLIC.connections,
             more: "registration: { dynamic: {}, allowedRedirectSchemes: [cursor] }",
+            pepper: pepper(1),
         }
     }
 }
@@ -108,6 +116,10 @@ impl TestServer {
     }
 
     pub async fn with(setup: Setup) -> Self {
+        Self::try_with(setup).await.unwrap()
+    }
+
+    pub async fn try_with(setup: Setup) -> Result<Self, StartError> {
         let public = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let internal = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let (public_at, internal_at) = (public.address(), internal.address());
@@ -118,12 +130,12 @@ impl TestServer {
             .more
             .replace("{FILES}", &files.path().display().to_string());
         let text = configuration(&files, &issuer, setup.local_users, &more);
+        std::fs::write(files.path().join("pepper"), setup.pepper).unwrap();
         let config = Config::parse(&text).unwrap();
         let clock = Clock::manual(UnixTime::from_seconds(1_800_000_000));
         let metrics = Arc::new(Metrics::default());
         let app = App::new(config, setup.store, clock.clone(), metrics);
-        let app = app.await.unwrap();
-        let app = Arc::new(app);
+        let app = Arc::new(app.await?);
         let shutdown = Shutdown::default();
         let limits = Limits {
             connections: setup.connections,
@@ -133,7 +145,7 @@ impl TestServer {
         tokio::spawn(serve(public, routes, limits, shutdown.clone()));
         let routes = routes::internal::router(app.internal.clone());
         tokio::spawn(serve(internal, routes, limits, shutdown.clone()));
-        Self {
+        Ok(Self {
             app,
             clock,
             public: public_at,
@@ -141,7 +153,7 @@ impl TestServer {
             http: Client::builder(TokioExecutor::new()).build_http(),
             shutdown,
             files,
-        }
+        })
     }
 
     pub fn issuer(&self) -> &str {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_authserver::issue::{Issued, Minter};
-use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::keys::pepper::{KeyedHash, Pepper};
 use mcp_authserver::oauth::admission::AllowedClients;
 use mcp_authserver::oauth::client::{AllowedResource, Client, ClientMetadata, ClientOrigin};
 use mcp_authserver::oauth::code::{CodeAttempt, NewCode};
@@ -98,6 +98,11 @@ impl Fixture {
         Self::new(Box::new(store), Some(url.to_owned())).await
     }
 
+    /// A keys file without the old line.
+    pub fn only_current_pepper() -> Pepper {
+        Pepper::parse(NEW_PEPPER).unwrap()
+    }
+
     async fn new(store: Box<dyn Store>, url: Option<String>) -> Self {
         let fixture = Self {
             store,
@@ -173,8 +178,28 @@ impl Fixture {
         attempt: CodeAttempt<'_>,
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
+        self.present_code(&code.hashes(&self.pepper), attempt, now)
+            .await
+    }
+
+    /// By a replica with this pepper.
+    pub async fn redeem_under(
+        &self,
+        pepper: &Pepper,
+        code: &Token,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
+        self.present_code(&code.hashes(pepper), RIGHT, now).await
+    }
+
+    async fn present_code(
+        &self,
+        hashes: &[KeyedHash],
+        attempt: CodeAttempt<'_>,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
         let redemption = CodeRedemption {
-            hashes: &code.hashes(&self.pepper),
+            hashes,
             attempt,
             grant_expires_at: now.plus(ABSOLUTE),
             minter: self.minter(),
@@ -199,8 +224,29 @@ impl Fixture {
         attempt: RefreshAttempt<'_>,
         now: UnixTime,
     ) -> Result<Tokens, Refusal> {
+        self.present_token(&token.hashes(&self.pepper), attempt, now)
+            .await
+    }
+
+    /// By a replica with this pepper.
+    pub async fn refresh_under(
+        &self,
+        pepper: &Pepper,
+        token: &Token,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
+        self.present_token(&token.hashes(pepper), REFRESH, now)
+            .await
+    }
+
+    async fn present_token(
+        &self,
+        hashes: &[KeyedHash],
+        attempt: RefreshAttempt<'_>,
+        now: UnixTime,
+    ) -> Result<Tokens, Refusal> {
         let request = Refresh {
-            hashes: &token.hashes(&self.pepper),
+            hashes,
             attempt,
             minter: self.minter(),
         };

@@ -1,8 +1,10 @@
 //! Assertions seen, the signing key, and the removal of what has expired.
 
 use futures::future::join_all;
+use mcp_authserver::keys::rotation::KeyRecord;
 use mcp_authserver::oauth::grant::Refusal;
 use mcpauth_service::clock::UnixTime;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 
 use crate::fixture::{ACCESS, Fixture, MINUTE, NOW};
 
@@ -26,12 +28,68 @@ pub async fn jti_replay(f: &Fixture) {
     assert!(seen("a", "1", NOW).await, "remembered until it expires");
 }
 
-pub async fn the_signing_key_is_made_once(f: &Fixture) {
-    let candidates = (0_u8..8).map(|byte| f.store.signing_key_or(vec![byte; 10]));
-    let keys = join_all(candidates).await;
-    let first = keys[0].as_ref().unwrap();
-    assert!(keys.iter().all(|key| key.as_ref().unwrap() == first));
-    assert_eq!(&f.store.signing_key_or(vec![99]).await.unwrap(), first);
+fn key(algorithm: SigningAlgorithm, sequence: u32, sealed: u8) -> KeyRecord {
+    KeyRecord {
+        algorithm,
+        sequence,
+        not_before: NOW.plus(MINUTE * sequence),
+        retired_at: None,
+        sealed: vec![1, 1, sealed],
+    }
+}
+
+async fn keys(f: &Fixture) -> Vec<KeyRecord> {
+    let mut keys = f.store.signing_keys().await.unwrap();
+    keys.sort_by_key(|key| (key.algorithm, key.sequence));
+    keys
+}
+
+pub async fn each_signing_key_is_made_once(f: &Fixture) {
+    use SigningAlgorithm::{Es256, Rs256};
+    assert_eq!(keys(f).await, []);
+    f.store.add_signing_keys(&[]).await.unwrap();
+    // Replicas that start together.
+    let candidates: Vec<_> = (0..8)
+        .map(|by| [key(Es256, 0, by), key(Rs256, 0, by)])
+        .collect();
+    join_all(candidates.iter().map(|keys| f.store.add_signing_keys(keys))).await;
+    let first = keys(f).await;
+    assert!(
+        candidates.iter().any(|made| made[..] == first[..]),
+        "{first:?}"
+    );
+    // And that rotate together.
+    let candidates: Vec<_> = (0..8).map(|by| [key(Rs256, 1, by)]).collect();
+    join_all(candidates.iter().map(|keys| f.store.add_signing_keys(keys))).await;
+    let both = keys(f).await;
+    assert_eq!(both[..2], first);
+    assert_eq!(both.len(), 3);
+}
+
+pub async fn a_signing_key_is_replaced_and_removed_if_it_is_still_the_same(f: &Fixture) {
+    let before = key(SigningAlgorithm::Es256, 0, 1);
+    f.store
+        .add_signing_keys(std::slice::from_ref(&before))
+        .await
+        .unwrap();
+    let retired = KeyRecord {
+        retired_at: Some(NOW),
+        ..before.clone()
+    };
+    let sealed_anew = KeyRecord {
+        sealed: vec![9],
+        ..retired.clone()
+    };
+    let replace = async |before, after| f.store.replace_signing_key(before, after).await.unwrap();
+    assert!(!replace(&retired, &sealed_anew).await);
+    assert!(replace(&before, &retired).await);
+    assert!(!replace(&before, &sealed_anew).await);
+    assert_eq!(keys(f).await, [retired.clone()]);
+    assert!(replace(&retired, &sealed_anew).await);
+    f.store.remove_signing_key(&retired).await.unwrap();
+    assert_eq!(keys(f).await, [sealed_anew.clone()]);
+    f.store.remove_signing_key(&sealed_anew).await.unwrap();
+    assert_eq!(keys(f).await, []);
 }
 
 pub async fn what_has_expired_is_removed_and_nothing_else(f: &Fixture) {

@@ -20,6 +20,8 @@ mod kills;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]
+mod peppers;
+#[cfg(test)]
 mod previous_version;
 #[cfg(test)]
 mod rates;
@@ -73,7 +75,8 @@ conformance! {
         each_history_is_one_that_the_rule_allows;
     housekeeping:
         jti_replay
-        the_signing_key_is_made_once
+        each_signing_key_is_made_once
+        a_signing_key_is_replaced_and_removed_if_it_is_still_the_same
         what_has_expired_is_removed_and_nothing_else;
     introspection:
         a_live_token_is_described
@@ -86,6 +89,9 @@ conformance! {
         revoking_a_refresh_token_ends_the_family
         revoking_the_grant_ends_the_family
         revoking_a_user_ends_their_families;
+    peppers:
+        what_other_peppers_are_needed_for_is_counted
+        what_is_used_is_kept_under_the_current_pepper;
     rates:
         sixteen_way_race_on_the_last_hits
         a_refused_hit_does_not_count

@@ -166,12 +166,27 @@ impl ClientAuthentication {
         if !secret_matches {
             return Ok(Err(Failure::Secret));
         }
+        self.rehash(presented, &client).await?;
         if let Credentials::Assertion { jwt, .. } = presented
             && let Err(failure) = self.verify_assertion(jwt, &client, peer).await?
         {
             return Ok(Err(failure));
         }
         Ok(Ok(client))
+    }
+
+    /// Hashes a verified secret again, when its hash was made under a pepper that is not the current one.
+    async fn rehash(&self, presented: &Credentials, client: &Client) -> Result<(), HttpError> {
+        if let Credentials::Basic { secret, .. } | Credentials::Post { secret, .. } = presented
+            && let Some(before) = client.secret_hash
+            && let Some(after) = self.core.pepper.rehash_client_secret(secret, &before)
+        {
+            let store = &self.core.store;
+            store
+                .replace_secret_hash(&client.client_id, &before, &after)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Verifies a client assertion, and uses it up.

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
-use mcpauth_wire::admin::{Outcome, PutAnswer, Resource as ResourceDocument};
+use mcpauth_wire::admin::{Outcome, PutAnswer, Resource as ResourceDocument, SigningKeyList};
 use mcpauth_wire::client::{Client as ClientDocument, is_id};
 use mcpauth_wire::{Invalid, read};
 use serde::de::DeserializeOwned;
@@ -21,6 +21,7 @@ use crate::http::error::HttpError;
 use crate::http::trace;
 use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
+use crate::signing::Signing;
 
 /// Rejects callers that are not administrators.
 pub(super) async fn only_admins(
@@ -136,6 +137,15 @@ pub(super) async fn delete_user_grants(
         core.store.revoke_user(&subject).await?;
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What each key for ID tokens does now.
+pub(super) async fn get_signing_keys(
+    State(core): State<Arc<Core>>,
+    State(signing): State<Arc<Signing>>,
+) -> Json<SigningKeyList> {
+    let keys = signing.ring().states(core.clock.now());
+    Json(SigningKeyList { keys })
 }
 
 /// A document, whatever the Content-Type says; the inner error names the field.

@@ -12,7 +12,8 @@ use axum::Router;
 use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, post, put};
+use axum::routing::{delete, get, post, put};
+use mcpauth_wire::admin::SIGNING_KEYS_PATH;
 
 use crate::http::core::Core;
 use crate::http::error::HttpError;
@@ -20,6 +21,7 @@ use crate::http::introspection::Introspection;
 use crate::http::layers::{finish, method_not_allowed, not_found};
 use crate::http::trace;
 use crate::metrics::Metrics;
+use crate::signing::Signing;
 use authentication::InternalAuthentication;
 
 /// The largest body of the admin API.
@@ -34,6 +36,7 @@ struct Endpoints {
     core: Arc<Core>,
     authentication: Arc<InternalAuthentication>,
     introspection: Arc<Introspection>,
+    signing: Arc<Signing>,
     metrics: Arc<Metrics>,
 }
 
@@ -42,12 +45,14 @@ impl InternalState {
     pub fn new(
         core: Arc<Core>,
         authentication: InternalAuthentication,
+        signing: Arc<Signing>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self(Arc::new(Endpoints {
             authentication: Arc::new(authentication),
             introspection: Arc::new(Introspection::new(Arc::clone(&core), Arc::clone(&metrics))),
             core,
+            signing,
             metrics,
         }))
     }
@@ -71,6 +76,12 @@ impl FromRef<InternalState> for Arc<Introspection> {
     }
 }
 
+impl FromRef<InternalState> for Arc<Signing> {
+    fn from_ref(state: &InternalState) -> Self {
+        Self::clone(&state.0.signing)
+    }
+}
+
 /// The internal port.
 pub fn router(state: InternalState) -> Router {
     let resource = put(admin::put_resource)
@@ -87,6 +98,7 @@ pub fn router(state: InternalState) -> Router {
             "/admin/v1/users/{subject}/grants",
             delete(admin::delete_user_grants),
         )
+        .route(SIGNING_KEYS_PATH, get(admin::get_signing_keys))
         .layer(only_admins)
         .layer(middleware::from_fn(trace::request));
     let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);

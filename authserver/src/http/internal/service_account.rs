@@ -136,6 +136,7 @@ pub mod tests {
 
     use super::*;
     use crate::keys::signing_key::SigningKey;
+    use mcpauth_wire::authserver_config::SigningAlgorithm;
 
     pub const ISSUER: &str = "https://kubernetes.default.svc";
     pub const AUDIENCE: &str = "http://auth-authserver-internal.default.svc:8081";
@@ -147,7 +148,7 @@ pub mod tests {
 
     impl Signer {
         pub fn new() -> Self {
-            Self(SigningKey::generate().unwrap())
+            Self(SigningKey::generate(SigningAlgorithm::Es256).unwrap())
         }
 
         pub fn jwk(&self) -> Value {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::http::core::Core;
 use crate::oauth::client_assertion;
+use crate::signing::Signing;
 
 /// What the document depends on.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Discovery {
     pub(super) registration_open: bool,
     /// Whether resource servers may introspect at the public port.
     pub(super) introspection_open: bool,
+    /// The keys that sign ID tokens.
+    pub(super) signing: Arc<Signing>,
 }
 
 pub(super) async fn metadata(State(discovery): State<Arc<Discovery>>) -> Json<Value> {
@@ -44,7 +47,7 @@ pub(super) async fn metadata(State(discovery): State<Arc<Discovery>>) -> Json<Va
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": client_assertion::algorithm_names(),
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": discovery.signing.algorithms(),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce"],
         "request_uri_parameter_supported": false,

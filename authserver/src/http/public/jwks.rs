@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use http::{HeaderValue, header};
+use serde_json::Value;
 
-use crate::keys::signing_key::SigningKey;
+use crate::signing::Signing;
+
+/// How long the set may be kept, in seconds: far less than a key is published before it signs.
+const MAX_AGE: &str = "public, max-age=300";
 
 /// The public half of the signing keys.
 #[derive(Debug)]
-pub(super) struct KeySet(Value);
+pub(super) struct KeySet(pub(super) Arc<Signing>);
 
-impl KeySet {
-    pub(super) fn new(key: &SigningKey) -> Self {
-        Self(json!({ "keys": [key.public_jwk()] }))
-    }
-}
-
-pub(super) async fn jwks(State(keys): State<Arc<KeySet>>) -> Json<Value> {
-    Json(keys.0.clone())
+pub(super) async fn jwks(
+    State(keys): State<Arc<KeySet>>,
+) -> ([(header::HeaderName, HeaderValue); 1], Json<Value>) {
+    let cache = [(header::CACHE_CONTROL, HeaderValue::from_static(MAX_AGE))];
+    (cache, Json(keys.0.ring().jwks()))
 }

@@ -33,6 +33,7 @@ use crate::oauth::error::OAuthError;
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::token::{Token, TokenKind};
 use crate::random::{self, RandomError};
+use crate::signing::Signing;
 use crate::store::{NewRegistration, Registered};
 
 /// Maximum size of a document, in bytes. It is stored for anyone: those of clients in the field have less than 2 KiB,
@@ -60,6 +61,8 @@ pub(super) struct DynamicRegistration {
     /// Private-use URI schemes that redirect URIs may have.
     redirect_schemes: Vec<String>,
     limits: config::DynamicRegistration,
+    /// The keys that sign ID tokens.
+    signing: Arc<Signing>,
     /// In turn with those of other networks.
     queue: FairQueue<IpAddr>,
     /// Compared with when a client is unknown, so that the response takes equally long.
@@ -71,6 +74,7 @@ impl DynamicRegistration {
     pub(super) fn new(
         core: Arc<Core>,
         guesses: Arc<Guesses>,
+        signing: Arc<Signing>,
         registration: config::Registration,
     ) -> Self {
         let limits = registration.dynamic.unwrap_or_default();
@@ -81,6 +85,7 @@ impl DynamicRegistration {
             core,
             redirect_schemes: registration.allowed_redirect_schemes,
             limits,
+            signing,
             queue: FairQueue::new(REGISTRATIONS),
         }
     }
@@ -89,6 +94,7 @@ impl DynamicRegistration {
         Rules {
             redirect_schemes: &self.redirect_schemes,
             grant_types: &self.limits.grant_types,
+            algorithms: self.signing.algorithms(),
         }
     }
 }
@@ -263,6 +269,10 @@ fn information(core: &Core, client: &Client, secret: Option<&str>, token: &Token
         ("client_uri", metadata.client_uri.as_deref()),
         ("logo_uri", metadata.logo_uri.as_deref()),
         ("client_secret", secret),
+        (
+            "id_token_signed_response_alg",
+            metadata.id_token_signed_response_alg.as_deref(),
+        ),
     ];
     for (name, value) in optional {
         if let Some(value) = value {

@@ -17,9 +17,9 @@ use crate::http::client_auth::guesses::Guesses;
 use crate::http::cookies::Cookies;
 use crate::http::core::Core;
 use crate::http::introspection;
-use crate::keys::signing_key::SigningKey;
 use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::signing::Signing;
 
 /// The dependencies of the port's endpoints.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Dependencies {
     pub login: Login,
     /// Limits on their passwords.
     pub rate_limit: config::RateLimit,
-    /// Signs ID tokens.
-    pub signing_key: SigningKey,
+    /// The keys that sign ID tokens.
+    pub signing: Arc<Signing>,
     /// Dynamic registration.
     pub registration: Registration,
     /// Resource servers that introspect with a secret.
@@ -79,6 +79,7 @@ impl PublicState {
                 core: Arc::clone(&core),
                 registration_open: parts.registration.dynamic.is_some(),
                 introspection_open: parts.introspection.public,
+                signing: Arc::clone(&parts.signing),
             }),
             introspection_open: parts.introspection.public,
             introspection: Arc::new(PublicIntrospection {
@@ -89,7 +90,7 @@ impl PublicState {
                     Arc::clone(&parts.metrics),
                 ),
             }),
-            key_set: Arc::new(KeySet::new(&parts.signing_key)),
+            key_set: Arc::new(KeySet(Arc::clone(&parts.signing))),
             pages: Arc::new(Pages {
                 core: Arc::clone(&core),
                 login: Arc::clone(&login),
@@ -103,13 +104,14 @@ impl PublicState {
             registration: Arc::new(DynamicRegistration::new(
                 Arc::clone(&core),
                 parts.guesses,
+                Arc::clone(&parts.signing),
                 parts.registration,
             )),
             token: Arc::new(TokenEndpoint {
                 core: Arc::clone(&core),
                 clients: Arc::clone(&clients),
                 login,
-                signing_key: parts.signing_key,
+                signing: parts.signing,
                 lifetimes: parts.tokens,
                 registered_grant_types,
                 metrics: Arc::clone(&parts.metrics),

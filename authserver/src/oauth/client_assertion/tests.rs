@@ -1,6 +1,7 @@
 use super::*;
 use crate::keys::signing_key::SigningKey;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::json;
 
 const ISSUER: &str = "https://auth.example";
@@ -15,7 +16,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let key = SigningKey::generate().unwrap();
+        let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
         let now = NOW.as_seconds();
         Self {
             jwks: json!({ "keys": [key.public_jwk()] }),
@@ -159,7 +160,7 @@ fn another_client_and_no_jti() {
 #[test]
 fn kid_injection_and_jku_are_ignored() {
     let mut case = Case::new();
-    let stranger = SigningKey::generate().unwrap();
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     case.header.jku = Some("https://evil.example/jwks".into());
     case.header.jwk = Some(serde_json::from_value(stranger.public_jwk()).unwrap());
     assert!(case.verify(&case.jwt()).is_ok());

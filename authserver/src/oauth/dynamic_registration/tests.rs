@@ -7,6 +7,7 @@ fn accepted(body: Value) -> Result<ClientMetadata, OAuthError> {
     let rules = Rules {
         redirect_schemes: &["cursor".into()],
         grant_types: &REGISTERED_GRANT_TYPES,
+        algorithms: &SigningAlgorithm::ALL,
     };
     accept(request, &rules)
 }

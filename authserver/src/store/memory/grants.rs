@@ -69,6 +69,7 @@ impl State {
         let nonce = member.value.nonce.clone();
         let issued = redemption.minter.issue(&grant, None, nonce, now)?;
         member.value.used = true;
+        rehash(&mut self.codes, redemption.hashes);
         self.store_issued(&issued, None, now);
         Ok(Ok(issued))
     }
@@ -139,6 +140,17 @@ impl State {
         }
         self.grants.insert(grant_id, grant);
     }
+}
+
+/// Keeps what has one of these hashes under the first of them, which is the answer.
+pub(super) fn rehash<T>(
+    map: &mut HashMap<KeyedHash, T>,
+    hashes: &[KeyedHash],
+) -> Option<KeyedHash> {
+    let current = hashes.first()?;
+    let known = hashes.iter().find_map(|hash| map.remove(hash))?;
+    map.insert(*current, known);
+    Some(*current)
 }
 
 pub(super) fn find<'a, T>(

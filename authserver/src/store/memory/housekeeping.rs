@@ -6,10 +6,21 @@ use mcpauth_service::clock::UnixTime;
 
 use super::super::Unused;
 use super::State;
+use crate::keys::rotation::KeyRecord;
 
 impl State {
-    pub(super) fn signing_key_or(&mut self, sealed: Vec<u8>) -> Vec<u8> {
-        self.signing_key.get_or_insert(sealed).clone()
+    pub(super) fn add_signing_keys(&mut self, keys: &[KeyRecord]) {
+        for key in keys {
+            let mut known = self.signing_keys.iter();
+            if known.all(|known| known.slot() != key.slot()) {
+                self.signing_keys.push(key.clone());
+            }
+        }
+    }
+
+    pub(super) fn replace_signing_key(&mut self, before: &KeyRecord, after: &KeyRecord) -> bool {
+        let known = self.signing_keys.iter_mut().find(|known| *known == before);
+        known.map(|known| known.clone_from(after)).is_some()
     }
 
     pub(super) fn remember_assertion(

@@ -3,6 +3,7 @@
 
 mod grants;
 mod housekeeping;
+mod peppers;
 mod rates;
 mod refresh;
 mod registrations;
@@ -19,11 +20,12 @@ use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
 use super::{
-    ActiveToken, CodeRedemption, NewRegistration, Refresh, Refreshed, Registered, Store,
+    ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
     StoreError, Unused, Upsert, digest,
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::{Code, NewCode};
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -49,7 +51,7 @@ struct State {
     access_tokens: HashMap<KeyedHash, Member<AccessToken>>,
     assertions: HashMap<[u8; 32], UnixTime>,
     rates: HashMap<String, RateTable>,
-    signing_key: Option<Vec<u8>>,
+    signing_keys: Vec<KeyRecord>,
 }
 
 struct KnownClient {
@@ -113,6 +115,16 @@ impl Store for MemoryStore {
 
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
         self.state().touch_client(client_id, now);
+        Ok(())
+    }
+
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        self.state().replace_secret_hash(client_id, before, after);
         Ok(())
     }
 
@@ -216,8 +228,34 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        Ok(self.state().signing_key_or(sealed))
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(self.state().signing_keys.clone())
+    }
+
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError> {
+        self.state().add_signing_keys(keys);
+        Ok(())
+    }
+
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError> {
+        Ok(self.state().replace_signing_key(before, after))
+    }
+
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        self.state().signing_keys.retain(|known| known != key);
+        Ok(())
+    }
+
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError> {
+        Ok(self.state().under_other_peppers(current, now))
     }
 
     async fn remember_assertion(

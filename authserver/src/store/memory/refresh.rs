@@ -6,7 +6,7 @@ use mcpauth_service::clock::UnixTime;
 
 use super::super::{Refresh, Refreshed, StoreError};
 use super::State;
-use super::grants::find;
+use super::grants::{find, rehash};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::{Grant, Refusal};
 use crate::oauth::refresh::{Mark, RefreshKind, RefreshToken, RefreshVerdict, surplus};
@@ -19,7 +19,7 @@ impl State {
     ) -> Result<Result<Refreshed, Refusal>, StoreError> {
         let tokens = &mut self.refresh_tokens;
         let known = refresh.hashes.iter().find(|hash| tokens.contains_key(hash));
-        let (Some(hash), Some(member)) = (known, find(tokens, refresh.hashes)) else {
+        let (Some(mut hash), Some(member)) = (known.copied(), find(tokens, refresh.hashes)) else {
             return Ok(Err(Refusal::Unknown));
         };
         let Some(grant) = self.grants.get(&member.grant_id) else {
@@ -37,10 +37,23 @@ impl State {
         grant.changed_at = grant.time(now);
         let scopes = refresh.attempt.scopes;
         let issued = refresh.minter.issue(&grant, scopes, None, now)?;
-        self.mark(*hash, &grant, kind);
-        self.store_issued(&issued, Some(*hash), now);
+        if kind == RefreshKind::Rotation {
+            hash = self.rehash(&grant, refresh.hashes).unwrap_or(hash);
+        }
+        self.mark(hash, &grant, kind);
+        self.store_issued(&issued, Some(hash), now);
         self.remove_surplus(&grant, refresh.attempt.grace);
         Ok(Ok(Refreshed { issued, kind }))
+    }
+
+    /// Keeps a token under the current pepper. It has no successors yet, which would name it by its hash.
+    fn rehash(&mut self, grant: &Grant, hashes: &[KeyedHash]) -> Option<KeyedHash> {
+        let current = rehash(&mut self.refresh_tokens, hashes)?;
+        let family = self.families.get_mut(&grant.id)?.iter_mut();
+        for key in family.filter(|key| hashes.contains(key)) {
+            *key = current;
+        }
+        Some(current)
     }
 
     /// Notes what a refresh with this token means for it and its neighbours.

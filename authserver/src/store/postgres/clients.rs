@@ -160,6 +160,23 @@ impl Database {
         Ok(())
     }
 
+    pub(super) async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE clients SET secret_hash = $3 WHERE client_id = $1 AND secret_hash = $2",
+        )
+        .bind(client_id)
+        .bind(before.as_bytes())
+        .bind(after.as_bytes())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     pub(super) async fn mark_client_deleted(&self, client_id: &str) -> Result<(), StoreError> {
         sqlx::query("UPDATE clients SET deleted = true WHERE client_id = $1")
             .bind(client_id)

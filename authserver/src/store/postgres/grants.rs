@@ -53,7 +53,8 @@ impl Database {
         };
         let outcome = match code.redeem(&grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {
-                use_code(&mut transaction, &hash).await?;
+                let current = redemption.hashes.first().unwrap_or(&hash);
+                use_code(&mut transaction, &hash, current).await?;
                 grant.changed_at = grant.time(now);
                 grant.expires_at = redemption.grant_expires_at;
                 update_grant(&mut transaction, &grant).await?;
@@ -171,9 +172,15 @@ pub(super) async fn lock_grant(
     row.map(|row| read_grant(&row)).transpose()
 }
 
-async fn use_code(connection: &mut PgConnection, hash: &KeyedHash) -> Result<(), StoreError> {
-    sqlx::query("UPDATE authorization_codes SET used = true WHERE hash = $1")
+/// Notes that a code was used, and keeps it under its hash `current` from now on.
+async fn use_code(
+    connection: &mut PgConnection,
+    hash: &KeyedHash,
+    current: &KeyedHash,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE authorization_codes SET used = true, hash = $2 WHERE hash = $1")
         .bind(hash.as_bytes())
+        .bind(current.as_bytes())
         .execute(connection)
         .await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The signing key, assertions seen, and the removal of what has expired.
+//! Assertions seen, and the removal of what has expired.
 
 use mcpauth_service::clock::UnixTime;
 
@@ -47,20 +47,6 @@ const REMOVE_IDLE_CLIENTS: &str = remove_clients!("used");
 pub(super) const BATCH: u16 = 1000;
 
 impl Database {
-    pub(super) async fn signing_key_or(&self, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        sqlx::query(
-            "INSERT INTO signing_keys (slot, sealed) VALUES ('active', $1)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(sealed)
-        .execute(&self.pool)
-        .await?;
-        let stored = sqlx::query_scalar("SELECT sealed FROM signing_keys WHERE slot = 'active'")
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(stored)
-    }
-
     pub(super) async fn remember_assertion(
         &self,
         key: [u8; 32],

@@ -44,11 +44,14 @@ mod error;
 mod grants;
 mod housekeeping;
 mod introspection;
+mod peppers;
 mod rates;
 mod refresh;
 mod resources;
+mod signing_keys;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -59,11 +62,12 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 
 use super::{
-    ActiveToken, CodeRedemption, NewRegistration, Refresh, Refreshed, Registered, Store,
+    ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
     StoreError, Unused, Upsert, digest,
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
+use crate::keys::rotation::KeyRecord;
 use crate::oauth::client::Client;
 use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
@@ -200,6 +204,15 @@ impl Store for PostgresStore {
         within(self.0.touch_client(client_id, now)).await
     }
 
+    async fn replace_secret_hash(
+        &self,
+        client_id: &str,
+        before: &KeyedHash,
+        after: &KeyedHash,
+    ) -> Result<(), StoreError> {
+        within(self.0.replace_secret_hash(client_id, before, after)).await
+    }
+
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
         within(self.0.mark_client_deleted(client_id)).await?;
         // Nothing of it is valid any more. What this does not get to, housekeeping does.
@@ -299,8 +312,32 @@ impl Store for PostgresStore {
         within(self.0.revoke_user(subject)).await
     }
 
-    async fn signing_key_or(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        within(self.0.signing_key_or(&sealed)).await
+    async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        within(self.0.signing_keys()).await
+    }
+
+    async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError> {
+        within(self.0.add_signing_keys(keys)).await
+    }
+
+    async fn replace_signing_key(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<bool, StoreError> {
+        within(self.0.replace_signing_key(before, after)).await
+    }
+
+    async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        within(self.0.remove_signing_key(key)).await
+    }
+
+    async fn under_other_peppers(
+        &self,
+        current: u16,
+        now: UnixTime,
+    ) -> Result<BTreeMap<u16, PepperUse>, StoreError> {
+        self.0.under_other_peppers(current, now).await
     }
 
     async fn remember_assertion(

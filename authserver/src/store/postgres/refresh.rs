@@ -15,10 +15,11 @@ use crate::oauth::refresh::{
     MAX_UNUSED, MAX_USED, Mark, RefreshKind, RefreshToken, RefreshVerdict,
 };
 
-/// $1 the token, $2 its parent, $3 the time.
+/// $1 the token, $2 its parent, $3 the time, $4 its hash under the current pepper. It has no successors yet, which would
+/// name it by its hash.
 const MARK_USED: &str = "
 WITH parent AS (UPDATE refresh_tokens SET successor_used = true WHERE hash = $2)
-UPDATE refresh_tokens SET used_at = $3 WHERE hash = $1";
+UPDATE refresh_tokens SET used_at = $3, hash = $4 WHERE hash = $1";
 
 /// $1 the token, $2 its grant, $3 the time.
 const MARK_VOID: &str = "
@@ -59,7 +60,17 @@ impl Database {
         let scopes = refresh.attempt.scopes;
         let issued = refresh.minter.issue(&grant, scopes, None, now)?;
         update_grant(&mut transaction, &grant).await?;
-        mark(&mut transaction, &hash, &token, &grant, kind).await?;
+        let hash = match (kind, refresh.hashes.first()) {
+            (RefreshKind::Rotation, Some(current)) => {
+                mark_used(&mut transaction, &hash, current, &token, &grant).await?;
+                *current
+            }
+            (RefreshKind::LostResponse, _) => {
+                mark_void(&mut transaction, &hash, &grant).await?;
+                hash
+            }
+            _ => hash,
+        };
         insert_tokens(&mut transaction, &issued, Some(&hash), now).await?;
         remove_surplus(&mut transaction, &grant, refresh.attempt.grace).await?;
         transaction.commit().await?;
@@ -114,25 +125,36 @@ fn read_mark(row: &sqlx::postgres::PgRow) -> Result<Mark, StoreError> {
     })
 }
 
-/// Notes what a refresh with this token means for it and its neighbours.
-async fn mark(
+/// Notes that a token was used, and keeps it under its hash `current` from now on.
+async fn mark_used(
     connection: &mut PgConnection,
     hash: &KeyedHash,
+    current: &KeyedHash,
     token: &RefreshToken,
     grant: &Grant,
-    kind: RefreshKind,
 ) -> Result<(), StoreError> {
-    let time = grant.changed_at.as_millis();
-    let statement = match kind {
-        RefreshKind::Sibling => return Ok(()),
-        RefreshKind::Rotation => sqlx::query(MARK_USED)
-            .bind(hash.as_bytes())
-            .bind(token.parent.map(|parent| parent.as_bytes().to_vec())),
-        RefreshKind::LostResponse => sqlx::query(MARK_VOID)
-            .bind(hash.as_bytes())
-            .bind(grant.id.as_bytes()),
-    };
-    statement.bind(time).execute(connection).await?;
+    sqlx::query(MARK_USED)
+        .bind(hash.as_bytes())
+        .bind(token.parent.map(|parent| parent.as_bytes().to_vec()))
+        .bind(grant.changed_at.as_millis())
+        .bind(current.as_bytes())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Notes that the responses to a token were lost.
+async fn mark_void(
+    connection: &mut PgConnection,
+    hash: &KeyedHash,
+    grant: &Grant,
+) -> Result<(), StoreError> {
+    sqlx::query(MARK_VOID)
+        .bind(hash.as_bytes())
+        .bind(grant.id.as_bytes())
+        .bind(grant.changed_at.as_millis())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use crate::http::error::HttpError;
 use crate::http::peer::Peer;
 use crate::http::trace;
 use crate::issue::{Issued, Minter, id_token};
-use crate::keys::signing_key::SigningKey;
+use crate::keys::signing_key::SigningKeyError;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::oauth::audience;
@@ -31,6 +31,7 @@ use crate::oauth::error::OAuthError;
 use crate::oauth::grant::Grant;
 use crate::oauth::token_request::{self, TokenRequest};
 use crate::random;
+use crate::signing::Signing;
 
 /// What the endpoint depends on.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct TokenEndpoint {
     /// To know whether a user still exists.
     pub(super) login: Arc<Login>,
     /// Signs ID tokens.
-    pub(super) signing_key: SigningKey,
+    pub(super) signing: Arc<Signing>,
     pub(super) lifetimes: Tokens,
     /// What clients that registered themselves may use now.
     pub(super) registered_grant_types: Vec<GrantType>,
@@ -119,7 +120,7 @@ async fn answer(
         }
     }?;
     note_use(endpoint, &client).await;
-    let answer = respond(endpoint, &issued)?;
+    let answer = respond(endpoint, &client, &issued)?;
     endpoint.metrics.token_issued(grant_type.as_str());
     Ok(answer)
 }
@@ -138,7 +139,11 @@ async fn note_use(endpoint: &TokenEndpoint, client: &Client) {
     }
 }
 
-fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, OAuthError> {
+fn respond(
+    endpoint: &TokenEndpoint,
+    client: &Client,
+    issued: &Issued,
+) -> Result<TokenResponse, OAuthError> {
     let grant = &issued.grant;
     trace::resource(&grant.resource);
     if let Some(subject) = &grant.subject {
@@ -146,8 +151,10 @@ fn respond(endpoint: &TokenEndpoint, issued: &Issued) -> Result<TokenResponse, O
     }
     let (core, now) = (&endpoint.core, endpoint.core.clock.now());
     let id_token = id_token::is_requested(issued).then(|| {
-        let key = &endpoint.signing_key;
-        let signed = id_token::sign(key, core.issuer.as_str(), issued, now);
+        let registered = client.metadata.id_token_signing_algorithm();
+        let key = endpoint.signing.signer(registered, now);
+        let key = key.ok_or(SigningKeyError::Signing);
+        let signed = key.and_then(|key| id_token::sign(&key, core.issuer.as_str(), issued, now));
         signed.map_err(|error| {
             tracing::error!(%error, "cannot sign an ID token");
             OAuthError::ServerError
