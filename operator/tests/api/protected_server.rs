@@ -459,5 +459,7 @@ async fn a_paused_object_is_left_alone_until_it_is_resumed_or_deleted() {
     world
         .reaches::<ProtectedMcpServer>("notes", "Paused", "True", "Paused")
         .await;
+    // Without it, there is nowhere to unregister from.
+    world.ends::<McpAuthServer>("auth").await;
     world.ends::<ProtectedMcpServer>("notes").await;
 }
