@@ -208,6 +208,17 @@ fn a_taken_port_is_named_with_what_to_do() {
     );
 }
 
+/// The same configuration, on this database with so many connections.
+pub fn on_postgres(files: &TempDir, text: &str, url: &str, max_connections: u32) -> String {
+    let file = files.path().join("url");
+    std::fs::write(&file, url).unwrap();
+    let postgres =
+        serde_json::json!({ "postgres": { "urlFile": file, "maxConnections": max_connections } });
+    let memory = r#"storage: {"memory":{}}"#;
+    assert!(text.contains(memory), "{text}");
+    text.replacen(memory, &format!("storage: {postgres}"), 1)
+}
+
 /// A running program.
 pub struct Running {
     pub process: Process,
@@ -365,16 +376,8 @@ async fn a_flood_leaves_probes_and_discovery_alone() {
     let url = postgres.create_database().await;
     let database = url.split(['/', '?']).nth(3).unwrap();
     let files = tempfile::tempdir().unwrap();
-    let url_file = files.path().join("url");
-    std::fs::write(&url_file, &url).unwrap();
-    let storage = serde_json::json!({ "postgres": { "urlFile": url_file, "maxConnections": 2 } });
     let text = usual(&files, "http://localhost:9000");
-    let text = text.replacen(
-        r#"storage: {"memory":{}}"#,
-        &format!("storage: {storage}"),
-        1,
-    );
-    assert!(text.contains("urlFile"), "{text}");
+    let text = on_postgres(&files, &text, &url, 2);
     let running = Arc::new(Running::with(files, &text, "trace"));
     let mut session = postgres.connect(database).await;
     session
