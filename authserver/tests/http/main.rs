@@ -20,6 +20,8 @@ mod discovery;
 #[cfg(test)]
 mod equality;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
 mod initial_access;

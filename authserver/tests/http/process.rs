@@ -208,11 +208,22 @@ fn a_taken_port_is_named_with_what_to_do() {
     );
 }
 
+/// The same configuration, on this database with so many connections.
+pub fn on_postgres(files: &TempDir, text: &str, url: &str, max_connections: u32) -> String {
+    let file = files.path().join("url");
+    std::fs::write(&file, url).unwrap();
+    let postgres =
+        serde_json::json!({ "postgres": { "urlFile": file, "maxConnections": max_connections } });
+    let memory = r#"storage: {"memory":{}}"#;
+    assert!(text.contains(memory), "{text}");
+    text.replacen(memory, &format!("storage: {postgres}"), 1)
+}
+
 /// A running program.
-struct Running {
-    process: Process,
+pub struct Running {
+    pub process: Process,
     /// Public, internal, health: as the log says.
-    addresses: [String; 3],
+    pub addresses: [String; 3],
     log: JoinHandle<String>,
     _files: TempDir,
 }
@@ -221,11 +232,12 @@ impl Running {
     fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
         let text = usual(&files, "http://localhost:9000");
-        Self::with(files, &text)
+        Self::with(files, &text, "trace")
     }
 
-    fn with(files: TempDir, text: &str) -> Self {
-        let mut process = Process::start(program(&files, text).env("RUST_LOG", "trace"));
+    /// What it logs is kept in memory.
+    pub fn with(files: TempDir, text: &str, log: &str) -> Self {
+        let mut process = Process::start(program(&files, text).env("RUST_LOG", log));
         let mut lines = BufReader::new(process.stderr()).lines();
         let mut log = String::new();
         let serving = loop {
@@ -364,17 +376,9 @@ async fn a_flood_leaves_probes_and_discovery_alone() {
     let url = postgres.create_database().await;
     let database = url.split(['/', '?']).nth(3).unwrap();
     let files = tempfile::tempdir().unwrap();
-    let url_file = files.path().join("url");
-    std::fs::write(&url_file, &url).unwrap();
-    let storage = serde_json::json!({ "postgres": { "urlFile": url_file, "maxConnections": 2 } });
     let text = usual(&files, "http://localhost:9000");
-    let text = text.replacen(
-        r#"storage: {"memory":{}}"#,
-        &format!("storage: {storage}"),
-        1,
-    );
-    assert!(text.contains("urlFile"), "{text}");
-    let running = Arc::new(Running::with(files, &text));
+    let text = on_postgres(&files, &text, &url, 2);
+    let running = Arc::new(Running::with(files, &text, "trace"));
     let mut session = postgres.connect(database).await;
     session
         .execute("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE")
@@ -422,7 +426,7 @@ fn logins_leave_no_memory_behind() {
     let hash = mcp_authserver::login::password::hash("correct horse", [7; 16]).unwrap();
     let users = format!("users: [{{ name: alice, passwordHash: '{hash}' }}]");
     std::fs::write(files.path().join("users.yaml"), users).unwrap();
-    let running = Running::with(files, &text);
+    let running = Running::with(files, &text, "trace");
     let path = crate::server::authorize_path(&[]);
     let (_, page) = running.ask(0, "GET", &path, "", "").unwrap();
     let between = |before: &str, after: &str| {
