@@ -20,6 +20,8 @@ mod discovery;
 #[cfg(test)]
 mod equality;
 #[cfg(test)]
+mod id_tokens;
+#[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
 mod introspect;

@@ -5,7 +5,7 @@ use mcpauth_api::auth_server as api;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
     AuthServerConfig, Credential, Internal, Introspection, Listen, Login, RateLimit, Registration,
-    Storage, Tokens, max_connections,
+    SigningAlgorithm, SigningKeys, Storage, Tokens, max_connections,
 };
 use mcpauth_wire::client::Client;
 
@@ -56,6 +56,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
             },
         },
         registration: registration(&spec.registration),
+        signing_keys: signing_keys(&spec.signing_keys),
         tokens: tokens(&spec.tokens),
         rate_limit: RateLimit {
             client_requests_per_minute: spec.rate_limit.client_requests_per_minute,
@@ -90,6 +91,17 @@ fn registration(registration: &api::Registration) -> Registration {
     Registration {
         dynamic: registration.dynamic.is_some(),
         allowed_redirect_schemes: registration.allowed_redirect_schemes.clone(),
+    }
+}
+
+fn signing_keys(keys: &api::SigningKeys) -> SigningKeys {
+    let algorithm = |algorithm: &api::SigningAlgorithm| match algorithm {
+        api::SigningAlgorithm::Es256 => SigningAlgorithm::Es256,
+        api::SigningAlgorithm::Rs256 => SigningAlgorithm::Rs256,
+    };
+    SigningKeys {
+        algorithms: keys.algorithms.iter().map(algorithm).collect(),
+        rotation_days: keys.rotation_days,
     }
 }
 
