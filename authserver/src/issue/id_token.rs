@@ -34,5 +34,8 @@ pub fn sign(
     if let Some(nonce) = &issued.nonce {
         claims["nonce"] = nonce.as_str().into();
     }
+    if let Some(at) = issued.grant.authenticated_at {
+        claims["auth_time"] = at.as_seconds().into();
+    }
     key.sign("JWT", &claims)
 }

@@ -42,6 +42,25 @@ impl Session {
         })
     }
 
+    /// The user, with the mark of this login.
+    pub fn user(&self) -> User {
+        User {
+            subject: self.subject.clone(),
+            mark: self.mark.clone(),
+        }
+    }
+
+    /// When the user logged in.
+    pub fn began_at(&self) -> UnixTime {
+        UnixTime::from_seconds(self.expires_at - i64::from(LIFETIME_SECONDS))
+    }
+
+    /// Whether the login is at most so many seconds ago.
+    pub fn is_within(&self, max_age: Option<u32>, now: UnixTime) -> bool {
+        let age = now.as_seconds() - self.began_at().as_seconds();
+        max_age.is_none_or(|max_age| age <= i64::from(max_age))
+    }
+
     /// The cookie's value.
     pub fn to_cookie(&self, pepper: &Pepper) -> String {
         signed::sign(pepper, PURPOSE, self)

@@ -88,6 +88,8 @@ pub struct AuthorizationRequest {
     pub nonce: Option<String>,
     /// Which pages the user may be shown.
     pub prompt: Prompt,
+    /// How long ago the login may be, in seconds (OpenID Connect Core, section 3.1.2.1).
+    pub max_age: Option<u32>,
 }
 
 impl AuthorizationRequest {
@@ -193,7 +195,21 @@ pub fn check(
         code_challenge: code_challenge.to_owned(),
         nonce: nonce.map(str::to_owned),
         prompt: prompt(params)?,
+        max_age: max_age(params)?,
     })
+}
+
+fn max_age(params: &Params) -> Result<Option<u32>, OAuthError> {
+    let Some(text) = params.get("max_age") else {
+        return Ok(None);
+    };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits {
+        let text = "max_age must be a number of seconds";
+        return Err(OAuthError::InvalidRequest(text.into()));
+    }
+    // Longer than any login lasts.
+    Ok(Some(text.parse().unwrap_or(u32::MAX)))
 }
 
 fn check_unsupported(params: &Params) -> Result<(), OAuthError> {

@@ -65,6 +65,8 @@ pub struct NewGrant {
     pub subject: Option<String>,
     /// The mark of the login in which the user consented; none for client credentials.
     pub login: Option<LoginMark>,
+    /// When the user logged in (`auth_time`); none for client credentials.
+    pub authenticated_at: Option<UnixTime>,
     /// The client.
     pub client_id: String,
     /// The resource's URI: the audience of the tokens.
@@ -83,6 +85,8 @@ pub struct Grant {
     /// The mark of the login in which the user consented; none for client credentials, and for a grant of a version
     /// that did not store it.
     pub login: Option<LoginMark>,
+    /// When the user logged in; none for client credentials, and for a grant of a version that did not store it.
+    pub authenticated_at: Option<UnixTime>,
     /// The client.
     pub client_id: String,
     /// The resource's URI.
@@ -102,6 +106,7 @@ impl Grant {
             id,
             subject,
             login,
+            authenticated_at,
             client_id,
             resource,
             scopes,
@@ -110,6 +115,7 @@ impl Grant {
             id,
             subject,
             login,
+            authenticated_at,
             client_id,
             resource,
             scopes,

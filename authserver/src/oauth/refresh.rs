@@ -183,6 +183,7 @@ mod tests {
             id: GrantId::from_bytes([1; 16]),
             subject: Some("alice".into()),
             login: None,
+            authenticated_at: None,
             client_id: "client".into(),
             resource: "https://notes.example/mcp".into(),
             scopes: Scopes::parse("read write").unwrap(),

@@ -143,27 +143,3 @@ async fn cors_never_with_credentials() {
             .contains("www-authenticate")
     );
 }
-
-#[tokio::test]
-async fn id_tokens_are_signed_by_the_published_key() {
-    let server = TestServer::start().await;
-    let tokens = server
-        .tokens(&[("scope", "notes:read openid"), ("nonce", "n-1")])
-        .await;
-    let jwks: jsonwebtoken::jwk::JwkSet =
-        serde_json::from_value(server.get("/jwks").await.ok()).unwrap();
-    let id_token = tokens["id_token"].as_str().unwrap();
-    let header = jsonwebtoken::decode_header(id_token).unwrap();
-    let key = jwks.find(&header.kid.unwrap()).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
-    validation.set_audience(&["app"]);
-    validation.set_issuer(&[server.issuer()]);
-    let key = jsonwebtoken::DecodingKey::from_jwk(key).unwrap();
-    let claims = jsonwebtoken::decode::<serde_json::Value>(id_token, &key, &validation)
-        .unwrap()
-        .claims;
-    assert_eq!(claims["sub"], "developer");
-    assert_eq!(claims["nonce"], "n-1");
-    let without = server.tokens(&[]).await;
-    assert_eq!(without.get("id_token"), None);
-}

@@ -22,6 +22,8 @@ mod equality;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod id_tokens;
+#[cfg(test)]
 mod in_chromium;
 #[cfg(test)]
 mod initial_access;

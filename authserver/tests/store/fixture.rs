@@ -140,6 +140,7 @@ impl Fixture {
             id: GrantId::from_bytes(self.random()),
             subject: subject.map(str::to_owned),
             login: subject.map(|name| LoginMark::new(format!("login of {name}"))),
+            authenticated_at: subject.map(|_| NOW.minus(MINUTE)),
             client_id: client_id.into(),
             resource: NOTES.into(),
             scopes: scopes("notes:read notes:write"),

@@ -1,11 +1,12 @@
 //! `McpAuthServer`: an OAuth 2.1 authorization server.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::authserver_config::{
-    ACCESS_TOKEN_SECONDS, AUTHORIZATION_CODE_SECONDS, CALLER_COUNT, CALLER_ID_LENGTH,
-    CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, IDLE_DAYS, MAX_CLIENTS, NEVER_USED_HOURS,
-    PER_MINUTE, REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, SUBJECT_LENGTH, max_connections,
+    ACCESS_TOKEN_SECONDS, ALGORITHM_COUNT, AUTHORIZATION_CODE_SECONDS, CALLER_COUNT,
+    CALLER_ID_LENGTH, CALLER_ID_PATTERN, CONNECTIONS, GRANT_SECONDS, IDLE_DAYS, MAX_CLIENTS,
+    NEVER_USED_HOURS, PER_MINUTE, REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, ROTATION_DAYS,
+    SUBJECT_LENGTH, max_connections,
 };
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
@@ -81,6 +82,9 @@ pub struct McpAuthServerSpec {
     /// How clients can register themselves.
     #[serde(default)]
     pub registration: Registration,
+    /// The keys that sign ID tokens.
+    #[serde(default)]
+    pub signing_keys: SigningKeys,
     /// Lifetimes of tokens.
     #[serde(default)]
     pub tokens: Tokens,
@@ -338,6 +342,50 @@ fn max_clients() -> u32 {
     10_000
 }
 
+/// The keys that sign ID tokens. They rotate by themselves: a new key is published a day before it signs, and an old one
+/// stays published until what it has signed has expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeys {
+    /// The algorithms. A client that has registered none gets RS256, or else the first.
+    #[serde(default = "algorithms")]
+    #[schemars(length(min = ALGORITHM_COUNT.least, max = ALGORITHM_COUNT.most))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// How long a key signs, in days.
+    #[serde(default = "rotation_days")]
+    #[schemars(range(min = ROTATION_DAYS.least, max = ROTATION_DAYS.most))]
+    pub rotation_days: u32,
+}
+
+impl Default for SigningKeys {
+    fn default() -> Self {
+        Self {
+            algorithms: algorithms(),
+            rotation_days: rotation_days(),
+        }
+    }
+}
+
+fn algorithms() -> Vec<SigningAlgorithm> {
+    vec![SigningAlgorithm::Es256, SigningAlgorithm::Rs256]
+}
+
+fn rotation_days() -> u32 {
+    30
+}
+
+/// An algorithm that signs (RFC 7518).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// RSA, which every OpenID Connect client knows.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
 /// Lifetimes of tokens, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -447,6 +495,24 @@ pub struct DatabaseStatus {
     pub major: i32,
 }
 
+/// A key that signs ID tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeyStatus {
+    /// Its id in the JWK set and in the tokens.
+    #[schemars(length(max = 128))]
+    pub kid: String,
+    /// Its algorithm.
+    #[schemars(length(max = 16))]
+    pub algorithm: String,
+    /// `Next`: published, and does not sign yet. `Active`: signs. `Retired`: published until what it has signed has
+    /// expired.
+    #[schemars(length(max = 16))]
+    pub state: String,
+    /// When it begins to sign.
+    pub not_before: Time,
+}
+
 /// Introspection (RFC 7662) for resource servers that have a secret. Proxies in the cluster need none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -505,6 +571,11 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// The keys that sign ID tokens, as the authorization server stated them at the last reconcile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kid".into()]))]
+    pub signing_keys: Vec<SigningKeyStatus>,
     /// The managed database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,

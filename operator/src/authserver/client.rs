@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mcpauth_service::clock::Clock;
-use mcpauth_wire::admin::{Collection, Outcome, PutAnswer};
+use mcpauth_wire::admin::{Collection, Outcome, PutAnswer, SIGNING_KEYS_PATH, SigningKeyList};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -127,6 +127,23 @@ impl AuthServers {
             .map(|_| ())
     }
 
+    /// The keys that sign ID tokens. A server that does not respond is not asked.
+    ///
+    /// # Errors
+    /// [`CallError`], whose text names the server.
+    pub async fn signing_keys(&self, server: &Server) -> Result<SigningKeyList, CallError> {
+        if let Some(why) = self.0.silent.lock().await.get(server).cloned() {
+            return Err(CallError::Silent(why));
+        }
+        let path = SIGNING_KEYS_PATH;
+        let answer = self.0.exchange(server, Method::GET, path, Bytes::new());
+        serde_json::from_slice(&answer.await?).map_err(|error| {
+            CallError::Unreachable(format!(
+                "the response of McpAuthServer {server} at {path} cannot be read: {error}"
+            ))
+        })
+    }
+
     /// Forgets a server that was deleted.
     pub async fn forget(&self, server: &Server) {
         self.0.tokens.forget(server).await;
@@ -154,7 +171,8 @@ impl AuthServers {
             outcome(Some(&error));
             return Err(error);
         }
-        let answer = self.0.exchange(server, method, collection, id, body).await;
+        let path = path(collection, id);
+        let answer = self.0.exchange(server, method, &path, body).await;
         outcome(answer.as_ref().err());
         if let Err(CallError::Silent(why)) = &answer {
             self.probe_until_it_responds(server, why, collection, id)
@@ -188,7 +206,7 @@ impl Calls {
                 return;
             }
             let answer = self
-                .exchange(&server, Method::GET, collection, id, Bytes::new())
+                .exchange(&server, Method::GET, &path(collection, id), Bytes::new())
                 .await;
             if !matches!(answer, Err(CallError::Silent(_))) {
                 break;
@@ -203,12 +221,10 @@ impl Calls {
         &self,
         server: &Server,
         method: Method,
-        collection: Collection,
-        id: &str,
+        path: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let id = utf8_percent_encode(id, SEGMENT).to_string();
-        let uri = format!("{}{}", (self.endpoint)(server), collection.path(&id));
+        let uri = format!("{}{path}", (self.endpoint)(server));
         for fresh in [false, true] {
             let token = self.tokens.token(server, fresh).await?;
             let request = Request::builder()
@@ -260,6 +276,11 @@ impl Calls {
             ))),
         }
     }
+}
+
+/// The path of an entry.
+fn path(collection: Collection, id: &str) -> String {
+    collection.path(&utf8_percent_encode(id, SEGMENT).to_string())
 }
 
 /// The innermost cause, because the outer ones only say that something failed.

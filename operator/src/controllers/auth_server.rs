@@ -1,16 +1,19 @@
 //! McpAuthServer: the authorization server's pods and its database.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::McpAuthServer;
-use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
+use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, SigningKeyStatus, Storage};
 use mcpauth_api::conditions::reasons;
-use serde_json::Value;
+use mcpauth_wire::admin;
+use serde_json::{Value, json};
 
 use super::database;
 use super::environment;
@@ -90,6 +93,8 @@ impl Reconcile for McpAuthServer {
         observed
             .fields
             .insert("url".to_owned(), self.spec.issuer.clone().into());
+        let keys = signing_keys(self, context, &observed).await;
+        observed.fields.insert("signingKeys".to_owned(), keys);
         Ok(observed)
     }
 
@@ -119,6 +124,39 @@ impl Reconcile for McpAuthServer {
             .await;
         Ok(())
     }
+}
+
+/// The signing keys for the status: what the server says of them, or what it said last.
+async fn signing_keys(
+    object: &McpAuthServer,
+    context: &ReconcileContext<'_>,
+    observed: &Observed,
+) -> Value {
+    let Owner {
+        namespace, name, ..
+    } = context.owner.clone();
+    let (api, server) = (&context.program.auth_servers, Server { namespace, name });
+    // Without a pod that serves, a call would only take time.
+    let stated = match observed.problems.is_empty() {
+        true => api.signing_keys(&server).await.ok(),
+        false => None,
+    };
+    let before = || object.status.iter().flat_map(|status| &status.signing_keys);
+    match stated {
+        Some(list) => list.keys.iter().filter_map(signing_key).collect(),
+        None => before().map(|key| json!(key)).collect(),
+    }
+}
+
+fn signing_key(key: &admin::SigningKey) -> Option<Value> {
+    let not_before = Timestamp::from_second(key.not_before).ok()?;
+    let key = SigningKeyStatus {
+        kid: key.kid.clone(),
+        algorithm: key.algorithm.clone(),
+        state: key.state.as_str().to_owned(),
+        not_before: Time(not_before),
+    };
+    serde_json::to_value(key).ok()
 }
 
 /// Whether the stored data outlives the McpAuthServer, and with it the Secrets that decrypt it. `storage` is the

@@ -6,7 +6,7 @@ use mcpauth_api::refs::InitialAccessTokenSecretRef;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
     AuthServerConfig, Credential, DynamicRegistration, Internal, Introspection, Listen, Login,
-    RateLimit, Registration, Storage, Tokens, max_connections,
+    RateLimit, Registration, SigningAlgorithm, SigningKeys, Storage, Tokens, max_connections,
 };
 use mcpauth_wire::client::{Client, GrantType};
 
@@ -59,6 +59,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
             },
         },
         registration: registration(&spec.registration, place.initial_access_token_file),
+        signing_keys: signing_keys(&spec.signing_keys),
         tokens: tokens(&spec.tokens),
         rate_limit: RateLimit {
             client_requests_per_minute: spec.rate_limit.client_requests_per_minute,
@@ -120,6 +121,17 @@ fn dynamic_registration(
 pub fn initial_access_token(spec: &McpAuthServerSpec) -> Option<&InitialAccessTokenSecretRef> {
     let dynamic = spec.registration.dynamic.as_ref()?;
     dynamic.initial_access_token_secret_ref.as_ref()
+}
+
+fn signing_keys(keys: &api::SigningKeys) -> SigningKeys {
+    let algorithm = |algorithm: &api::SigningAlgorithm| match algorithm {
+        api::SigningAlgorithm::Es256 => SigningAlgorithm::Es256,
+        api::SigningAlgorithm::Rs256 => SigningAlgorithm::Rs256,
+    };
+    SigningKeys {
+        algorithms: keys.algorithms.iter().map(algorithm).collect(),
+        rotation_days: keys.rotation_days,
+    }
 }
 
 fn tokens(tokens: &api::Tokens) -> Tokens {

@@ -316,6 +316,32 @@ async fn a_resource_whose_child_name_is_already_someone_elses_is_refused_never_s
     operator.stop().await;
 }
 
+/// What the authorization server says of its keys is in the status; without it, what it said last.
+#[tokio::test]
+async fn signing_keys_are_in_the_status() {
+    let world = World::new("signing-keys").await;
+    let operator = world.operator();
+    let authserver = AuthServer::create(&world, "auth").await;
+    world.pods_are_up("auth-authserver").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    eventually("both keys are in the status", || async {
+        let object = world.api::<McpAuthServer>().get("auth").await?;
+        let keys = object.status.unwrap_or_default().signing_keys;
+        let mut stated: Vec<_> = keys
+            .iter()
+            .map(|key| (key.algorithm.as_str(), key.state.as_str()))
+            .collect();
+        stated.sort_unstable();
+        match stated.as_slice() {
+            [("ES256", "Active"), ("RS256", "Active")] => Ok(()),
+            other => Err(anyhow::anyhow!("{other:?}")),
+        }
+    })
+    .await;
+    drop(authserver);
+    operator.stop().await;
+}
+
 /// The authorization server runs with the ServiceAccount that the operator made for it, which has no right in the
 /// cluster: verifying callers needs none.
 #[tokio::test]

@@ -14,6 +14,8 @@ use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, Protecte
 use mcpauth_wire::client::GrantType;
 use serde_json::{Value, json};
 
+use mcpauth_wire::authserver_config::SigningAlgorithm;
+
 type AuthServerConfig = mcp_authserver::config::Config;
 type ProxyConfig = mcp_resource_proxy::config::Config;
 
@@ -162,7 +164,10 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,
         },
         "rateLimit": { "clientRequestsPerMinute": 5, "addressFailuresPerMinute": 6, "loginFailuresPerMinute": 7 },
+        "signingKeys": { "algorithms": ["RS256"], "rotationDays": 8 },
     }));
+    assert_eq!(config.signing_keys.algorithms, [SigningAlgorithm::Rs256]);
+    assert_eq!(config.signing_keys.rotation_days, 8);
     assert_eq!(config.tokens.access_token_seconds, 1);
     assert_eq!(config.tokens.refresh_grace_seconds, 0);
     assert_eq!(config.rate_limit.address_failures_per_minute, 6);

@@ -238,7 +238,7 @@ async fn auth_servers() {
         "storage": { "memory": {} },
         "login": { "localUsers": { "secretRef": { "name": "people" } } },
         "registration": { "dynamic": {} },
-        "tokens": {}, "rateLimit": {},
+        "tokens": {}, "rateLimit": {}, "signingKeys": {},
     });
     let external = |connections: u32| {
         let url = json!({ "name": "db-app" });
@@ -327,6 +327,21 @@ async fn auth_servers() {
             ],
             vec![json!({}), json!("gate"), json!({ "key": "token" })],
         ),
+        values(
+            "/signingKeys",
+            vec![
+                json!({}),
+                json!({ "algorithms": ["ES256"] }),
+                json!({ "algorithms": ["RS256", "ES256"] }),
+            ],
+            vec![
+                json!({ "algorithms": [] }),
+                json!({ "algorithms": ["HS256"] }),
+                json!({ "algorithms": ["RS256", "RS256"] }),
+                json!({ "algorithms": ["RS256", "ES256", "RS256"] }),
+            ],
+        ),
+        bounds("/signingKeys/rotationDays", limits::ROTATION_DAYS),
         bounds("/tokens/accessTokenSeconds", limits::ACCESS_TOKEN_SECONDS),
         bounds("/tokens/refreshTokenSeconds", limits::REFRESH_TOKEN_SECONDS),
         bounds("/tokens/grantSeconds", limits::GRANT_SECONDS),

@@ -61,19 +61,22 @@ async fn decide(
     if let Start::Known(user) = &start
         && pending.needs_no_click(pages, visit)
     {
-        return pending
-            .approve(pages, request, &user.subject, &user.mark)
-            .await;
+        let now = pages.core.clock.now();
+        return pending.approve(pages, request, user, now).await;
     }
     let session = pages.session(&visit.headers).await?;
-    let Some(session) = session.filter(|_| request.prompt != Prompt::Login) else {
+    let now = pages.core.clock.now();
+    let fits = |session: &Session| {
+        request.prompt != Prompt::Login && session.is_within(request.max_age, now)
+    };
+    let Some(session) = session.filter(fits) else {
         return sign_in(pages, pending, request, start, visit);
     };
     let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
     match (asks, request.prompt) {
         (false, _) => {
-            let Session { subject, mark, .. } = &session;
-            pending.approve(pages, request, subject, mark).await
+            let (user, at) = (session.user(), session.began_at());
+            pending.approve(pages, request, &user, at).await
         }
         (true, Prompt::None) => Err(OAuthError::ConsentRequired),
         (true, _) => consent::page(pages, pending, request, &session, visit),
@@ -91,7 +94,7 @@ fn sign_in(
         (Prompt::None, Start::Known(_)) => Err(OAuthError::ConsentRequired),
         (Prompt::None, Start::Form(_)) => Err(OAuthError::LoginRequired),
         (_, Start::Known(user)) => {
-            let query = pending.params.clone().without("prompt").to_query();
+            let query = pending.after_login();
             login::begin_session(pages, user, None, &query)
         }
         (_, Start::Form(_)) if pages.cookies.are_private(&visit.place) => {

@@ -49,7 +49,9 @@ pub(super) async fn metadata(State(discovery): State<Arc<Discovery>>) -> Json<Va
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": discovery.signing.algorithms(),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
-        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce"],
+        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce"],
+        "claims_parameter_supported": false,
+        "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
     });
     if discovery.registration_open {

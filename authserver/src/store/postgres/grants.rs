@@ -197,8 +197,8 @@ async fn count_attempt(connection: &mut PgConnection, hash: &KeyedHash) -> Resul
 async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<(), StoreError> {
     let inserted = sqlx::query(concat!(
         "INSERT INTO grants (id, subject, client_id, resource, scopes, login, rotated_at, expires_at,
-                             generation, siblings)
-         SELECT $1, $2, c.client_id, r.resource, $5, $6, $7, $8, 0, 0 FROM clients c, resources r
+                             authenticated_at, generation, siblings)
+         SELECT $1, $2, c.client_id, r.resource, $5, $6, $7, $8, $9, 0, 0 FROM clients c, resources r
          WHERE c.client_id = $3 AND r.resource = $4 AND ",
         is_admitted!()
     ))
@@ -210,6 +210,7 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
     .bind(grant.login.as_ref().map(LoginMark::as_str))
     .bind(grant.changed_at.as_millis())
     .bind(grant.expires_at.as_millis())
+    .bind(grant.authenticated_at.map(|at| at.as_millis()))
     .execute(connection)
     .await
     .map_err(|error| match StoreError::from(error) {
@@ -303,6 +304,9 @@ fn read_grant(row: &PgRow) -> Result<Grant, StoreError> {
         login: row
             .try_get::<Option<String>, _>("login")?
             .map(LoginMark::new),
+        authenticated_at: row
+            .try_get::<Option<i64>, _>("authenticated_at")?
+            .map(UnixTime::from_millis),
         changed_at: read_time(row, "rotated_at")?,
         expires_at: read_time(row, "expires_at")?,
     })

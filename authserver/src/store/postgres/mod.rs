@@ -30,7 +30,8 @@ macro_rules! grant_is_admitted {
 macro_rules! select_grant {
     ($condition:literal, $lock:literal) => {
         concat!(
-            "SELECT id, subject, client_id, resource, scopes, login, rotated_at, expires_at
+            "SELECT id, subject, client_id, resource, scopes, login, authenticated_at, rotated_at,
+                    expires_at
              FROM grants ",
             $condition,
             grant_is_admitted!(),

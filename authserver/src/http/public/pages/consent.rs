@@ -61,8 +61,8 @@ pub(in super::super) async fn consent(
         let denied = OAuthError::AccessDenied("the user did not consent".into());
         return pending.refuse(&pages, &denied);
     }
-    let Session { subject, mark, .. } = &session;
-    let approved = pending.approve(&pages, request, subject, mark).await;
+    let (user, at) = (session.user(), session.began_at());
+    let approved = pending.approve(&pages, request, &user, at).await;
     approved.unwrap_or_else(|error| pending.refuse(&pages, &error))
 }
 
@@ -81,8 +81,7 @@ pub(in super::super) fn page(
         session_id: session.id.clone(),
     };
     let query = pending.params.to_query();
-    let without_prompt = pending.params.clone().without("prompt").to_query();
-    let switch_user = format!("/authorize?{without_prompt}&prompt=login");
+    let switch_user = format!("/authorize?{}&prompt=login", pending.after_login());
     let redirect_uri = &pending.target.redirect_uri;
     let core = &pages.core;
     form::with_cookie(pages, visit, |cookie| {

@@ -80,8 +80,7 @@ pub(in super::super) fn page(
     visit: &Visit,
     last: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
-    // After the login the request is repeated, and would prompt for another login.
-    let query = pending.params.clone().without("prompt").to_query();
+    let query = pending.after_login();
     let core = &pages.core;
     form::with_cookie(pages, visit, |cookie| {
         let ticket = Ticket::new(query, None, cookie, core.clock.now());

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use http::StatusCode;
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::client::is_id;
 
 use super::Pages;
@@ -10,11 +11,12 @@ use crate::http::error::Refused;
 use crate::http::redirect::see_other;
 use crate::http::trace;
 use crate::http::visit::Visit;
+use crate::login::User;
 use crate::oauth::authorization::{self, AuthorizationRequest, LocalFault, ResponseTarget};
 use crate::oauth::client::{Client, ClientOrigin};
 use crate::oauth::code::NewCode;
 use crate::oauth::error::OAuthError;
-use crate::oauth::grant::{GrantId, LoginMark, NewGrant};
+use crate::oauth::grant::{GrantId, NewGrant};
 use crate::oauth::params::Params;
 use crate::oauth::redirect_uri;
 use crate::oauth::token::{Token, TokenKind};
@@ -98,21 +100,28 @@ impl Pending {
         }
     }
 
-    /// Stores the grant and answers with the code.
+    /// The request as it is repeated after a login: without what would ask for another one.
+    pub(in super::super) fn after_login(&self) -> String {
+        let params = self.params.clone().without("prompt").without("max_age");
+        params.to_query()
+    }
+
+    /// Stores the grant and answers with the code. `at` is when the user logged in.
     pub(in super::super) async fn approve(
         &self,
         pages: &Pages,
         request: &AuthorizationRequest,
-        subject: &str,
-        login: &LoginMark,
+        user: &User,
+        at: UnixTime,
     ) -> Result<Response, OAuthError> {
-        trace::subject(subject);
+        trace::subject(&user.subject);
         let (core, now) = (&pages.core, pages.core.clock.now());
         let code = Token::generate(TokenKind::Code, random::bytes()?);
         let grant = NewGrant {
             id: GrantId::from_bytes(random::bytes()?),
-            subject: Some(subject.to_owned()),
-            login: Some(login.clone()),
+            subject: Some(user.subject.clone()),
+            login: Some(user.mark.clone()),
+            authenticated_at: Some(at),
             client_id: self.client.client_id.clone(),
             resource: request.resource.resource.clone(),
             scopes: request.scopes.clone(),

@@ -30,6 +30,7 @@ pub(super) async fn exchange(
         id: GrantId::from_bytes(random::bytes()?),
         subject: None,
         login: None,
+        authenticated_at: None,
         client_id: client.client_id.clone(),
         resource: resource.resource.clone(),
         // `openid` and `offline_access` need a user.
