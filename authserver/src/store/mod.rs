@@ -148,18 +148,21 @@ pub struct PepperUse {
     pub codes: u64,
     /// Secrets of clients.
     pub client_secrets: u64,
+    /// Registration access tokens of self-registered clients, which are hashed again when the client changes something.
+    pub registration_tokens: u64,
     /// Sealed signing keys.
     pub signing_keys: u64,
 }
 
 impl PepperUse {
     /// Each count, with what is counted, in the singular.
-    pub fn counts(&self) -> [(&'static str, u64); 5] {
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
         [
             ("access_token", self.access_tokens),
             ("refresh_token", self.refresh_tokens),
             ("code", self.codes),
             ("client_secret", self.client_secrets),
+            ("registration_token", self.registration_tokens),
             ("signing_key", self.signing_keys),
         ]
     }

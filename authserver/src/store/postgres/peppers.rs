@@ -51,7 +51,13 @@ const UNDER_OTHERS: &str = concat!(
         "authorization_codes WHERE expires_at > $1 AND NOT used"
     ),
     " UNION ALL ",
-    others!("secret", "secret_hash", "clients WHERE true"),
+    others!("secret", "secret_hash", "clients WHERE NOT deleted"),
+    " UNION ALL ",
+    others!(
+        "registration",
+        "registration_token",
+        "clients WHERE NOT deleted"
+    ),
     " UNION ALL ",
     others!("key", "sealed", "signing_keys WHERE true"),
 );
@@ -85,6 +91,7 @@ impl Database {
                 "refresh" => uses.refresh_tokens = count,
                 "code" => uses.codes = count,
                 "secret" => uses.client_secrets = count,
+                "registration" => uses.registration_tokens = count,
                 _ => uses.signing_keys = count,
             }
         }
