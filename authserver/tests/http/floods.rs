@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, header};
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcp_authserver::keys::signing_key::SigningKey;
 use mcpauth_service::clock::Clock;
 use mcpauth_test_support::memory::Memory;
@@ -292,7 +293,7 @@ impl Attacker {
             ticket: page.ticket(),
             cookie,
             tokens,
-            key: SigningKey::generate().unwrap(),
+            key: SigningKey::generate(SigningAlgorithm::Es256).unwrap(),
         }
     }
 
@@ -428,7 +429,7 @@ rateLimit: { loginFailuresPerMinute: 1000 }";
     let mut clients: Vec<Value> = serde_json::from_str(&line["clients: ".len()..]).unwrap();
     clients.push(json!({
         "clientId": "signer", "tokenEndpointAuthMethod": "private_key_jwt", "grantTypes": ["client_credentials"],
-        "jwks": { "keys": [SigningKey::generate().unwrap().public_jwk()] },
+        "jwks": { "keys": [SigningKey::generate(SigningAlgorithm::Es256).unwrap().public_jwk()] },
         "namespace": "team", "resources": [notes(&["notes:read"])],
     }));
     let text = text.replace(line, &format!("clients: {}", json!(clients)));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, header};
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcp_authserver::keys::signing_key::SigningKey;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -279,7 +280,7 @@ async fn where_all_clients_are_in_use_the_error_says_what_to_do() {
 #[tokio::test]
 async fn only_what_verifies_a_signature_is_kept_of_keys() {
     let server = TestServer::start().await;
-    let mut key = SigningKey::generate().unwrap().public_jwk();
+    let mut key = SigningKey::generate(SigningAlgorithm::Es256).unwrap().public_jwk();
     key["x5c"] = json!(["long"]);
     key["more"] = json!(1e300);
     let body = json!({
