@@ -6,8 +6,24 @@ use sqlx::{PgConnection, Row as _};
 
 use super::super::{StoreError, Upsert};
 use super::Database;
+use super::housekeeping::BATCH;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::{Client, ClientOrigin};
+
+/// Marks a client that goes: no statement takes its tokens for valid from then on. Without metadata, an older version
+/// issues nothing to it either. $1 the client.
+const MARK_GONE: &str =
+    "UPDATE clients SET gone = true, metadata = '{}', secret_hash = NULL WHERE client_id = $1";
+
+/// Grants that are locked come next time. $1 the batch.
+const SWEEP: &str = "
+DELETE FROM grants WHERE id = ANY(ARRAY(
+    SELECT g.id FROM clients c JOIN grants g ON g.client_id = c.client_id
+    WHERE c.gone LIMIT $1 FOR UPDATE OF g SKIP LOCKED))";
+
+const REMOVE_SWEPT: &str = "
+DELETE FROM clients c
+WHERE c.gone AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id)";
 
 impl Database {
     pub(super) async fn upsert_client(
@@ -18,6 +34,9 @@ impl Database {
         let before = self.client(&client.client_id).await?;
         if before.as_ref() == Some(client) {
             return Ok(Upsert::Unchanged);
+        }
+        if before.is_none() {
+            self.finish_client(&client.client_id).await?;
         }
         let metadata = to_json(&client.metadata)?;
         let mut transaction = self.begin().await?;
@@ -51,7 +70,7 @@ impl Database {
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         sqlx::query(
             "SELECT client_id, origin, metadata::text, secret_hash FROM clients
-             WHERE client_id = $1",
+             WHERE client_id = $1 AND NOT gone",
         )
         .bind(client_id)
         .fetch_optional(&self.pool)
@@ -94,10 +113,38 @@ impl Database {
     }
 
     pub(super) async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM clients WHERE client_id = $1")
+        sqlx::query(MARK_GONE)
             .bind(client_id)
             .execute(&self.pool)
             .await?;
+        self.sweep_clients().await?;
+        Ok(())
+    }
+
+    /// Removes a batch of the grants of clients that go, and the clients with the last. True when there may be more.
+    pub(super) async fn sweep_clients(&self) -> Result<bool, StoreError> {
+        let removed = sqlx::query(SWEEP)
+            .bind(i64::from(BATCH))
+            .execute(&self.pool)
+            .await?;
+        if removed.rows_affected() == u64::from(BATCH) {
+            return Ok(true);
+        }
+        sqlx::query(REMOVE_SWEPT).execute(&self.pool).await?;
+        Ok(false)
+    }
+
+    /// Ends a client of this id that goes: one that comes back does not get back what it had. What takes too long is
+    /// given up, and goes on from there when it is tried again.
+    async fn finish_client(&self, client_id: &str) -> Result<(), StoreError> {
+        let is_marked = "SELECT EXISTS (SELECT FROM clients WHERE client_id = $1 AND gone)";
+        while sqlx::query_scalar(is_marked)
+            .bind(client_id)
+            .fetch_one(&self.pool)
+            .await?
+        {
+            self.sweep_clients().await?;
+        }
         Ok(())
     }
 }

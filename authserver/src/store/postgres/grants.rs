@@ -3,7 +3,7 @@
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Postgres, Row as _, Transaction};
 
 use super::super::{CodeRedemption, StoreError, reference_gone};
 use super::housekeeping::BATCH;
@@ -12,6 +12,14 @@ use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, LoginMark, NewGrant, Refusal};
+
+/// What came of a code, before the commit.
+pub(super) enum Redeemed {
+    /// Nothing changes.
+    Refused(Refusal),
+    /// This is what the client is told once the transaction is committed.
+    Pending(Transaction<'static, Postgres>, Result<Issued, Refusal>),
+}
 
 impl Database {
     pub(super) async fn create_authorization(
@@ -44,12 +52,12 @@ impl Database {
         &self,
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
+    ) -> Result<Redeemed, StoreError> {
         let mut transaction = self.begin().await?;
         let Some((mut grant, hash, code)) =
             lock_by_code(&mut transaction, redemption.hashes).await?
         else {
-            return Ok(Err(Refusal::Unknown));
+            return Ok(Redeemed::Refused(Refusal::Unknown));
         };
         let outcome = match code.redeem(&grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {
@@ -72,8 +80,7 @@ impl Database {
                 Err(Refusal::Reused)
             }
         };
-        transaction.commit().await?;
-        Ok(outcome)
+        Ok(Redeemed::Pending(transaction, outcome))
     }
 
     pub(super) async fn grant_of(

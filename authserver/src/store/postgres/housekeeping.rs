@@ -28,7 +28,7 @@ const REMOVE_EXPIRED: [&str; 5] = [
 /// $1 now, $2 the batch, $3 when a client counts as unused.
 const REMOVE_UNUSED_CLIENTS: &str = "DELETE FROM clients WHERE client_id = ANY(ARRAY(
     SELECT client_id FROM clients c
-    WHERE origin = 'dynamic' AND last_used_at < $3
+    WHERE origin = 'dynamic' AND last_used_at < $3 AND NOT gone
       AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
     ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
@@ -61,7 +61,7 @@ impl Database {
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let full = u64::from(BATCH);
-        let mut more = false;
+        let mut more = self.sweep().await? | self.sweep_clients().await?;
         for statement in REMOVE_EXPIRED {
             let removed = sqlx::query(statement)
                 .bind(now.as_millis())

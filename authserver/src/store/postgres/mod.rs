@@ -3,12 +3,12 @@
 //! Whoever changes a family locks its row in `grants` first, and then its members; who deletes it locks
 //! in the same order. Isolation is READ COMMITTED, so that what is read after the lock is up to date.
 
-/// Whether the resource `r` admits the client `c`, as [`AllowedClients::admit`] has it.
+/// Whether the client `c` is still there, and the resource `r` admits it, as [`AllowedClients::admit`] has it.
 ///
 /// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
 macro_rules! is_admitted {
     () => {
-        "CASE c.origin WHEN 'dynamic' THEN r.self_registered
+        "NOT c.gone AND CASE c.origin WHEN 'dynamic' THEN r.self_registered
               ELSE r.all_namespaces OR c.namespace = ANY(r.namespaces) END"
     };
 }
@@ -73,6 +73,7 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
+use grants::Redeemed;
 
 /// How long a caller waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -231,7 +232,15 @@ impl Store for PostgresStore {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        within(self.0.redeem_code(redemption, now)).await
+        let (transaction, outcome) = match within(self.0.redeem_code(redemption, now)).await? {
+            Redeemed::Refused(refusal) => return Ok(Err(refusal)),
+            Redeemed::Pending(transaction, outcome) => (transaction, outcome),
+        };
+        let committed = within(async { Ok(transaction.commit().await?) }).await;
+        match (committed, &outcome) {
+            (Err(error), Ok(_)) => Err(StoreError::Unconfirmed(error.to_string())),
+            (committed, _) => committed.map(|()| outcome),
+        }
     }
 
     async fn refresh(
