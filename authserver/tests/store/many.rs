@@ -13,16 +13,21 @@ const NEW: &str = "http://localhost:9009/mcp";
 async fn with_many_grants() -> (Fixture, PgConnection, Tokens) {
     let f = Fixture::postgres().await;
     let mut session = f.session(Postgres::shared()).await;
-    let insert = format!(
+    sqlx::query(
         "WITH made AS (
              INSERT INTO grants (id, client_id, resource, scopes, rotated_at, expires_at, generation, siblings)
-             SELECT decode(md5(n::text), 'hex'), '{CLIENT}', '{NOTES}', '', 0, {end}, 0, 0
-             FROM generate_series(1, {GRANTS}) n RETURNING id)
+             SELECT decode(md5(n::text), 'hex'), $1, $2, '', 0, $3, 0, 0
+             FROM generate_series(1, $4) n RETURNING id)
          INSERT INTO access_tokens (hash, grant_id, scopes, issued_at, expires_at)
-         SELECT '\\x0002'::bytea || id || id, id, '', 0, {end} FROM made",
-        end = NOW.as_millis() * 2,
-    );
-    session.execute(insert.as_str()).await.unwrap();
+         SELECT '\\x0002'::bytea || id || id, id, '', 0, $3 FROM made",
+    )
+    .bind(CLIENT)
+    .bind(NOTES)
+    .bind(NOW.as_millis() * 2)
+    .bind(GRANTS)
+    .execute(&mut session)
+    .await
+    .unwrap();
     // A housekeeping that has never run knows nothing about the tables' sizes.
     session
         .execute("ANALYZE grants, access_tokens")
