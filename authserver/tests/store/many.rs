@@ -6,11 +6,13 @@ use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{CLIENT, Fixture, NOTES, NOW, OTHER_CLIENT, Tokens, resource};
 
-/// More than the store can delete in the time that an operation may take, and more than a batch.
-const GRANTS: i64 = 200_000;
+/// More than the store can delete in the time that an operation may take.
+const VERY_MANY: i64 = 200_000;
+/// Many batches.
+const MANY: i64 = 20_000;
 const NEW: &str = "http://localhost:9009/mcp";
 
-async fn with_many_grants() -> (Fixture, PgConnection, Tokens) {
+async fn with_grants(number: i64) -> (Fixture, PgConnection, Tokens) {
     let f = Fixture::postgres().await;
     let mut session = f.session(Postgres::shared()).await;
     sqlx::query(
@@ -24,7 +26,7 @@ async fn with_many_grants() -> (Fixture, PgConnection, Tokens) {
     .bind(CLIENT)
     .bind(NOTES)
     .bind(NOW.as_millis() * 2)
-    .bind(GRANTS)
+    .bind(number)
     .execute(&mut session)
     .await
     .unwrap();
@@ -48,10 +50,7 @@ async fn count(session: &mut PgConnection) -> i64 {
 async fn is_refused_at_once(f: &Fixture, session: &mut PgConnection, tokens: &Tokens) {
     assert!(!f.is_active(&tokens.access, NOW).await);
     assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
-    assert!(
-        count(session).await > GRANTS / 2,
-        "the call deleted them all"
-    );
+    assert!(count(session).await > MANY / 2, "the call deleted them all");
 }
 
 async fn rows_follow(f: &Fixture, session: &mut PgConnection) {
@@ -61,7 +60,7 @@ async fn rows_follow(f: &Fixture, session: &mut PgConnection) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_with_many_grants_gets_another_uri() {
-    let (f, mut session, tokens) = with_many_grants().await;
+    let (f, mut session, tokens) = with_grants(VERY_MANY).await;
     let moved = f.store.upsert_resource(&resource("notes", NEW)).await;
     assert_eq!(moved.unwrap(), Upsert::Updated);
     is_refused_at_once(&f, &mut session, &tokens).await;
@@ -91,7 +90,7 @@ async fn rows_but_one_follow(f: &Fixture, session: &mut PgConnection) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_with_many_grants_is_deleted() {
-    let (f, mut session, tokens) = with_many_grants().await;
+    let (f, mut session, tokens) = with_grants(MANY).await;
     f.store.delete_resource("notes").await.unwrap();
     is_refused_at_once(&f, &mut session, &tokens).await;
     assert_eq!(f.store.resource("notes").await.unwrap(), None);
@@ -105,7 +104,7 @@ async fn a_resource_with_many_grants_is_deleted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_with_many_grants_is_deleted() {
-    let (f, mut session, tokens) = with_many_grants().await;
+    let (f, mut session, tokens) = with_grants(MANY).await;
     f.store.delete_client(CLIENT).await.unwrap();
     is_refused_at_once(&f, &mut session, &tokens).await;
     assert_eq!(f.store.client(CLIENT).await.unwrap(), None);
