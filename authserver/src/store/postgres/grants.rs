@@ -13,13 +13,11 @@ use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, LoginMark, NewGrant, Refusal};
 
-/// What came of a code, before the commit.
-pub(super) enum Redeemed {
-    /// Nothing changes.
-    Refused(Refusal),
-    /// This is what the client is told once the transaction is committed.
-    Pending(Transaction<'static, Postgres>, Result<Issued, Refusal>),
-}
+/// What the client is told of its code, once the transaction is committed; without one, nothing changes.
+pub(super) type Redeemed = (
+    Option<Transaction<'static, Postgres>>,
+    Result<Issued, Refusal>,
+);
 
 impl Database {
     pub(super) async fn create_authorization(
@@ -57,7 +55,7 @@ impl Database {
         let Some((mut grant, hash, code)) =
             lock_by_code(&mut transaction, redemption.hashes).await?
         else {
-            return Ok(Redeemed::Refused(Refusal::Unknown));
+            return Ok((None, Err(Refusal::Unknown)));
         };
         let outcome = match code.redeem(&grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {
@@ -80,7 +78,7 @@ impl Database {
                 Err(Refusal::Reused)
             }
         };
-        Ok(Redeemed::Pending(transaction, outcome))
+        Ok((Some(transaction), outcome))
     }
 
     pub(super) async fn grant_of(
@@ -217,7 +215,7 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
     .bind(grant.login.as_ref().map(LoginMark::as_str))
     .bind(grant.changed_at.as_millis())
     .bind(grant.expires_at.as_millis())
-    .bind(grant.authenticated_at.map(|at| at.as_millis()))
+    .bind(grant.authenticated_at.map(UnixTime::as_millis))
     .execute(connection)
     .await
     .map_err(|error| match StoreError::from(error) {

@@ -73,7 +73,6 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
-use grants::Redeemed;
 
 /// How long a caller waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -232,9 +231,9 @@ impl Store for PostgresStore {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let (transaction, outcome) = match within(self.0.redeem_code(redemption, now)).await? {
-            Redeemed::Refused(refusal) => return Ok(Err(refusal)),
-            Redeemed::Pending(transaction, outcome) => (transaction, outcome),
+        let (transaction, outcome) = within(self.0.redeem_code(redemption, now)).await?;
+        let Some(transaction) = transaction else {
+            return Ok(outcome);
         };
         let committed = within(async { Ok(transaction.commit().await?) }).await;
         match (committed, &outcome) {
