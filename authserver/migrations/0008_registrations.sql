@@ -4,14 +4,10 @@ ALTER TABLE clients
     ADD COLUMN network            text,
     ADD COLUMN used               boolean NOT NULL DEFAULT true,
 -- The hash of the token by which such a client is managed (RFC 7592).
-    ADD COLUMN registration_token bytea,
--- The client is gone; its grants are still to be removed. No statement that issues, refreshes or introspects takes them
--- for valid meanwhile.
-    ADD COLUMN deleted            boolean NOT NULL DEFAULT false;
+    ADD COLUMN registration_token bytea;
 CREATE INDEX clients_never_used ON clients (last_used_at) WHERE origin = 'dynamic' AND NOT used;
 CREATE INDEX clients_never_used_of_network ON clients (network, last_used_at)
     WHERE origin = 'dynamic' AND NOT used;
-CREATE INDEX clients_deleted ON clients (client_id) WHERE deleted;
 
 -- How many clients have registered themselves, and how many of each network were never used. The first number has no
 -- network; whoever adds or removes such a client locks it before any other.

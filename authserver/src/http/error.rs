@@ -235,6 +235,13 @@ impl From<StoreError> for OAuthError {
                 let text = "the authorization server cannot reach its storage; try again";
                 Self::TemporarilyUnavailable(text.into())
             }
+            // 503 would invite the client to present the code again, and that ends its family.
+            StoreError::Unconfirmed(_) => {
+                tracing::error!(%error, "a redemption is in doubt");
+                let text =
+                    "the storage did not confirm that the code was redeemed; authorize again";
+                Self::InvalidGrant(text.into())
+            }
             // The client or the resource was deleted while the request was under way.
             StoreError::Conflict(text) => Self::AccessDenied(text.into()),
             StoreError::Internal(_) | StoreError::Random(_) => {

@@ -35,6 +35,10 @@ pub enum StoreError {
     /// Respond with 503, so that the client retries.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// A code may have been redeemed, or not: the database did not confirm it. Nobody has the tokens. A client that presented
+    /// the code again would end its family, so it must not be invited to.
+    #[error("the database did not confirm that the code was redeemed: {0}")]
+    Unconfirmed(String),
     /// It contradicts what is stored: a resource URI that another id has, or a grant for a client or
     /// resource that has been deleted meanwhile.
     #[error("{0}")]

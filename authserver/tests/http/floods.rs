@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, header};
-use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcp_authserver::keys::signing_key::SigningKey;
 use mcpauth_service::clock::Clock;
 use mcpauth_test_support::memory::Memory;
 use mcpauth_test_support::postgres::Postgres;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};

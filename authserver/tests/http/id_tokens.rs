@@ -96,6 +96,7 @@ async fn replicas_that_rotate_at_once_make_one_key_and_old_tokens_verify() {
         let store = PostgresStore::new(&url, 4).unwrap();
         store.migrate().await.unwrap();
         TestServer::with(Setup {
+            issuer: "http://localhost:9000",
             store: Arc::new(store),
             more: "signingKeys: { algorithms: [ES256], rotationDays: 10 }",
             ..Setup::default()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use mcp_authserver::store::PostgresStore;
 use serde_json::json;
+use sqlx::Executor as _;
 
 use crate::server::{Setup, TestServer, text};
 use mcpauth_test_support::postgres::Postgres;
@@ -32,6 +33,44 @@ async fn what_one_replica_issues_the_other_knows() {
     assert_eq!(jwks, other.get("/jwks").await.ok());
     other.redeem(&code).await.is_error(400, "invalid_grant");
     assert!(!one.is_active(&text(&refreshed["access_token"])).await);
+}
+
+/// The database goes away while it commits: nobody can tell whether the code was redeemed. A 503 would invite the client
+/// to present the code again, which ends the family when it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redemption_in_doubt_is_not_to_be_repeated() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database().await;
+    let server = replica(&url).await;
+    let code = server.code(&[]).await;
+    let database = url.split(['/', '?']).nth(3).unwrap();
+    let mut session = postgres.connect(database).await;
+    let dies_at_commit = "
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON access_tokens
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()";
+    session.execute(dies_at_commit).await.unwrap();
+    let answer = server.redeem(&code).await;
+    answer.is_error(400, "invalid_grant");
+    assert!(answer.body.contains("authorize again"), "{answer:?}");
+
+    // Before the commit nothing is in doubt.
+    session
+        .execute("DROP TRIGGER die ON access_tokens")
+        .await
+        .unwrap();
+    let dies_before =
+        "CREATE TRIGGER die BEFORE INSERT ON access_tokens FOR EACH ROW EXECUTE FUNCTION die()";
+    session.execute(dies_before).await.unwrap();
+    let code = server.code(&[]).await;
+    let answer = server.redeem(&code).await;
+    answer.is_error(503, "temporarily_unavailable");
+    session
+        .execute("DROP TRIGGER die ON access_tokens")
+        .await
+        .unwrap();
+    server.redeem(&code).await.ok();
 }
 
 /// PostgreSQL takes no NUL in a text: it must be refused before, and never be a server error.

@@ -7,6 +7,7 @@ use mcp_authserver::http::app::StartError;
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::pepper_use;
 use mcp_authserver::store::PostgresStore;
+use mcp_authserver::store::Unused;
 use mcpauth_test_support::postgres::Postgres;
 use serde_json::{Value, json};
 
@@ -138,7 +139,11 @@ async fn no_token_is_lost_while_a_pepper_is_replaced() {
         "the access tokens have expired, and all else was hashed again"
     );
     let yesterday = now.minus(std::time::Duration::from_hours(24));
-    store.remove_expired(yesterday, now).await.unwrap();
+    let unused = Unused {
+        never_used_since: yesterday,
+        idle_since: yesterday,
+    };
+    store.remove_expired(unused, now).await.unwrap();
     let after = replica(&url, &[2]).await;
     for held in [&mut early, &mut idle, &mut late] {
         held.goes_on_at(&after).await;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, header};
-use mcpauth_wire::authserver_config::SigningAlgorithm;
 use mcp_authserver::keys::signing_key::SigningKey;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -280,7 +280,9 @@ async fn where_all_clients_are_in_use_the_error_says_what_to_do() {
 #[tokio::test]
 async fn only_what_verifies_a_signature_is_kept_of_keys() {
     let server = TestServer::start().await;
-    let mut key = SigningKey::generate(SigningAlgorithm::Es256).unwrap().public_jwk();
+    let mut key = SigningKey::generate(SigningAlgorithm::Es256)
+        .unwrap()
+        .public_jwk();
     key["x5c"] = json!(["long"]);
     key["more"] = json!(1e300);
     let body = json!({

@@ -18,6 +18,8 @@ mod introspection;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod operation;
 #[cfg(test)]
 mod peppers;

@@ -26,6 +26,22 @@ DELETE FROM clients WHERE client_id = (
         ORDER BY c.last_used_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED) AS oldest
     ORDER BY n.clients DESC, oldest.last_used_at LIMIT 1)";
 
+/// Marks a client that goes: no statement takes its tokens for valid from then on. Without metadata, an older version
+/// issues nothing to it either. $1 the client.
+const MARK_GONE: &str =
+    "UPDATE clients SET gone = true, metadata = '{}', secret_hash = NULL, registration_token = NULL
+     WHERE client_id = $1";
+
+/// Grants that are locked come next time. $1 the batch.
+const SWEEP: &str = "
+DELETE FROM grants WHERE id = ANY(ARRAY(
+    SELECT g.id FROM clients c JOIN grants g ON g.client_id = c.client_id
+    WHERE c.gone LIMIT $1 FOR UPDATE OF g SKIP LOCKED))";
+
+const REMOVE_SWEPT: &str = "
+DELETE FROM clients c
+WHERE c.gone AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id)";
+
 impl Database {
     pub(super) async fn upsert_client(
         &self,
@@ -37,8 +53,7 @@ impl Database {
             return Ok(Upsert::Unchanged);
         }
         if before.is_none() {
-            // A deletion that has begun ends first: the new client does not get back what the old one had.
-            self.remove_deleted_client(&client.client_id).await?;
+            self.finish_client(&client.client_id).await?;
         }
         let metadata = to_json(&client.metadata)?;
         let mut transaction = self.begin().await?;
@@ -52,7 +67,7 @@ impl Database {
                  secret_hash = EXCLUDED.secret_hash,
                  namespace = EXCLUDED.namespace,
                  registration_token = EXCLUDED.registration_token
-             WHERE NOT clients.deleted",
+             WHERE NOT clients.gone",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
@@ -80,7 +95,7 @@ impl Database {
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
         sqlx::query(
             "SELECT client_id, origin, metadata::text, secret_hash, registration_token FROM clients
-             WHERE client_id = $1 AND NOT deleted",
+             WHERE client_id = $1 AND NOT gone",
         )
         .bind(client_id)
         .fetch_optional(&self.pool)
@@ -133,7 +148,7 @@ impl Database {
     pub(super) async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
         let updated = sqlx::query(
             "UPDATE clients SET metadata = $2::jsonb, secret_hash = $3, registration_token = $4
-             WHERE client_id = $1 AND origin = 'dynamic' AND NOT deleted",
+             WHERE client_id = $1 AND origin = 'dynamic' AND NOT gone",
         )
         .bind(&client.client_id)
         .bind(to_json(&client.metadata)?)
@@ -177,32 +192,38 @@ impl Database {
         Ok(())
     }
 
-    pub(super) async fn mark_client_deleted(&self, client_id: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE clients SET deleted = true WHERE client_id = $1")
+    pub(super) async fn mark_client_gone(&self, client_id: &str) -> Result<(), StoreError> {
+        sqlx::query(MARK_GONE)
             .bind(client_id)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
-    /// Removes what a client that is marked as deleted has left, in batches, and then itself.
-    pub(super) async fn remove_deleted_client(&self, client_id: &str) -> Result<(), StoreError> {
-        while sqlx::query(
-            "DELETE FROM grants WHERE id = ANY(ARRAY(
-                 SELECT g.id FROM grants g JOIN clients c ON c.client_id = g.client_id
-                 WHERE c.client_id = $1 AND c.deleted LIMIT $2))",
-        )
-        .bind(client_id)
-        .bind(i64::from(BATCH))
-        .execute(&self.pool)
-        .await?
-        .rows_affected()
-            == u64::from(BATCH)
-        {}
-        sqlx::query("DELETE FROM clients WHERE client_id = $1 AND deleted")
-            .bind(client_id)
+    /// Removes a batch of the grants of clients that go, and the clients with the last. True when there may be more.
+    pub(super) async fn sweep_clients(&self) -> Result<bool, StoreError> {
+        let removed = sqlx::query(SWEEP)
+            .bind(i64::from(BATCH))
             .execute(&self.pool)
             .await?;
+        if removed.rows_affected() == u64::from(BATCH) {
+            return Ok(true);
+        }
+        sqlx::query(REMOVE_SWEPT).execute(&self.pool).await?;
+        Ok(false)
+    }
+
+    /// Ends a client of this id that goes: one that comes back does not get back what it had. What takes too long is
+    /// given up, and goes on from there when it is tried again.
+    async fn finish_client(&self, client_id: &str) -> Result<(), StoreError> {
+        let is_marked = "SELECT EXISTS (SELECT FROM clients WHERE client_id = $1 AND gone)";
+        while sqlx::query_scalar(is_marked)
+            .bind(client_id)
+            .fetch_one(&self.pool)
+            .await?
+        {
+            self.sweep_clients().await?;
+        }
         Ok(())
     }
 }

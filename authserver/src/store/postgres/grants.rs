@@ -3,7 +3,7 @@
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Postgres, Row as _, Transaction};
 
 use super::super::{CodeRedemption, StoreError, reference_gone};
 use super::housekeeping::BATCH;
@@ -12,6 +12,12 @@ use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::code::{Code, CodeVerdict, NewCode};
 use crate::oauth::grant::{Grant, GrantId, LoginMark, NewGrant, Refusal};
+
+/// What the client is told of its code, once the transaction is committed; without one, nothing changes.
+pub(super) type Redeemed = (
+    Option<Transaction<'static, Postgres>>,
+    Result<Issued, Refusal>,
+);
 
 impl Database {
     pub(super) async fn create_authorization(
@@ -44,12 +50,12 @@ impl Database {
         &self,
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
-    ) -> Result<Result<Issued, Refusal>, StoreError> {
+    ) -> Result<Redeemed, StoreError> {
         let mut transaction = self.begin().await?;
         let Some((mut grant, hash, code)) =
             lock_by_code(&mut transaction, redemption.hashes).await?
         else {
-            return Ok(Err(Refusal::Unknown));
+            return Ok((None, Err(Refusal::Unknown)));
         };
         let outcome = match code.redeem(&grant, &redemption.attempt, now) {
             CodeVerdict::Accept => {
@@ -72,8 +78,7 @@ impl Database {
                 Err(Refusal::Reused)
             }
         };
-        transaction.commit().await?;
-        Ok(outcome)
+        Ok((Some(transaction), outcome))
     }
 
     pub(super) async fn grant_of(
@@ -210,7 +215,7 @@ async fn insert_grant(connection: &mut PgConnection, grant: &Grant) -> Result<()
     .bind(grant.login.as_ref().map(LoginMark::as_str))
     .bind(grant.changed_at.as_millis())
     .bind(grant.expires_at.as_millis())
-    .bind(grant.authenticated_at.map(|at| at.as_millis()))
+    .bind(grant.authenticated_at.map(UnixTime::as_millis))
     .execute(connection)
     .await
     .map_err(|error| match StoreError::from(error) {

@@ -33,7 +33,7 @@ macro_rules! remove_clients {
                  SELECT client_id FROM clients c
                  WHERE origin = 'dynamic' AND ",
             $used,
-            " AND last_used_at < $3
+            " AND last_used_at < $3 AND NOT gone
                    AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.expires_at > $1)
                  ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
         )
@@ -72,7 +72,7 @@ impl Database {
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let full = u64::from(BATCH);
-        let mut more = false;
+        let mut more = self.sweep().await? | self.sweep_clients().await?;
         for statement in REMOVE_EXPIRED {
             let removed = sqlx::query(statement)
                 .bind(now.as_millis())
@@ -93,20 +93,6 @@ impl Database {
                 .await?;
             more |= removed.rows_affected() == full;
         }
-        self.remove_deleted_clients().await?;
         Ok(more)
-    }
-
-    /// Ends deletions that were interrupted.
-    async fn remove_deleted_clients(&self) -> Result<(), StoreError> {
-        let deleted: Vec<String> =
-            sqlx::query_scalar("SELECT client_id FROM clients WHERE deleted LIMIT $1")
-                .bind(i64::from(BATCH))
-                .fetch_all(&self.pool)
-                .await?;
-        for client_id in deleted {
-            self.remove_deleted_client(&client_id).await?;
-        }
-        Ok(())
     }
 }

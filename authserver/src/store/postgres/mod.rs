@@ -3,12 +3,12 @@
 //! Whoever changes a family locks its row in `grants` first, and then its members; who deletes it locks
 //! in the same order. Isolation is READ COMMITTED, so that what is read after the lock is up to date.
 
-/// Whether the client `c` is there and the resource `r` admits it, as [`AllowedClients::admit`] has it.
+/// Whether the client `c` is still there, and the resource `r` admits it, as [`AllowedClients::admit`] has it.
 ///
 /// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
 macro_rules! is_admitted {
     () => {
-        "NOT c.deleted AND CASE c.origin WHEN 'dynamic' THEN r.self_registered
+        "NOT c.gone AND CASE c.origin WHEN 'dynamic' THEN r.self_registered
               ELSE r.all_namespaces OR c.namespace = ANY(r.namespaces) END"
     };
 }
@@ -215,9 +215,9 @@ impl Store for PostgresStore {
     }
 
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
-        within(self.0.mark_client_deleted(client_id)).await?;
+        within(self.0.mark_client_gone(client_id)).await?;
         // Nothing of it is valid any more. What this does not get to, housekeeping does.
-        if let Err(error) = within(self.0.remove_deleted_client(client_id)).await {
+        if let Err(error) = within(self.0.sweep_clients()).await {
             tracing::warn!(%error, "cannot remove the grants of a deleted client yet; retrying");
         }
         Ok(())
@@ -253,7 +253,15 @@ impl Store for PostgresStore {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        within(self.0.redeem_code(redemption, now)).await
+        let (transaction, outcome) = within(self.0.redeem_code(redemption, now)).await?;
+        let Some(transaction) = transaction else {
+            return Ok(outcome);
+        };
+        let committed = within(async { Ok(transaction.commit().await?) }).await;
+        match (committed, &outcome) {
+            (Err(error), Ok(_)) => Err(StoreError::Unconfirmed(error.to_string())),
+            (committed, _) => committed.map(|()| outcome),
+        }
     }
 
     async fn refresh(

@@ -51,12 +51,12 @@ const UNDER_OTHERS: &str = concat!(
         "authorization_codes WHERE expires_at > $1 AND NOT used"
     ),
     " UNION ALL ",
-    others!("secret", "secret_hash", "clients WHERE NOT deleted"),
+    others!("secret", "secret_hash", "clients WHERE NOT gone"),
     " UNION ALL ",
     others!(
         "registration",
         "registration_token",
-        "clients WHERE NOT deleted"
+        "clients WHERE NOT gone"
     ),
     " UNION ALL ",
     others!("key", "sealed", "signing_keys WHERE true"),

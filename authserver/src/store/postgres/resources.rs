@@ -10,16 +10,38 @@ use super::housekeeping::BATCH;
 use crate::oauth::admission::AllowedClients;
 use crate::oauth::resource::Resource;
 
-/// $1 the resource, $2 the batch.
+/// Marks a resource that goes. It admits nobody from then on, so that all its tokens are refused at once; its grants
+/// follow in batches, and it goes with the last. Until then it keeps its URI, which the grants name, under an id that no
+/// resource can have. An older version reads it as one that admits nobody, too. $1 the id, $2 the URI that stays.
+const MARK_GONE: &str = "
+UPDATE resources
+SET id = 'gone:' || resource, canonical = NULL, introspectors = '{}', all_namespaces = false, namespaces = '{}',
+    self_registered = false, without_consent = '{}', sweep = true
+WHERE id = $1 AND resource IS DISTINCT FROM $2";
+
+/// What no longer belongs to the resources. Grants that are locked come next time. $1 the batch.
 const SWEEP: &str = concat!(
     "DELETE FROM grants WHERE id = ANY(ARRAY(
-         SELECT g.id FROM grants g
+         SELECT g.id FROM resources r
+         JOIN grants g ON g.resource = r.resource
          JOIN clients c ON c.client_id = g.client_id
-         JOIN resources r ON r.resource = g.resource
-         WHERE g.resource = $1 AND r.sweep AND (",
+         WHERE r.sweep AND (",
     is_admitted!(),
     ") IS NOT TRUE
-         LIMIT $2))"
+         LIMIT $1 FOR UPDATE OF g SKIP LOCKED))"
+);
+
+const REMOVE_SWEPT: &str = "
+DELETE FROM resources r
+WHERE r.sweep AND r.id LIKE 'gone:%' AND NOT EXISTS (SELECT FROM grants g WHERE g.resource = r.resource)";
+
+const UNMARK_SWEPT: &str = concat!(
+    "UPDATE resources r SET sweep = false
+     WHERE r.sweep AND r.id NOT LIKE 'gone:%' AND NOT EXISTS (
+         SELECT FROM grants g JOIN clients c ON c.client_id = g.client_id
+         WHERE g.resource = r.resource AND (",
+    is_admitted!(),
+    ") IS NOT TRUE)"
 );
 
 impl Database {
@@ -30,13 +52,13 @@ impl Database {
             return Ok(Upsert::Unchanged);
         }
         // What an earlier change has begun ends by its own rules first: a client that is admitted again does not
-        // get back what it had.
-        self.sweep(&resource.resource).await?;
+        // get back what it had, and neither does a resource that comes back.
+        self.finish_resource(&resource.resource).await?;
         let keeps_uri = before.as_ref().filter(|b| b.resource == resource.resource);
         let narrowed = keeps_uri.is_some_and(|b| b.allowed_clients != resource.allowed_clients);
         let mut transaction = self.begin().await?;
         // With another URI it is another audience: the grants go with the old row.
-        sqlx::query("DELETE FROM resources WHERE id = $1 AND resource <> $2")
+        let moved = sqlx::query(MARK_GONE)
             .bind(&resource.id)
             .bind(&resource.resource)
             .execute(&mut *transaction)
@@ -74,8 +96,8 @@ impl Database {
             other => other,
         })?;
         transaction.commit().await?;
-        if narrowed {
-            self.sweep(&resource.resource).await?;
+        if narrowed || moved.rows_affected() > 0 {
+            self.sweep().await?;
         }
         Ok(match before {
             None => Upsert::Created,
@@ -97,20 +119,32 @@ impl Database {
         Ok(settled)
     }
 
-    /// Removes the grants of clients that the resource does not admit, if it is marked for that.
-    async fn sweep(&self, resource: &str) -> Result<(), StoreError> {
-        while sqlx::query(SWEEP)
-            .bind(resource)
+    /// Removes a batch of the grants that no longer belong to a marked resource, and the mark with the last. True when
+    /// there may be more.
+    pub(super) async fn sweep(&self) -> Result<bool, StoreError> {
+        let removed = sqlx::query(SWEEP)
             .bind(i64::from(BATCH))
             .execute(&self.pool)
-            .await?
-            .rows_affected()
-            == u64::from(BATCH)
-        {}
-        sqlx::query("UPDATE resources SET sweep = false WHERE resource = $1 AND sweep")
-            .bind(resource)
-            .execute(&self.pool)
             .await?;
+        if removed.rows_affected() == u64::from(BATCH) {
+            return Ok(true);
+        }
+        for statement in [REMOVE_SWEPT, UNMARK_SWEPT] {
+            sqlx::query(statement).execute(&self.pool).await?;
+        }
+        Ok(false)
+    }
+
+    /// Removes all of them. What takes too long is given up, and goes on from there when it is tried again.
+    async fn finish_resource(&self, resource: &str) -> Result<(), StoreError> {
+        let is_marked = "SELECT EXISTS (SELECT FROM resources WHERE resource = $1 AND sweep)";
+        while sqlx::query_scalar(is_marked)
+            .bind(resource)
+            .fetch_one(&self.pool)
+            .await?
+        {
+            self.sweep().await?;
+        }
         Ok(())
     }
 
@@ -118,7 +152,7 @@ impl Database {
         sqlx::query(
             "SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
                     self_registered, without_consent::text
-             FROM resources WHERE id = $1",
+             FROM resources WHERE id = $1 AND id NOT LIKE 'gone:%'",
         )
         .bind(id)
         .fetch_optional(&self.pool)
@@ -131,7 +165,7 @@ impl Database {
         sqlx::query(
             r#"SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
                       self_registered, without_consent::text
-               FROM resources ORDER BY id COLLATE "C""#,
+               FROM resources WHERE id NOT LIKE 'gone:%' ORDER BY id COLLATE "C""#,
         )
         .fetch_all(&self.pool)
         .await?
@@ -141,10 +175,12 @@ impl Database {
     }
 
     pub(super) async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM resources WHERE id = $1")
+        sqlx::query(MARK_GONE)
             .bind(id)
+            .bind(None::<String>)
             .execute(&self.pool)
             .await?;
+        self.sweep().await?;
         Ok(())
     }
 }

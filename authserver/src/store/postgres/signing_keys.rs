@@ -1,5 +1,6 @@
 //! The signing keys, sealed.
 
+use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::authserver_config::SigningAlgorithm;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -53,8 +54,8 @@ impl Database {
         )
         .bind(before.slot())
         .bind(&before.sealed)
-        .bind(before.retired_at.map(|at| at.as_millis()))
-        .bind(after.retired_at.map(|at| at.as_millis()))
+        .bind(before.retired_at.map(UnixTime::as_millis))
+        .bind(after.retired_at.map(UnixTime::as_millis))
         .bind(&after.sealed)
         .execute(&self.pool)
         .await?;
@@ -68,7 +69,7 @@ impl Database {
         )
         .bind(key.slot())
         .bind(&key.sealed)
-        .bind(key.retired_at.map(|at| at.as_millis()))
+        .bind(key.retired_at.map(UnixTime::as_millis))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -90,7 +91,7 @@ fn read(row: &PgRow) -> Result<Option<KeyRecord>, StoreError> {
         algorithm,
         sequence: u32::try_from(sequence).unwrap_or_default(),
         not_before: read_time(row, "not_before")?,
-        retired_at: retired_at.map(mcpauth_service::clock::UnixTime::from_millis),
+        retired_at: retired_at.map(UnixTime::from_millis),
         sealed: row.try_get("sealed")?,
     }))
 }

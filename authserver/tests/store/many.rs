@@ -1,0 +1,123 @@
+//! A client or a resource with very many grants goes: its tokens are refused at once, and the rows follow.
+
+use mcp_authserver::store::{StoreError, Upsert};
+use mcpauth_test_support::postgres::Postgres;
+use sqlx::{Executor as _, PgConnection};
+
+use crate::fixture::{CLIENT, Fixture, NOTES, NOW, OTHER_CLIENT, Tokens, resource};
+
+/// More than the store can delete in the time that an operation may take.
+const VERY_MANY: i64 = 200_000;
+/// Many batches.
+const MANY: i64 = 20_000;
+const NEW: &str = "http://localhost:9009/mcp";
+
+async fn with_grants(number: i64) -> (Fixture, PgConnection, Tokens) {
+    let f = Fixture::postgres().await;
+    let mut session = f.session(Postgres::shared()).await;
+    sqlx::query(
+        "WITH made AS (
+             INSERT INTO grants (id, client_id, resource, scopes, rotated_at, expires_at, generation, siblings)
+             SELECT decode(md5(n::text), 'hex'), $1, $2, '', 0, $3, 0, 0
+             FROM generate_series(1, $4) n RETURNING id)
+         INSERT INTO access_tokens (hash, grant_id, scopes, issued_at, expires_at)
+         SELECT '\\x0002'::bytea || id || id, id, '', 0, $3 FROM made",
+    )
+    .bind(CLIENT)
+    .bind(NOTES)
+    .bind(NOW.as_millis() * 2)
+    .bind(number)
+    .execute(&mut session)
+    .await
+    .unwrap();
+    // A housekeeping that has never run knows nothing about the tables' sizes.
+    session
+        .execute("ANALYZE grants, access_tokens")
+        .await
+        .unwrap();
+    let tokens = f.family(NOW).await;
+    (f, session, tokens)
+}
+
+async fn count(session: &mut PgConnection) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM grants")
+        .fetch_one(session)
+        .await
+        .unwrap()
+}
+
+/// The tokens are refused, while nearly all rows are still there.
+async fn is_refused_at_once(f: &Fixture, session: &mut PgConnection, tokens: &Tokens) {
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    assert!(f.refresh(&tokens.refresh, NOW).await.is_err());
+    assert!(count(session).await > MANY / 2, "the call deleted them all");
+}
+
+async fn rows_follow(f: &Fixture, session: &mut PgConnection) {
+    while f.store.remove_expired(NOW, NOW).await.unwrap() {}
+    assert_eq!(count(session).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_with_many_grants_gets_another_uri() {
+    let (f, mut session, tokens) = with_grants(VERY_MANY).await;
+    let moved = f.store.upsert_resource(&resource("notes", NEW)).await;
+    assert_eq!(moved.unwrap(), Upsert::Updated);
+    is_refused_at_once(&f, &mut session, &tokens).await;
+    let known: Vec<_> = f.store.resources().await.unwrap();
+    let known: Vec<_> = known.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(known, ["mail", "notes"]);
+    // The old URI is free again, without what was granted for it; that may take more than one try.
+    let back = resource("other", NOTES);
+    loop {
+        match f.store.upsert_resource(&back).await {
+            Ok(outcome) => break assert_eq!(outcome, Upsert::Created),
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    let grant = f.new_grant(CLIENT, None);
+    let token = f.issue(grant, NOW).await.unwrap();
+    rows_but_one_follow(&f, &mut session).await;
+    assert!(f.is_active(&token, NOW).await);
+}
+
+async fn rows_but_one_follow(f: &Fixture, session: &mut PgConnection) {
+    while f.store.remove_expired(NOW, NOW).await.unwrap() {}
+    assert_eq!(count(session).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_with_many_grants_is_deleted() {
+    let (f, mut session, tokens) = with_grants(MANY).await;
+    f.store.delete_resource("notes").await.unwrap();
+    is_refused_at_once(&f, &mut session, &tokens).await;
+    assert_eq!(f.store.resource("notes").await.unwrap(), None);
+    rows_follow(&f, &mut session).await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM resources")
+        .fetch_one(&mut session)
+        .await
+        .unwrap();
+    assert_eq!(rows, 1, "the mark goes with the last grant");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_many_grants_is_deleted() {
+    let (f, mut session, tokens) = with_grants(MANY).await;
+    f.store.delete_client(CLIENT).await.unwrap();
+    is_refused_at_once(&f, &mut session, &tokens).await;
+    assert_eq!(f.store.client(CLIENT).await.unwrap(), None);
+    let refused = f.issue(f.new_grant(CLIENT, None), NOW).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(_))),
+        "{refused:?}"
+    );
+    assert!(f.issue(f.new_grant(OTHER_CLIENT, None), NOW).await.is_ok());
+    rows_but_one_follow(&f, &mut session).await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM clients")
+        .fetch_one(&mut session)
+        .await
+        .unwrap();
+    assert_eq!(rows, 1, "the mark goes with the last grant");
+}
