@@ -9,7 +9,7 @@ pub mod login;
 pub mod metrics;
 pub mod oauth;
 pub mod random;
+pub mod readiness;
 pub mod reloaded;
-
 pub mod run;
 pub mod store;
