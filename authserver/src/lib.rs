@@ -10,8 +10,8 @@ pub mod metrics;
 pub mod oauth;
 pub mod pepper_use;
 pub mod random;
+pub mod readiness;
 pub mod reloaded;
-
 pub mod run;
 pub mod signing;
 pub mod store;

@@ -17,6 +17,7 @@ use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
 use crate::metrics::Metrics;
 use crate::pepper_use;
+use crate::readiness::Readiness;
 use crate::signing::Signing;
 use crate::store::{MemoryStore, PostgresStore, Store, Unused};
 
@@ -59,7 +60,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let store = Arc::clone(&app.core.store);
         let verifier = app.service_accounts.clone();
         let keys = tokio::spawn(keep_keys(app.service_accounts, shutdown.clone()));
-        health.ready_if(move || ready(Arc::clone(&store), verifier.clone()));
+        let readiness = Arc::new(Readiness::default());
+        health.ready_if(move || {
+            let check = ready(Arc::clone(&store), verifier.clone());
+            let readiness = Arc::clone(&readiness);
+            async move { readiness.ask(check).await }
+        });
         let [public_at, internal_at, health_at] = addresses;
         tracing::info!(
             issuer = %app.core.issuer, public = %public_at, internal = %internal_at, health = %health_at,
