@@ -36,6 +36,8 @@ pub mod reasons {
     pub const POLICY_REJECTED: &str = "PolicyRejected";
     /// A pod does not answer.
     pub const UNREACHABLE: &str = "Unreachable";
+    /// An upgrade of the operator has not reached the pods yet.
+    pub const UPGRADE_WAITING: &str = "UpgradeWaiting";
     /// `spec.replicas` is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not ready, or does not respond.

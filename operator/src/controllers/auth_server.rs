@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::database;
 use super::environment;
+use super::rollout;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
@@ -26,6 +27,7 @@ use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, childre
 use crate::framework::references::References;
 use crate::framework::status::Observed;
 use crate::pods::Rollout;
+use crate::pods::upgrade::Workload;
 use crate::problem::Problem;
 
 impl Reconcile for McpAuthServer {
@@ -67,7 +69,9 @@ impl Reconcile for McpAuthServer {
         let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
         let refused = refused
             .map(|change| Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string()));
-        let applied = apply(objects, context).await?;
+        let generation = self.metadata.generation.unwrap_or_default();
+        let cause = workload::cause(generation, &objects.deployment, &hashes.parts());
+        let applied = apply(objects, context, &cause).await?;
         let external = matches!(
             &self.spec.storage,
             Storage::Postgres(PostgresStorage::External(_))
@@ -81,6 +85,7 @@ impl Reconcile for McpAuthServer {
         let set = applied.database.as_ref();
         existing.observe(context, self, set, &mut observed).await?;
         observed.problems.splice(0..0, refused);
+        rollout::observe(context, applied.waits, applied.is_settled(), &mut observed);
         workload::observe(
             context,
             Component::AuthServer,
@@ -134,11 +139,14 @@ struct Applied {
     deployment: Deployment,
     rollout: Rollout,
     database: Option<StatefulSet>,
+    /// Whether an upgrade of theirs waits for its turn.
+    waits: bool,
 }
 
 async fn apply(
     objects: AuthServerObjects,
     context: &ReconcileContext<'_>,
+    cause: &str,
 ) -> Result<Applied, Error> {
     // Destructured, so that a child that is forgotten here does not compile.
     let AuthServerObjects {
@@ -162,6 +170,7 @@ async fn apply(
         .await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::AuthServer, disruption_budget).await?;
+    let mut waits = false;
     let database = match postgres {
         // A database that the spec no longer wants is kept until the object is deleted, because it holds data.
         None => None,
@@ -173,12 +182,16 @@ async fn apply(
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
             apply_network_policy(context, network_policy).await?;
-            let api = context.api();
-            Some(applier.apply(&api, ownership, stateful_set).await?)
+            let applied = rollout::apply(context, stateful_set, cause.to_owned()).await?;
+            waits |= applied.waits;
+            Some(applied.live)
         }
     };
-    let deployment = applier.apply(&context.api(), ownership, deployment).await?;
+    let applied = rollout::apply(context, deployment, cause.to_owned()).await?;
+    waits |= applied.waits;
+    let deployment = applied.live;
     Ok(Applied {
+        waits,
         rollout: Rollout::of_deployment(&deployment),
         deployment,
         database,
@@ -186,6 +199,11 @@ async fn apply(
 }
 
 impl Applied {
+    fn is_settled(&self) -> bool {
+        let database = self.database.as_ref();
+        self.deployment.is_settled() && database.is_none_or(Workload::is_settled)
+    }
+
     /// What keeps the pods from serving. `external`: whether the database is not managed by the operator.
     async fn problems(
         &self,
@@ -193,11 +211,8 @@ impl Applied {
         external: bool,
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
-        let database = self.database.as_ref().map(Rollout::of_stateful_set);
-        if let Some(database) = database.filter(|d| !d.is_complete()) {
-            let why = why_not_up(context, Component::Postgres, database).await?;
-            let text = format!("PostgreSQL: {}", why.text);
-            problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
+        if let Some(set) = &self.database {
+            problems.extend(database_problem(context, set).await?);
         }
         if let Some(not_created) = workload::not_created(&self.deployment, self.rollout) {
             problems.push(not_created);
@@ -211,4 +226,24 @@ impl Applied {
         }
         Ok(problems)
     }
+}
+
+/// What keeps the managed database's pod from serving.
+async fn database_problem(
+    context: &ReconcileContext<'_>,
+    set: &StatefulSet,
+) -> Result<Option<Problem>, Error> {
+    let rollout = Rollout::of_stateful_set(set);
+    if rollout.is_complete() {
+        return Ok(None);
+    }
+    let problem = match workload::not_created_set(context, set, rollout).await? {
+        Some(problem) => problem,
+        None => {
+            let why = why_not_up(context, Component::Postgres, rollout).await?;
+            Problem::stage(reasons::DATABASE_NOT_READY, why.text)
+        }
+    };
+    let message = format!("PostgreSQL: {}", problem.message);
+    Ok(Some(Problem { message, ..problem }))
 }

@@ -8,5 +8,6 @@ pub mod oauth_client;
 mod policy;
 pub mod protected_server;
 mod registration;
+mod rollout;
 mod secrets;
 mod workload;

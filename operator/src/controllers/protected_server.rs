@@ -16,6 +16,7 @@ use super::environment;
 use super::lookup;
 use super::policy;
 use super::registration::{Entry, unregister};
+use super::rollout;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
@@ -30,6 +31,7 @@ use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, childre
 use crate::framework::references::References;
 use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
+use crate::pods::upgrade::Workload as _;
 use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Resources;
@@ -91,6 +93,7 @@ impl Reconcile for ProtectedMcpServer {
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
                 observed.ready = format!("serving {}", self.spec.resource);
+                rollout::observe(context, pods.waits, pods.deployment.is_settled(), &mut observed);
                 rollout = Some((pods.policy_hash, pods.deployment));
             }
             None => observed.ready = registered(server, &introspectors),
@@ -134,6 +137,8 @@ impl Reconcile for ProtectedMcpServer {
 struct Pods {
     policy_hash: String,
     deployment: Deployment,
+    /// Whether an upgrade of theirs waits for its turn.
+    waits: bool,
     security: Condition,
     /// The principal of their proxies.
     introspector: String,
@@ -153,9 +158,14 @@ async fn run(
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
     let account = desired::service_account(&objects.deployment).unwrap_or(name);
     let introspector = names::service_account_principal(namespace, account);
+    let policy_hash = objects.policy_hash.clone();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let cause = workload::cause(generation, &objects.deployment, &[]);
+    let applied = apply(objects, context, cause).await?;
     Ok(Pods {
-        policy_hash: objects.policy_hash.clone(),
-        deployment: apply(objects, context).await?,
+        policy_hash,
+        deployment: applied.live,
+        waits: applied.waits,
         security,
         introspector,
     })
@@ -236,7 +246,8 @@ fn build(
 async fn apply(
     objects: ProtectedServerObjects,
     context: &ReconcileContext<'_>,
-) -> Result<Deployment, Error> {
+    cause: String,
+) -> Result<rollout::Applied<Deployment>, Error> {
     // Destructured, so that a child that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,
@@ -255,5 +266,5 @@ async fn apply(
     applier.apply(&context.api(), ownership, service).await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
-    Ok(applier.apply(&context.api(), ownership, deployment).await?)
+    rollout::apply(context, deployment, cause).await
 }

@@ -112,10 +112,9 @@ async fn leave<K: Reconcile>(
 ) -> Action {
     let program = context.program;
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-    let key = format!("{namespace}/{name}");
     context.refers_to([]);
     program.written.forget(&context.owner.reference.uid);
-    program.metrics.object(K::KIND, key, None);
+    program.forget(K::KIND, namespace, name);
     if left_alone::<K>(context, Some(other)) {
         let note = note::<K>(other, holder, context);
         tracing::info!(kind = K::KIND, namespace, name, other, "{note}");

@@ -99,10 +99,7 @@ pub async fn finalize<K: Reconcile>(
     }
     context.refers_to([]);
     context.program.written.forget(&context.owner.reference.uid);
-    context
-        .program
-        .metrics
-        .object(K::KIND, format!("{namespace}/{name}"), None);
+    context.program.forget(K::KIND, &namespace, &name);
     Ok(Action::await_change())
 }
 

@@ -9,6 +9,7 @@ pub mod events;
 pub mod finalizer;
 pub mod installation;
 pub mod leader;
+pub mod pacing;
 pub mod ownership;
 pub mod reconciler;
 pub mod references;

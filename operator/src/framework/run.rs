@@ -34,8 +34,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     let key = (gone.namespace.unwrap_or_default(), gone.name);
-                    ctx.metrics
-                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.forget(K::KIND, &key.0, &key.1);
                     ctx.note_claim(K::KIND, key.clone(), None);
                     ctx.backoff.succeeded(&(K::KIND, key));
                 }

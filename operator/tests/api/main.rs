@@ -26,4 +26,5 @@ mod scale;
 mod secrets;
 mod trouble;
 mod truth;
+mod user_ids;
 mod values;
