@@ -57,7 +57,9 @@ fn the_operator_finds_out_who_chooses_uids_unless_it_is_told() {
     let args = |settings: &[&str]| {
         let objects = rendered(settings);
         let args = strings(&container(&objects)["args"]);
-        let flag = args.into_iter().find_map(|arg| arg.strip_prefix("--user-ids="));
+        let flag = args
+            .into_iter()
+            .find_map(|arg| arg.strip_prefix("--user-ids="));
         flag.map(str::to_owned)
     };
     assert_eq!(args(&[]), None);

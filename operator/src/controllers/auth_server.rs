@@ -20,6 +20,7 @@ use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
+use crate::desired::names;
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -60,7 +61,7 @@ impl Reconcile for McpAuthServer {
             images: &context.program.images,
             admins: &context.program.config.admins(),
             secrets_hash: &hashes.auth_server,
-            database: &existing.inputs(hashes.database),
+            database: &existing.inputs(hashes.database.clone()),
         };
         let mut objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
@@ -82,6 +83,7 @@ impl Reconcile for McpAuthServer {
             conditions: vec![pod_security],
             ..Observed::default()
         };
+        let config_hash = workload::config_hash(&applied.deployment);
         let set = applied.database.as_ref();
         existing.observe(context, self, set, &mut observed).await?;
         observed.problems.splice(0..0, refused);
@@ -92,9 +94,17 @@ impl Reconcile for McpAuthServer {
             applied.rollout,
             &mut observed,
         );
-        observed
-            .fields
-            .insert("url".to_owned(), self.spec.issuer.clone().into());
+        let Owner {
+            namespace, name, ..
+        } = &context.owner;
+        observed.fields.extend([
+            ("url".to_owned(), self.spec.issuer.clone().into()),
+            (
+                "internalUrl".to_owned(),
+                names::internal_url(namespace, name).into(),
+            ),
+            ("configHash".to_owned(), config_hash.into()),
+        ]);
         Ok(observed)
     }
 
@@ -182,12 +192,12 @@ async fn apply(
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
             apply_network_policy(context, network_policy).await?;
-            let applied = rollout::apply(context, stateful_set, cause.to_owned()).await?;
+            let applied = Box::pin(rollout::apply(context, stateful_set, cause.to_owned())).await?;
             waits |= applied.waits;
             Some(applied.live)
         }
     };
-    let applied = rollout::apply(context, deployment, cause.to_owned()).await?;
+    let applied = Box::pin(rollout::apply(context, deployment, cause.to_owned())).await?;
     waits |= applied.waits;
     let deployment = applied.live;
     Ok(Applied {

@@ -15,7 +15,7 @@ use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use super::environment;
 use super::lookup;
 use super::policy;
-use super::registration::{Entry, unregister};
+use super::registration::{Entry, unregister, withdraw_if_not_permitted};
 use super::rollout;
 use super::secrets;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
@@ -93,7 +93,12 @@ impl Reconcile for ProtectedMcpServer {
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
                 observed.ready = format!("serving {}", self.spec.resource);
-                rollout::observe(context, pods.waits, pods.deployment.is_settled(), &mut observed);
+                rollout::observe(
+                    context,
+                    pods.waits,
+                    pods.deployment.is_settled(),
+                    &mut observed,
+                );
                 rollout = Some((pods.policy_hash, pods.deployment));
             }
             None => observed.ready = registered(server, &introspectors),
@@ -107,9 +112,10 @@ impl Reconcile for ProtectedMcpServer {
         if let Some(rollout) = rollout {
             observe(self, context, &rollout, &mut observed).await?;
         }
-        observed
-            .fields
-            .insert("url".to_owned(), self.spec.resource.clone().into());
+        observed.fields.extend([
+            ("url".to_owned(), self.spec.resource.clone().into()),
+            ("issuer".to_owned(), auth_server.spec.issuer.clone().into()),
+        ]);
         Ok(observed)
     }
 
@@ -122,6 +128,10 @@ impl Reconcile for ProtectedMcpServer {
             Some(_) => workload::complete(context, Component::McpServer, observed).await,
             None => Ok(()),
         }
+    }
+
+    async fn withdraw(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        withdraw_if_not_permitted(COLLECTION, raw, context).await
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
@@ -266,5 +276,5 @@ async fn apply(
     applier.apply(&context.api(), ownership, service).await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
-    rollout::apply(context, deployment, cause).await
+    Box::pin(rollout::apply(context, deployment, cause)).await
 }

@@ -37,32 +37,29 @@ where
     let defaults = defaults.map(String::as_str);
     upgrade::mark(&mut desired, cause, &defaults);
     let (applier, ownership, api) = (&context.applier, &context.ownership, context.api::<W>());
-    let applied = |live| Applied { live, waits: false };
     if applier.fresh {
-        return Ok(applied(applier.apply(&api, ownership, desired).await?));
+        let live = applier.apply(&api, ownership, desired).await?;
+        return Ok(Applied { live, waits: false });
     }
     let live = applier.find(&api, ownership, &desired.name_any()).await?;
     let instead = live
         .as_ref()
         .and_then(|live| upgrade::instead(live, &desired, &defaults));
-    let Some(instead) = instead else {
-        let live = applier.apply_over(&api, ownership, live, desired).await?;
-        return Ok(applied(live));
+    let waits = instead.is_some() && !is_turn(context).await?;
+    let desired = match instead.filter(|_| waits) {
+        None => desired,
+        Some(Instead::RunningImages(waiting)) => *waiting,
+        Some(Instead::AsItIs(live)) => return Ok(Applied { live: *live, waits }),
     };
-    let under_way = under_way(context.program);
+    let live = applier.apply_over(&api, ownership, live, desired).await?;
+    Ok(Applied { live, waits })
+}
+
+async fn is_turn(context: &ReconcileContext<'_>) -> Result<bool, Error> {
+    // On the heap, because it is large and hardly ever runs.
+    let under_way = Box::pin(under_way(context.program));
     let pacing = &context.program.pacing;
-    if pacing.is_turn(&object(context), under_way).await? {
-        let live = applier.apply_over(&api, ownership, live, desired).await?;
-        return Ok(applied(live));
-    }
-    let live = match (instead, live) {
-        (Instead::Nothing, Some(live)) => live,
-        (Instead::RunningImages(waiting), live) => {
-            applier.apply_over(&api, ownership, live, *waiting).await?
-        }
-        (Instead::Nothing, None) => desired,
-    };
-    Ok(Applied { live, waits: true })
+    Ok(pacing.is_turn(&object(context), under_way).await?)
 }
 
 /// Ends the object's turn once nothing is under way, and says of one that waits that it does.

@@ -28,6 +28,12 @@ pub fn cause(generation: i64, deployment: &Deployment, more: &[&str]) -> String 
     hash(parts.iter().chain(more).map(|part| part.as_bytes()))
 }
 
+/// The hash of the configuration that the pods of a Deployment read on start.
+pub fn config_hash(deployment: &Deployment) -> Option<String> {
+    let metadata = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    metadata.annotations.as_ref()?.get(CONFIG_HASH).cloned()
+}
+
 /// The Available condition: whether at least one pod is serving.
 fn available(rollout: Rollout) -> Condition {
     if rollout.is_available() {
@@ -249,7 +255,8 @@ pub fn not_created(deployment: &Deployment, rollout: Rollout) -> Option<Problem>
 
 fn cannot_create(rollout: Rollout, why: &str) -> Problem {
     let text = format!(
-        "{}; Kubernetes cannot create pods: {why}",
+        "{}; Kubernetes cannot create pods: {why}. Change what refuses them (a quota, an admission policy), or the fields of \
+         the spec that it names",
         rollout.describe()
     );
     Problem::person(reasons::PODS_NOT_CREATED, text)

@@ -240,11 +240,16 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
 fn values_of<'a>(value: &'a Value, keys: &[&str]) -> Vec<&'a Value> {
     match value {
         Value::Object(fields) => {
-            let here = fields.iter().filter(|(key, _)| keys.contains(&key.as_str()));
+            let here = fields
+                .iter()
+                .filter(|(key, _)| keys.contains(&key.as_str()));
             let below = fields.values().flat_map(|value| values_of(value, keys));
             here.map(|(_, value)| value).chain(below).collect()
         }
-        Value::Array(items) => items.iter().flat_map(|item| values_of(item, keys)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .flat_map(|item| values_of(item, keys))
+            .collect(),
         _ => Vec::new(),
     }
 }

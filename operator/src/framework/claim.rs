@@ -13,7 +13,7 @@ use mcpauth_api::McpAuthServer;
 
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
-use crate::framework::finalizer::{has_finalizer, write_claim};
+use crate::framework::finalizer::{has_finalizer, withdraw, write_claim};
 use crate::framework::installation::{CLAIM, Holder, Installation};
 use crate::framework::leader::LEASE_DURATION;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext};
@@ -48,7 +48,9 @@ pub async fn claim<K: Reconcile>(
     if let Some(other) = &other {
         let holder = holder(other, context).await?;
         if holder != Holder::Lapsed {
-            return Ok(Some(leave::<K>(other, &holder, context).await));
+            let again = leave::<K>(other, &holder, context).await;
+            withdraw(object, context).await?;
+            return Ok(Some(again));
         }
     }
     left_alone::<K>(context, None);

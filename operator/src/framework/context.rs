@@ -119,7 +119,8 @@ impl Context {
 
     /// Forgets an object that is gone, or another installation's: it counts in no metric and has no turn.
     pub fn forget(&self, kind: &'static str, namespace: &str, name: &str) {
-        self.metrics.object(kind, format!("{namespace}/{name}"), None);
+        self.metrics
+            .object(kind, format!("{namespace}/{name}"), None);
         self.pacing.end(&Self::paced(kind, namespace, name));
     }
 

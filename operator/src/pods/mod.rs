@@ -127,18 +127,27 @@ pub fn creation_failure(events: &[Event]) -> Option<String> {
     let ((_, failed), event) = outcomes.max_by_key(|(order, _)| *order)?;
     let note = event.note.as_deref().filter(|_| failed)?;
     // "create Pod db-0 in StatefulSet db failed error: pods ..."
-    let why = note.split_once("failed error: ").map_or(note, |(_, why)| why);
+    let why = note
+        .split_once("failed error: ")
+        .map_or(note, |(_, why)| why);
     Some(shorten(&without_pod_name(why), 600).to_owned())
 }
 
 /// When an event was last seen.
 fn last_seen(event: &Event) -> Option<Timestamp> {
-    let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+    let series = event
+        .series
+        .as_ref()
+        .map(|series| series.last_observed_time.0);
     let times = [
         series,
         event.event_time.as_ref().map(|time| time.0),
         event.deprecated_last_timestamp.as_ref().map(|time| time.0),
-        event.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0),
     ];
     times.into_iter().flatten().max()
 }
@@ -151,7 +160,10 @@ pub fn is_overdue(deployment: &Deployment) -> bool {
 
 /// Whether no rollout of a Deployment is under way: the last one is complete, even if pods fail since, or is overdue.
 pub fn is_settled(deployment: &Deployment) -> bool {
-    let observed = deployment.status.as_ref().and_then(|s| s.observed_generation);
+    let observed = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.observed_generation);
     let reached = |c: &DeploymentCondition| c.reason.as_deref() == Some("NewReplicaSetAvailable");
     observed >= deployment.metadata.generation
         && (Rollout::of_deployment(deployment).is_complete()
@@ -224,8 +236,9 @@ fn trouble_of(pod: &Pod) -> Option<String> {
                     && c.reason.as_deref() == Some("Unschedulable")
             })?;
             Some(format!(
-                "cannot be scheduled: {}",
-                unscheduled.message.as_deref().unwrap_or_default()
+                "cannot be scheduled: {}; add room or nodes, or change what the pods ask for (resources, \
+                 spec.podTemplate)",
+                unscheduled.message.as_deref().unwrap_or_default().trim_end_matches('.')
             ))
         })
 }
@@ -271,7 +284,33 @@ fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
         )
     });
     let message = message.map(|m| format!(" ({m})")).unwrap_or_default();
-    Some(format!("container {}: {reason}{message}", container.name))
+    let killed = said.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"));
+    let name = &container.name;
+    let advice = advice(if killed { "OOMKilled" } else { reason }, name);
+    let advice = advice
+        .map(|advice| format!("; {advice}"))
+        .unwrap_or_default();
+    Some(format!("container {name}: {reason}{message}{advice}"))
+}
+
+/// What to do about a container that is waiting or has ended for this reason.
+fn advice(reason: &str, container: &str) -> Option<String> {
+    let advice = match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
+            "correct the image, or give the pods a pull secret for its registry (spec.podTemplate.spec.imagePullSecrets)"
+        }
+        "CrashLoopBackOff" | "Error" => {
+            return Some(format!(
+                "its log: kubectl logs POD -c {container} --previous"
+            ));
+        }
+        "OOMKilled" => "it ran out of memory: raise the container's memory limit",
+        "CreateContainerConfigError" | "CreateContainerError" => {
+            "correct what it names; the pods are started without further action"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 #[cfg(test)]
@@ -341,7 +380,11 @@ mod tests {
         let claim = "create Claim data-db-0 Pod db-0 in StatefulSet db success";
         let older = event("FailedCreate", 1, "create Pod db-0 failed error: webhook");
         let failed = event("FailedCreate", 7, quota);
-        let events = [failed.clone(), older.clone(), event("SuccessfulCreate", 7, claim)];
+        let events = [
+            failed.clone(),
+            older.clone(),
+            event("SuccessfulCreate", 7, claim),
+        ];
         let expected = "a pod is forbidden: exceeded quota: team";
         assert_eq!(creation_failure(&events).as_deref(), Some(expected));
         let created = [older, event("SuccessfulCreate", 8, claim), failed];
@@ -354,7 +397,10 @@ mod tests {
             "count": 2, "lastObservedTime": "2030-01-01T00:01:00.000000Z"
         }))
         .unwrap();
-        assert_eq!(creation_failure(&[again, created[1].clone()]).as_deref(), Some("no"));
+        assert_eq!(
+            creation_failure(&[again, created[1].clone()]).as_deref(),
+            Some("no")
+        );
     }
 
     #[test]
@@ -385,7 +431,8 @@ mod tests {
         }]}));
         assert_eq!(
             trouble(&pod).unwrap(),
-            "pod p: container authserver: ImagePullBackOff (Back-off pulling image \"x:1\")"
+            "pod p: container authserver: ImagePullBackOff (Back-off pulling image \"x:1\"); correct the image, or give the \
+             pods a pull secret for its registry (spec.podTemplate.spec.imagePullSecrets)"
         );
     }
 
@@ -416,7 +463,21 @@ mod tests {
         }]}));
         assert_eq!(
             trouble_of(&pod).unwrap(),
-            "container proxy: CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
+            "container proxy: CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad); its log: kubectl logs \
+             POD -c proxy --previous"
+        );
+    }
+
+    #[test]
+    fn a_container_that_ran_out_of_memory_needs_more() {
+        let pod = pod(&json!({ "containerStatuses": [{
+            "name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 4,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled" } }
+        }]}));
+        assert_eq!(
+            trouble_of(&pod).unwrap(),
+            "container server: CrashLoopBackOff (exit status 137); it ran out of memory: raise the container's memory limit"
         );
     }
 
@@ -427,7 +488,7 @@ mod tests {
         }]}));
         assert_eq!(
             trouble_of(&stuck).unwrap(),
-            "cannot be scheduled: 0/1 nodes"
+            "cannot be scheduled: 0/1 nodes; add room or nodes, or change what the pods ask for (resources, spec.podTemplate)"
         );
         let starting = pod(&json!({ "containerStatuses": [{
             "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,

@@ -74,8 +74,8 @@ pub fn mark(workload: &mut impl Workload, cause: String, defaults: &[&str]) {
 pub enum Instead<W> {
     /// What is desired, with the default images that run.
     RunningImages(Box<W>),
-    /// Nothing.
-    Nothing,
+    /// Nothing: what is there.
+    AsItIs(Box<W>),
 }
 
 /// What to apply instead of `desired` for as long as the upgrade waits; `None` when `live` has nothing to wait for,
@@ -86,7 +86,7 @@ pub fn instead<W: Workload>(live: &W, desired: &W, defaults: &[&str]) -> Option<
         return None;
     }
     if !same(TEMPLATE) {
-        return same(CAUSE).then_some(Instead::Nothing);
+        return same(CAUSE).then(|| Instead::AsItIs(Box::new(live.clone())));
     }
     let mut waiting = desired.clone();
     let template = waiting.template_mut()?;
@@ -154,15 +154,23 @@ mod tests {
         let Some(Instead::RunningImages(waiting)) = instead(&live, &desired, &["proxy:2"]) else {
             panic!("does not wait");
         };
-        assert_eq!(image_of(waiting.template().unwrap(), "proxy"), Some("proxy:1"));
-        assert_eq!(waiting.spec.unwrap().replicas, Some(7), "what else changed is applied");
+        assert_eq!(
+            image_of(waiting.template().unwrap(), "proxy"),
+            Some("proxy:1")
+        );
+        assert_eq!(
+            waiting.spec.unwrap().replicas,
+            Some(7),
+            "what else changed is applied"
+        );
     }
 
     #[test]
     fn another_rendering_for_the_same_spec_waits_as_it_is() {
         let live = marked(deployment("proxy:1", "notes:1", "a"), "1", "proxy:1");
         let desired = marked(deployment("proxy:2", "notes:1", "b"), "1", "proxy:2");
-        assert_eq!(instead(&live, &desired, &["proxy:2"]), Some(Instead::Nothing));
+        let expected = Instead::AsItIs(Box::new(live.clone()));
+        assert_eq!(instead(&live, &desired, &["proxy:2"]), Some(expected));
     }
 
     #[test]
@@ -171,8 +179,14 @@ mod tests {
         for (desired, what) in [
             (deployment("proxy:1", "notes:1", "a"), "nothing changed"),
             (deployment("proxy:2", "notes:2", "a"), "the server's image"),
-            (deployment("pinned:7", "notes:1", "a"), "an image of the spec"),
-            (deployment("proxy:2", "notes:1", "b"), "a field that reaches the pods"),
+            (
+                deployment("pinned:7", "notes:1", "a"),
+                "an image of the spec",
+            ),
+            (
+                deployment("proxy:2", "notes:1", "b"),
+                "a field that reaches the pods",
+            ),
         ] {
             let desired = marked(desired, "2", "proxy:2");
             let live = match what {

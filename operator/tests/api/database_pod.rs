@@ -102,8 +102,14 @@ impl Volume {
 
     /// Its files are handed over to a uid that has no name, as the image's entrypoint makes them for one.
     fn of_a_stranger(mut self) -> Self {
-        let uid = script_of_a_stranger("id -u").stdout(std::process::Stdio::piped()).output();
-        let owner = String::from_utf8(uid.unwrap().stdout).unwrap().trim().to_owned() + ":0";
+        let uid = script_of_a_stranger("id -u")
+            .stdout(std::process::Stdio::piped())
+            .output();
+        let owner = String::from_utf8(uid.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
+            + ":0";
         // Not when this is not root: then the scripts were all run by the same user.
         let _ = std::process::Command::new("chown")
             .args(["-R", &owner])
@@ -175,7 +181,7 @@ const START: &str = "port=$((20000 + $$ % 20000)); echo $port >$DIR/port; pg_ctl
 /// O11: whatever password the volume was initialised with, the one in the Secret opens it, and no other.
 #[test]
 fn the_password_in_the_secret_opens_a_volume_that_had_another() {
-    let volume = Volume::crashed("lost";
+    let volume = Volume::crashed("lost");
     assert!(volume.takes("lost"));
     for password in ["found", "it's \"quoted\" \\ $HOME"] {
         volume.put("password", password);
@@ -205,7 +211,7 @@ fn a_uid_that_the_platform_chose_can_run_it() {
 
 #[test]
 fn an_image_of_another_major_version_leaves_the_volume_alone() {
-    let volume = Volume::crashed("password";
+    let volume = Volume::crashed("password");
     volume.put("pgdata/PG_VERSION", "12\n");
     let output = volume.prepare();
     assert_eq!(output.status.code(), Some(1));
@@ -220,7 +226,7 @@ fn an_image_of_another_major_version_leaves_the_volume_alone() {
 
 #[test]
 fn an_empty_volume_is_left_to_the_image() {
-    let volume = Volume::new("password";
+    let volume = Volume::new("password");
     let output = volume.prepare();
     assert!(output.status.success(), "{output:?}");
     assert!(

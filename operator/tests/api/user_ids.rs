@@ -26,7 +26,8 @@ fn parsed<K: DeserializeOwned>(value: Value) -> K {
 /// Refuses pods that name a uid or gid, and waits until it does.
 async fn refuse_fixed_ids(world: &World) {
     let new = PostParams::default();
-    let none = "!has(s.runAsUser) && !has(s.runAsGroup) && !has(s.fsGroup) && !has(s.supplementalGroups)";
+    let none =
+        "!has(s.runAsUser) && !has(s.runAsGroup) && !has(s.fsGroup) && !has(s.supplementalGroups)";
     let of_container = "!has(s.runAsUser) && !has(s.runAsGroup)";
     let policy = json!({
         "metadata": { "name": "no-fixed-ids" },
