@@ -66,7 +66,7 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
         .unwrap_or_default();
     Err(match status {
         StatusCode::CONFLICT => CallError::Conflict(format!(
-            "McpAuthServer {server} reports a conflict: {said}. Each ProtectedMcpServer needs a spec.resource of its own"
+            "McpAuthServer {server} reports a conflict: {said}. Give each ProtectedMcpServer another spec.resource"
         )),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
             "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount is not \

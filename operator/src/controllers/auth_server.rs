@@ -16,6 +16,7 @@ use super::database;
 use super::environment;
 use super::rollout;
 use super::secrets;
+use super::upgrade::Workload;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
@@ -28,7 +29,6 @@ use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, childre
 use crate::framework::references::References;
 use crate::framework::status::Observed;
 use crate::pods::Rollout;
-use crate::pods::upgrade::Workload;
 use crate::problem::Problem;
 
 impl Reconcile for McpAuthServer {

@@ -10,4 +10,5 @@ pub mod protected_server;
 mod registration;
 mod rollout;
 mod secrets;
+mod upgrade;
 mod workload;

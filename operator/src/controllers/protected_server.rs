@@ -18,6 +18,7 @@ use super::policy;
 use super::registration::{Entry, unregister, withdraw_if_not_permitted};
 use super::rollout;
 use super::secrets;
+use super::upgrade::Workload as _;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
@@ -31,7 +32,6 @@ use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, childre
 use crate::framework::references::References;
 use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
-use crate::pods::upgrade::Workload as _;
 use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Resources;

@@ -5,12 +5,12 @@ use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 
+use super::upgrade::{self, Instead, Workload};
 use crate::desired::labels::MANAGED_BY;
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::status::{Observed, Waiting};
-use crate::pods::upgrade::{self, Instead, Workload};
 
 /// What was applied.
 pub struct Applied<W> {

@@ -2,7 +2,6 @@
 
 pub mod health;
 pub mod policy;
-pub mod upgrade;
 
 use std::net::{IpAddr, SocketAddr};
 

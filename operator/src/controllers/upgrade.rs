@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use kube::ResourceExt as _;
 
-use super::{Rollout, is_settled};
 use crate::desired::hash;
 use crate::framework::apply::Object;
+use crate::pods::{Rollout, is_settled};
 
 /// The annotation with the hash of what people change: the generation of the spec, the values of Secrets and ConfigMaps.
 pub const CAUSE: &str = "mcpauth.io/cause-hash";
