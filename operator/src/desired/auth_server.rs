@@ -240,7 +240,7 @@ fn deployment(
         automount_service_account_token: Some(true),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
-        security_context: Some(pod::pod_security(pod::USER)),
+        security_context: Some(pod::pod_security(pod::USER, images)),
         topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
         containers: vec![container(spec, images, &volumes)],
         volumes: Some(volumes),

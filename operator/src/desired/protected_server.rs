@@ -102,7 +102,7 @@ fn deployment(
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
-        security_context: Some(pod::pod_security(pod::USER)),
+        security_context: Some(pod::pod_security(pod::USER, images)),
         topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
         containers: vec![container(template)],
         volumes: Some(vec![pod::scratch_volume("tmp")]),

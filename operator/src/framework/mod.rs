@@ -11,6 +11,7 @@ pub mod installation;
 pub mod leader;
 pub mod newcomers;
 pub mod ownership;
+pub mod pacing;
 pub mod paused;
 pub mod reconciler;
 pub mod references;

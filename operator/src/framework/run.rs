@@ -14,7 +14,7 @@ use crate::framework::apply::is_code;
 use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::finalizer::{finalize, has_finalizer};
+use crate::framework::finalizer::{finalize, has_finalizer, withdraw};
 use crate::framework::newcomers::Fingerprint;
 use crate::framework::paused;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
@@ -37,8 +37,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     let key = (gone.namespace.unwrap_or_default(), gone.name);
-                    ctx.metrics
-                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.forget(K::KIND, &key.0, &key.1);
                     ctx.note_claim(K::KIND, key.clone(), None);
                     ctx.newcomers.forget(&(K::KIND, key.clone()));
                     ctx.backoff.succeeded(&(K::KIND, key));
@@ -126,28 +125,53 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     let Some(context) = ReconcileContext::new(guarded, ctx) else {
         return Ok(Action::await_change());
     };
-    if let Some(instead) = claim(guarded, &context).await? {
+    let instead = match claim(guarded, &context).await {
+        // Whose it is stays open, so nothing but an event is written.
+        Err(Error::Problem(problem)) => {
+            let (reason, message) = (problem.reason, &problem.message);
+            ctx.events.warning(&context.about, reason, message).await;
+            return Err(problem.into());
+        }
+        instead => instead?,
+    };
+    if let Some(instead) = instead {
         return Ok(instead);
     }
     if guarded.meta().deletion_timestamp.is_some() {
         return finalize(guarded, &context).await;
     }
     if paused::is_paused(guarded) {
-        paused::report::<K>(ctx, guarded).await?;
-        return Ok(Action::await_change());
+        return leave_paused(guarded, &context).await;
     }
     let object = match &guarded.0 {
         Ok(object) => object,
-        Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
+        Err(invalid) => return unparsable(guarded, &invalid.error, &context).await,
     };
     let mut observed = match object.sync(&context).await {
         Ok(observed) => observed,
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    object.complete(&context, &mut observed).await?;
+    match object.complete(&context, &mut observed).await {
+        // Told like the others, instead of hiding them.
+        Err(Error::Problem(problem)) if !observed.problems.contains(&problem) => {
+            observed.problems.push(problem);
+        }
+        Err(Error::Problem(_)) => {}
+        completed => completed?,
+    }
     let since = report::<K>(ctx, object, &observed).await?;
     next_action(ctx, &observed, since)
+}
+
+/// Leaves an object unchanged that is paused. A withdrawn admission still ends its tokens.
+async fn leave_paused<K: Reconcile>(
+    guarded: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<Action, Error> {
+    paused::report::<K>(context.program, guarded).await?;
+    withdraw(guarded, context).await?;
+    Ok(Action::requeue(context.program.config.resync(false)))
 }
 
 /// Handles an object that this version cannot parse: an event and a condition. Its children are left unchanged until the
@@ -155,8 +179,9 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
 async fn unparsable<K: Reconcile>(
     guarded: &Guarded<K>,
     why: &str,
-    ctx: &Context,
+    context: &ReconcileContext<'_>,
 ) -> Result<Action, Error> {
+    let ctx = context.program;
     let message = format!(
         "this version of the operator cannot read the object: {why}; correct it with kubectl edit"
     );
@@ -174,5 +199,6 @@ async fn unparsable<K: Reconcile>(
         }
         other => drop(other?),
     }
+    withdraw(guarded, context).await?;
     Ok(Action::requeue(ctx.config.resync(false)))
 }
