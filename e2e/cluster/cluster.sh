@@ -91,15 +91,16 @@ load() {
 
 # metrics: installs metrics-server, whose image is loaded, by the manifests of its module.
 metrics() {
-    if kubectl -n kube-system get deployment metrics-server >/dev/null 2>&1; then return; fi
+    if kubectl get --raw /apis/metrics.k8s.io/v1beta1/nodes >/dev/null 2>&1; then return; fi
     local manifests=$cache/run/metrics-server-manifests module
     module=$(cd "$here/go/metrics-server" && go list -m -f '{{.Dir}}' sigs.k8s.io/metrics-server)
     rm -rf "$manifests"
     cp -r "$here/metrics-server" "$manifests"
     cp -r "$module/manifests/base" "$manifests/base"
     chmod -R u+w "$manifests" # the module cache is read-only
-    kubectl apply -k "$manifests" >/dev/null
-    kubectl -n kube-system rollout status deployment metrics-server --timeout=120s >/dev/null
+    quiet kubectl apply -k "$manifests"
+    wait_for 120 kubectl get --raw /apis/metrics.k8s.io/v1beta1/nodes >/dev/null 2>&1 ||
+        die "metrics-server is not ready: KUBECONFIG=$kubeconfig kubectl -n kube-system describe deployment metrics-server"
 }
 
 # stop: frees the ports; `up` starts it again.
