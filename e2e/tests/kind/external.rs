@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use mcp_auth_e2e::command::{kubectl_stdin, run};
 use mcpauth_test_support::{mcp::Session, oauth::Client, wait::until};
 use serde_json::json;
 
 use crate::{
     access::WRITE,
-    cluster::{ISSUER, RESOURCE, kubectl, object, objects, ready, text},
+    cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, object, objects, ready, text},
     page,
     postgres::{AUTHSERVER, still_valid},
     setup,
@@ -26,6 +27,7 @@ pub(crate) async fn password_changes() -> Result<()> {
     let client = Client::register(ISSUER).await?;
     let of_managed = client.authorize(RESOURCE, WRITE).await?;
     move_to_external().await?;
+    still_valid(&client, &of_managed, &of_managed).await?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
@@ -37,7 +39,7 @@ pub(crate) async fn password_changes() -> Result<()> {
     for client in clients {
         rounds += client.await??;
     }
-    println!("      {rounds} rounds of registration, login, refresh and call; none failed");
+    println!("      {rounds} rounds of login, refresh and session; none failed");
     ensure!(rounds > 10, "only {rounds} rounds");
     ready("mas,pms,moc").await?;
 
@@ -63,10 +65,15 @@ pub(crate) async fn password_changes() -> Result<()> {
     Ok(())
 }
 
-/// A role and a database beside the managed one, in the same server, which runs on when it is no longer used.
+/// A role and a database beside the managed one, with its contents, in the same server, which runs on when it is no longer
+/// used.
 async fn move_to_external() -> Result<()> {
     sql("CREATE ROLE auth LOGIN PASSWORD 'one'").await?;
     sql("CREATE DATABASE auth OWNER auth").await?;
+    // What a connection from outside does, with less to install.
+    let copy =
+        "pg_dump -U mcpauth -Fc mcpauth | pg_restore -U mcpauth -d auth --no-owner --role=auth";
+    exec(&["sh", "-c", copy]).await?;
     secret("auth", "one").await?;
     let external = json!([
         { "op": "remove", "path": "/spec/storage/postgres/managed" },
@@ -114,46 +121,44 @@ async fn rotate() -> Result<()> {
     Ok(())
 }
 
-/// A new client each time: registers, logs in, refreshes, calls. Any failure ends it.
+/// A client that logs in, refreshes and opens a session with a new token all the time. Any failure ends it.
 async fn log_in_until(stop: Arc<AtomicBool>) -> Result<u32> {
+    let client = Client::register(ISSUER).await?;
     let mut rounds = 0;
     while !stop.load(Ordering::Relaxed) {
-        log_in().await.with_context(|| format!("round {rounds}"))?;
+        log_in(&client)
+            .await
+            .with_context(|| format!("round {rounds}"))?;
         rounds += 1;
     }
     Ok(rounds)
 }
 
-async fn log_in() -> Result<()> {
-    let client = Client::register(ISSUER).await?;
+async fn log_in(client: &Client) -> Result<()> {
     let tokens = client.authorize(RESOURCE, WRITE).await?;
     let tokens = client.refresh(&tokens).await?;
-    let session = Session::begin(RESOURCE, &tokens.access).await?;
-    session.must_call("list_notes", &json!({})).await?;
+    // No tool: friction would delay that.
+    Session::begin(RESOURCE, &tokens.access).await?;
     Ok(())
 }
 
 async fn sql(statement: &str) -> Result<String> {
+    exec(&["psql", "-U", "mcpauth", "-Atc", statement]).await
+}
+
+async fn exec(command: &[&str]) -> Result<String> {
     let pod = "auth-authserver-db-0";
-    kubectl(&[
-        "exec", pod, "-c", "postgres", "--", "psql", "-U", "mcpauth", "-Atc", statement,
-    ])
-    .await
+    let mut args = vec!["exec", "-n", NAMESPACE, pod, "-c", "postgres", "--"];
+    args.extend(command);
+    run("kubectl", &args).await
 }
 
 async fn secret(user: &str, password: &str) -> Result<()> {
     let uri = format!("postgres://{user}:{password}@auth-authserver-db:5432/auth");
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "auth-db" },
         "stringData": { "uri": uri } });
-    let args = [
-        "apply",
-        "--server-side",
-        "-n",
-        crate::cluster::NAMESPACE,
-        "-f",
-        "-",
-    ];
-    mcp_auth_e2e::command::kubectl_stdin(&args, &secret.to_string()).await?;
+    let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
+    kubectl_stdin(&args, &secret.to_string()).await?;
     Ok(())
 }
 
