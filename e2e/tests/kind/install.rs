@@ -31,6 +31,14 @@ pub(crate) async fn chart() -> Result<()> {
     chart_in(SYSTEM).await
 }
 
+/// `helm test`.
+pub(crate) async fn tested() -> Result<()> {
+    let test = ["test", "mcp-auth-operator", "--namespace", SYSTEM];
+    let passed = show("helm", &test).await?;
+    ensure!(passed.contains("Succeeded"), "{passed}");
+    Ok(())
+}
+
 /// Installs or upgrades the chart in a namespace, and waits until an operator of this run leads there.
 pub(crate) async fn chart_in(namespace: &str) -> Result<()> {
     // What another release has of the chart, the CustomResourceDefinitions, is taken over.
@@ -45,11 +53,7 @@ pub(crate) async fn chart_in(namespace: &str) -> Result<()> {
     until("an operator of this run leads", || {
         leader_of_this_run(namespace)
     })
-    .await?;
-    let test = ["test", "mcp-auth-operator", "--namespace", namespace];
-    let passed = show("helm", &test).await?;
-    ensure!(passed.contains("Succeeded"), "{passed}");
-    Ok(())
+    .await
 }
 
 /// `helm upgrade --install` of a chart whose images have this tag.

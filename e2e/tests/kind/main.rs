@@ -15,7 +15,6 @@ mod install;
 mod installations;
 mod operator;
 mod page;
-mod platform;
 mod policy;
 mod postgres;
 mod remove;
@@ -135,10 +134,6 @@ fn main() -> Result<ExitCode> {
         .scenario(
             "deletion leaves nothing behind, Postgres included",
             deletion_with_postgres,
-        )
-        .scenario(
-            "examples/notes-postgres.yaml becomes Ready where the platform assigns uids",
-            platform::assigned_ids,
         )
         .scenario(
             "uninstall leaves nothing but what is asked to stay",

@@ -29,7 +29,8 @@ pub(crate) async fn operator() -> Result<()> {
     if *state == State::Unknown {
         step(&mut state, State::Operator, async {
             cluster::answers().await?;
-            install::chart().await
+            install::chart().await?;
+            install::tested().await
         })
         .await?;
     }

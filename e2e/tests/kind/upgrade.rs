@@ -33,8 +33,8 @@ fn previous_tag() -> String {
 /// Running proxies keep the configuration in their format. Tokens live.
 pub(crate) async fn from_the_previous_chart() -> Result<()> {
     setup::notes_on_postgres().await?;
-    previous_chart().await?;
     pinned_server().await?;
+    previous_chart().await?;
     format_of_before().await?;
     let client = Client::register(ISSUER).await?;
     let kept = client.authorize(RESOURCE, WRITE).await?;
@@ -160,19 +160,24 @@ async fn previous_chart() -> Result<()> {
     run("helm", &chart).await?;
     let chart = format!("{path}/mcp-auth-operator-0.0.1.tgz");
     install::release(&chart, SYSTEM, &previous_tag(), &[]).await?;
-    until("all pods have the previous images", || async {
-        for (selector, container) in [(PODS, "proxy"), (AUTHSERVER, "authserver")] {
-            let pods = objects("pods", selector).await?;
-            let images = pods.iter().map(images).collect::<Vec<_>>().concat();
-            let previous = |image: &String| image.ends_with(&format!(":{}", previous_tag()));
+    for (name, pod) in [
+        ("notes", "initContainers"),
+        ("auth-authserver", "containers"),
+    ] {
+        until("the previous image is asked for", || async {
+            let image =
+                object("deployment", name).await?["spec"]["template"]["spec"][pod][0]["image"]
+                    .to_string();
             ensure!(
-                pods.len() == 1 && images.iter().any(previous),
-                "{container}: {images:?}"
+                image.ends_with(&format!(":{}\"", previous_tag())),
+                "{image}"
             );
-        }
-        Ok(())
-    })
-    .await?;
+            Ok(())
+        })
+        .await?;
+        let deployment = format!("deployment/{name}");
+        kubectl(&["rollout", "status", &deployment, "--timeout=120s"]).await?;
+    }
     ready("mas,pms,moc").await
 }
 
@@ -189,7 +194,7 @@ async fn pinned_server() -> Result<()> {
     }
     let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
     kubectl_stdin(&args, &server.to_string()).await?;
-    ready("pms").await
+    Ok(())
 }
 
 /// Makes the notes server's pod read what an operator of another format has rendered: a ConfigMap of another name, which no
