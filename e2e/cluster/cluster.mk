@@ -12,7 +12,7 @@ export POSTGRES_IMAGE ?= docker.io/library/postgres:15
 # Sets DOCKER_HOST and the like where the engine is the project's own.
 ENGINE = eval "$$($(CLUSTER)/engine.sh env)"
 # The examples name a released image; the cluster gets the local build under that name.
-IMAGES = $(addprefix ghcr.io/mcpauth/,operator:dev authserver:dev resource-proxy:dev notes:dev notes:$(VERSION))
+IMAGES = $(addprefix ghcr.io/mcpauth/,$(foreach name,operator authserver resource-proxy,$(name):dev $(name):previous) notes:dev notes:$(VERSION))
 
 ##@ Containers and cluster
 .PHONY: compose-up
@@ -26,8 +26,10 @@ compose-down: ## Stop the containers of compose-up and delete their data
 
 .PHONY: cluster-up
 cluster-up: images ## Create the kind cluster mcp-auth, or reuse an existing one, and load the images
+	$(CLUSTER)/images.sh metrics-server
 	$(CLUSTER)/cluster.sh up
-	$(CLUSTER)/cluster.sh load $(IMAGES) $(POSTGRES_IMAGE)
+	$(CLUSTER)/cluster.sh load $(IMAGES) $(POSTGRES_IMAGE) mcpauth.local/metrics-server:1
+	$(CLUSTER)/cluster.sh metrics
 	@printf '\nThe cluster mcp-auth is up. To use it:\n  export KUBECONFIG=%s PATH=%s:$$PATH\n  kubectl get nodes\nIts ports on this machine: http://localhost:9000 (authserver), http://localhost:9001 (MCP server)\n' '$(OWN_KUBECONFIG)' '$(MCP_AUTH_CACHE)/bin'
 
 .PHONY: cluster-down
@@ -69,5 +71,5 @@ helm:
 parts:
 	$(CLUSTER)/programs.sh
 	$(CLUSTER)/engine.sh up
-	$(CLUSTER)/images.sh base node postgres
+	$(CLUSTER)/images.sh base node postgres metrics-server
 	scripts/tools.sh python chart

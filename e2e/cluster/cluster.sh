@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cluster.sh up|stop|down|load IMAGE...: the kind cluster of the project.
+# cluster.sh up|metrics|stop|down|load IMAGE...: the kind cluster of the project.
 source "$(dirname "$0")/lib.sh"
 name=mcp-auth
 node=$name-control-plane
@@ -89,6 +89,20 @@ load() {
     [ ${#missing[@]} = 0 ] || kind load docker-image -q --name $name "${missing[@]}"
 }
 
+# metrics: installs metrics-server, whose image is loaded, by the manifests of its module.
+metrics() {
+    if kubectl get --raw /apis/metrics.k8s.io/v1beta1/nodes >/dev/null 2>&1; then return; fi
+    local manifests=$cache/run/metrics-server-manifests module
+    module=$(cd "$here/go/metrics-server" && go list -m -f '{{.Dir}}' sigs.k8s.io/metrics-server)
+    rm -rf "$manifests"
+    cp -r "$here/metrics-server" "$manifests"
+    cp -r "$module/manifests/base" "$manifests/base"
+    chmod -R u+w "$manifests" # the module cache is read-only
+    quiet kubectl apply -k "$manifests"
+    wait_for 120 kubectl get --raw /apis/metrics.k8s.io/v1beta1/nodes >/dev/null 2>&1 ||
+        die "metrics-server is not ready: KUBECONFIG=$kubeconfig kubectl -n kube-system describe deployment metrics-server"
+}
+
 # stop: frees the ports; `up` starts it again.
 stop() { ! node_is running || docker stop -t 5 "$node" >/dev/null; }
 
@@ -109,9 +123,9 @@ up)
     engine=$("$here/engine.sh" env) && eval "$engine"
     locked cluster up
     ;;
-load | stop | down)
+load | metrics | stop | down)
     engine=$("$here/engine.sh" env) && eval "$engine"
     locked cluster "$command" "$@"
     ;;
-*) die "usage: cluster.sh up|stop|down|load IMAGE..." ;;
+*) die "usage: cluster.sh up|metrics|stop|down|load IMAGE..." ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# images.sh base|postgres|node|apps: builds images without a registry, from Debian packages and from the
+# images.sh base|postgres|node|metrics-server|apps: builds images without a registry, from Debian packages and from the
 # programs that programs.sh and cargo built, into the engine. Prints each image's name on stdout.
 # shellcheck disable=SC2016,SC2054 # mmdebstrap expands $1 (the root) in its hooks; its lists have commas
 source "$(dirname "$0")/lib.sh"
@@ -104,6 +104,18 @@ node() {
     echo "$image"
 }
 
+# What a HorizontalPodAutoscaler asks. kind's own node image lacks it as well.
+metrics_server() {
+    local image=mcpauth.local/metrics-server:1 folder=$here/go/metrics-server context=$cache/run/metrics-server
+    "$here/programs.sh" metrics-server
+    mkdir -p "$context"
+    cp "$cache/parts/metrics-server-$(key "$folder/go.mod" "$folder/go.sum")/metrics-server" "$context/"
+    touch -d @0 "$context/metrics-server" # the classic builder counts the time as a difference
+    printf 'FROM scratch\nCOPY metrics-server /\nENTRYPOINT ["/metrics-server"]\n' |
+        quiet docker build -q -t "$image" -f - "$context"
+    echo "$image"
+}
+
 # The project's programs, from $CARGO_TARGET_DIR/$PROFILE. Stripped, so that they are loaded quickly; the
 # same program gives the same image, which is then not loaded again.
 apps() {
@@ -119,6 +131,10 @@ apps() {
         quiet docker image prune -f --filter "label=org.opencontainers.image.title=$program"
         echo "$image"
     done
+    # For the test of an upgrade, until there is a release: other images to Kubernetes, which goes by their names.
+    for image in operator authserver resource-proxy; do
+        docker tag "ghcr.io/mcpauth/$image:${TAG:-dev}" "ghcr.io/mcpauth/$image:previous"
+    done
     # As the examples name it.
     image=ghcr.io/mcpauth/notes
     docker tag "$image:${TAG:-dev}" "$image:$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -1)"
@@ -127,6 +143,7 @@ apps() {
 for image in "$@"; do
     case $image in
     base | postgres | node | apps) locked "image-$image" "$image" ;;
-    *) die "usage: images.sh base|postgres|node|apps..." ;;
+    metrics-server) locked "image-$image" metrics_server ;;
+    *) die "usage: images.sh base|postgres|node|metrics-server|apps..." ;;
     esac
 done

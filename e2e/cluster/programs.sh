@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs that the cluster and the tests are made of, by Go module, into the cache, and
-# links them into $MCP_AUTH_CACHE/bin. Usage: programs.sh [kubernetes|node|helm3|etcd|local-path|compose]...
+# links them into $MCP_AUTH_CACHE/bin. Usage: programs.sh [kubernetes|node|helm3|etcd|local-path|metrics-server|compose]...
 # Each module has a folder below go/: its go.mod names the tools and their versions, go.sum pins them.
 source "$(dirname "$0")/lib.sh"
 
@@ -33,7 +33,7 @@ build() {
 
 version() { awk -v module="$2" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module { print $2; exit }' "$here/go/$1/go.mod"; }
 
-[ $# -gt 0 ] || set -- kubernetes node helm3 etcd local-path compose
+[ $# -gt 0 ] || set -- kubernetes node helm3 etcd local-path metrics-server compose
 for module in "$@"; do
     inputs=("$here/go/$module/go.mod" "$here/go/$module/go.sum")
     name=$module-$(key "${inputs[@]}")

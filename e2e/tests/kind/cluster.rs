@@ -4,10 +4,14 @@ use anyhow::{Context as _, Result, bail};
 use mcp_auth_e2e::command::{get, output, run, show};
 use serde_json::Value;
 
+use crate::remove;
+
 /// The namespace of the resources, which admits restricted pods only.
 pub(crate) const NAMESPACE: &str = "mcp-auth-e2e";
 /// The operator's namespace.
 pub(crate) const SYSTEM: &str = "mcp-auth-system";
+/// The namespace of another installation of the operator.
+pub(crate) const ELSEWHERE: &str = "mcp-auth-elsewhere";
 /// As `examples/notes.yaml` has it.
 pub(crate) const ISSUER: &str = "http://localhost:9000";
 /// As `examples/notes.yaml` has it.
@@ -21,6 +25,7 @@ pub(crate) async fn answers() -> Result<()> {
     }
     show("kubectl", &["get", "nodes", "-o", "wide"]).await?;
     // What an earlier run left: it ended in the middle.
+    remove::operator(ELSEWHERE).await?;
     if output("kubectl", &["get", "namespace", NAMESPACE])
         .await?
         .success
@@ -32,13 +37,19 @@ pub(crate) async fn answers() -> Result<()> {
         )
         .await?;
     }
+    create_namespace().await
+}
+
+/// The namespace of the resources, as it is before them.
+pub(crate) async fn create_namespace() -> Result<()> {
     run("kubectl", &["create", "namespace", NAMESPACE]).await?;
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run("kubectl", &["label", "namespace", NAMESPACE, label]).await?;
     Ok(())
 }
 
-async fn delete_resources() -> Result<()> {
+/// Deletes the resources where there is no operator that would.
+pub(crate) async fn delete_resources() -> Result<()> {
     if !output("kubectl", &["get", "crd", "mcpauthservers.mcpauth.io"])
         .await?
         .success
@@ -135,11 +146,21 @@ pub(crate) async fn diagnostics() {
         &["describe", "pods", "-n", NAMESPACE],
         &["get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp"],
         &["get", "events", "-n", SYSTEM, "--sort-by=.lastTimestamp"],
+        &["get", "events", "-n", ELSEWHERE, "--sort-by=.lastTimestamp"],
         &["get", "configmaps", "-n", NAMESPACE, "-o", "yaml"],
         &[
             "logs",
             "-n",
             SYSTEM,
+            "-l",
+            "app.kubernetes.io/name=mcp-auth-operator",
+            "--tail=100",
+            "--prefix",
+        ],
+        &[
+            "logs",
+            "-n",
+            ELSEWHERE,
             "-l",
             "app.kubernetes.io/name=mcp-auth-operator",
             "--tail=100",

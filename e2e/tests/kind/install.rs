@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version of the images; `dev` is what the Makefile builds.
-fn tag() -> String {
+pub(crate) fn tag() -> String {
     std::env::var("MCP_AUTH_TAG").unwrap_or_else(|_| "dev".to_owned())
 }
 
@@ -28,44 +28,61 @@ static THIS_RUN: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(crate) async fn chart() -> Result<()> {
-    let images: Vec<String> = ["operator", "authserver", "resourceProxy"]
-        .iter()
-        .map(|image| format!("images.{image}.tag={}", tag()))
-        .collect();
-    let mut args = vec![
-        "upgrade",
-        "--install",
-        "mcp-auth-operator",
-        "charts/mcp-auth-operator",
-    ];
-    args.extend([
-        "--namespace",
-        SYSTEM,
-        "--create-namespace",
-        "--wait",
-        "--timeout",
-        "180s",
-    ]);
-    args.extend(images.iter().flat_map(|image| ["--set", image]));
-    let run = format!("podAnnotations.{RUN}={}", *THIS_RUN);
-    args.extend(["--set-string", &run]);
-    show("helm", &args).await?;
-    let deployment = get(&["deployment", "mcp-auth-operator", "-n", SYSTEM]).await?;
-    ensure!(
-        deployment["status"]["readyReplicas"] == 2,
-        "{}",
-        deployment["status"]
-    );
-    until("an operator of this run leads", leader_of_this_run).await?;
+    chart_in(SYSTEM).await
+}
+
+/// `helm test`.
+pub(crate) async fn tested() -> Result<()> {
     let test = ["test", "mcp-auth-operator", "--namespace", SYSTEM];
     let passed = show("helm", &test).await?;
     ensure!(passed.contains("Succeeded"), "{passed}");
     Ok(())
 }
 
+/// Installs or upgrades the chart in a namespace, and waits until an operator of this run leads there.
+pub(crate) async fn chart_in(namespace: &str) -> Result<()> {
+    // What another release has of the chart, the CustomResourceDefinitions, is taken over.
+    let options = ["--take-ownership"];
+    release("charts/mcp-auth-operator", namespace, &tag(), &options).await?;
+    let deployment = get(&["deployment", "mcp-auth-operator", "-n", namespace]).await?;
+    ensure!(
+        deployment["status"]["readyReplicas"] == 2,
+        "{}",
+        deployment["status"]
+    );
+    until("an operator of this run leads", || {
+        leader_of_this_run(namespace)
+    })
+    .await
+}
+
+/// `helm upgrade --install` of a chart whose images have this tag.
+pub(crate) async fn release(
+    chart: &str,
+    namespace: &str,
+    tag: &str,
+    options: &[&str],
+) -> Result<()> {
+    let images =
+        ["operator", "authserver", "resourceProxy"].map(|i| format!("images.{i}.tag={tag}"));
+    let mut args = vec!["upgrade", "--install", "mcp-auth-operator", chart];
+    args.extend(["--namespace", namespace, "--create-namespace"]);
+    args.extend(["--wait", "--timeout", "180s"]);
+    args.extend(images.iter().flat_map(|image| ["--set", image]));
+    let run = format!("podAnnotations.{RUN}={}", *THIS_RUN);
+    args.extend(["--set-string", &run]);
+    args.extend(options);
+    show("helm", &args).await?;
+    Ok(())
+}
+
 /// The pod that leads.
 pub(crate) async fn leader() -> Result<String> {
-    let lease = get(&["lease", "mcp-auth-operator", "-n", SYSTEM]).await?;
+    leader_in(SYSTEM).await
+}
+
+async fn leader_in(namespace: &str) -> Result<String> {
+    let lease = get(&["lease", "mcp-auth-operator", "-n", namespace]).await?;
     let holder = text(&lease, "/spec/holderIdentity")?;
     ensure!(!holder.is_empty(), "nobody leads");
     // Behind the pod's name is what tells its processes apart.
@@ -73,9 +90,9 @@ pub(crate) async fn leader() -> Result<String> {
     Ok(pod.to_owned())
 }
 
-async fn leader_of_this_run() -> Result<()> {
-    let leader = leader().await?;
-    let pod = get(&["pod", &leader, "-n", SYSTEM]).await?;
+async fn leader_of_this_run(namespace: &str) -> Result<()> {
+    let leader = leader_in(namespace).await?;
+    let pod = get(&["pod", &leader, "-n", namespace]).await?;
     let run = pod["metadata"]["annotations"][RUN].as_str();
     let run = run.with_context(|| format!("{leader} is not of this suite"))?;
     ensure!(run == *THIS_RUN, "{leader} is of an earlier run, {run}");

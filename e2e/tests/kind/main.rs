@@ -2,18 +2,26 @@
 //! A scenario alone: `make e2e TEST=NAME`.
 //!
 //! Any cluster will do whose node ports 30900 and 30901 are reached at localhost:9000 and :9001, as
-//! `kind-config.yaml` makes them, and that has the images.
+//! `kind-config.yaml` makes them, and that has the images, a metrics-server and, from Kubernetes 1.36 on,
+//! MutatingAdmissionPolicies.
 
 mod access;
+mod adoption;
+mod autoscale;
 mod cluster;
+mod external;
 mod friction;
 mod install;
+mod installations;
 mod operator;
+mod page;
 mod policy;
 mod postgres;
 mod remove;
+mod restore;
 mod rollout;
 mod setup;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -70,6 +78,18 @@ fn main() -> Result<ExitCode> {
             operator::leader_killed,
         )
         .scenario("the operator allocates less than 40 MB", operator::memory)
+        .scenario(
+            "a second installation leaves everything as it is",
+            installations::second_leaves_all_alone,
+        )
+        .scenario(
+            "an orphaned client works on, and the next object takes it up",
+            adoption::orphan,
+        )
+        .scenario(
+            "an autoscaler scales a server, and nobody undoes that",
+            autoscale::by_load,
+        )
         .scenario("deletion leaves nothing behind", deletion)
         .scenario(
             "examples/notes-postgres.yaml becomes Ready",
@@ -92,8 +112,24 @@ fn main() -> Result<ExitCode> {
             postgres::dumped_and_restored,
         )
         .scenario(
-            "without the operator everything serves on, and the next one takes it over",
-            postgres::operator_uninstalled,
+            "another major version of the database is refused",
+            adoption::another_major,
+        )
+        .scenario(
+            "a new password of an external database costs no request",
+            external::password_changes,
+        )
+        .scenario(
+            "an upgrade of the chart replaces pods once, for their images",
+            upgrade::from_the_previous_chart,
+        )
+        .scenario(
+            "without the operator everything serves on, and one in another namespace takes it over",
+            setup::notes_on_postgres_elsewhere,
+        )
+        .scenario(
+            "a backup restores everything into an empty cluster",
+            setup::notes_on_postgres_restored,
         )
         .scenario(
             "deletion leaves nothing behind, Postgres included",

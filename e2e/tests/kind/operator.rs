@@ -52,7 +52,7 @@ async fn scale_and_wait() -> Result<()> {
 }
 
 /// The resource versions of everything that the operator writes.
-async fn versions() -> Result<Vec<(String, String)>> {
+pub(crate) async fn versions() -> Result<Vec<(String, String)>> {
     let kinds = "mas,pms,moc,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,pdb";
     let list = get(&[kinds, "-n", NAMESPACE]).await?;
     let items = list["items"].as_array().context("no items")?;
@@ -75,7 +75,7 @@ pub(crate) async fn steady() -> Result<()> {
 
 /// Asks for a reconcile by an annotation that concerns nobody: it leaves every resource version but the annotated one's
 /// as it was.
-async fn reconcile_writes_nothing() -> Result<()> {
+pub(crate) async fn reconcile_writes_nothing() -> Result<()> {
     let before = versions().await?;
     let reconciles = reconcile_count().await?;
     let annotation = format!("end-to-end=looked-after-{reconciles}");
@@ -96,7 +96,7 @@ async fn reconcile_writes_nothing() -> Result<()> {
 
 /// How many reconciles the leader has done, by its metrics.
 async fn reconcile_count() -> Result<f64> {
-    let metrics = metrics(&leader().await?).await?;
+    let metrics = metrics_of(SYSTEM, &leader().await?).await?;
     let sum = metrics
         .lines()
         .filter(|line| !line.starts_with('#') && line.contains("reconcil"))
@@ -108,8 +108,8 @@ async fn reconcile_count() -> Result<f64> {
 }
 
 /// What a pod of the operator says of itself, through the API server.
-async fn metrics(pod: &str) -> Result<String> {
-    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:9090/proxy/metrics");
+pub(crate) async fn metrics_of(namespace: &str, pod: &str) -> Result<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:9090/proxy/metrics");
     let output = output("kubectl", &["get", "--raw", &path]).await?;
     ensure!(output.success, "{}", output.stderr);
     Ok(output.stdout)

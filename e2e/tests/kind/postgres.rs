@@ -1,7 +1,6 @@
 //! State that outlives the pods.
 
 use anyhow::{Context as _, Result, ensure};
-use mcp_auth_e2e::command::run;
 use mcpauth_test_support::{
     mcp::Session,
     oauth::{Client, Tokens},
@@ -11,11 +10,11 @@ use serde_json::json;
 
 use crate::{
     access::WRITE,
-    cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, object, objects, ready, text},
-    install, remove, setup,
+    cluster::{ISSUER, RESOURCE, kubectl, object, objects, ready, text},
+    page, setup,
 };
 
-const AUTHSERVER: &str = "app.kubernetes.io/name=mcp-authserver";
+pub(crate) const AUTHSERVER: &str = "app.kubernetes.io/name=mcp-authserver";
 const DATABASE: &str = "app.kubernetes.io/name=postgres";
 
 pub(crate) async fn apply() -> Result<()> {
@@ -46,7 +45,7 @@ pub(crate) async fn pods_killed() -> Result<()> {
 }
 
 /// Kills the pods of a label without grace, and waits for others that are ready.
-async fn kill(selector: &str) -> Result<()> {
+pub(crate) async fn kill(selector: &str) -> Result<()> {
     let mut old = Vec::new();
     for pod in objects("pods", selector).await? {
         old.push(text(&pod, "/metadata/uid")?);
@@ -80,7 +79,11 @@ async fn kill(selector: &str) -> Result<()> {
 
 /// The access token opens the server, the refresh token refreshes, the client authorizes anew. A
 /// service that is coming up is waited for; a token that is refused stays refused.
-async fn still_valid(client: &Client, kept: &Tokens, rotated: &Tokens) -> Result<Tokens> {
+pub(crate) async fn still_valid(
+    client: &Client,
+    kept: &Tokens,
+    rotated: &Tokens,
+) -> Result<Tokens> {
     until("the access token is accepted", || async {
         let session = Session::begin(RESOURCE, &kept.access).await?;
         session.must_call("list_notes", &json!({})).await
@@ -173,31 +176,8 @@ pub(crate) async fn dumped_and_restored() -> Result<()> {
 
 const CLAIM: &str = "data-auth-authserver-db-0";
 
-/// Runs the first command of the page that has this program in it.
 async fn documented(program: &str, folder: &tempfile::TempDir) -> Result<()> {
-    let page = run("cat", &["docs/operations/database.md"]).await?;
-    let mut lines = page.lines();
-    let command = lines.find(|line| line.starts_with("kubectl exec") && line.contains(program));
-    let command = command.with_context(|| format!("no command has {program}"))?;
-    let command = command.replace("NAME", "auth");
-    let command = command.replace("kubectl", &format!("kubectl -n {NAMESPACE}"));
-    let command = format!("cd {} && {command}", folder.path().display());
-    run("sh", &["-c", &command]).await?;
-    Ok(())
+    page::run_command(DATABASE_PAGE, "Dump and restore", program, folder).await
 }
 
-/// The operator and all that its chart has in the cluster go: what it made serves on, also in pods that start only
-/// then, and is taken over by the next installation.
-pub(crate) async fn operator_uninstalled() -> Result<()> {
-    setup::notes_on_postgres().await?;
-    let client = Client::register(ISSUER).await?;
-    let kept = client.authorize(RESOURCE, WRITE).await?;
-    remove::operator().await?;
-    kill(AUTHSERVER).await?;
-    let rotated = still_valid(&client, &kept, &kept).await?;
-    until("a client registers", || Client::register(ISSUER)).await?;
-    install::chart().await?;
-    ready("mas,pms,moc").await?;
-    still_valid(&client, &kept, &rotated).await?;
-    Ok(())
-}
+const DATABASE_PAGE: &str = "docs/operations/database.md";

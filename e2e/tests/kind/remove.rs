@@ -86,15 +86,16 @@ async fn empty(namespace: &str) -> Result<()> {
 }
 
 /// `helm uninstall`, and nothing else: what the operator made stays.
-pub(crate) async fn operator() -> Result<()> {
+pub(crate) async fn operator(namespace: &str) -> Result<()> {
     let args = [
         "uninstall",
         "mcp-auth-operator",
         "--namespace",
-        SYSTEM,
+        namespace,
         "--wait",
         "--timeout",
         "120s",
+        "--ignore-not-found",
     ];
     run("helm", &args).await?;
     Ok(())
@@ -102,7 +103,7 @@ pub(crate) async fn operator() -> Result<()> {
 
 /// `helm uninstall` takes everything but the CustomResourceDefinitions, which are asked to stay.
 pub(crate) async fn chart() -> Result<()> {
-    operator().await?;
+    operator(SYSTEM).await?;
     until("the operator's namespace is empty", || empty(SYSTEM)).await?;
     for kind in ["clusterroles", "clusterrolebindings"] {
         let list = get(&[kind]).await?;
@@ -111,6 +112,19 @@ pub(crate) async fn chart() -> Result<()> {
             ensure!(!name.contains("mcp-auth"), "left: {kind} {name}");
         }
     }
+    definitions().await?;
+    for namespace in [NAMESPACE, SYSTEM] {
+        run(
+            "kubectl",
+            &["delete", "namespace", namespace, "--timeout=120s"],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Deletes the CustomResourceDefinitions, which `helm uninstall` kept.
+pub(crate) async fn definitions() -> Result<()> {
     let kept = get(&["crds"]).await?;
     let kept: Vec<&str> = kept["items"]
         .as_array()
@@ -123,12 +137,5 @@ pub(crate) async fn chart() -> Result<()> {
     let mut args = vec!["delete", "crd", "--timeout=60s"];
     args.extend(kept);
     run("kubectl", &args).await?;
-    for namespace in [NAMESPACE, SYSTEM] {
-        run(
-            "kubectl",
-            &["delete", "namespace", namespace, "--timeout=120s"],
-        )
-        .await?;
-    }
     Ok(())
 }

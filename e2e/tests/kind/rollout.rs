@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The pods of the notes server.
-const PODS: &str = "mcpauth.io/protected-server=notes";
+pub(crate) const PODS: &str = "mcpauth.io/protected-server=notes";
 
 async fn patch(patch: &Value) -> Result<()> {
     let patch = patch.to_string();
@@ -24,7 +24,7 @@ async fn patch(patch: &Value) -> Result<()> {
 
 /// A client that calls all the time, with a session of its own for each call, as agents come and go. A session in the memory
 /// of the server ends with its pod: a client that is told so by 404 begins a new one (MCP, session management).
-async fn call_until(stop: &AtomicBool, token: &str) -> Result<u32> {
+pub(crate) async fn call_until(stop: &AtomicBool, token: &str) -> Result<u32> {
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
         match call(token).await {

@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use tokio::sync::Mutex;
 
-use crate::{cluster, install, policy, postgres, remove};
+use crate::cluster::{self, ELSEWHERE, SYSTEM};
+use crate::{install, installations, policy, postgres, remove, restore};
 
 /// What is on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ enum State {
     Operator,
     /// `examples/notes.yaml`, and whether [`policy::strict`] changed it.
     Notes { is_strict: bool },
-    /// `examples/notes-postgres.yaml`.
-    Postgres,
+    /// `examples/notes-postgres.yaml`, and whether its operator is [`ELSEWHERE`].
+    Postgres { is_elsewhere: bool },
     /// A setup failed: what needs one fails at once, and does not wait for the same again.
     Broken,
 }
@@ -28,7 +29,8 @@ pub(crate) async fn operator() -> Result<()> {
     if *state == State::Unknown {
         step(&mut state, State::Operator, async {
             cluster::answers().await?;
-            install::chart().await
+            install::chart().await?;
+            install::tested().await
         })
         .await?;
     }
@@ -41,7 +43,16 @@ pub(crate) async fn nothing_else() -> Result<()> {
     let mut state = STATE.lock().await;
     match *state {
         State::Notes { .. } => step(&mut state, State::Operator, remove::notes()).await,
-        State::Postgres => step(&mut state, State::Operator, remove::postgres()).await,
+        State::Postgres { .. } => {
+            drop(state);
+            move_to(SYSTEM).await?;
+            step(
+                &mut *STATE.lock().await,
+                State::Operator,
+                remove::postgres(),
+            )
+            .await
+        }
         other => not_broken(other),
     }
 }
@@ -73,11 +84,56 @@ pub(crate) async fn strict_notes() -> Result<()> {
 
 /// `examples/notes-postgres.yaml` is Ready.
 pub(crate) async fn notes_on_postgres() -> Result<()> {
-    if *STATE.lock().await != State::Postgres {
+    notes_on_postgres_wherever_the_operator_is().await?;
+    move_to(SYSTEM).await
+}
+
+/// Likewise, with an operator in some namespace.
+pub(crate) async fn notes_on_postgres_wherever_the_operator_is() -> Result<()> {
+    if !matches!(*STATE.lock().await, State::Postgres { .. }) {
         nothing_else().await?;
-        step(&mut *STATE.lock().await, State::Postgres, postgres::apply()).await?;
+        let to = State::Postgres {
+            is_elsewhere: false,
+        };
+        step(&mut *STATE.lock().await, to, postgres::apply()).await?;
     }
     Ok(())
+}
+
+/// `examples/notes-postgres.yaml` is Ready under an operator in another namespace.
+pub(crate) async fn notes_on_postgres_elsewhere() -> Result<()> {
+    notes_on_postgres().await?;
+    move_to(ELSEWHERE).await
+}
+
+/// Likewise, after everything was lost and restored from a backup.
+pub(crate) async fn notes_on_postgres_restored() -> Result<()> {
+    notes_on_postgres_wherever_the_operator_is().await?;
+    let to = State::Postgres {
+        is_elsewhere: false,
+    };
+    let restored = restore::into_an_empty_cluster();
+    step(&mut *STATE.lock().await, to, restored).await
+}
+
+async fn move_to(namespace: &'static str) -> Result<()> {
+    let mut state = STATE.lock().await;
+    let State::Postgres { is_elsewhere } = *state else {
+        return not_broken(*state);
+    };
+    let from = if is_elsewhere { ELSEWHERE } else { SYSTEM };
+    if from == namespace {
+        return Ok(());
+    }
+    let to = State::Postgres {
+        is_elsewhere: namespace == ELSEWHERE,
+    };
+    step(
+        &mut state,
+        to,
+        installations::move_operator(from, namespace),
+    )
+    .await
 }
 
 /// Everything is gone.
@@ -86,6 +142,7 @@ pub(crate) async fn nothing() -> Result<()> {
     step(&mut *STATE.lock().await, State::Unknown, remove::chart()).await
 }
 
+/// Nothing that is called by `step` may ask for a state.
 async fn step(state: &mut State, to: State, step: impl Future<Output = Result<()>>) -> Result<()> {
     let result = step.await;
     *state = if result.is_ok() { to } else { State::Broken };
