@@ -54,7 +54,16 @@ pub(crate) async fn by_load() -> Result<()> {
     ensure!(calls > 10, "only {calls} calls were made");
 
     until("a reconcile writes nothing", reconcile_writes_nothing).await?;
-    kubectl(&["apply", "--server-side", "-f", "examples/notes.yaml"]).await?;
+    // Also over what other scenarios patched.
+    let manifest = "examples/notes.yaml";
+    kubectl(&[
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        manifest,
+    ])
+    .await?;
     reconcile_writes_nothing().await?;
     has_replicas(2).await?;
 
