@@ -9,7 +9,7 @@ use mcpauth_test_support::{oauth::Client, wait::until};
 use serde_json::json;
 
 use crate::{
-    access::READ,
+    access::WRITE,
     cluster::{ISSUER, NAMESPACE, RESOURCE, kubectl, object, ready},
     operator::reconcile_writes_nothing,
     rollout::call_until,
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) async fn by_load() -> Result<()> {
     setup::notes().await?;
     let client = Client::register(ISSUER).await?;
-    let token = client.authorize(RESOURCE, READ).await?.access;
+    let token = client.authorize(RESOURCE, WRITE).await?.access;
     let stop = Arc::new(AtomicBool::new(false));
     let calling = {
         let (stop, token) = (Arc::clone(&stop), token.clone());
@@ -54,7 +54,16 @@ pub(crate) async fn by_load() -> Result<()> {
     ensure!(calls > 10, "only {calls} calls were made");
 
     until("a reconcile writes nothing", reconcile_writes_nothing).await?;
-    kubectl(&["apply", "--server-side", "-f", "examples/notes.yaml"]).await?;
+    // Also over what other scenarios patched.
+    let manifest = "examples/notes.yaml";
+    kubectl(&[
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        manifest,
+    ])
+    .await?;
     reconcile_writes_nothing().await?;
     has_replicas(2).await?;
 

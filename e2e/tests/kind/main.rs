@@ -2,8 +2,7 @@
 //! A scenario alone: `make e2e TEST=NAME`.
 //!
 //! Any cluster will do whose node ports 30900 and 30901 are reached at localhost:9000 and :9001, as
-//! `kind-config.yaml` makes them, and that has the images, a metrics-server and, from Kubernetes 1.36 on,
-//! MutatingAdmissionPolicies.
+//! `kind-config.yaml` makes them, and that has the images and a metrics-server.
 
 mod access;
 mod adoption;
@@ -56,6 +55,10 @@ fn main() -> Result<ExitCode> {
             "a robot gets in by the Secret of its McpOAuthClient",
             access::robot,
         )
+        .scenario(
+            "an orphaned client works on, and the next object takes it up",
+            adoption::orphan,
+        )
         .scenario("a read-only token is refused a write", access::read_only)
         .scenario(
             "a revoked token is refused within a second",
@@ -81,10 +84,6 @@ fn main() -> Result<ExitCode> {
         .scenario(
             "a second installation leaves everything as it is",
             installations::second_leaves_all_alone,
-        )
-        .scenario(
-            "an orphaned client works on, and the next object takes it up",
-            adoption::orphan,
         )
         .scenario(
             "an autoscaler scales a server, and nobody undoes that",
