@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
-use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, SigningKeyStatus, Storage};
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::admin;
 use serde_json::{Value, json};
 
@@ -73,8 +73,8 @@ impl Reconcile for McpAuthServer {
         let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
         let refused = refused
             .map(|change| Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string()));
-        let generation = self.metadata.generation.unwrap_or_default();
-        let cause = workload::cause(generation, &objects.deployment, &hashes.parts());
+        let spec = of_pods(&self.spec);
+        let cause = workload::cause(&spec, &objects.deployment, &hashes.parts());
         let applied = apply(objects, context, &cause).await?;
         let external = matches!(
             &self.spec.storage,
@@ -172,6 +172,17 @@ fn signing_key(key: &admin::SigningKey) -> Option<Value> {
         not_before: Time(not_before),
     };
     serde_json::to_value(key).ok()
+}
+
+/// What reaches the pods of a spec: nearly all, by their configuration.
+fn of_pods(spec: &McpAuthServerSpec) -> Value {
+    let mut spec = serde_json::to_value(spec).unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut() {
+        for other in ["replicas", "service", "allowedNamespaces"] {
+            fields.remove(other);
+        }
+    }
+    spec
 }
 
 /// Whether the stored data outlives the McpAuthServer, and with it the Secrets that decrypt it. `storage` is the

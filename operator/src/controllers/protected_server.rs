@@ -11,6 +11,7 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::protected_server::ServerTemplate;
 use mcpauth_api::refs::{AuthServerRef, NamespaceSelector};
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use serde_json::json;
 
 use super::environment;
 use super::lookup;
@@ -169,8 +170,9 @@ async fn run(
     let account = desired::service_account(&objects.deployment).unwrap_or(name);
     let introspector = names::service_account_principal(namespace, account);
     let policy_hash = objects.policy_hash.clone();
-    let generation = object.metadata.generation.unwrap_or_default();
-    let cause = workload::cause(generation, &objects.deployment, &[]);
+    let spec = &object.spec;
+    let spec = json!([spec.server, spec.pod_template, spec.proxy, spec.limits]);
+    let cause = workload::cause(&spec, &objects.deployment, &[]);
     let applied = apply(objects, context, cause).await?;
     Ok(Pods {
         policy_hash,

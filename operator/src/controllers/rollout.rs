@@ -42,6 +42,9 @@ where
         return Ok(Applied { live, waits: false });
     }
     let live = applier.find(&api, ownership, &desired.name_any()).await?;
+    if let Some(live) = &live {
+        upgrade::keep_cause(live, &mut desired);
+    }
     let instead = live
         .as_ref()
         .and_then(|live| upgrade::instead(live, &desired, &defaults));

@@ -12,7 +12,8 @@ use crate::desired::hash;
 use crate::framework::apply::Object;
 use crate::pods::{Rollout, is_settled};
 
-/// The annotation with the hash of what people change: the generation of the spec, the values of Secrets and ConfigMaps.
+/// The annotation with the hash of what people changed, when the template last changed: the spec, the values of Secrets and
+/// ConfigMaps.
 pub const CAUSE: &str = "mcpauth.io/cause-hash";
 /// The annotation with the hash of the template without default images.
 pub const TEMPLATE: &str = "mcpauth.io/template-hash";
@@ -66,6 +67,19 @@ pub fn mark(workload: &mut impl Workload, cause: String, defaults: &[&str]) {
     let marks = [(CAUSE, cause), (TEMPLATE, hash([text.as_slice()]))];
     for (key, value) in marks {
         workload.annotations_mut().insert(key.to_owned(), value);
+    }
+}
+
+/// Keeps the mark of the cause where the template stays: every changed annotation of a Deployment begins a generation, and
+/// its pods would not be ready until the Deployment controller has seen it.
+pub fn keep_cause<W: Workload>(live: &W, desired: &mut W) {
+    let before = live.annotations();
+    if before.get(TEMPLATE) != desired.annotations().get(TEMPLATE) {
+        return;
+    }
+    if let Some(cause) = before.get(CAUSE) {
+        let cause = cause.clone();
+        desired.annotations_mut().insert(CAUSE.to_owned(), cause);
     }
 }
 
@@ -163,6 +177,17 @@ mod tests {
             Some(7),
             "what else changed is applied"
         );
+    }
+
+    #[test]
+    fn a_change_that_does_not_reach_the_pods_leaves_the_marks_alone() {
+        let live = marked(deployment("proxy:1", "notes:1", "a"), "1", "proxy:1");
+        let mut same = marked(deployment("proxy:1", "notes:1", "a"), "2", "proxy:1");
+        keep_cause(&live, &mut same);
+        assert_eq!(same, live);
+        let mut other = marked(deployment("proxy:1", "notes:1", "b"), "2", "proxy:1");
+        keep_cause(&live, &mut other);
+        assert_eq!(other.annotations()[CAUSE], "2");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use mcpauth_api::conditions::{reasons, types};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::desired::labels::Component;
 use crate::desired::names::CONFIG_HASH;
@@ -20,11 +20,12 @@ use crate::framework::status::{Condition, Observed};
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
-/// A hash of what people change about pods: the spec, by its generation, what their environment comes from, and `more`.
-pub fn cause(generation: i64, deployment: &Deployment, more: &[&str]) -> String {
+/// A hash of what people change about pods: the parts of the spec that reach them, what their environment comes from, and
+/// `more`.
+pub fn cause(spec: &Value, deployment: &Deployment, more: &[&str]) -> String {
     let environment = environment::hash_of(deployment).unwrap_or_default();
-    let generation = generation.to_string();
-    let parts = [generation.as_str(), environment];
+    let spec = spec.to_string();
+    let parts = [spec.as_str(), environment];
     hash(parts.iter().chain(more).map(|part| part.as_bytes()))
 }
 
