@@ -155,7 +155,7 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
     use base64::{Engine, prelude::BASE64_STANDARD};
 
     let line = format!("1:{}\n", BASE64_STANDARD.encode(pepper));
-    let metadata = owner.child(names::keys_secret(&owner.name), COMPONENT);
+    let metadata = owner.kept(names::keys_secret(&owner.name), COMPONENT);
     secret(metadata, [("pepper", line)])
 }
 

@@ -81,7 +81,7 @@ pub fn secret(owner: &Owner, password: &str) -> Secret {
     let host = format!("{name}.{}.svc", owner.namespace);
     let uri = format!("postgres://{ROLE}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
     super::secret(
-        owner.child(name, COMPONENT),
+        owner.kept(name, COMPONENT),
         [
             ("username", ROLE.to_owned()),
             ("password", password.to_owned()),

@@ -554,6 +554,29 @@ fn a_mended_image_replaces_a_pod_that_never_came_up() {
     assert_eq!(policy.as_deref(), Some("Parallel"));
 }
 
+/// Argo CD takes what has this label for a part of its application of that name, and prunes it if it has no owner.
+#[test]
+fn what_outlives_its_owner_is_no_part_of_an_application() {
+    let auth = Owner::of(&auth_server_with(&managed())).unwrap();
+    let notes = Owner::of(&protected_server_with(&json!({}))).unwrap();
+    let robot: McpOAuthClient = with_meta(McpOAuthClient::new(
+        "robot",
+        serde_json::from_value(json!({ "authServerRef": { "name": "auth" } })).unwrap(),
+    ));
+    let client = Owner::of(&robot).unwrap();
+    for secret in [
+        auth_server::keys_secret(&auth, &[7; 32]),
+        postgres::secret(&auth, "secret"),
+        protected_server::keys_secret(&notes, [7; 32]),
+        oauth_client::secret(&client, &robot.spec, None, "http://localhost:9000"),
+    ] {
+        let labels = secret.metadata.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "mcp-auth-operator");
+        assert!(!labels.contains_key("app.kubernetes.io/instance"));
+        assert_eq!(secret.metadata.owner_references, None);
+    }
+}
+
 #[test]
 fn children_belong_to_their_owner() {
     let objects = build_auth_server(&managed());

@@ -120,7 +120,7 @@ impl<'a> ReconcileContext<'a> {
     pub fn kept(&self, component: Component) -> Ownership {
         Ownership::Labels {
             owner: self.owner.reference.uid.clone(),
-            labels: self.owner.labels(component),
+            labels: self.owner.kept_labels(component),
         }
     }
 
