@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::desired::{Admin, Images};
 use crate::text;
@@ -52,9 +52,16 @@ pub struct Config {
         value_parser = secret
     )]
     pub image_pull_secrets: Vec<String>,
+    /// Who chooses the uids and gids of the pods that the operator creates.
+    #[arg(long, env = "USER_IDS", value_enum, default_value_t = UserIds::Auto)]
+    pub user_ids: UserIds,
     /// Create NetworkPolicies for the pods; `false` deletes existing ones.
     #[arg(long, env = "NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
     pub network_policies: bool,
+    /// Maximum number of objects whose pods are replaced at a time because the operator was upgraded: other default images,
+    /// or pods that are rendered differently. A change of an object's spec never waits.
+    #[arg(long, env = "MAX_CONCURRENT_UPGRADES", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_concurrent_upgrades: u16,
     /// Maximum number of concurrent reconciles per kind, and per namespace with --watch-namespace.
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
@@ -95,6 +102,17 @@ pub struct Config {
     pub health_address: SocketAddr,
 }
 
+/// Who chooses the uids and gids of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UserIds {
+    /// The platform on OpenShift (the cluster serves the API group security.openshift.io), the operator elsewhere.
+    Auto,
+    /// The operator: 65532, and 999 for PostgreSQL.
+    Fixed,
+    /// The platform, such as a security context constraint of OpenShift: pods name no uid or gid.
+    Platform,
+}
+
 impl Config {
     /// Time until the next reconcile of something that is ready; `forgotten`: whether its registration is lost when a
     /// pod restarts.
@@ -126,6 +144,7 @@ impl Config {
             resource_proxy: self.resource_proxy_image.clone(),
             postgres: self.postgres_image.clone(),
             pull_secrets: self.image_pull_secrets.clone(),
+            fixed_user_ids: self.user_ids != UserIds::Platform,
         }
     }
 
@@ -188,6 +207,20 @@ mod tests {
         assert_eq!(config.images().pull_secrets, ["mirror.example", "other"]);
         assert!(config.serves("b") && !config.serves("d"));
         assert!(parse(&[]).unwrap().serves("d"));
+    }
+
+    #[test]
+    fn user_ids_are_fixed_unless_the_platform_sets_them() {
+        for (flags, fixed) in [
+            (&[][..], true),
+            (&["--user-ids=auto"], true),
+            (&["--user-ids=fixed"], true),
+            (&["--user-ids=platform"], false),
+        ] {
+            let images = parse(flags).unwrap().images();
+            assert_eq!(images.fixed_user_ids, fixed, "{flags:?}");
+        }
+        assert!(parse(&["--user-ids=1000"]).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod controllers;
 pub mod desired;
 pub mod framework;
 pub mod metrics;
+pub mod platform;
 pub mod pods;
 pub mod probe;
 pub mod problem;

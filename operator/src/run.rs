@@ -16,13 +16,14 @@ use mcpauth_service::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::authserver::Endpoint;
-use crate::config::Config;
+use crate::config::{Config, UserIds};
 use crate::framework::apply::is_code;
 use crate::framework::context::Context;
 use crate::framework::leader::Elector;
 use crate::framework::reconciler::{Guarded, Reconcile};
 use crate::framework::run as controller;
 use crate::metrics::Metrics;
+use crate::platform;
 
 /// How long running reconciles may take to finish on shutdown. Shorter than the pod's grace period, so that the
 /// Lease can still be released.
@@ -60,7 +61,7 @@ pub async fn run(
 
 async fn lead(
     client: Client,
-    config: Config,
+    mut config: Config,
     clock: Clock,
     endpoint: Endpoint,
     metrics: &Arc<Metrics>,
@@ -71,6 +72,10 @@ async fn lead(
     if !wait_for_api(&client, &config, stop).await? {
         return Ok(());
     }
+    let Some(user_ids) = wait_for_user_ids(&client, config.user_ids, stop).await else {
+        return Ok(());
+    };
+    config.user_ids = user_ids;
     // A standby replica is ready, too.
     health.ready();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
@@ -157,6 +162,29 @@ async fn wait_for_api(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Decides who chooses the uids of pods. None when `stop` came first.
+async fn wait_for_user_ids(
+    client: &Client,
+    wanted: UserIds,
+    stop: &CancellationToken,
+) -> Option<UserIds> {
+    loop {
+        match platform::user_ids(client, wanted).await {
+            Ok(user_ids) => {
+                tracing::info!(?user_ids, "who chooses the uids of pods (--user-ids)");
+                return Some(user_ids);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the API groups, to see whether the platform sets the uids of pods; retrying. --user-ids=fixed or platform needs no look");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
             () = tokio::time::sleep(RETRY) => {}
         }
     }

@@ -224,6 +224,24 @@ pub fn script(script: &str) -> Command {
     command
 }
 
+/// As [`script`], but when we are root, as a uid that no `/etc/passwd` knows, in the group 0: who a platform that sets
+/// uids runs containers as.
+pub fn script_of_a_stranger(script: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = match unprivileged_user() {
+        None => Command::new("sh"),
+        Some(_) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=1000650000", "--regid=0", "--clear-groups", "sh"]);
+            command
+        }
+    };
+    command.args(["-c", script]).current_dir("/");
+    command.stdout(Stdio::null()).env_remove("HOME");
+    command.env("PATH", format!("{}:{path}", find_binaries().display()));
+    command
+}
+
 /// `POSTGRES_BIN`, or the newest that Debian's package has installed.
 fn find_binaries() -> PathBuf {
     if let Ok(bin) = std::env::var("POSTGRES_BIN") {

@@ -53,6 +53,24 @@ fn what_a_platform_sets_can_be_left_out() {
 }
 
 #[test]
+fn the_operator_finds_out_who_chooses_uids_unless_it_is_told() {
+    let args = |settings: &[&str]| {
+        let objects = rendered(settings);
+        let args = strings(&container(&objects)["args"]);
+        let flag = args
+            .into_iter()
+            .find_map(|arg| arg.strip_prefix("--user-ids="));
+        flag.map(str::to_owned)
+    };
+    assert_eq!(args(&[]), None);
+    for told in ["fixed", "platform"] {
+        let setting = format!("workloads.userIds={told}");
+        assert_eq!(args(&[&setting]).as_deref(), Some(told));
+    }
+    assert!(render(&["workloads.userIds=random"]).is_err());
+}
+
+#[test]
 fn what_is_given_gets_into_the_pod() {
     let objects = rendered(&[
         "extraArgs={--concurrency=2}",

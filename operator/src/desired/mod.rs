@@ -31,7 +31,7 @@ use serde::Serialize;
 
 use crate::text::hex;
 
-/// Default images.
+/// What the pods of all objects have in common: default images, and how they are pulled and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// Of the authorization server.
@@ -42,6 +42,8 @@ pub struct Images {
     pub postgres: String,
     /// Names of the image pull Secrets for every pod.
     pub pull_secrets: Vec<String>,
+    /// Whether pods name the uid and gid that they run as; not where the platform sets them.
+    pub fixed_user_ids: bool,
 }
 
 /// A ServiceAccount that may use the admin API of authorization servers.

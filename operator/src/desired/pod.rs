@@ -28,13 +28,16 @@ use super::{
 /// The user and group of our programs, and of the MCP servers.
 pub const USER: i64 = 65532;
 
-/// The security context of a pod whose containers run as `user`.
-pub fn pod_security(user: i64) -> PodSecurityContext {
+/// The security context of a pod whose containers run as `user`, unless the platform chooses who they run as.
+pub fn pod_security(user: i64, images: &Images) -> PodSecurityContext {
+    let user = images.fixed_user_ids.then_some(user);
     PodSecurityContext {
         run_as_non_root: Some(true),
-        run_as_user: Some(user),
-        run_as_group: Some(user),
-        fs_group: Some(user),
+        run_as_user: user,
+        run_as_group: user,
+        fs_group: user,
+        // Also where the platform sets the group: otherwise each start would open the database's files to it, and PostgreSQL
+        // refuses such files.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile {
             type_: "RuntimeDefault".to_owned(),

@@ -25,6 +25,7 @@ fn images() -> Images {
         resource_proxy: "resource-proxy".to_owned(),
         postgres: "postgres".to_owned(),
         pull_secrets: Vec::new(),
+        fixed_user_ids: true,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use k8s_openapi::api::core::v1::Probe;
-use mcpauth_test_support::postgres::{Postgres, script};
+use mcpauth_test_support::postgres::{Postgres, script, script_of_a_stranger};
 
 use mcpauth_test_support::wait::eventually;
 
@@ -14,9 +14,15 @@ use crate::configuration::database_pod;
 fn succeeds(probe: Option<Probe>, port: u16) -> bool {
     let command = probe.unwrap().exec.unwrap().command.unwrap();
     assert_eq!(command[..2], ["sh", "-c"]);
-    let mut command = script(&command[2]);
-    command.env("PGPORT", port.to_string());
-    command.status().unwrap().success()
+    // Whoever the platform runs the container as.
+    let verdicts = [script, script_of_a_stranger].map(|run_by| {
+        let mut command = run_by(&command[2]);
+        command.env("PGPORT", port.to_string());
+        command.env("POSTGRES_USER", "mcpauth");
+        command.status().unwrap().success()
+    });
+    assert_eq!(verdicts[0], verdicts[1]);
+    verdicts[0]
 }
 
 /// Startup, liveness, readiness.
@@ -63,7 +69,11 @@ async fn probes_let_a_long_recovery_live() {
 }
 
 /// A volume, and the password that its Secret has.
-struct Volume(tempfile::TempDir);
+struct Volume {
+    folder: tempfile::TempDir,
+    /// Who the container's scripts are run by.
+    run_by: fn(&str) -> std::process::Command,
+}
 
 impl Volume {
     /// One that the image initialised, and whose server was killed since.
@@ -80,23 +90,46 @@ impl Volume {
     }
 
     fn new(password: &str) -> Self {
-        let volume = Self(tempfile::tempdir().unwrap());
+        let volume = Self {
+            folder: tempfile::tempdir().unwrap(),
+            run_by: script,
+        };
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(volume.0.path(), everybody).unwrap();
+        std::fs::set_permissions(volume.folder.path(), everybody).unwrap();
         volume.put("password", password);
         volume
     }
 
+    /// Its files are handed over to a uid that has no name, as the image's entrypoint makes them for one.
+    fn of_a_stranger(mut self) -> Self {
+        let uid = script_of_a_stranger("id -u")
+            .stdout(std::process::Stdio::piped())
+            .output();
+        let owner = String::from_utf8(uid.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
+            + ":0";
+        // Not when this is not root: then the scripts were all run by the same user.
+        let _ = std::process::Command::new("chown")
+            .args(["-R", &owner])
+            .arg(self.folder.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        self.run_by = script_of_a_stranger;
+        self
+    }
+
     fn put(&self, file: &str, text: &str) {
-        std::fs::write(self.0.path().join(file), text).unwrap();
+        std::fs::write(self.folder.path().join(file), text).unwrap();
     }
 
     /// Runs a script with the environment of the pod's first container.
     fn run(&self, text: &str) -> std::process::Output {
         let container = database_pod().init_containers.unwrap().remove(0);
-        let mut command = script(text);
+        let mut command = (self.run_by)(text);
         for variable in container.env.unwrap() {
-            let folder = self.0.path().to_str().unwrap();
+            let folder = self.folder.path().to_str().unwrap();
             let value = variable.value.unwrap();
             let value = value.replace("/etc/mcpauth/postgres", folder);
             command.env(
@@ -104,8 +137,8 @@ impl Volume {
                 value.replace("/var/lib/postgresql/data", folder),
             );
         }
-        command.env("DIR", self.0.path());
-        command.env("TERMINATION_LOG", self.0.path().join("said"));
+        command.env("DIR", self.folder.path());
+        command.env("TERMINATION_LOG", self.folder.path().join("said"));
         command
             .stdout(std::process::Stdio::piped())
             .output()
@@ -137,7 +170,7 @@ impl Volume {
     }
 
     fn said(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("said")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.path().join("said")).unwrap_or_default()
     }
 }
 
@@ -161,8 +194,19 @@ fn the_password_in_the_secret_opens_a_volume_that_had_another() {
     assert!(volume.prepare().status.success());
     assert!(volume.takes("found"));
     assert!(!volume.takes("lost"));
-    let major = std::fs::read_to_string(volume.0.path().join("pgdata/PG_VERSION")).unwrap();
+    let major = std::fs::read_to_string(volume.folder.path().join("pgdata/PG_VERSION")).unwrap();
     assert_eq!(volume.said(), major);
+}
+
+/// O15: a uid without a name and with the group 0, on a volume that its driver opens to that group.
+#[test]
+fn a_uid_that_the_platform_chose_can_run_it() {
+    let volume = Volume::crashed("lost").of_a_stranger();
+    volume.runs("chmod -R g+rwX $PGDATA");
+    volume.put("password", "found");
+    let output = volume.prepare();
+    assert!(output.status.success(), "{output:?}");
+    assert!(volume.takes("found"));
 }
 
 #[test]
@@ -190,5 +234,5 @@ fn an_empty_volume_is_left_to_the_image() {
         "{}",
         volume.said()
     );
-    assert!(!volume.0.path().join("pgdata").exists());
+    assert!(!volume.folder.path().join("pgdata").exists());
 }

@@ -14,6 +14,8 @@ if [ -s "$PGDATA/PG_VERSION" ]; then
         echo "the volume holds PostgreSQL $major and the image is PostgreSQL $image: set an image of PostgreSQL $major, or dump and restore (docs/operations/database.md)" >&2
         exit 1
     fi
+    # PostgreSQL refuses a directory that a volume driver opened to a group.
+    chmod 0700 "$PGDATA" 2>/dev/null || true
     # A server that only this script reaches.
     own=$(mktemp -d)
     trap 'rm -rf "$own"' EXIT
