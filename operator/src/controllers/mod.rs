@@ -8,5 +8,7 @@ pub mod oauth_client;
 mod policy;
 pub mod protected_server;
 mod registration;
+mod rollout;
 mod secrets;
+mod upgrade;
 mod workload;

@@ -27,6 +27,13 @@ pub struct Hashes {
     pub database: String,
 }
 
+impl Hashes {
+    /// Both.
+    pub fn parts(&self) -> [&str; 2] {
+        [&self.auth_server, &self.database]
+    }
+}
+
 /// Creates or reads the Secrets that the pods mount, and returns hashes of their contents. The pepper, or else the
 /// Secret's UID, comes first, so that a weak password cannot be guessed from a hash.
 ///

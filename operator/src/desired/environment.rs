@@ -80,3 +80,11 @@ pub fn put_hash(deployment: &mut Deployment, hash: String) {
         .get_or_insert_default()
         .insert(ENVIRONMENT_HASH.to_owned(), hash);
 }
+
+/// The hash on the pods of a Deployment.
+#[must_use]
+pub fn hash_of(deployment: &Deployment) -> Option<&str> {
+    let metadata = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    let annotations = metadata.annotations.as_ref()?;
+    annotations.get(ENVIRONMENT_HASH).map(String::as_str)
+}

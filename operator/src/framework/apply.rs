@@ -126,7 +126,36 @@ impl Applier<'_> {
                 made => return Ok((made?, false)),
             }
         }
-        let Some(live) = api.get_opt(&name).await.map_err(at)? else {
+        let live = api.get_opt(&name).await.map_err(at)?;
+        self.write(api, ownership, live, desired).await
+    }
+
+    /// As [`Self::apply`], over what [`Self::find`] found.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn apply_over<K: Object>(
+        &self,
+        api: &Api<K>,
+        ownership: &Ownership,
+        live: Option<K>,
+        desired: K,
+    ) -> Result<K, ApplyError> {
+        let desired = prepare(ownership, desired)?;
+        let (live, _) = self.write(api, ownership, live, desired).await?;
+        Ok(live)
+    }
+
+    async fn write<K: Object>(
+        &self,
+        api: &Api<K>,
+        ownership: &Ownership,
+        live: Option<K>,
+        desired: K,
+    ) -> Result<(K, bool), ApplyError> {
+        let name = desired.name_any();
+        let at = |source| api_error::<K>(&name, source);
+        let Some(live) = live else {
             let made = self.create(api, ownership, &desired).await?;
             return Ok((made, false));
         };

@@ -13,6 +13,7 @@ use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
 use crate::framework::installation::{Holders, Installation, LeftAlone};
+use crate::framework::pacing::Pacing;
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct Context {
     clock: Clock,
     /// Consecutive failures, by kind and object.
     pub backoff: Backoff<(&'static str, Key)>,
+    /// Who is upgraded.
+    pub pacing: Pacing,
     /// Fingerprints of the children that were written.
     pub written: Written,
     /// The admin API of authorization servers.
@@ -75,6 +78,7 @@ impl Context {
             events: Events::new(client.clone(), &config.identity),
             images: config.images(),
             backoff: Backoff::default(),
+            pacing: Pacing::new(config.max_concurrent_upgrades),
             written: Written::default(),
             auth_servers: AuthServers::new(
                 client.clone(),
@@ -106,6 +110,18 @@ impl Context {
             namespace: self.config.namespace.clone(),
             lease: self.config.lease_name.clone(),
         }
+    }
+
+    /// How [`Self::pacing`] names an object.
+    pub fn paced(kind: &str, namespace: &str, name: &str) -> String {
+        format!("{kind}/{namespace}/{name}")
+    }
+
+    /// Forgets an object that is gone, or another installation's: it counts in no metric and has no turn.
+    pub fn forget(&self, kind: &'static str, namespace: &str, name: &str) {
+        self.metrics
+            .object(kind, format!("{namespace}/{name}"), None);
+        self.pacing.end(&Self::paced(kind, namespace, name));
     }
 
     /// Records which other installation claims an object; `None` when none does, or the object is gone. Returns whether

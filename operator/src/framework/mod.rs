@@ -10,6 +10,7 @@ pub mod finalizer;
 pub mod installation;
 pub mod leader;
 pub mod ownership;
+pub mod pacing;
 pub mod reconciler;
 pub mod references;
 pub mod report;

@@ -117,6 +117,10 @@ pub fn next_action(
         return Ok(Action::requeue(RECHECK));
     }
     if observed.problems.iter().all(|p| p.retry == Retry::Change) {
+        if let Some(waiting) = &observed.waiting {
+            let spread = 0.9 + 0.2 * crate::random::jitter();
+            return Ok(Action::requeue(waiting.again.mul_f64(spread)));
+        }
         // Jitter, so that objects that became ready together are not reconciled together.
         let spread = 0.9 + 0.2 * crate::random::jitter();
         let resync = ctx.config.resync(observed.forgotten);

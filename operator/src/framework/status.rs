@@ -1,5 +1,7 @@
 //! The status of our kinds: how it is derived from what was observed (pure), and how it is written.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StoredCondition, Time};
 use mcpauth_api::conditions::{reasons, types};
@@ -68,6 +70,15 @@ impl Condition {
     }
 }
 
+/// Why pods are not upgraded yet, though they run well.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The message of Progressing.
+    pub message: String,
+    /// When to look again.
+    pub again: Duration,
+}
+
 /// What a reconcile observed.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -81,6 +92,8 @@ pub struct Observed {
     pub forgotten: bool,
     /// Whether to look again soon although nothing is wrong: something is expected to answer.
     pub recheck: bool,
+    /// Whether an upgrade waits for its turn.
+    pub waiting: Option<Waiting>,
     /// Fields of the status besides `conditions` and `observedGeneration`, by JSON name.
     pub fields: Map<String, Value>,
 }
@@ -119,6 +132,10 @@ impl Observed {
     fn progressing(&self) -> Condition {
         if let Some(stage) = self.problems.iter().find(|p| p.is_progress()) {
             return Condition::yes(types::PROGRESSING, stage.reason, &stage.message);
+        }
+        if let Some(waiting) = &self.waiting {
+            let reason = reasons::UPGRADE_WAITING;
+            return Condition::yes(types::PROGRESSING, reason, &waiting.message);
         }
         let (reason, message) = match self.problems.first() {
             None => (reasons::READY, "no change is in progress"),
