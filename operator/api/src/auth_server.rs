@@ -36,6 +36,8 @@ use crate::{
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 38").message("metadata.name must be at most 38 characters long: the names of its child objects are derived from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must start with a letter and contain only lowercase letters, digits and hyphens: a Service name is derived from it")
 )]
@@ -434,6 +436,16 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
+    /// URL of the internal port, where resource servers introspect; also the audience of the
+    /// ServiceAccount tokens that they present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub internal_url: Option<String>,
+    /// Hash of the configuration of the pods, with the Secrets that they read on start; the pods have it as
+    /// the annotation `mcpauth.io/config-hash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub config_hash: Option<String>,
     /// The managed database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,

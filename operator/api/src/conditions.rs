@@ -36,6 +36,8 @@ pub mod reasons {
     pub const POLICY_REJECTED: &str = "PolicyRejected";
     /// A pod does not answer.
     pub const UNREACHABLE: &str = "Unreachable";
+    /// An upgrade of the operator has not reached the pods yet.
+    pub const UPGRADE_WAITING: &str = "UpgradeWaiting";
     /// `spec.replicas` is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// PostgreSQL is not ready, or does not respond.
@@ -74,4 +76,45 @@ pub mod reasons {
     pub const ACCESS_DENIED: &str = "AccessDenied";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The values of the constants in a module of this file.
+    fn constants(module: &str) -> BTreeSet<&'static str> {
+        let source = include_str!("conditions.rs");
+        let (_, body) = source.split_once(&format!("pub mod {module} {{")).unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let lines = body.lines().filter(|line| line.contains("pub const"));
+        lines.map(|line| line.split('"').nth(1).unwrap()).collect()
+    }
+
+    /// The first cells of the table under a heading, each without its backquotes.
+    fn documented(heading: &str) -> BTreeSet<&'static str> {
+        let page = include_str!("../../../docs/operations/troubleshooting.md");
+        let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+        let section = section
+            .split_once("\n## ")
+            .map_or(section, |(section, _)| section);
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.map(|row| row.split_once(" |").unwrap().0);
+        let names = cells.flat_map(|cell| cell.split(", "));
+        names.map(|name| name.trim_matches('`')).collect()
+    }
+
+    #[test]
+    fn the_page_explains_every_reason_and_no_other() {
+        let reasons = constants("reasons");
+        assert!(reasons.len() > 20, "{reasons:?}");
+        assert_eq!(documented("Reasons"), reasons);
+    }
+
+    #[test]
+    fn the_page_explains_every_condition_and_no_other() {
+        let types = constants("types");
+        assert!(types.len() > 5, "{types:?}");
+        assert_eq!(documented("Conditions"), types);
+    }
 }

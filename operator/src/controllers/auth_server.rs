@@ -7,18 +7,21 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
-use mcpauth_api::McpAuthServer;
 use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use serde_json::Value;
 
 use super::database;
 use super::environment;
+use super::rollout;
 use super::secrets;
+use super::upgrade::Workload;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::Server;
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
+use crate::desired::names;
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -58,7 +61,7 @@ impl Reconcile for McpAuthServer {
             images: &context.program.images,
             admins: &context.program.config.admins(),
             secrets_hash: &hashes.auth_server,
-            database: &existing.inputs(hashes.database),
+            database: &existing.inputs(hashes.database.clone()),
         };
         let mut objects = build::build(&context.owner, &self.spec, &inputs)
             .map_err(|e| Problem::person(reasons::INVALID_SPEC, e.to_string()))?;
@@ -67,7 +70,9 @@ impl Reconcile for McpAuthServer {
         let refused = objects.postgres.as_mut().and_then(|p| p.refused.take());
         let refused = refused
             .map(|change| Problem::person(reasons::DATABASE_MAJOR_CHANGE, change.to_string()));
-        let applied = apply(objects, context).await?;
+        let spec = of_pods(&self.spec);
+        let cause = workload::cause(&spec, &objects.deployment, &hashes.parts());
+        let applied = apply(objects, context, &cause).await?;
         let external = matches!(
             &self.spec.storage,
             Storage::Postgres(PostgresStorage::External(_))
@@ -78,18 +83,28 @@ impl Reconcile for McpAuthServer {
             conditions: vec![pod_security],
             ..Observed::default()
         };
+        let config_hash = workload::config_hash(&applied.deployment);
         let set = applied.database.as_ref();
         existing.observe(context, self, set, &mut observed).await?;
         observed.problems.splice(0..0, refused);
+        rollout::observe(context, applied.waits, applied.is_settled(), &mut observed);
         workload::observe(
             context,
             Component::AuthServer,
             applied.rollout,
             &mut observed,
         );
-        observed
-            .fields
-            .insert("url".to_owned(), self.spec.issuer.clone().into());
+        let Owner {
+            namespace, name, ..
+        } = &context.owner;
+        observed.fields.extend([
+            ("url".to_owned(), self.spec.issuer.clone().into()),
+            (
+                "internalUrl".to_owned(),
+                names::internal_url(namespace, name).into(),
+            ),
+            ("configHash".to_owned(), config_hash.into()),
+        ]);
         Ok(observed)
     }
 
@@ -121,6 +136,17 @@ impl Reconcile for McpAuthServer {
     }
 }
 
+/// What reaches the pods of a spec: nearly all, by their configuration.
+fn of_pods(spec: &McpAuthServerSpec) -> Value {
+    let mut spec = serde_json::to_value(spec).unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut() {
+        for other in ["replicas", "service", "allowedNamespaces"] {
+            fields.remove(other);
+        }
+    }
+    spec
+}
+
 /// Whether the stored data outlives the McpAuthServer, and with it the Secrets that decrypt it. `storage` is the
 /// stored JSON: if it cannot be parsed, nothing is deleted.
 fn keeps_state(storage: &Value) -> bool {
@@ -134,11 +160,14 @@ struct Applied {
     deployment: Deployment,
     rollout: Rollout,
     database: Option<StatefulSet>,
+    /// Whether an upgrade of theirs waits for its turn.
+    waits: bool,
 }
 
 async fn apply(
     objects: AuthServerObjects,
     context: &ReconcileContext<'_>,
+    cause: &str,
 ) -> Result<Applied, Error> {
     // Destructured, so that a child that is forgotten here does not compile.
     let AuthServerObjects {
@@ -162,6 +191,7 @@ async fn apply(
         .await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::AuthServer, disruption_budget).await?;
+    let mut waits = false;
     let database = match postgres {
         // A database that the spec no longer wants is kept until the object is deleted, because it holds data.
         None => None,
@@ -173,12 +203,16 @@ async fn apply(
         }) => {
             applier.apply(&context.api(), ownership, service).await?;
             apply_network_policy(context, network_policy).await?;
-            let api = context.api();
-            Some(applier.apply(&api, ownership, stateful_set).await?)
+            let applied = Box::pin(rollout::apply(context, stateful_set, cause.to_owned())).await?;
+            waits |= applied.waits;
+            Some(applied.live)
         }
     };
-    let deployment = applier.apply(&context.api(), ownership, deployment).await?;
+    let applied = Box::pin(rollout::apply(context, deployment, cause.to_owned())).await?;
+    waits |= applied.waits;
+    let deployment = applied.live;
     Ok(Applied {
+        waits,
         rollout: Rollout::of_deployment(&deployment),
         deployment,
         database,
@@ -186,6 +220,11 @@ async fn apply(
 }
 
 impl Applied {
+    fn is_settled(&self) -> bool {
+        let database = self.database.as_ref();
+        self.deployment.is_settled() && database.is_none_or(Workload::is_settled)
+    }
+
     /// What keeps the pods from serving. `external`: whether the database is not managed by the operator.
     async fn problems(
         &self,
@@ -193,11 +232,8 @@ impl Applied {
         external: bool,
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
-        let database = self.database.as_ref().map(Rollout::of_stateful_set);
-        if let Some(database) = database.filter(|d| !d.is_complete()) {
-            let why = why_not_up(context, Component::Postgres, database).await?;
-            let text = format!("PostgreSQL: {}", why.text);
-            problems.push(Problem::stage(reasons::DATABASE_NOT_READY, text));
+        if let Some(set) = &self.database {
+            problems.extend(database_problem(context, set).await?);
         }
         if let Some(not_created) = workload::not_created(&self.deployment, self.rollout) {
             problems.push(not_created);
@@ -211,4 +247,24 @@ impl Applied {
         }
         Ok(problems)
     }
+}
+
+/// What keeps the managed database's pod from serving.
+async fn database_problem(
+    context: &ReconcileContext<'_>,
+    set: &StatefulSet,
+) -> Result<Option<Problem>, Error> {
+    let rollout = Rollout::of_stateful_set(set);
+    if rollout.is_complete() {
+        return Ok(None);
+    }
+    let problem = match workload::not_created_set(context, set, rollout).await? {
+        Some(problem) => problem,
+        None => {
+            let why = why_not_up(context, Component::Postgres, rollout).await?;
+            Problem::stage(reasons::DATABASE_NOT_READY, why.text)
+        }
+    };
+    let message = format!("PostgreSQL: {}", problem.message);
+    Ok(Some(Problem { message, ..problem }))
 }

@@ -1,23 +1,39 @@
 //! Pods: shared by the two kinds that have them.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use mcpauth_api::conditions::{reasons, types};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::desired::labels::Component;
 use crate::desired::names::CONFIG_HASH;
-use crate::desired::pod_security;
+use crate::desired::{environment, hash, pod_security};
 use crate::framework::apply::{ApplyError, HASH};
 use crate::framework::error::Error;
 use crate::framework::reconciler::ReconcileContext;
 use crate::framework::status::{Condition, Observed};
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
+
+/// A hash of what people change about pods: the parts of the spec that reach them, what their environment comes from, and
+/// `more`.
+pub fn cause(spec: &Value, deployment: &Deployment, more: &[&str]) -> String {
+    let environment = environment::hash_of(deployment).unwrap_or_default();
+    let spec = spec.to_string();
+    let parts = [spec.as_str(), environment];
+    hash(parts.iter().chain(more).map(|part| part.as_bytes()))
+}
+
+/// The hash of the configuration that the pods of a Deployment read on start.
+pub fn config_hash(deployment: &Deployment) -> Option<String> {
+    let metadata = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    metadata.annotations.as_ref()?.get(CONFIG_HASH).cloned()
+}
 
 /// The Available condition: whether at least one pod is serving.
 fn available(rollout: Rollout) -> Condition {
@@ -235,11 +251,35 @@ pub async fn stuck(
 /// That Kubernetes does not create the pods of a Deployment, if so.
 pub fn not_created(deployment: &Deployment, rollout: Rollout) -> Option<Problem> {
     let why = pods::replica_failure(deployment)?;
+    Some(cannot_create(rollout, &why))
+}
+
+fn cannot_create(rollout: Rollout, why: &str) -> Problem {
     let text = format!(
-        "{}; Kubernetes cannot create pods: {why}",
+        "{}; Kubernetes cannot create pods: {why}. Change what refuses them (a quota, an admission policy), or the fields of \
+         the spec that it names",
         rollout.describe()
     );
-    Some(Problem::person(reasons::PODS_NOT_CREATED, text))
+    Problem::person(reasons::PODS_NOT_CREATED, text)
+}
+
+/// As [`not_created`], of a StatefulSet. Its events are read only while it has too few pods.
+///
+/// # Errors
+/// The API server does not respond.
+pub async fn not_created_set(
+    context: &ReconcileContext<'_>,
+    set: &StatefulSet,
+    rollout: Rollout,
+) -> Result<Option<Problem>, Error> {
+    let (Some(uid), true) = (set.uid(), rollout.is_short() && !context.applier.fresh) else {
+        return Ok(None);
+    };
+    // The recorder of the StatefulSet controller keeps fewer about one object.
+    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    let events = context.api::<Event>().list(&about.limit(100)).await?;
+    let why = pods::creation_failure(&events.items);
+    Ok(why.map(|why| cannot_create(rollout, &why)))
 }
 
 /// That the pods of a Deployment are not ready, for the reason in `text`.

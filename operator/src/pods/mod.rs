@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::text::shorten;
 
@@ -57,6 +59,11 @@ impl Rollout {
         }
     }
 
+    /// Whether pods are missing, ready or not.
+    pub fn is_short(self) -> bool {
+        self.replicas < self.wanted
+    }
+
     /// Whether no pods are wanted.
     pub fn is_scaled_to_zero(self) -> bool {
         self.wanted == 0
@@ -104,10 +111,63 @@ pub fn replica_failure(deployment: &Deployment) -> Option<String> {
     Some(shorten(&without_pod_name(message), 600).to_owned())
 }
 
+/// As [`replica_failure`], of a StatefulSet, which has no such condition: from the events about it. The reason is that of the
+/// newest one, unless a pod or volume claim was created since.
+pub fn creation_failure(events: &[Event]) -> Option<String> {
+    let outcomes = events.iter().filter_map(|event| {
+        let failed = match event.reason.as_deref()? {
+            "FailedCreate" => true,
+            "SuccessfulCreate" => false,
+            _ => return None,
+        };
+        // Of the same second, in which its claim was created, the failure counts.
+        Some(((last_seen(event)?, failed), event))
+    });
+    let ((_, failed), event) = outcomes.max_by_key(|(order, _)| *order)?;
+    let note = event.note.as_deref().filter(|_| failed)?;
+    // "create Pod db-0 in StatefulSet db failed error: pods ..."
+    let why = note
+        .split_once("failed error: ")
+        .map_or(note, |(_, why)| why);
+    Some(shorten(&without_pod_name(why), 600).to_owned())
+}
+
+/// When an event was last seen.
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event
+        .series
+        .as_ref()
+        .map(|series| series.last_observed_time.0);
+    let times = [
+        series,
+        event.event_time.as_ref().map(|time| time.0),
+        event.deprecated_last_timestamp.as_ref().map(|time| time.0),
+        event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0),
+    ];
+    times.into_iter().flatten().max()
+}
+
 /// Whether the rollout of a Deployment has made no progress for too long.
 pub fn is_overdue(deployment: &Deployment) -> bool {
     let progress = condition(deployment, "Progressing");
     progress.is_some_and(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+}
+
+/// Whether no rollout of a Deployment is under way: the last one is complete, even if pods fail since, or is overdue.
+pub fn is_settled(deployment: &Deployment) -> bool {
+    let observed = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.observed_generation);
+    let reached = |c: &DeploymentCondition| c.reason.as_deref() == Some("NewReplicaSetAvailable");
+    observed >= deployment.metadata.generation
+        && (Rollout::of_deployment(deployment).is_complete()
+            || is_overdue(deployment)
+            || condition(deployment, "Progressing").is_some_and(reached))
 }
 
 fn condition<'a>(deployment: &'a Deployment, type_: &str) -> Option<&'a DeploymentCondition> {
@@ -175,8 +235,9 @@ fn trouble_of(pod: &Pod) -> Option<String> {
                     && c.reason.as_deref() == Some("Unschedulable")
             })?;
             Some(format!(
-                "cannot be scheduled: {}",
-                unscheduled.message.as_deref().unwrap_or_default()
+                "cannot be scheduled: {}; add room or nodes, or change what the pods ask for (resources, \
+                 spec.podTemplate)",
+                unscheduled.message.as_deref().unwrap_or_default().trim_end_matches('.')
             ))
         })
 }
@@ -222,7 +283,33 @@ fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
         )
     });
     let message = message.map(|m| format!(" ({m})")).unwrap_or_default();
-    Some(format!("container {}: {reason}{message}", container.name))
+    let killed = said.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"));
+    let name = &container.name;
+    let advice = advice(if killed { "OOMKilled" } else { reason }, name);
+    let advice = advice
+        .map(|advice| format!("; {advice}"))
+        .unwrap_or_default();
+    Some(format!("container {name}: {reason}{message}{advice}"))
+}
+
+/// What to do about a container that is waiting or has ended for this reason.
+fn advice(reason: &str, container: &str) -> Option<String> {
+    let advice = match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
+            "correct the image, or give the pods a pull secret for its registry (spec.podTemplate.spec.imagePullSecrets)"
+        }
+        "CrashLoopBackOff" | "Error" => {
+            return Some(format!(
+                "its log: kubectl logs POD -c {container} --previous"
+            ));
+        }
+        "OOMKilled" => "it ran out of memory: raise the container's memory limit",
+        "CreateContainerConfigError" | "CreateContainerError" => {
+            "correct what it names; the pods are started without further action"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 #[cfg(test)]
@@ -278,6 +365,63 @@ mod tests {
         assert_eq!((replica_failure(&fine), is_overdue(&fine)), (None, false));
     }
 
+    fn event(reason: &str, second: u32, note: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": { "name": "e" }, "reason": reason, "note": note,
+            "deprecatedLastTimestamp": format!("2030-01-01T00:00:{second:02}Z"), "eventTime": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn why_a_stateful_set_has_no_pod_is_in_its_newest_event() {
+        let quota = "create Pod db-0 in StatefulSet db failed error: pods \"db-0\" is forbidden: exceeded quota: team";
+        let claim = "create Claim data-db-0 Pod db-0 in StatefulSet db success";
+        let older = event("FailedCreate", 1, "create Pod db-0 failed error: webhook");
+        let failed = event("FailedCreate", 7, quota);
+        let events = [
+            failed.clone(),
+            older.clone(),
+            event("SuccessfulCreate", 7, claim),
+        ];
+        let expected = "a pod is forbidden: exceeded quota: team";
+        assert_eq!(creation_failure(&events).as_deref(), Some(expected));
+        let created = [older, event("SuccessfulCreate", 8, claim), failed];
+        assert_eq!(creation_failure(&created), None);
+        let others = [event("RecreatingFailedPod", 9, "x")];
+        assert_eq!(creation_failure(&others), None);
+        // A repeated one of the newer API.
+        let mut again = event("FailedCreate", 1, "no");
+        again.series = serde_json::from_value(json!({
+            "count": 2, "lastObservedTime": "2030-01-01T00:01:00.000000Z"
+        }))
+        .unwrap();
+        assert_eq!(
+            creation_failure(&[again, created[1].clone()]).as_deref(),
+            Some("no")
+        );
+    }
+
+    #[test]
+    fn a_rollout_is_settled_when_it_is_complete_or_overdue() {
+        let progressing = |status: &str, reason: &str| {
+            json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "conditions": [
+                { "type": "Progressing", "status": status, "reason": reason },
+            ]})
+        };
+        let complete = json!({ "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
+        for (status, settled) in [
+            (complete, true),
+            (progressing("True", "NewReplicaSetAvailable"), true),
+            (progressing("False", "ProgressDeadlineExceeded"), true),
+            (progressing("True", "ReplicaSetUpdated"), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_settled(&deployment(3, &status)), settled, "{status}");
+            assert!(!is_settled(&deployment(4, &status)), "{status}");
+        }
+    }
+
     #[test]
     fn the_image_that_cannot_be_pulled_is_named() {
         let pod = pod(&json!({ "containerStatuses": [{
@@ -286,7 +430,8 @@ mod tests {
         }]}));
         assert_eq!(
             trouble(&pod).unwrap(),
-            "pod p: container authserver: ImagePullBackOff (Back-off pulling image \"x:1\")"
+            "pod p: container authserver: ImagePullBackOff (Back-off pulling image \"x:1\"); correct the image, or give the \
+             pods a pull secret for its registry (spec.podTemplate.spec.imagePullSecrets)"
         );
     }
 
@@ -317,7 +462,21 @@ mod tests {
         }]}));
         assert_eq!(
             trouble_of(&pod).unwrap(),
-            "container proxy: CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad)"
+            "container proxy: CrashLoopBackOff (exit status 2 mcp-authserver: FILE: issuer: bad); its log: kubectl logs \
+             POD -c proxy --previous"
+        );
+    }
+
+    #[test]
+    fn a_container_that_ran_out_of_memory_needs_more() {
+        let pod = pod(&json!({ "containerStatuses": [{
+            "name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 4,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled" } }
+        }]}));
+        assert_eq!(
+            trouble_of(&pod).unwrap(),
+            "container server: CrashLoopBackOff (exit status 137); it ran out of memory: raise the container's memory limit"
         );
     }
 
@@ -328,7 +487,7 @@ mod tests {
         }]}));
         assert_eq!(
             trouble_of(&stuck).unwrap(),
-            "cannot be scheduled: 0/1 nodes"
+            "cannot be scheduled: 0/1 nodes; add room or nodes, or change what the pods ask for (resources, spec.podTemplate)"
         );
         let starting = pod(&json!({ "containerStatuses": [{
             "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,

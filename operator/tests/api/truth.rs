@@ -1,16 +1,20 @@
 //! What the status says is what is: the policy in force, and why there are no pods.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
-use mcpauth_api::ProtectedMcpServer;
+use http::Method;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Event as CoreEvent;
+use kube::api::{Patch, PatchParams, PostParams};
 use mcpauth_api::protected_server::Proxies;
+use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use mcpauth_test_support::wait::eventually;
 use mcpauth_wire::proxy_health::{InForce, Rejected};
 use serde_json::json;
 
 use crate::support::authserver::AuthServer;
+use crate::support::faults::{self, Fate};
 use crate::support::proxies;
 use crate::support::world::{World, specs};
 
@@ -206,5 +210,78 @@ async fn why_there_is_no_pod_is_told() {
     world
         .reaches::<ProtectedMcpServer>("notes", "Degraded", "True", "RolloutStuck")
         .await;
+    operator.stop().await;
+}
+
+/// An event about the managed database, as the StatefulSet controller writes it.
+async fn database_event(world: &World, name: &str, reason: &str, second: u32, message: &str) {
+    let set: StatefulSet = world.appears("auth-authserver-db").await;
+    let time = format!("2030-01-01T00:00:{second:02}Z");
+    let event: CoreEvent = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "involvedObject": {
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "namespace": world.namespace,
+            "name": set.metadata.name, "uid": set.metadata.uid,
+        },
+        "reason": reason, "message": message, "type": "Warning", "count": 1,
+        "firstTimestamp": time, "lastTimestamp": time,
+        "source": { "component": "statefulset-controller" },
+        "reportingComponent": "statefulset-controller",
+    }))
+    .unwrap();
+    let events = world.api::<CoreEvent>();
+    events.create(&PostParams::default(), &event).await.unwrap();
+}
+
+/// As for Deployments, but only events say why a StatefulSet has no pod.
+#[tokio::test]
+async fn why_the_database_has_no_pod_is_told() {
+    let world = World::new("no-database-pod").await;
+    let reads = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&reads);
+    let counting = move |method: &Method, path: &str| {
+        if method == Method::GET && path.ends_with("/events") {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Fate::Pass
+    };
+    let client = faults::client(world.cluster, Arc::new(counting));
+    let operator = world.operator_with(client, Some(&world.namespace));
+    let managed = json!({ "postgres": { "managed": {} } });
+    let spec = specs::with(specs::auth_server(), "/storage", managed);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    world
+        .not_ready::<McpAuthServer>("auth", "DatabaseNotReady")
+        .await;
+
+    let quota = "create Pod auth-authserver-db-0 in StatefulSet auth-authserver-db failed error: \
+                 pods \"auth-authserver-db-0\" is forbidden: exceeded quota: team";
+    database_event(&world, "one", "FailedCreate", 5, quota).await;
+    let told = world
+        .not_ready::<McpAuthServer>("auth", "PodsNotCreated")
+        .await;
+    for part in ["PostgreSQL: ", "a pod is forbidden: exceeded quota: team"] {
+        assert!(told.message.contains(part), "{}", told.message);
+    }
+    world
+        .reaches::<McpAuthServer>("auth", "Degraded", "True", "PodsNotCreated")
+        .await;
+
+    // Created since.
+    let created = "create Pod auth-authserver-db-0 in StatefulSet auth-authserver-db successful";
+    database_event(&world, "two", "SuccessfulCreate", 6, created).await;
+    world
+        .not_ready::<McpAuthServer>("auth", "DatabaseNotReady")
+        .await;
+
+    // With all its pods, events are not read.
+    world.database_is_up("auth-authserver-db").await;
+    world.pods_are_up("auth-authserver").await;
+    world.is_ready::<McpAuthServer>("auth").await;
+    operator.goes_on(1).await;
+    let before = reads.load(Ordering::SeqCst);
+    assert!(before > 0);
+    operator.goes_on(3).await;
+    assert_eq!(reads.load(Ordering::SeqCst), before);
     operator.stop().await;
 }

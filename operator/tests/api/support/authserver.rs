@@ -115,6 +115,15 @@ impl AuthServer {
         }
     }
 
+    /// Its metadata (RFC 8414).
+    pub async fn metadata(&self) -> Value {
+        let path = "/.well-known/oauth-authorization-server";
+        let request = reqwest::Client::new()
+            .get(format!("http://127.0.0.1:{}{path}", self.public))
+            .header("host", "localhost:9000");
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
     /// Whether the proxy of the server `notes` in `world` finds a token active.
     pub async fn is_active(&self, world: &World, token: &str) -> bool {
         let audience = format!(

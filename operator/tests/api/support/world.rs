@@ -16,7 +16,7 @@ use kube::api::{
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use mcp_auth_operator::authserver::{Endpoint, Server};
-use mcp_auth_operator::config::Config;
+use mcp_auth_operator::config::{Config, UserIds};
 use mcp_auth_operator::framework::context::Context;
 use mcp_auth_operator::metrics::Metrics;
 use mcp_auth_operator::run::run_controllers;
@@ -436,7 +436,9 @@ fn config(namespace: &str) -> Config {
         resource_proxy_image: "proxy:test".into(),
         postgres_image: "postgres:test".into(),
         image_pull_secrets: Vec::new(),
+        user_ids: UserIds::Auto,
         network_policies: true,
+        max_concurrent_upgrades: 10,
         concurrency: 8,
         resync_seconds: 1,
         long_resync_seconds: 1,
