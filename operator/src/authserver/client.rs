@@ -237,7 +237,8 @@ impl Calls {
     ) -> Result<(StatusCode, Bytes), CallError> {
         let silent = |why: String| {
             CallError::Silent(format!(
-                "McpAuthServer {server} does not respond at {} ({why}); retrying",
+                "McpAuthServer {server} does not respond at {} ({why}): check that it is Ready, and that NetworkPolicies let \
+                 the operator reach its internal port. Retrying",
                 (self.endpoint)(server)
             ))
         };

@@ -65,9 +65,9 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
         .map(|e: ErrorAnswer| format!("{}: {}", e.error, e.error_description))
         .unwrap_or_default();
     Err(match status {
-        StatusCode::CONFLICT => {
-            CallError::Conflict(format!("McpAuthServer {server} reports a conflict: {said}"))
-        }
+        StatusCode::CONFLICT => CallError::Conflict(format!(
+            "McpAuthServer {server} reports a conflict: {said}. Give each ProtectedMcpServer another spec.resource"
+        )),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::NotAdmitted(format!(
             "McpAuthServer {server} rejects the operator ({status}): the operator's ServiceAccount is not \
              one of its admins. This passes by itself while pods of the McpAuthServer are replaced after a change of installation; \
@@ -80,7 +80,7 @@ pub fn judge(server: &Server, status: StatusCode, body: Bytes) -> Result<Bytes, 
             ))
         }
         _ => CallError::Unreachable(format!(
-            "McpAuthServer {server} returned an error: {status} {said}"
+            "McpAuthServer {server} returned an error: {status} {said}; see the logs of its pods. Retrying"
         )),
     })
 }

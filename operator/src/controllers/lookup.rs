@@ -17,6 +17,7 @@ use mcpauth_api::refs::{AuthServerRef, NamespaceSelector, NamespacesFrom};
 use crate::authserver::Server;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
+use crate::framework::installation::CLAIM;
 use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
 };
@@ -251,6 +252,18 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
         Api::namespaced(context.program.client.clone(), &server.namespace);
     let found = api.get_metadata_opt(&server.name).await?;
     Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
+}
+
+/// Whether this installation manages the McpAuthServer.
+pub async fn is_ours(context: &ReconcileContext<'_>, server: &Server) -> Result<bool, Error> {
+    if !is_served(context, server) || !can_exist(server) {
+        return Ok(false);
+    }
+    let api: Api<McpAuthServer> =
+        Api::namespaced(context.program.client.clone(), &server.namespace);
+    let found = api.get_metadata_opt(&server.name).await?;
+    let own = context.program.installation().to_string();
+    Ok(found.is_some_and(|found| found.annotations().get(CLAIM) == Some(&own)))
 }
 
 /// The labels of the object's namespace, if they are needed for a reference to the namespace `referred`. None

@@ -13,7 +13,7 @@ use mcpauth_api::{McpOAuthClient, ProtectedMcpServer};
 use mcpauth_wire::client::ClientResource;
 
 use super::lookup;
-use super::registration::{Entry, unregister};
+use super::registration::{Entry, unregister, withdraw_if_not_permitted};
 use crate::authserver::{Collection, Server};
 use crate::desired::labels::Component;
 use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
@@ -95,14 +95,19 @@ impl Reconcile for McpOAuthClient {
             ..Observed::default()
         };
         entry.put(context, &client, &mut observed).await;
-        observed
-            .fields
-            .insert("clientId".to_owned(), entry.id.into());
+        let issuer = auth_server.spec.issuer;
         let secret_name = build::secret_name(name, &self.spec);
-        observed
-            .fields
-            .insert("secretName".to_owned(), secret_name.into());
+        observed.fields.extend([
+            ("clientId".to_owned(), entry.id.into()),
+            ("tokenEndpoint".to_owned(), format!("{issuer}/token").into()),
+            ("issuer".to_owned(), issuer.into()),
+            ("secretName".to_owned(), secret_name.into()),
+        ]);
         Ok(observed)
+    }
+
+    async fn withdraw(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        withdraw_if_not_permitted(COLLECTION, raw, context).await
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {

@@ -11,12 +11,15 @@ use mcpauth_api::conditions::reasons;
 use mcpauth_api::protected_server::ServerTemplate;
 use mcpauth_api::refs::{AuthServerRef, NamespaceSelector};
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
+use serde_json::json;
 
 use super::environment;
 use super::lookup;
 use super::policy;
-use super::registration::{Entry, unregister};
+use super::registration::{Entry, unregister, withdraw_if_not_permitted};
+use super::rollout;
 use super::secrets;
+use super::upgrade::Workload as _;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
@@ -91,6 +94,12 @@ impl Reconcile for ProtectedMcpServer {
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
                 observed.ready = format!("serving {}", self.spec.resource);
+                rollout::observe(
+                    context,
+                    pods.waits,
+                    pods.deployment.is_settled(),
+                    &mut observed,
+                );
                 rollout = Some((pods.policy_hash, pods.deployment));
             }
             None => observed.ready = registered(server, &introspectors),
@@ -104,9 +113,10 @@ impl Reconcile for ProtectedMcpServer {
         if let Some(rollout) = rollout {
             observe(self, context, &rollout, &mut observed).await?;
         }
-        observed
-            .fields
-            .insert("url".to_owned(), self.spec.resource.clone().into());
+        observed.fields.extend([
+            ("url".to_owned(), self.spec.resource.clone().into()),
+            ("issuer".to_owned(), auth_server.spec.issuer.clone().into()),
+        ]);
         Ok(observed)
     }
 
@@ -119,6 +129,10 @@ impl Reconcile for ProtectedMcpServer {
             Some(_) => workload::complete(context, Component::McpServer, observed).await,
             None => Ok(()),
         }
+    }
+
+    async fn withdraw(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
+        withdraw_if_not_permitted(COLLECTION, raw, context).await
     }
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
@@ -134,6 +148,8 @@ impl Reconcile for ProtectedMcpServer {
 struct Pods {
     policy_hash: String,
     deployment: Deployment,
+    /// Whether an upgrade of theirs waits for its turn.
+    waits: bool,
     security: Condition,
     /// The principal of their proxies.
     introspector: String,
@@ -153,9 +169,15 @@ async fn run(
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
     let account = desired::service_account(&objects.deployment).unwrap_or(name);
     let introspector = names::service_account_principal(namespace, account);
+    let policy_hash = objects.policy_hash.clone();
+    let spec = &object.spec;
+    let spec = json!([spec.server, spec.pod_template, spec.proxy, spec.limits]);
+    let cause = workload::cause(&spec, &objects.deployment, &[]);
+    let applied = apply(objects, context, cause).await?;
     Ok(Pods {
-        policy_hash: objects.policy_hash.clone(),
-        deployment: apply(objects, context).await?,
+        policy_hash,
+        deployment: applied.live,
+        waits: applied.waits,
         security,
         introspector,
     })
@@ -236,7 +258,8 @@ fn build(
 async fn apply(
     objects: ProtectedServerObjects,
     context: &ReconcileContext<'_>,
-) -> Result<Deployment, Error> {
+    cause: String,
+) -> Result<rollout::Applied<Deployment>, Error> {
     // Destructured, so that a child that is forgotten here does not compile.
     let ProtectedServerObjects {
         service_account,
@@ -255,5 +278,5 @@ async fn apply(
     applier.apply(&context.api(), ownership, service).await?;
     apply_network_policy(context, network_policy).await?;
     apply_budget(context, Component::McpServer, disruption_budget).await?;
-    Ok(applier.apply(&context.api(), ownership, deployment).await?)
+    Box::pin(rollout::apply(context, deployment, cause)).await
 }

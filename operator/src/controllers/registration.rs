@@ -151,6 +151,33 @@ pub async fn unregister(
     Err(Problem::stage(reasons::DELETING, message).into())
 }
 
+/// Removes a stored object's entry, and with it every token, if the McpAuthServer is this installation's and does not allow
+/// references from its namespace.
+///
+/// # Errors
+/// The API server or the authorization server does not respond.
+pub async fn withdraw_if_not_permitted(
+    collection: Collection,
+    raw: &DynamicObject,
+    context: &ReconcileContext<'_>,
+) -> Result<(), Error> {
+    let Some(entry) = Entry::of_stored(collection, raw, &context.owner) else {
+        return Ok(());
+    };
+    let (server, namespace) = (&entry.server, &context.owner.namespace);
+    if server.namespace == *namespace || !lookup::is_ours(context, server).await? {
+        return Ok(());
+    }
+    context.refers_to(lookup::targets(server, namespace));
+    match lookup::auth_server(context, server).await {
+        Err(Error::Problem(problem)) if problem.reason == reasons::REFERENCE_NOT_PERMITTED => {
+            Ok(entry.delete(context).await.map_err(Problem::from)?)
+        }
+        Ok(_) | Err(Error::Problem(_)) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
 /// Whether a deletion that started at `began` has waited long enough.
 fn is_over(began: Option<Timestamp>, now: Timestamp) -> bool {
     began.is_none_or(|began| now.duration_since(began) >= PATIENCE)

@@ -153,7 +153,7 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
     use base64::{Engine, prelude::BASE64_STANDARD};
 
     let line = format!("1:{}\n", BASE64_STANDARD.encode(pepper));
-    let metadata = owner.child(names::keys_secret(&owner.name), COMPONENT);
+    let metadata = owner.kept(names::keys_secret(&owner.name), COMPONENT);
     secret(metadata, [("pepper", line)])
 }
 
@@ -237,7 +237,7 @@ fn deployment(
         automount_service_account_token: Some(true),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
-        security_context: Some(pod::pod_security(pod::USER)),
+        security_context: Some(pod::pod_security(pod::USER, images)),
         topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
         containers: vec![container(spec, images, &volumes)],
         volumes: Some(volumes),

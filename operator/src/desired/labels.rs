@@ -88,17 +88,33 @@ impl Owner {
         }
     }
 
+    /// The metadata of what may outlive the owner.
+    #[must_use]
+    pub fn kept(&self, name: impl Into<String>, component: Component) -> ObjectMeta {
+        ObjectMeta {
+            labels: Some(self.kept_labels(component)),
+            owner_references: None,
+            ..self.child(name, component)
+        }
+    }
+
     /// The labels of a child.
     #[must_use]
     pub fn labels(&self, component: Component) -> BTreeMap<String, String> {
+        let mut labels = self.kept_labels(component);
+        labels.insert("app.kubernetes.io/instance".to_owned(), self.name.clone());
+        labels
+    }
+
+    /// The labels of what may outlive the owner. Not the instance: by that label Argo CD recognizes what belongs to its
+    /// application of that name, and prunes what has no owner and is not in Git.
+    #[must_use]
+    pub fn kept_labels(&self, component: Component) -> BTreeMap<String, String> {
         let mut labels = self.match_labels(component);
-        labels.extend([
-            ("app.kubernetes.io/instance".to_owned(), self.name.clone()),
-            (
-                "app.kubernetes.io/managed-by".to_owned(),
-                MANAGED_BY.to_owned(),
-            ),
-        ]);
+        labels.insert(
+            "app.kubernetes.io/managed-by".to_owned(),
+            MANAGED_BY.to_owned(),
+        );
         labels
     }
 

@@ -41,7 +41,7 @@ pub fn secret(
         ("issuer", issuer.to_owned()),
         ("token_endpoint", format!("{issuer}/token")),
     ];
-    let mut metadata = owner.child(secret_name(&owner.name, spec), Component::OAuthClient);
+    let mut metadata = owner.kept(secret_name(&owner.name, spec), Component::OAuthClient);
     if let Some(client_secret) = client_secret {
         values.push((CLIENT_SECRET, client_secret.to_owned()));
         metadata.annotations = Some(BTreeMap::from([(ISSUED.to_owned(), "true".to_owned())]));

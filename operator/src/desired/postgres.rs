@@ -34,11 +34,11 @@ const ROLE: &str = "mcpauth";
 const DATABASE: &str = "mcpauth";
 const DATA: &str = "/var/lib/postgresql/data";
 /// It accepts connections. Over TCP, because during initialization the image runs a server that listens only on the
-/// socket.
-const READY: &str = "pg_isready -q -h 127.0.0.1";
+/// socket. With a role, because a uid that the platform sets has no name that could be one.
+const READY: &str = "pg_isready -q -h 127.0.0.1 -U \"$POSTGRES_USER\"";
 /// It answers, even if only to say that it is starting or stopping (status 1): to recover after a crash may take longer
 /// than any limit, and would begin anew if it were killed.
-const ALIVE: &str = "pg_isready -q -h 127.0.0.1 || [ $? -eq 1 ]";
+const ALIVE: &str = "pg_isready -q -h 127.0.0.1 -U \"$POSTGRES_USER\" || [ $? -eq 1 ]";
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     cpu: "100m",
     memory: "128Mi",
@@ -81,7 +81,7 @@ pub fn secret(owner: &Owner, password: &str) -> Secret {
     let host = format!("{name}.{}.svc", owner.namespace);
     let uri = format!("postgres://{ROLE}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
     super::secret(
-        owner.child(name, COMPONENT),
+        owner.kept(name, COMPONENT),
         [
             ("username", ROLE.to_owned()),
             ("password", password.to_owned()),
@@ -160,7 +160,7 @@ fn stateful_set(
                     automount_service_account_token: Some(false),
                     enable_service_links: Some(false),
                     image_pull_secrets: pod::pull_secrets(images),
-                    security_context: Some(pod::pod_security(USER)),
+                    security_context: Some(pod::pod_security(USER, images)),
                     // Time for a clean shutdown under load.
                     termination_grace_period_seconds: Some(60),
                     init_containers: Some(vec![prepare(spec, image)]),

@@ -102,7 +102,7 @@ fn deployment(
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pod::pull_secrets(images),
-        security_context: Some(pod::pod_security(pod::USER)),
+        security_context: Some(pod::pod_security(pod::USER, images)),
         topology_spread_constraints: Some(pod::spread(owner.selector(COMPONENT))),
         containers: vec![container(template)],
         volumes: Some(vec![pod::scratch_volume("tmp")]),
@@ -134,7 +134,7 @@ fn deployment(
 /// The Secret with the keys that the replicas of the proxy share. It is created only once.
 #[must_use]
 pub fn keys_secret(owner: &Owner, key: [u8; 32]) -> Secret {
-    let metadata = owner.child(names::proxy_keys(&owner.name), COMPONENT);
+    let metadata = owner.kept(names::proxy_keys(&owner.name), COMPONENT);
     let keys = ProxyKeys::new(key).to_text();
     secret(metadata, [(injection::KEYS_FILE, keys)])
 }

@@ -14,7 +14,7 @@ use super::{
     hash,
     labels::Owner,
     names::{self, CONFIG_HASH},
-    oauth_client, postgres,
+    oauth_client, pod_security, postgres,
     protected_server::{self, ProtectedServerObjects},
     registration,
 };
@@ -25,6 +25,7 @@ fn images() -> Images {
         resource_proxy: "resource-proxy:1".to_owned(),
         postgres: "docker.io/library/postgres:15".to_owned(),
         pull_secrets: Vec::new(),
+        fixed_user_ids: true,
     }
 }
 
@@ -192,15 +193,11 @@ fn every_pod_meets_the_restricted_standard() {
     }
 }
 
-#[test]
-fn every_pod_is_pulled_by_the_operators_secrets() {
-    let images = Images {
-        pull_secrets: vec!["mirror".to_owned(), "other".to_owned()],
-        ..images()
-    };
+/// The pods of an authorization server, its database and a protected server.
+fn pods_with(images: &Images) -> [PodSpec; 3] {
     let object = auth_server_with(&managed());
     let inputs = AuthServerInputs {
-        images: &images,
+        images,
         admins: &admins(),
         secrets_hash: "",
         database: &postgres::PostgresInputs::default(),
@@ -215,13 +212,21 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
     };
     let owner = Owner::of(&object).unwrap();
     let (spec, template) = (&object.spec, object.spec.server.template().unwrap());
-    let protected = protected_server::build(&owner, spec, template, &facts, &images).unwrap();
-    let pods = [
+    let protected = protected_server::build(&owner, spec, template, &facts, images).unwrap();
+    [
         auth_server_pod(&server),
         database.unwrap().template.spec.unwrap(),
         protected_server_pod(&protected),
-    ];
-    for pod in pods {
+    ]
+}
+
+#[test]
+fn every_pod_is_pulled_by_the_operators_secrets() {
+    let images = Images {
+        pull_secrets: vec!["mirror".to_owned(), "other".to_owned()],
+        ..images()
+    };
+    for pod in pods_with(&images) {
         let secrets = pod.image_pull_secrets.unwrap();
         let names: Vec<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
         assert_eq!(names, ["mirror", "other"]);
@@ -229,6 +234,56 @@ fn every_pod_is_pulled_by_the_operators_secrets() {
     // Without any the field is left to the ServiceAccount's.
     let pod = protected_server_pod(&build_protected_server(&json!({})));
     assert_eq!(pod.image_pull_secrets, None);
+}
+
+/// All values of these keys, at any depth.
+fn values_of<'a>(value: &'a Value, keys: &[&str]) -> Vec<&'a Value> {
+    match value {
+        Value::Object(fields) => {
+            let here = fields
+                .iter()
+                .filter(|(key, _)| keys.contains(&key.as_str()));
+            let below = fields.values().flat_map(|value| values_of(value, keys));
+            here.map(|(_, value)| value).chain(below).collect()
+        }
+        Value::Array(items) => items
+            .iter()
+            .flat_map(|item| values_of(item, keys))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// OpenShift refuses every uid and gid that is not of the namespace's range.
+#[test]
+fn no_pod_names_a_user_where_the_platform_sets_them() {
+    let keys = [
+        "runAsUser",
+        "runAsGroup",
+        "fsGroup",
+        "supplementalGroups",
+        "defaultMode",
+        "mode",
+    ];
+    let fixed = pods_with(&images());
+    let free = pods_with(&Images {
+        fixed_user_ids: false,
+        ..images()
+    });
+    for (fixed, free) in fixed.into_iter().zip(free) {
+        let named = serde_json::to_value(&fixed).unwrap();
+        assert_eq!(values_of(&named, &keys).len(), 3, "{named}");
+        let named = serde_json::to_value(&free).unwrap();
+        assert!(values_of(&named, &keys).is_empty(), "{named}");
+        // Nothing else differs.
+        let mut expected = fixed;
+        let security = expected.security_context.as_mut().unwrap();
+        security.run_as_user = None;
+        security.run_as_group = None;
+        security.fs_group = None;
+        assert_eq!(free, expected);
+        assert_eq!(pod_security::of_pod(&free), Vec::<String>::new());
+    }
 }
 
 /// The chart's PodMonitors select by these.
@@ -466,6 +521,29 @@ fn a_mended_image_replaces_a_pod_that_never_came_up() {
     let stateful_set = build_auth_server(&managed()).postgres.unwrap().stateful_set;
     let policy = stateful_set.spec.unwrap().pod_management_policy;
     assert_eq!(policy.as_deref(), Some("Parallel"));
+}
+
+/// Argo CD takes what has this label for a part of its application of that name, and prunes it if it has no owner.
+#[test]
+fn what_outlives_its_owner_is_no_part_of_an_application() {
+    let auth = Owner::of(&auth_server_with(&managed())).unwrap();
+    let notes = Owner::of(&protected_server_with(&json!({}))).unwrap();
+    let robot: McpOAuthClient = with_meta(McpOAuthClient::new(
+        "robot",
+        serde_json::from_value(json!({ "authServerRef": { "name": "auth" } })).unwrap(),
+    ));
+    let client = Owner::of(&robot).unwrap();
+    for secret in [
+        auth_server::keys_secret(&auth, &[7; 32]),
+        postgres::secret(&auth, "secret"),
+        protected_server::keys_secret(&notes, [7; 32]),
+        oauth_client::secret(&client, &robot.spec, None, "http://localhost:9000"),
+    ] {
+        let labels = secret.metadata.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "mcp-auth-operator");
+        assert!(!labels.contains_key("app.kubernetes.io/instance"));
+        assert_eq!(secret.metadata.owner_references, None);
+    }
 }
 
 #[test]

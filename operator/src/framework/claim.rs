@@ -13,7 +13,7 @@ use mcpauth_api::McpAuthServer;
 
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
-use crate::framework::finalizer::{has_finalizer, write_claim};
+use crate::framework::finalizer::{has_finalizer, withdraw, write_claim};
 use crate::framework::installation::{CLAIM, Holder, Installation};
 use crate::framework::leader::LEASE_DURATION;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext};
@@ -48,7 +48,9 @@ pub async fn claim<K: Reconcile>(
     if let Some(other) = &other {
         let holder = holder(other, context).await?;
         if holder != Holder::Lapsed {
-            return Ok(Some(leave::<K>(other, &holder, context).await));
+            let again = leave::<K>(other, &holder, context).await;
+            withdraw(object, context).await?;
+            return Ok(Some(again));
         }
     }
     left_alone::<K>(context, None);
@@ -112,10 +114,9 @@ async fn leave<K: Reconcile>(
 ) -> Action {
     let program = context.program;
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
-    let key = format!("{namespace}/{name}");
     context.refers_to([]);
     program.written.forget(&context.owner.reference.uid);
-    program.metrics.object(K::KIND, key, None);
+    program.forget(K::KIND, namespace, name);
     if left_alone::<K>(context, Some(other)) {
         let note = note::<K>(other, holder, context);
         tracing::info!(kind = K::KIND, namespace, name, other, "{note}");

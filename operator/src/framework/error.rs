@@ -70,6 +70,7 @@ impl From<ApplyError> for Error {
             ApplyError::Orphan { .. } => {
                 Problem::stage(reasons::NAME_CONFLICT, error.to_string()).into()
             }
+            ApplyError::Api { source, .. } if lacks_permission(source) => denied(source).into(),
             ApplyError::Api { source, .. } if refused(source) => {
                 Problem::outage(reasons::APPLY_FAILED, error.to_string()).into()
             }
@@ -85,6 +86,14 @@ fn denied(error: &kube::Error) -> Problem {
         explain(error)
     );
     Problem::outage(reasons::ACCESS_DENIED, message)
+}
+
+/// Whether authorization refused the request, not admission (a quota, a policy), which answers with the same status:
+/// `configmaps "x" is forbidden: User "y" cannot patch resource "configmaps" in API group "" in the namespace "z"`.
+fn lacks_permission(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403
+        && status.message.contains("is forbidden: User \"")
+        && status.message.contains("\" cannot "))
 }
 
 /// Whether the API server rejected the request itself, so that a retry would be rejected as well.
@@ -123,6 +132,25 @@ mod tests {
             kube::core::Status::failure("secrets is forbidden", "Forbidden").with_code(403);
         let error = Error::from(kube::Error::Api(Box::new(status)));
         assert!(matches!(error, Error::Problem(p) if p.reason == reasons::ACCESS_DENIED));
+    }
+
+    #[test]
+    fn missing_rights_and_a_refused_child_are_told_apart() {
+        let reason = |message: &str| {
+            let status = kube::core::Status::failure(message, "Forbidden").with_code(403);
+            let error = ApplyError::Api {
+                kind: "Deployment".into(),
+                name: "d".into(),
+                source: Box::new(kube::Error::Api(Box::new(status))),
+            };
+            Error::from(error).reason()
+        };
+        let rights = "deployments.apps \"d\" is forbidden: User \"system:serviceaccount:a:b\" cannot patch resource \
+                      \"deployments\" in API group \"apps\" in the namespace \"n\"";
+        assert_eq!(reason(rights), reasons::ACCESS_DENIED);
+        let policy =
+            "deployments.apps \"d\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: no";
+        assert_eq!(reason(policy), reasons::APPLY_FAILED);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The finalizer of an object: added before anything is created for it, together with the claim, removed once everything
 //! is cleaned up.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -99,10 +99,7 @@ pub async fn finalize<K: Reconcile>(
     }
     context.refers_to([]);
     context.program.written.forget(&context.owner.reference.uid);
-    context
-        .program
-        .metrics
-        .object(K::KIND, format!("{namespace}/{name}"), None);
+    context.program.forget(K::KIND, &namespace, &name);
     Ok(Action::await_change())
 }
 
@@ -110,9 +107,32 @@ async fn cleanup<K: Reconcile>(
     object: &Guarded<K>,
     context: &ReconcileContext<'_>,
 ) -> Result<(), Error> {
-    let api = stored::<K>(context.program, &context.owner.namespace);
-    match api.get_opt(&context.owner.name).await? {
-        Some(raw) if raw.metadata.uid == object.meta().uid => K::cleanup(&raw, context).await,
-        _ => Ok(()),
+    match raw(object, context).await? {
+        Some(raw) => K::cleanup(&raw, context).await,
+        None => Ok(()),
     }
+}
+
+/// As [`Reconcile::withdraw`], for an object that is not reconciled any further.
+///
+/// # Errors
+/// The API server rejects a request, or does not respond; or the authorization server.
+pub async fn withdraw<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<(), Error> {
+    match raw(object, context).await? {
+        Some(raw) => K::withdraw(&raw, context).await,
+        None => Ok(()),
+    }
+}
+
+/// The object as it is stored, unless it is gone.
+async fn raw<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &ReconcileContext<'_>,
+) -> Result<Option<DynamicObject>, Error> {
+    let api = stored::<K>(context.program, &context.owner.namespace);
+    let found = api.get_opt(&context.owner.name).await?;
+    Ok(found.filter(|raw| raw.metadata.uid == object.meta().uid))
 }

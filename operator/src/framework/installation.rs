@@ -71,8 +71,12 @@ pub enum Holder {
 /// Decides from a Lease, which may not exist, and how long we have seen it like this.
 ///
 /// The five minutes are those of two clocks, which may differ by more. So the Lease must not change while we watch
-/// either: a holder renews it every few seconds, and creates it anew if it was deleted.
+/// either: a holder renews it every few seconds, and creates it anew if it was deleted. Where its time is in our future,
+/// because a clock was wrong, five minutes without a change count alone.
 fn judge(lease: Option<&Lease>, unchanged_for: Duration, now: Timestamp) -> Holder {
+    if unchanged_for > LAPSE.unsigned_abs() {
+        return Holder::Lapsed;
+    }
     let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
     if renewed.is_some_and(|renewed| now.duration_since(renewed.0) < LAPSE) {
         return Holder::Alive;
@@ -210,7 +214,8 @@ mod tests {
             (1001, 0, Holder::Alive),
             (1299, 60, Holder::Alive),
             // A clock that runs ahead of ours.
-            (10, 3600, Holder::Alive),
+            (10, 299, Holder::Alive),
+            (10, 301, Holder::Lapsed),
             (1300, 0, Holder::Silent),
             (1300, 15, Holder::Silent),
             (1300, 16, Holder::Lapsed),

@@ -59,6 +59,16 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
         async { Ok(()) }
     }
 
+    /// Ends what the object no longer has a right to, although it is not reconciled: it does not parse, or its claim says that
+    /// it is another installation's. Its owner writes both, and must not keep tokens alive with them. Nothing is written to
+    /// the object or its children.
+    fn withdraw(
+        _: &DynamicObject,
+        _: &ReconcileContext<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// Cleans up what is not garbage-collected. `raw` is the stored object, which does not have to parse. A [`Problem`]
     /// keeps the finalizer.
     fn cleanup(
@@ -106,7 +116,7 @@ impl<'a> ReconcileContext<'a> {
     pub fn kept(&self, component: Component) -> Ownership {
         Ownership::Labels {
             owner: self.owner.reference.uid.clone(),
-            labels: self.owner.labels(component),
+            labels: self.owner.kept_labels(component),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::framework::apply::is_code;
 use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::finalizer::finalize;
+use crate::framework::finalizer::{finalize, withdraw};
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
@@ -34,8 +34,7 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     let key = (gone.namespace.unwrap_or_default(), gone.name);
-                    ctx.metrics
-                        .object(K::KIND, key.0.clone() + "/" + &key.1, None);
+                    ctx.forget(K::KIND, &key.0, &key.1);
                     ctx.note_claim(K::KIND, key.clone(), None);
                     ctx.backoff.succeeded(&(K::KIND, key));
                 }
@@ -103,7 +102,16 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     let Some(context) = ReconcileContext::new(guarded, ctx) else {
         return Ok(Action::await_change());
     };
-    if let Some(instead) = claim(guarded, &context).await? {
+    let instead = match claim(guarded, &context).await {
+        // Whose it is stays open, so nothing but an event is written.
+        Err(Error::Problem(problem)) => {
+            let (reason, message) = (problem.reason, &problem.message);
+            ctx.events.warning(&context.about, reason, message).await;
+            return Err(problem.into());
+        }
+        instead => instead?,
+    };
+    if let Some(instead) = instead {
         return Ok(instead);
     }
     if guarded.meta().deletion_timestamp.is_some() {
@@ -111,14 +119,21 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     }
     let object = match &guarded.0 {
         Ok(object) => object,
-        Err(invalid) => return unparsable(guarded, &invalid.error, ctx).await,
+        Err(invalid) => return unparsable(guarded, &invalid.error, &context).await,
     };
     let mut observed = match object.sync(&context).await {
         Ok(observed) => observed,
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    object.complete(&context, &mut observed).await?;
+    match object.complete(&context, &mut observed).await {
+        // Told like the others, instead of hiding them.
+        Err(Error::Problem(problem)) if !observed.problems.contains(&problem) => {
+            observed.problems.push(problem);
+        }
+        Err(Error::Problem(_)) => {}
+        completed => completed?,
+    }
     let since = report::<K>(ctx, object, &observed).await?;
     next_action(ctx, &observed, since)
 }
@@ -128,8 +143,9 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
 async fn unparsable<K: Reconcile>(
     guarded: &Guarded<K>,
     why: &str,
-    ctx: &Context,
+    context: &ReconcileContext<'_>,
 ) -> Result<Action, Error> {
+    let ctx = context.program;
     let message = format!(
         "this version of the operator cannot read the object: {why}; correct it with kubectl edit"
     );
@@ -147,5 +163,6 @@ async fn unparsable<K: Reconcile>(
         }
         other => drop(other?),
     }
+    withdraw(guarded, context).await?;
     Ok(Action::requeue(ctx.config.resync(false)))
 }

@@ -225,3 +225,55 @@ async fn only_clients_of_admitted_namespaces_get_tokens() {
 }
 
 const RESOURCE: &str = "http://localhost:9001/mcp";
+
+/// Whoever writes an object writes its claim, and can make it unreadable: neither keeps its tokens alive.
+#[tokio::test]
+async fn a_foreign_claim_or_an_unreadable_spec_keeps_no_registration() {
+    let owner = World::apart("withdrawn").await;
+    let guest = owner.neighbour("withdrawn-guest").await;
+    let operator = owner.operator_with(owner.client.clone(), None);
+    let all = json!({ "from": "All" });
+    let auth = specs::with(specs::auth_server(), "/allowedNamespaces", all);
+    owner.create::<McpAuthServer>("auth", &auth).await;
+    let authserver = AuthServer::start(&owner, "auth").await;
+    let reference = json!({ "name": "auth", "namespace": owner.namespace });
+    let client = specs::with(specs::client(), "/authServerRef", reference.clone());
+    let notes = specs::with(specs::protected_server(), "/authServerRef", reference);
+    guest.create::<McpOAuthClient>("robot", &client).await;
+    guest.create::<ProtectedMcpServer>("notes", &notes).await;
+    let paths = [
+        format!("clients/{}_robot", guest.namespace),
+        format!("resources/{}.notes", guest.namespace),
+    ];
+    for path in &paths {
+        eventually(&format!("{path} is registered"), || {
+            authserver.get(&owner, "auth", path)
+        })
+        .await;
+    }
+
+    let claim = json!({ "metadata": { "annotations": { "mcpauth.io/claimed-by": "nobody" } } });
+    guest.patch::<McpOAuthClient>("robot", &claim).await;
+    guest.events("robot", "ClaimedByAnother").await;
+    guest
+        .spoil::<ProtectedMcpServer>("notes", "/spec/server/template/resources")
+        .await;
+    operator.goes_on(3).await;
+    for path in &paths {
+        assert!(
+            authserver.get(&owner, "auth", path).await.is_some(),
+            "{path}"
+        );
+    }
+
+    let same = json!({ "spec": { "allowedNamespaces": { "from": "Same" } } });
+    owner.patch::<McpAuthServer>("auth", &same).await;
+    for path in &paths {
+        eventually(&format!("{path} is withdrawn"), || async {
+            let found = authserver.get(&owner, "auth", path).await;
+            found.is_none().then_some(())
+        })
+        .await;
+    }
+    operator.stop().await;
+}

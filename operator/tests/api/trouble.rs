@@ -480,3 +480,43 @@ async fn a_request_that_hangs_ends_with_the_reconciles_deadline() {
     world.appears::<Deployment>("auth-authserver").await;
     operator.kill().await;
 }
+
+/// O18: a permission that is missing is told, wherever it is needed, and does not hide what else is wrong.
+#[tokio::test]
+async fn missing_permissions_reach_the_status() {
+    let world = World::new("denied").await;
+    let denied = Arc::new(std::sync::Mutex::new("/deployments"));
+    let what = Arc::clone(&denied);
+    let deny = move |_: &Method, path: &str| match path.contains(*what.lock().unwrap()) {
+        true => Fate::Status(403),
+        false => Fate::Pass,
+    };
+    let client = faults::client(world.cluster, Arc::new(deny));
+    let operator = world.operator_with(client, Some(&world.namespace));
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    let told = world
+        .not_ready::<McpAuthServer>("auth", "ApplyFailed")
+        .await;
+    assert!(told.message.contains("Deployment"), "{}", told.message);
+    // Without its McpAuthServer no child is reached; the Deployment is looked for all the same.
+    let lost = specs::with(
+        specs::protected_server(),
+        "/authServerRef/name",
+        "none".into(),
+    );
+    world.create::<ProtectedMcpServer>("notes", &lost).await;
+    world
+        .not_ready::<ProtectedMcpServer>("notes", "AuthServerNotFound")
+        .await;
+
+    // Nothing can be claimed: an event is all that may be written.
+    *denied.lock().unwrap() = "/mcpoauthclients/robot";
+    world
+        .create::<McpOAuthClient>("robot", &specs::client())
+        .await;
+    let notes = world.events("robot", "AccessDenied").await;
+    assert!(notes[0].contains("grant the permission"), "{notes:?}");
+    operator.stop().await;
+}
