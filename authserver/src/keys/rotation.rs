@@ -12,6 +12,8 @@ use mcpauth_wire::authserver_config::{ACCESS_TOKEN_SECONDS, SigningAlgorithm, Si
 
 /// How long a key is published before it signs; half of the rotation when that is shorter.
 const AHEAD: Duration = Duration::from_hours(24);
+/// How far the clocks of replicas may be apart: the first keys begin so much earlier, so that each replica can sign at once.
+const SKEW: Duration = Duration::from_mins(5);
 /// How long a retired key stays published: the longest life of what it signs, and clocks that differ.
 pub const RETENTION: Duration = Duration::from_secs(ACCESS_TOKEN_SECONDS.most as u64 + 3600);
 
@@ -114,15 +116,14 @@ pub fn plan<'a>(all: &'a [KeyRecord], config: &SigningKeys, now: UnixTime) -> Pl
         let Some(newest) = keys.last().copied() else {
             if config.algorithms.contains(&algorithm) {
                 // The first keys of all have no verifiers yet.
-                let ahead = if all.is_empty() {
-                    Duration::ZERO
-                } else {
-                    ahead(config)
+                let not_before = match all.is_empty() {
+                    true => now.minus(SKEW),
+                    false => now.plus(ahead(config)),
                 };
                 plan.create.push(NewKey {
                     algorithm,
                     sequence: 0,
-                    not_before: now.plus(ahead),
+                    not_before,
                 });
             }
             continue;

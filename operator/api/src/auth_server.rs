@@ -512,6 +512,7 @@ pub struct SigningKeyStatus {
     #[schemars(length(max = 16))]
     pub state: String,
     /// When it begins to sign.
+    #[schemars(length(max = 64))]
     pub not_before: Time,
 }
 
