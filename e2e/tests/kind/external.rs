@@ -61,6 +61,7 @@ pub(crate) async fn password_changes() -> Result<()> {
     .await?;
     until("the pods are others", || replaced(&before)).await?;
     ready("mas,pms,moc").await?;
+    kubectl(&["delete", "secret", "auth-db"]).await?;
     still_valid(&client, &of_managed, &of_managed).await?;
     Ok(())
 }
