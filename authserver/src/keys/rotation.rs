@@ -313,8 +313,9 @@ mod tests {
             let (mut shared, mut now) = (Shared::default(), START);
             let mut read: [Option<Vec<KeyRecord>>; 3] = [const { None }; 3];
             let mut tokens: Vec<(String, UnixTime)> = vec![];
-            let mut published: Vec<(String, UnixTime)> = vec![];
             shared.tend(&config, now);
+            let mut published: Vec<(String, UnixTime)> =
+                shared.0.iter().map(|key| (key.slot(), now)).collect();
             let first = now;
             for _ in 0..600 {
                 let pause = Duration::from_mins(1 + numbers.below(u64::from(days) * 120));
