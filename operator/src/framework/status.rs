@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StoredConditio
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Map, Value};
 
-use crate::framework::paused;
 use crate::problem::Problem;
 use crate::text::shorten;
 
@@ -151,6 +150,9 @@ impl Observed {
     }
 }
 
+/// The annotation of a paused object. Its value does not matter, unless it is `false`.
+pub const PAUSED: &str = "mcpauth.io/paused";
+
 /// Maximum length of a condition's message, in bytes; the API allows 32 KiB.
 const MESSAGE: usize = 2048;
 
@@ -204,7 +206,7 @@ pub fn next(
     now: Timestamp,
 ) -> Option<Value> {
     let mut all = observed.all_conditions();
-    all.extend(paused::resumed(previous));
+    all.extend(resumed(previous));
     let merged = merge(&conditions(previous), &all, generation, now);
     let mut status = previous.as_object().cloned().unwrap_or_default();
     for (field, value) in &observed.fields {
@@ -222,8 +224,34 @@ pub fn next(
     (status != *previous).then_some(status)
 }
 
+/// What a paused object says.
+pub fn paused_message() -> String {
+    format!(
+        "the annotation {PAUSED} stops the operator from changing anything for this object; the other conditions are as they \
+         were. Remove the annotation to continue"
+    )
+}
+
+/// The status of a paused object; `None` when it says so already.
+pub fn paused(before: &Value, generation: Option<i64>, now: Timestamp) -> Option<Value> {
+    let condition = Condition::yes(types::PAUSED, reasons::PAUSED, paused_message());
+    with_condition(before, condition, generation, now)
+}
+
+/// That an object is no longer paused, if its status says that it is.
+fn resumed(before: &Value) -> Option<Condition> {
+    let stored = conditions(before).into_iter();
+    let mut paused = stored.filter(|c| c.type_ == types::PAUSED && c.status == "True");
+    paused.next().map(|_| Condition {
+        type_: types::PAUSED,
+        status: Status::False,
+        reason: reasons::RESUMED,
+        message: format!("the annotation {PAUSED} was removed"),
+    })
+}
+
 /// The status with one condition changed, and nothing else; `None` when it is the same.
-pub fn with_condition(
+fn with_condition(
     previous: &Value,
     condition: Condition,
     generation: Option<i64>,
@@ -340,5 +368,21 @@ mod tests {
         let status = next(&Value::Null, &observed, None, at(1)).unwrap();
         assert_eq!(condition(&status, types::READY).message.len(), MESSAGE);
         assert_eq!(shorten("aé", 2), "a");
+    }
+
+    #[test]
+    fn pausing_changes_nothing_else() {
+        let now = Timestamp::UNIX_EPOCH;
+        let ready = json!({ "observedGeneration": 1, "url": "http://a", "conditions": [{
+            "type": "Ready", "status": "True", "reason": "Ready", "message": "", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }] });
+        let status = paused(&ready, Some(2), now).unwrap();
+        assert_eq!(status["observedGeneration"], 1);
+        assert_eq!(status["url"], "http://a");
+        assert_eq!(status["conditions"][0], ready["conditions"][0]);
+        assert_eq!(status["conditions"][1]["type"], "Paused");
+        assert_eq!(paused(&status, Some(2), now), None);
+        assert!(resumed(&status).is_some() && resumed(&ready).is_none());
     }
 }
