@@ -2,7 +2,7 @@
 //! A scenario alone: `make e2e TEST=NAME`.
 //!
 //! Any cluster will do whose node ports 30900 and 30901 are reached at localhost:9000 and :9001, as
-//! `kind-config.yaml` makes them, and that has the images and a metrics-server.
+//! `kind-config.yaml` makes them, and that has the images, a metrics-server and MutatingAdmissionPolicies (Kubernetes 1.36).
 
 mod access;
 mod adoption;
@@ -14,6 +14,7 @@ mod install;
 mod installations;
 mod operator;
 mod page;
+mod platform;
 mod policy;
 mod postgres;
 mod remove;
@@ -133,6 +134,10 @@ fn main() -> Result<ExitCode> {
         .scenario(
             "deletion leaves nothing behind, Postgres included",
             deletion_with_postgres,
+        )
+        .scenario(
+            "examples/notes-postgres.yaml becomes Ready where the platform assigns uids",
+            platform::assigned_ids,
         )
         .scenario(
             "uninstall leaves nothing but what is asked to stay",
