@@ -139,7 +139,8 @@ pub struct Unused {
     pub idle_since: UnixTime,
 }
 
-/// What works only as long as a version of the pepper is known. Access tokens and codes live for at most a day, so they
+/// What works only as long as a version of the pepper is known, but for registration access tokens: hardly any client ever
+/// presents its own, so they would keep a pepper for as long as the client. Access tokens and codes live for at most a day, so they
 /// are not hashed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PepperUse {
@@ -152,21 +153,18 @@ pub struct PepperUse {
     pub codes: u64,
     /// Secrets of clients.
     pub client_secrets: u64,
-    /// Registration access tokens of self-registered clients, which are hashed again when the client changes something.
-    pub registration_tokens: u64,
     /// Sealed signing keys.
     pub signing_keys: u64,
 }
 
 impl PepperUse {
     /// Each count, with what is counted, in the singular.
-    pub fn counts(&self) -> [(&'static str, u64); 6] {
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
         [
             ("access_token", self.access_tokens),
             ("refresh_token", self.refresh_tokens),
             ("code", self.codes),
             ("client_secret", self.client_secrets),
-            ("registration_token", self.registration_tokens),
             ("signing_key", self.signing_keys),
         ]
     }

@@ -63,14 +63,12 @@ pub async fn what_other_peppers_are_needed_for_is_counted(f: &Fixture) {
     f.family(NOW).await;
     let mut with_secret = client(OTHER_CLIENT);
     with_secret.secret_hash = Some(old().hash_client_secret("s3cret"));
-    with_secret.registration_token = Some(old().hash_token("registration", "a token"));
     f.store.upsert_client(&with_secret, NOW).await.unwrap();
     let mut expected = PepperUse {
         access_tokens: 2,
         refresh_tokens: 2,
         codes: 1,
         client_secrets: 1,
-        registration_tokens: 1,
         signing_keys: 0,
     };
     assert_eq!(uses(f, NOW).await, expected);
@@ -84,11 +82,6 @@ pub async fn what_other_peppers_are_needed_for_is_counted(f: &Fixture) {
     expected.access_tokens = 0;
     assert_eq!(uses(f, NOW.plus(ACCESS)).await, expected);
     expected.refresh_tokens = 0;
-    assert_eq!(uses(f, NOW.plus(IDLE)).await, expected);
-
-    with_secret.registration_token = Some(f.pepper.hash_token("registration", "a token"));
-    f.store.upsert_client(&with_secret, NOW).await.unwrap();
-    expected.registration_tokens = 0;
     assert_eq!(uses(f, NOW.plus(IDLE)).await, expected);
 
     let after = f.pepper.hash_client_secret("s3cret");

@@ -53,10 +53,6 @@ impl State {
         for hash in secrets.filter_map(|known| known.client.secret_hash) {
             of(hash.version(), |uses| &mut uses.client_secrets);
         }
-        let tokens = self.clients.values();
-        for hash in tokens.filter_map(|known| known.client.registration_token) {
-            of(hash.version(), |uses| &mut uses.registration_tokens);
-        }
         let keys = self.signing_keys.iter();
         for version in keys.filter_map(|key| Pepper::sealed_under(&key.sealed).ok()) {
             of(version, |uses| &mut uses.signing_keys);

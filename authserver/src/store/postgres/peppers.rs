@@ -53,12 +53,6 @@ const UNDER_OTHERS: &str = concat!(
     " UNION ALL ",
     others!("secret", "secret_hash", "clients WHERE NOT gone"),
     " UNION ALL ",
-    others!(
-        "registration",
-        "registration_token",
-        "clients WHERE NOT gone"
-    ),
-    " UNION ALL ",
     others!("key", "sealed", "signing_keys WHERE true"),
 );
 
@@ -91,7 +85,6 @@ impl Database {
                 "refresh" => uses.refresh_tokens = count,
                 "code" => uses.codes = count,
                 "secret" => uses.client_secrets = count,
-                "registration" => uses.registration_tokens = count,
                 _ => uses.signing_keys = count,
             }
         }
