@@ -17,6 +17,14 @@ use crate::server::{LOOPBACK, PASSWORD, Setup, TestServer, VERIFIER, authorize_p
 const OPENID: &[(&str, &str)] = &[("scope", "notes:read openid"), ("nonce", "n-1")];
 const DAY: Duration = Duration::from_hours(24);
 
+async fn with_all_algorithms() -> TestServer {
+    TestServer::with(Setup {
+        more: "registration: { dynamic: {} }\nsigningKeys: {}",
+        ..Setup::default()
+    })
+    .await
+}
+
 /// An ID token verified by the published keys, whatever its time.
 async fn verified(server: &TestServer, id_token: &str) -> Option<TokenData<Value>> {
     let jwks: JwkSet = serde_json::from_value(server.get("/jwks").await.ok()).unwrap();
@@ -35,7 +43,7 @@ async fn id_token(server: &TestServer) -> String {
 
 #[tokio::test]
 async fn they_are_signed_by_a_published_key_with_rs256() {
-    let server = TestServer::start().await;
+    let server = with_all_algorithms().await;
     let data = verified(&server, &id_token(&server).await).await.unwrap();
     assert_eq!(data.header.alg, jsonwebtoken::Algorithm::RS256);
     assert_eq!(data.claims["aud"], "app");
@@ -57,7 +65,7 @@ async fn they_are_signed_by_a_published_key_with_rs256() {
 
 #[tokio::test]
 async fn a_client_chooses_the_algorithm_when_it_registers() {
-    let server = TestServer::start().await;
+    let server = with_all_algorithms().await;
     let register = async |algorithm: &str| {
         let body = json!({
             "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none",
