@@ -19,6 +19,7 @@ pub mod invalid;
 pub mod issuer;
 pub mod namespace;
 pub mod origin;
+pub mod pepper_file;
 pub mod principal;
 pub mod proxy_config;
 pub mod proxy_health;

@@ -11,28 +11,18 @@ use std::fmt;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcpauth_wire::pepper_file::{self, Line, PepperFileError, SECRET_BYTES};
 
-const SECRET_BYTES: usize = 32;
 const VERSION_BYTES: usize = 2;
 const MAC_BYTES: usize = 32;
-/// What stands in place of a secret that is given up.
-const LOST: &str = "lost";
 
 /// A keys file that cannot be used. No variant carries key material.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PepperError {
-    /// There is no line.
-    #[error("it is empty; expected lines `VERSION:base64(32 bytes)`, the current one first")]
-    Empty,
-    /// A line is not of the form.
-    #[error(
-        "line {0}: expected `VERSION:base64(32 bytes)` with VERSION 1..=65535, or `VERSION:lost`"
-    )]
-    Malformed(usize),
-    /// Two lines have the same version.
-    #[error("line {0}: an earlier line also has version {1}; give each line its own version")]
-    Duplicate(usize, u16),
+    /// It does not parse.
+    #[error(transparent)]
+    File(#[from] PepperFileError),
     /// The key derivation failed.
     #[error("cannot derive keys from it")]
     Derivation,
@@ -100,18 +90,9 @@ impl Pepper {
     /// # Errors
     /// Names the invalid line, but never quotes it.
     pub fn parse(text: &str) -> Result<Self, PepperError> {
-        let mut versions = BTreeSet::new();
         let mut keys = Vec::new();
         let mut lost = BTreeSet::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() {
-                continue;
-            }
-            let (version, secret) = parse_line(line).ok_or(PepperError::Malformed(index + 1))?;
-            if !versions.insert(version) {
-                return Err(PepperError::Duplicate(index + 1, version));
-            }
+        for Line { version, secret } in pepper_file::parse(text)? {
             match secret {
                 Some(secret) => {
                     keys.push(Keys::derive(version, &secret).ok_or(PepperError::Derivation)?);
@@ -123,7 +104,7 @@ impl Pepper {
         }
         let mut keys = keys.into_iter();
         Ok(Self {
-            current: keys.next().ok_or(PepperError::Empty)?,
+            current: keys.next().ok_or(PepperFileError::Empty)?,
             others: keys.collect(),
             lost,
         })
@@ -327,19 +308,10 @@ fn split_version(bytes: &[u8]) -> (u16, &[u8]) {
     (u16::from_be_bytes([bytes[0], bytes[1]]), &bytes[2..])
 }
 
-/// The version, with its secret if it is not lost.
-fn parse_line(line: &str) -> Option<(u16, Option<[u8; SECRET_BYTES]>)> {
-    let (version, secret) = line.split_once(':')?;
-    let version = version.parse().ok().filter(|version| *version > 0)?;
-    if secret == LOST {
-        return Some((version, None));
-    }
-    let secret = STANDARD.decode(secret).ok()?.try_into().ok()?;
-    Some((version, Some(secret)))
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn line(version: u16, byte: u8) -> String {
@@ -383,7 +355,8 @@ mod tests {
         assert_eq!(new.open("key", &sealed), Err(CannotOpen));
         assert_eq!(Pepper::sealed_under(&sealed), Ok(1));
         assert_eq!(Pepper::sealed_under(&[1]), Err(CannotOpen));
-        assert_eq!(Pepper::parse("1:lost").unwrap_err(), PepperError::Empty);
+        let empty = PepperError::File(PepperFileError::Empty);
+        assert_eq!(Pepper::parse("1:lost").unwrap_err(), empty);
     }
 
     #[test]
@@ -434,21 +407,21 @@ mod tests {
         let good = line(1, 1);
         let key = STANDARD.encode([1; 32]);
         let cases = [
-            (String::new(), PepperError::Empty),
-            ("\n\n".into(), PepperError::Empty),
-            (format!("0:{key}"), PepperError::Malformed(1)),
-            (format!("65536:{key}"), PepperError::Malformed(1)),
-            (format!("-1:{key}"), PepperError::Malformed(1)),
-            (key.clone(), PepperError::Malformed(1)),
-            (format!("{good}2:AAAA"), PepperError::Malformed(2)),
-            (format!("{good}2:!{key}"), PepperError::Malformed(2)),
-            (format!("{good}2:Lost"), PepperError::Malformed(2)),
-            (format!("{good}1:lost"), PepperError::Duplicate(2, 1)),
-            (format!("{good}{good}"), PepperError::Duplicate(2, 1)),
+            (String::new(), PepperFileError::Empty),
+            ("\n\n".into(), PepperFileError::Empty),
+            (format!("0:{key}"), PepperFileError::Malformed(1)),
+            (format!("65536:{key}"), PepperFileError::Malformed(1)),
+            (format!("-1:{key}"), PepperFileError::Malformed(1)),
+            (key.clone(), PepperFileError::Malformed(1)),
+            (format!("{good}2:AAAA"), PepperFileError::Malformed(2)),
+            (format!("{good}2:!{key}"), PepperFileError::Malformed(2)),
+            (format!("{good}2:Lost"), PepperFileError::Malformed(2)),
+            (format!("{good}1:lost"), PepperFileError::Duplicate(2, 1)),
+            (format!("{good}{good}"), PepperFileError::Duplicate(2, 1)),
         ];
         for (text, expected) in cases {
             let error = Pepper::parse(&text).unwrap_err();
-            assert_eq!(error, expected, "{text:?}");
+            assert_eq!(error, PepperError::File(expected), "{text:?}");
             assert!(!error.to_string().contains(&key));
         }
     }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
     refs::{
-        AllowedNamespaces, CaRef, CallerSecretRef, InitialAccessTokenSecretRef, ServerRef,
-        UriSecretRef, UsersSecretRef,
+        AllowedNamespaces, CaRef, CallerSecretRef, InitialAccessTokenSecretRef, KeysSecretRef,
+        ServerRef, UriSecretRef, UsersSecretRef,
     },
     rules,
 };
@@ -84,6 +84,10 @@ pub struct McpAuthServerSpec {
     /// How clients can register themselves.
     #[serde(default)]
     pub registration: Registration,
+    /// The pepper, with which tokens and secrets are hashed. When omitted, the operator generates it once, in
+    /// the Secret `NAME-authserver-keys`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
     /// The keys that sign ID tokens.
     #[serde(default)]
     pub signing_keys: SigningKeys,
@@ -342,6 +346,15 @@ fn idle_days() -> u32 {
 
 fn max_clients() -> u32 {
     10_000
+}
+
+/// Where the pepper comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Keys {
+    /// A Secret in the same namespace whose key `pepper` has one line `VERSION:BASE64` for each version, the current
+    /// one first; BASE64 encodes 32 random bytes. It is neither changed nor deleted by the operator.
+    pub secret_ref: KeysSecretRef,
 }
 
 /// The keys that sign ID tokens. They rotate by themselves: a new key is published a day before it signs, and an old one

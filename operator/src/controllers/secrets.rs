@@ -7,6 +7,7 @@ use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
+use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 
 use crate::desired::authserver_config::{initial_access_token, postgres_ca};
@@ -63,13 +64,18 @@ pub async fn of_auth_server(
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name));
     let names = names.chain(token.map(|token| &token.name));
+    let keys = spec.keys.as_ref().map(|keys| &keys.secret_ref.name);
+    let names = names.chain(keys);
     let secrets = names.map(|name| at(references::Kind::Secret, name));
     context.refers_to(secrets.chain(ca.map(|ca| match ca {
         Ca::Secret(ca) => at(references::Kind::Secret, &ca.name),
         Ca::ConfigMap(ca) => at(references::Kind::ConfigMap, &ca.name),
     })));
 
-    let mut values = vec![pepper(context).await?];
+    let mut values = vec![match keys {
+        Some(name) => given_pepper(context, name).await?,
+        None => pepper(context).await?,
+    }];
     let mut database_hash = String::new();
     if let Storage::Postgres(PostgresStorage::Managed(_)) = &spec.storage {
         let secret = database(context).await?;
@@ -124,6 +130,19 @@ fn check_random_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Resu
 }
 
 /// The pepper, created before the pods.
+/// A pepper that a person keeps.
+async fn given_pepper(context: &ReconcileContext<'_>, name: &str) -> Result<Vec<u8>, Error> {
+    let field = "spec.keys.secretRef";
+    let pepper = value_of(context, field, name, auth_server::PEPPER).await?;
+    let parsed = pepper_file::parse(&String::from_utf8_lossy(&pepper));
+    parsed.map_err(|invalid| {
+        let key = auth_server::PEPPER;
+        let message = format!("{field}: Secret {name}, key {key}: {invalid}");
+        Problem::person(reasons::SECRET_INVALID, message)
+    })?;
+    Ok(pepper)
+}
+
 async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
     let name = names::keys_secret(&context.owner.name);
     let secret = match generated(context, Component::AuthServer, &name).await? {
@@ -135,7 +154,7 @@ async fn pepper(context: &ReconcileContext<'_>) -> Result<Vec<u8>, Error> {
             create(context, Component::AuthServer, new).await?
         }
     };
-    value(&secret, "pepper").ok_or_else(|| {
+    value(&secret, auth_server::PEPPER).ok_or_else(|| {
         let message =
             format!("Secret {name} has no value for key pepper: restore it from a backup");
         Problem::person(reasons::SECRET_LOST, message).into()
@@ -152,8 +171,8 @@ async fn refuse_another_pepper(context: &ReconcileContext<'_>, secret: &str) -> 
     }
     let message = format!(
         "Secret {secret} is missing, and every stored token is hashed with it: restore it from a backup. If there is \
-         none, delete Deployment {deployment}: a new Secret is then generated, and everything issued so far becomes \
-         invalid"
+         none, everything issued so far is invalid: create a Secret whose key pepper has the lines \
+         `2:$(openssl rand -base64 32)` and `1:lost`, and name it in spec.keys.secretRef"
     );
     Err(Problem::person(reasons::SECRET_LOST, message).into())
 }

@@ -148,6 +148,9 @@ fn internal_peers(admins: &BTreeSet<Admin>) -> Vec<NetworkPolicyPeer> {
         .collect()
 }
 
+/// The key with the pepper in its Secret.
+pub const PEPPER: &str = "pepper";
+
 /// The Secret with the pepper, 32 random bytes. It must be created only once, because all tokens depend
 /// on it.
 #[must_use]
@@ -156,7 +159,7 @@ pub fn keys_secret(owner: &Owner, pepper: &[u8; 32]) -> Secret {
 
     let line = format!("1:{}\n", BASE64_STANDARD.encode(pepper));
     let metadata = owner.kept(names::keys_secret(&owner.name), COMPONENT);
-    secret(metadata, [("pepper", line)])
+    secret(metadata, [(PEPPER, line)])
 }
 
 fn config_yaml(
@@ -329,11 +332,17 @@ fn ca_volume(ca: Ca<'_>) -> Volume {
     }
 }
 
+/// The name of the Secret with the pepper.
+fn pepper_secret(owner: &Owner, spec: &McpAuthServerSpec) -> String {
+    let given = spec.keys.as_ref().map(|keys| keys.secret_ref.name.clone());
+    given.unwrap_or_else(|| names::keys_secret(&owner.name))
+}
+
 /// Each is mounted at `/etc/mcpauth/NAME`.
 fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     let mut volumes = vec![
         pod::config_volume("config", names::auth_server_config(&owner.name)),
-        pod::secret_volume("keys", &names::keys_secret(&owner.name), "pepper", "pepper"),
+        pod::secret_volume("keys", &pepper_secret(owner, spec), PEPPER, PEPPER),
     ];
     match &spec.storage {
         Storage::Memory(_) => {}

@@ -835,3 +835,44 @@ async fn an_initial_access_token_is_checked_and_needs_no_restart() {
     assert_eq!(template(after), template(before));
     operator.stop().await;
 }
+
+/// A pepper of one's own is checked by the server's rule and mounted; none is generated.
+#[tokio::test]
+async fn a_pepper_of_ones_own_is_checked_and_used() {
+    let world = World::new("pepper").await;
+    let operator = world.operator();
+    let keys = json!({ "secretRef": { "name": "own" } });
+    let spec = specs::with(specs::auth_server(), "/keys", keys);
+    world.create::<McpAuthServer>("auth", &spec).await;
+    let missing = world
+        .not_ready::<McpAuthServer>("auth", "SecretNotFound")
+        .await;
+    assert_eq!(
+        missing.message,
+        "spec.keys.secretRef: Secret own does not exist: create it with key pepper"
+    );
+    let own = json!({ "metadata": { "name": "own" }, "stringData": { "pepper": "1:hunter2" } });
+    let own: Secret = serde_json::from_value(own).unwrap();
+    let api = world.api::<Secret>();
+    api.create(&PostParams::default(), &own).await.unwrap();
+    let invalid = world
+        .not_ready::<McpAuthServer>("auth", "SecretInvalid")
+        .await;
+    assert!(
+        invalid.message.contains("line 1: expected `VERSION:base64"),
+        "{}",
+        invalid.message
+    );
+    assert!(!invalid.message.contains("hunter2"), "{}", invalid.message);
+
+    let line = "7:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
+    let patch = json!({ "stringData": { "pepper": line } });
+    world.patch::<Secret>("own", &patch).await;
+    let deployment: Deployment = world.appears("auth-authserver").await;
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let mut volumes = pod.volumes.unwrap().into_iter();
+    let keys = volumes.find(|volume| volume.name == "keys").unwrap();
+    assert_eq!(keys.secret.unwrap().secret_name.unwrap(), "own");
+    assert!(world.get::<Secret>("auth-authserver-keys").await.is_none());
+    operator.stop().await;
+}

@@ -328,6 +328,15 @@ async fn auth_servers() {
             vec![json!({}), json!("gate"), json!({ "key": "token" })],
         ),
         values(
+            "/keys",
+            vec![json!({ "secretRef": { "name": "own-pepper" } })],
+            vec![
+                json!({}),
+                json!({ "secretRef": {} }),
+                json!({ "secretRef": { "name": "Own Pepper" } }),
+            ],
+        ),
+        values(
             "/signingKeys",
             vec![
                 json!({}),
