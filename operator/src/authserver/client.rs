@@ -137,7 +137,11 @@ impl AuthServers {
         }
         let path = SIGNING_KEYS_PATH;
         let answer = self.0.exchange(server, Method::GET, path, Bytes::new());
-        serde_json::from_slice(&answer.await?).map_err(|error| {
+        let answer = answer.await;
+        if let Err(CallError::Silent(why)) = &answer {
+            self.probe_until_it_responds(server, why, path).await;
+        }
+        serde_json::from_slice(&answer?).map_err(|error| {
             CallError::Unreachable(format!(
                 "the response of McpAuthServer {server} at {path} cannot be read: {error}"
             ))
@@ -175,23 +179,16 @@ impl AuthServers {
         let answer = self.0.exchange(server, method, &path, body).await;
         outcome(answer.as_ref().err());
         if let Err(CallError::Silent(why)) = &answer {
-            self.probe_until_it_responds(server, why, collection, id)
-                .await;
+            self.probe_until_it_responds(server, why, &path).await;
         }
         answer
     }
 
-    async fn probe_until_it_responds(
-        &self,
-        server: &Server,
-        why: &str,
-        collection: Collection,
-        id: &str,
-    ) {
+    async fn probe_until_it_responds(&self, server: &Server, why: &str, path: &str) {
         if let Entry::Vacant(entry) = self.0.silent.lock().await.entry(server.clone()) {
             entry.insert(why.to_owned());
-            let (calls, server, id) = (Arc::clone(&self.0), server.clone(), id.to_owned());
-            tokio::spawn(async move { calls.probe(server, collection, &id).await });
+            let (calls, server, path) = (Arc::clone(&self.0), server.clone(), path.to_owned());
+            tokio::spawn(async move { calls.probe(server, &path).await });
         }
     }
 }
@@ -199,14 +196,14 @@ impl AuthServers {
 impl Calls {
     /// Reads an entry until the server responds, whatever the response is, or is forgotten. Reading changes nothing,
     /// so it does not matter that the entry may be out of date or deleted.
-    async fn probe(&self, server: Server, collection: Collection, id: &str) {
+    async fn probe(&self, server: Server, path: &str) {
         loop {
             tokio::time::sleep(PROBE).await;
             if !self.silent.lock().await.contains_key(&server) {
                 return;
             }
             let answer = self
-                .exchange(&server, Method::GET, &path(collection, id), Bytes::new())
+                .exchange(&server, Method::GET, path, Bytes::new())
                 .await;
             if !matches!(answer, Err(CallError::Silent(_))) {
                 break;

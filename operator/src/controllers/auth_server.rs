@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::database;
 use super::environment;
+use super::lookup;
 use super::rollout;
 use super::secrets;
 use super::upgrade::Workload;
@@ -54,6 +55,7 @@ impl Reconcile for McpAuthServer {
             .owns(scope.api::<PodDisruptionBudget>(), children());
         let secrets = scope.api::<PartialObjectMeta<Secret>>();
         let controller = watch_kept(controller, secrets, Component::AuthServer);
+        let controller = lookup::watch_responding(controller, scope);
         environment::watch(controller, scope)
     }
 
@@ -141,7 +143,7 @@ impl Reconcile for McpAuthServer {
     }
 }
 
-/// The signing keys for the status: what the server says of them, or what it said last.
+/// The signing keys for the status: what the server says of them, or what it said last; null when it has said nothing.
 async fn signing_keys(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
@@ -150,16 +152,23 @@ async fn signing_keys(
     let Owner {
         namespace, name, ..
     } = context.owner.clone();
-    let (api, server) = (&context.program.auth_servers, Server { namespace, name });
+    let before = object.status.iter().flat_map(|status| &status.signing_keys);
+    let before = before.map(|key| json!(key)).collect();
     // Without a pod that serves, a call would only take time.
-    let stated = match observed.problems.is_empty() {
-        true => api.signing_keys(&server).await.ok(),
-        false => None,
+    let keys: Vec<Value> = if observed.problems.is_empty() {
+        let server = Server { namespace, name };
+        let stated = context.program.auth_servers.signing_keys(&server);
+        match stated.await {
+            Ok(list) => list.keys.iter().filter_map(signing_key).collect(),
+            // Its Service may reach a pod only a moment after the pod is ready; this is reconciled when it responds.
+            Err(_) => before,
+        }
+    } else {
+        before
     };
-    let before = || object.status.iter().flat_map(|status| &status.signing_keys);
-    match stated {
-        Some(list) => list.keys.iter().filter_map(signing_key).collect(),
-        None => before().map(|key| json!(key)).collect(),
+    match keys.is_empty() {
+        true => Value::Null,
+        false => keys.into(),
     }
 }
 

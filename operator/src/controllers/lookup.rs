@@ -46,14 +46,21 @@ pub fn targets(server: &Server, namespace: &str) -> Vec<Target> {
     targets
 }
 
+/// Reconciles objects when an authorization server responds again: all, because kube's trigger for certain ones is unstable.
+/// It is once for each outage.
+pub fn watch_responding<K: Reconcile>(
+    controller: Controller<Guarded<K>>,
+    scope: &Scope,
+) -> Controller<Guarded<K>> {
+    controller.reconcile_all_on(scope.program.auth_servers.responding().map(drop))
+}
+
 /// Watches what references to McpAuthServers depend on.
 pub fn watch_auth_servers<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
-    // All objects, because kube's trigger for certain ones is unstable; it is once for each outage.
-    let responding = scope.program.auth_servers.responding().map(drop);
-    let controller = controller.reconcile_all_on(responding);
+    let controller = watch_responding(controller, scope);
     // References to other namespaces are possible, too.
     let everywhere = scope.program.scopes().into_iter();
     let controller = everywhere.fold(controller, |controller, servers| {

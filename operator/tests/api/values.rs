@@ -330,11 +330,7 @@ async fn auth_servers() {
         values(
             "/keys",
             vec![json!({ "secretRef": { "name": "own-pepper" } })],
-            vec![
-                json!({}),
-                json!({ "secretRef": {} }),
-                json!({ "secretRef": { "name": "Own Pepper" } }),
-            ],
+            vec![json!({}), json!({ "secretRef": {} })],
         ),
         values(
             "/signingKeys",
