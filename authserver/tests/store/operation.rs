@@ -607,3 +607,19 @@ async fn two_replicas_race_for_the_last_registrations() {
     a.store.delete_client(&registered[0]).await.unwrap();
     assert!(agrees(&mut session).await);
 }
+
+/// Replicas that start together store what their configuration has at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_store_the_same_resource_at_once() {
+    let url = Postgres::shared().create_database().await;
+    let (a, b) = (Fixture::at(&url).await, Fixture::at(&url).await);
+    for round in 0..50 {
+        let uri = format!("http://localhost:9001/raced/{round}");
+        let new = resource(&format!("raced-{round}"), &uri);
+        let stores = [&a.store, &b.store, &a.store, &b.store];
+        let race = stores.map(|store| store.upsert_resource(&new));
+        for outcome in join_all(race).await {
+            outcome.unwrap();
+        }
+    }
+}

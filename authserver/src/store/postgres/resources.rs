@@ -46,6 +46,18 @@ const UNMARK_SWEPT: &str = concat!(
 
 impl Database {
     pub(super) async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
+        let stored = self.store_resource(resource).await;
+        if let Err(StoreError::Conflict(_)) = &stored {
+            // Another replica may have stored the same one at the same time: then it is there now.
+            let same = self.resource(&resource.id).await?;
+            if same.is_some_and(|same| same.resource == resource.resource) {
+                return self.store_resource(resource).await;
+            }
+        }
+        stored
+    }
+
+    async fn store_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
         let before = self.resource(&resource.id).await?;
         let same = before.as_ref() == Some(resource);
         if same && self.is_settled(&resource.id).await? {
