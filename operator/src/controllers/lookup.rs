@@ -265,9 +265,8 @@ pub async fn is_ours(context: &ReconcileContext<'_>, server: &Server) -> Result<
     if !is_served(context, server) || !can_exist(server) {
         return Ok(false);
     }
-    let api: Api<McpAuthServer> =
-        Api::namespaced(context.program.client.clone(), &server.namespace);
-    let found = api.get_metadata_opt(&server.name).await?;
+    let found = context.read_auth_server(&server.namespace, &server.name);
+    let found = found.await?;
     let own = context.program.installation().to_string();
     Ok(found.is_some_and(|found| found.annotations().get(CLAIM) == Some(&own)))
 }

@@ -1,13 +1,12 @@
 //! Objects that a person has paused: the annotation [`PAUSED`] stops everything but their deletion.
 
-use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use mcpauth_api::conditions::reasons;
-use serde_json::json;
 
 use crate::framework::context::Context;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Reconcile, key_of, stored};
+use crate::framework::report::write_status;
 use crate::framework::status::{self, PAUSED};
 
 /// Whether an object is paused.
@@ -33,16 +32,9 @@ pub async fn report<K: Reconcile>(
     let Some(next) = status::paused(&before, object.meta().generation, ctx.now()) else {
         return Ok(());
     };
-    let patch = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": name, "namespace": namespace, "uid": live.metadata.uid },
-        "status": next,
-    });
-    ctx.metrics.write(K::MANAGER, "status");
-    let params = PatchParams::apply(K::MANAGER).force();
-    api.patch_status(&name, &params, &Patch::Apply(patch))
-        .await?;
+    if !write_status::<K>(ctx, object, &next).await? {
+        return Ok(());
+    }
     let about = object.object_ref(&());
     ctx.events
         .normal(&about, reasons::PAUSED, &status::paused_message())

@@ -52,20 +52,41 @@ pub async fn report<K: Reconcile>(
     let Some(next) = status::next(&before, observed, generation, ctx.now()) else {
         return Ok(since(&before));
     };
+    if !write_status::<K>(ctx, object, &next).await? {
+        return Ok(None);
+    }
+    announce(ctx, &object.object_ref(&()), &before, &next, observed).await;
+    Ok(since(&next))
+}
+
+/// Writes the status of an object. Returns whether the object still exists.
+///
+/// # Errors
+/// The API server rejects the request, or does not respond.
+pub async fn write_status<K: Reconcile>(
+    ctx: &Context,
+    object: &impl Resource<DynamicType = ()>,
+    status: &Value,
+) -> Result<bool, Error> {
+    let (namespace, name) = key_of(object);
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": { "name": name, "namespace": namespace, "uid": object.meta().uid },
-        "status": next,
+        "status": status,
     });
     ctx.metrics.write(K::MANAGER, "status");
     let params = PatchParams::apply(K::MANAGER).force();
-    match api.patch_status(&name, &params, &Patch::Apply(patch)).await {
-        Err(error) if is_gone_or_replaced(&error) => return Ok(None),
-        written => drop(written?),
+    match stored::<K>(ctx, &namespace)
+        .patch_status(&name, &params, &Patch::Apply(patch))
+        .await
+    {
+        Err(error) if is_gone_or_replaced(&error) => Ok(false),
+        written => {
+            written?;
+            Ok(true)
+        }
     }
-    announce(ctx, &object.object_ref(&()), &before, &next, observed).await;
-    Ok(since(&next))
 }
 
 fn since(status: &Value) -> Option<Timestamp> {
