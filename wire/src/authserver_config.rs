@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::Resource;
 use crate::client::{Client, GrantType};
+use crate::client_address::ClientAddress;
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
 use crate::{Invalid, Issuer, principal, read, redirect_uri};
@@ -80,6 +81,9 @@ pub struct AuthServerConfig {
     /// Limits of the token endpoint and its neighbours.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// The proxies in front of the public port. Absent: requests come from where their connection does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<ClientAddress>,
     /// Who may use the internal port.
     #[serde(default)]
     pub internal: Internal,
@@ -522,6 +526,9 @@ impl AuthServerConfig {
         self.signing_keys.check()?;
         self.tokens.check()?;
         self.rate_limit.check()?;
+        if let Some(client_address) = &self.client_address {
+            client_address.check("clientAddress")?;
+        }
         self.internal.check()?;
         self.introspection.check(&self.internal)?;
         self.check_resources()?;

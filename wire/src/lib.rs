@@ -13,6 +13,7 @@ pub mod access;
 pub mod admin;
 pub mod authserver_config;
 pub mod client;
+pub mod client_address;
 pub mod friction;
 pub mod introspection;
 pub mod invalid;

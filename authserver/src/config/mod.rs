@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mcpauth_wire::admin::Resource as ResourceDocument;
 use mcpauth_wire::authserver_config::{self, AuthServerConfig};
 use mcpauth_wire::client::Client as ClientDocument;
+use mcpauth_wire::client_address::{ClientAddress, TrustedProxies};
 use mcpauth_wire::{Invalid, Issuer, Secret};
 
 use crate::documents::{self, ResourceError};
@@ -36,6 +37,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Limits.
     pub rate_limit: RateLimit,
+    /// The proxies in front of the public port.
+    pub trusted_proxies: Option<TrustedProxies>,
     /// Who may use the internal port.
     pub internal: Internal,
     /// Resource servers that introspect with a secret.
@@ -111,6 +114,7 @@ impl Config {
             signing_keys: file.signing_keys,
             tokens: file.tokens,
             rate_limit: file.rate_limit,
+            trusted_proxies: trusted_proxies(file.client_address.as_ref())?,
             internal: internal(file.internal)?,
             introspection: introspection(file.introspection)?,
             resources: resources(file.resources, &issuer)?,
@@ -118,6 +122,11 @@ impl Config {
             issuer,
         })
     }
+}
+
+fn trusted_proxies(config: Option<&ClientAddress>) -> Result<Option<TrustedProxies>, Invalid> {
+    let config = config.map(|config| config.trusted_proxies("clientAddress"));
+    config.transpose()
 }
 
 /// Reads a file that the configuration names; white space around its content is not part of it.

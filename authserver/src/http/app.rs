@@ -107,6 +107,7 @@ impl App {
             guesses,
             login: Login::new(config.login),
             rate_limit: config.rate_limit,
+            trusted_proxies: config.trusted_proxies.map(Arc::new),
             signing: Arc::clone(&signing),
             registration: config.registration,
             introspection: config.introspection,

@@ -3,7 +3,7 @@
 use http::{HeaderName, header};
 use serde_json::json;
 
-use crate::server::{FORM, SECRET, Setup, TestServer, query};
+use crate::server::{Answer, FORM, SECRET, Setup, TestServer, query};
 
 async fn limited() -> TestServer {
     TestServer::with(Setup {
@@ -104,6 +104,57 @@ async fn a_trusted_header_from_an_untrusted_peer() {
         from(address).await.is_error(401, "invalid_client");
     }
     let answer = from("10.0.0.4").await;
+    answer.is_error(429, "temporarily_unavailable");
+}
+
+async fn behind_a_gateway(networks: &str) -> TestServer {
+    let more = format!(
+        "rateLimit: {{ clientRequestsPerMinute: 5, addressFailuresPerMinute: 3, loginFailuresPerMinute: 3 }}\n\
+         clientAddress: {{ trustedProxies: [{networks}] }}"
+    );
+    TestServer::with(Setup {
+        issuer: "https://auth.example",
+        local_users: true,
+        more: more.leak(),
+        ..Setup::default()
+    })
+    .await
+}
+
+async fn forwarded(server: &TestServer, values: &'static str, form: &[(&str, &str)]) -> Answer {
+    let header = HeaderName::from_static("x-forwarded-for");
+    server.post_with("/token", &[(header, values)], form).await
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
+    let server = behind_a_gateway("127.0.0.1/32, 10.0.0.0/8").await;
+    for _ in 0..3 {
+        let answer = forwarded(&server, "198.51.100.1", &STRANGER).await;
+        answer.is_error(401, "invalid_client");
+    }
+    for same in [
+        "198.51.100.1",
+        "203.0.113.9, 198.51.100.1",
+        "198.51.100.1, 10.0.0.7",
+    ] {
+        let answer = forwarded(&server, same, &STRANGER).await;
+        answer.is_error(429, "temporarily_unavailable");
+    }
+    for other in ["198.51.100.2", "198.51.100.1, 198.51.100.3", "unknown"] {
+        let answer = forwarded(&server, other, &STRANGER).await;
+        answer.is_error(401, "invalid_client");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_listed_is_not_believed() {
+    let server = behind_a_gateway("192.0.2.10/32").await;
+    for address in ["198.51.100.1", "198.51.100.2", "198.51.100.3"] {
+        let answer = forwarded(&server, address, &STRANGER).await;
+        answer.is_error(401, "invalid_client");
+    }
+    let answer = forwarded(&server, "198.51.100.4", &STRANGER).await;
     answer.is_error(429, "temporarily_unavailable");
 }
 

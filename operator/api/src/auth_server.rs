@@ -8,6 +8,9 @@ use mcpauth_wire::authserver_config::{
     NEVER_USED_HOURS, PER_MINUTE, REFRESH_GRACE_SECONDS, REFRESH_TOKEN_SECONDS, ROTATION_DAYS,
     SUBJECT_LENGTH, max_connections,
 };
+use mcpauth_wire::client_address::{
+    HEADER_LENGTH, HEADER_PATTERN, NETWORK_LENGTH, TRUSTED_PROXY_COUNT, x_forwarded_for,
+};
 use mcpauth_wire::issuer;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
 use schemars::JsonSchema;
@@ -97,6 +100,10 @@ pub struct McpAuthServerSpec {
     /// Rate limits of the token endpoint.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// The proxies in front of the public port, for rate limits and the audit log. When omitted, a request comes from
+    /// where its connection does: behind a gateway, all users then share one address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<ClientAddress>,
     /// Introspection for resource servers that have a secret, such as those outside the cluster.
     #[serde(default)]
     pub introspection: Introspection,
@@ -488,6 +495,21 @@ impl Default for RateLimit {
             login_failures_per_minute: login_failures_per_minute(),
         }
     }
+}
+
+/// Proxies that are trusted to name the address of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientAddress {
+    /// The networks that the proxies connect from, in CIDR notation, such as 192.0.2.10/32.
+    #[schemars(length(min = TRUSTED_PROXY_COUNT.least, max = TRUSTED_PROXY_COUNT.most), inner(length(min = NETWORK_LENGTH.least, max = NETWORK_LENGTH.most)))]
+    #[x_kube(validation = Rule::new("self.all(x, isCIDR(x) && cidr(x).prefixLength() > 0)").message("trustedProxies must be networks in CIDR notation, such as 192.0.2.10/32 or 2001:db8::/64, and none that covers every address"))]
+    pub trusted_proxies: Vec<String>,
+    /// The header with the list of addresses, to which each proxy appends the one that it was connected from.
+    #[serde(default = "x_forwarded_for")]
+    #[schemars(length(min = HEADER_LENGTH.least, max = HEADER_LENGTH.most), regex(pattern = HEADER_PATTERN))]
+    #[x_kube(validation = Rule::new("self.lowerAscii() != 'forwarded'").message("header: Forwarded (RFC 7239) is not supported; let the proxy send a list of addresses, such as X-Forwarded-For"))]
+    pub header: String,
 }
 
 fn client_requests_per_minute() -> u32 {

@@ -9,6 +9,7 @@ use mcpauth_wire::authserver_config::{
     RateLimit, Registration, SigningAlgorithm, SigningKeys, Storage, Tokens, max_connections,
 };
 use mcpauth_wire::client::{Client, GrantType};
+use mcpauth_wire::client_address::ClientAddress;
 
 /// What the file contains besides the spec: the environment that the authserver runs in.
 #[derive(Clone, Debug)]
@@ -66,6 +67,10 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
             address_failures_per_minute: spec.rate_limit.address_failures_per_minute,
             login_failures_per_minute: spec.rate_limit.login_failures_per_minute,
         },
+        client_address: spec.client_address.as_ref().map(|spec| ClientAddress {
+            trusted_proxies: spec.trusted_proxies.clone(),
+            header: spec.header.clone(),
+        }),
         internal: place.internal,
         introspection: Introspection {
             public: spec.introspection.public,

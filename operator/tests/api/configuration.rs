@@ -166,7 +166,17 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
         },
         "rateLimit": { "clientRequestsPerMinute": 5, "addressFailuresPerMinute": 6, "loginFailuresPerMinute": 7 },
         "signingKeys": { "algorithms": ["RS256"], "rotationDays": 8 },
+        "clientAddress": { "trustedProxies": ["192.0.2.10/32"], "header": "X-Real-IP" },
     }));
+    let client_address = config.trusted_proxies.unwrap();
+    assert_eq!(client_address.header(), "x-real-ip");
+    let (gateway, client) = ("192.0.2.10".parse().unwrap(), "198.51.100.7");
+    assert_eq!(
+        client_address
+            .client(gateway, [client].into_iter())
+            .to_string(),
+        client
+    );
     assert_eq!(config.signing_keys.algorithms, [SigningAlgorithm::Rs256]);
     assert_eq!(config.signing_keys.rotation_days, 8);
     assert_eq!(config.tokens.access_token_seconds, 1);

@@ -230,6 +230,10 @@ fn many_callers(count: u32) -> Vec<Value> {
     (0..count).map(|at| caller(&format!("c{at}"))).collect()
 }
 
+fn many_networks(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("10.{at}.0.0/16")).collect()
+}
+
 #[tokio::test]
 async fn auth_servers() {
     use mcpauth_wire::authserver_config as limits;
@@ -238,7 +242,7 @@ async fn auth_servers() {
         "storage": { "memory": {} },
         "login": { "localUsers": { "secretRef": { "name": "people" } } },
         "registration": { "dynamic": {} },
-        "tokens": {}, "rateLimit": {}, "signingKeys": {},
+        "tokens": {}, "rateLimit": {}, "signingKeys": {}, "clientAddress": { "trustedProxies": ["192.0.2.10/32"] },
     });
     let external = |connections: u32| {
         let url = json!({ "name": "db-app" });
@@ -405,6 +409,54 @@ async fn auth_servers() {
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/loginFailuresPerMinute", limits::PER_MINUTE),
+        lists(
+            "/clientAddress/trustedProxies",
+            &[
+                "192.0.2.10/32",
+                "10.0.0.0/8",
+                "2001:db8::/64",
+                "fd00::1/128",
+            ],
+            &[
+                "192.0.2.10",
+                "10.0.0.0/33",
+                "10.0.0/8",
+                "010.0.0.0/8",
+                "10.0.0.0/08",
+                "10.0.0.0/+8",
+                "0.0.0.0/0",
+                "::/0",
+                "::ffff:10.0.0.0/104",
+                "fe80::1%eth0/64",
+                "gateway.example",
+                " 10.0.0.0/8",
+                "",
+            ],
+        ),
+        values(
+            "/clientAddress/trustedProxies",
+            vec![json!(many_networks(64))],
+            vec![json!([]), json!(many_networks(65)), json!("10.0.0.0/8")],
+        ),
+        strings(
+            "/clientAddress/header",
+            &[
+                "X-Forwarded-For",
+                "x-real-ip",
+                "CF-Connecting-IP",
+                &"x".repeat(64),
+            ],
+            &[
+                "",
+                "Forwarded",
+                "forwarded",
+                "X Forwarded",
+                "X-Förwarded",
+                "-X",
+                "X:",
+                &"x".repeat(65),
+            ],
+        ),
     ];
     agree::<McpAuthServer>("values-mas", &base, table, auth_server).await;
 

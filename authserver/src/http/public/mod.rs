@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use http::{Method, header};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::http::layers::{finish, method_not_allowed, not_found};
-use crate::http::trace;
 use crate::http::visit::PLACES;
+use crate::http::{peer, trace};
 use pages::{consent, login};
 
 pub use state::{Dependencies, PublicState};
@@ -38,6 +38,7 @@ pub fn router(state: PublicState) -> Router {
         endpoints.core.issuer.path().to_owned(),
         endpoints.metrics.clone(),
     );
+    let trusted_proxies = endpoints.trusted_proxies.clone();
     let mut cors = Router::new()
         .route(
             "/.well-known/openid-configuration",
@@ -92,6 +93,10 @@ pub fn router(state: PublicState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(trace::request))
         .with_state(state);
+    let routes = match trusted_proxies {
+        Some(proxies) => routes.layer(from_fn_with_state(proxies, peer::behind_proxies)),
+        None => routes,
+    };
     finish(routes, metrics, "public", MAX_BODY)
 }
 

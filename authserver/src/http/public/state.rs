@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use mcpauth_wire::authserver_config::{Registration, Tokens};
+use mcpauth_wire::client_address::TrustedProxies;
 
 use super::discovery::Discovery;
 use super::introspect::PublicIntrospection;
@@ -34,6 +35,8 @@ pub struct Dependencies {
     pub login: Login,
     /// Limits on their passwords.
     pub rate_limit: config::RateLimit,
+    /// The proxies in front of the port.
+    pub trusted_proxies: Option<Arc<TrustedProxies>>,
     /// The keys that sign ID tokens.
     pub signing: Arc<Signing>,
     /// Dynamic registration.
@@ -58,6 +61,8 @@ pub(super) struct Endpoints {
     pub(super) registration_open: bool,
     /// Whether resource servers may introspect here.
     pub(super) introspection_open: bool,
+    /// The proxies in front of the port.
+    pub(super) trusted_proxies: Option<Arc<TrustedProxies>>,
     clients: Arc<ClientAuthentication>,
     discovery: Arc<Discovery>,
     introspection: Arc<PublicIntrospection>,
@@ -82,6 +87,7 @@ impl PublicState {
                 signing: Arc::clone(&parts.signing),
             }),
             introspection_open: parts.introspection.public,
+            trusted_proxies: parts.trusted_proxies,
             introspection: Arc::new(PublicIntrospection {
                 callers: parts.introspection.callers.into_iter().collect(),
                 guesses: Arc::clone(&parts.guesses),
