@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 export MCP_AUTH_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mcp-auth-operator
 export CARGO_TARGET_DIR ?= $(MCP_AUTH_CACHE)/target
 export PATH := $(MCP_AUTH_CACHE)/bin:$(PATH)
+export MCP_CLIENTS ?= $(MCP_AUTH_CACHE)/clients/node_modules/.bin
 export MCP_PYTHON ?= $(MCP_AUTH_CACHE)/venv/bin/python
 # Evaluated when a recipe runs, because the line before may install the package.
 ifndef POSTGRES_BIN
@@ -62,8 +63,9 @@ test: ## Run everything, as CI does; installs what it needs and prints where the
 	scripts/test.sh
 
 .PHONY: test-servers
-test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium
-	scripts/tools.sh nextest postgres browser
+test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium, clients from npm and PyPI
+	scripts/tools.sh nextest postgres browser python clients
+	$(BUILD)
 	$(NEXTEST) servers
 
 .PHONY: test-api
@@ -80,9 +82,10 @@ test-chart: rust helm api-server ## Test the chart with Helm 3 and 4, a real API
 	scripts/chart.sh
 
 .PHONY: test-long
-test-long: rust ## Repeat the flood and race tests for LONG (default 10m)
+test-long: rust ## Repeat the flood and race tests for LONG (default 10m), then flood one server for FLOOD_MINUTES (default 60)
 	scripts/tools.sh nextest postgres
 	$(NEXTEST) long --stress-duration '$(or $(LONG),10m)'
+	FLOOD_MINUTES=$(or $(FLOOD_MINUTES),60) $(CARGO_TEST) --test http floods::all_in_turn -- --ignored --nocapture
 
 .PHONY: fuzz
 fuzz: rust ## Fuzz untrusted input and the configuration files: each target (or TARGET) for SECONDS (default 60)
@@ -94,6 +97,7 @@ bench: rust api-server ## Benchmark against baselines in the same run, and measu
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
+	AUTHSERVER_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-authserver $(CARGO_TEST) --test http floods::how_long -- --ignored --nocapture
 	$(CARGO_TARGET_DIR)/release/bench
 
 .PHONY: scale
@@ -119,7 +123,7 @@ clean: cluster-down ## Delete the cluster and the whole cache
 
 .PHONY: env
 env: ## Print the environment of the targets: eval "$(make -s env)"
-	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH ETCD KUBE_APISERVER MCP_PYTHON POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
+	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH MCP_CLIENTS ETCD KUBE_APISERVER MCP_PYTHON POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
 	@$(CLUSTER)/engine.sh env
 
 include e2e/cluster/cluster.mk

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|chart|bench|shellcheck|actionlint|compose...: installs
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|clients|chart|bench|shellcheck|actionlint|compose...: installs
 # what the make targets need.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
@@ -43,6 +43,20 @@ python() {
     dir=$(python_part venv "$top/e2e/client/requirements.txt")
     ln -sfn "$dir" "$cache/.venv.$$"
     mv -T "$cache/.venv.$$" "$cache/venv"
+}
+
+# Clients that people use, from npm.
+clients() {
+    local dir
+    command -v npm >/dev/null || need_packages nodejs npm
+    dir=$(part clients "$(key "$top/e2e/client/package.json" "$(node --version)")" fill_clients "$top/e2e/client/package.json")
+    ln -sfn "$dir" "$cache/.clients.$$"
+    mv -T "$cache/.clients.$$" "$cache/clients"
+}
+
+fill_clients() { # PACKAGE.JSON FOLDER
+    cp "$1" "$2/"
+    (cd "$2" && quiet npm install --silent --no-audit --no-fund --no-package-lock)
 }
 
 # The tools that check the rendered chart.
@@ -95,7 +109,7 @@ for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
     nextest | deny) cargo_tool "$tool" ;;
-    postgres | browser | python | chart | fuzz | actionlint | bench | compose) "$tool" ;;
+    postgres | browser | python | clients | chart | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

@@ -5,6 +5,7 @@ The exit status is 0 when all went well, 1 when the server or the flow said no, 
 
     client.py walk                                     every step up to a tool call
     client.py call create_note '{"title":"a","body":"b"}' --scope notes:read
+    client.py outlive                                  a call before and one after the access token expires
     client.py loop --tool list_notes --seconds 20      a tight loop: counts, errors, latencies
     client.py token --out token.json                   tokens for other tests, mode 0600
 
@@ -228,6 +229,15 @@ async def single(session, options, transcript, storage):
     return {"result": await call(session, options.tool, json.loads(options.arguments))}
 
 
+async def outlive(session, options, transcript, storage):
+    """A call before and one after the access token expires, so that the SDK has to refresh."""
+    first = storage.tokens
+    await call(session, options.tool, {})
+    await asyncio.sleep(first.expires_in + 1)
+    await call(session, options.tool, {})
+    return {"refreshed": storage.tokens.refresh_token != first.refresh_token}
+
+
 async def loop(session, options, transcript, storage):
     """Workers that call again as soon as they are answered. The rate is that of the second half."""
     transcript.quiet = True
@@ -323,6 +333,8 @@ def options():
     sub = command("call", single)
     sub.add_argument("tool")
     sub.add_argument("arguments", nargs="?", default="{}", help="JSON")
+    sub = command("outlive", outlive)
+    sub.add_argument("--tool", default="list_notes")
     sub = command("loop", loop)
     sub.add_argument("--tool", default="list_notes")
     sub.add_argument("--arguments", default="{}", help="JSON")

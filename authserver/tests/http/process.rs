@@ -20,7 +20,9 @@ fn program(files: &TempDir, text: &str) -> Command {
         .unwrap()
         .write_all(text.as_bytes())
         .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-authserver"));
+    // A release build, when something is measured.
+    let release = std::env::var_os("AUTHSERVER_PROGRAM");
+    let mut command = Command::new(release.unwrap_or(env!("CARGO_BIN_EXE_mcp-authserver").into()));
     command
         .arg("--config")
         .arg(path)
