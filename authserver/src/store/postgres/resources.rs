@@ -197,17 +197,22 @@ impl Database {
 }
 
 fn read_resource(row: &PgRow) -> Result<Resource, StoreError> {
+    let id: String = row.try_get("id")?;
+    let of_resource = |error: StoreError| match error {
+        StoreError::TooNew(what) => StoreError::TooNew(format!("resource {id}: {what}")),
+        other => other,
+    };
     Ok(Resource {
-        id: row.try_get("id")?,
         resource: row.try_get("resource")?,
         name: row.try_get("name")?,
-        scopes: from_json(row.try_get("scopes")?)?,
+        scopes: from_json(row.try_get("scopes")?).map_err(of_resource)?,
         introspectors: row.try_get("introspectors")?,
         allowed_clients: AllowedClients {
             all_namespaces: row.try_get("all_namespaces")?,
             namespaces: row.try_get("namespaces")?,
             self_registered: row.try_get("self_registered")?,
-            without_consent: from_json(row.try_get("without_consent")?)?,
+            without_consent: from_json(row.try_get("without_consent")?).map_err(of_resource)?,
         },
+        id,
     })
 }

@@ -19,6 +19,7 @@ const PUBLIC: usize = 0;
 const INTERNAL: usize = 1;
 const HEALTH: usize = 2;
 const MORE: &str = "registration: { dynamic: {} }
+tokens: { authorizationCodeSeconds: 600 }
 rateLimit: { clientRequestsPerMinute: 1000000, addressFailuresPerMinute: 1000000 }";
 
 pub struct Replica {
