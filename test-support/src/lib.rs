@@ -9,5 +9,6 @@ pub mod metrics_page;
 pub mod oauth;
 pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod run;
 pub mod wait;

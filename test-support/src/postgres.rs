@@ -8,6 +8,7 @@
 )]
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -26,6 +27,9 @@ pub const ROLE_WITH_PASSWORD: &str = "locked";
 /// What makes a server quick that loses nothing of worth when the machine fails.
 const QUICK: &str = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=300 \
                      -c shared_buffers=32MB";
+
+/// How a server keeps its log of transactions small.
+const SMALL_LOG: &str = "-c min_wal_size=32MB -c max_wal_size=32MB";
 
 /// A running server.
 pub struct Postgres {
@@ -95,24 +99,137 @@ impl Postgres {
         (Self::with_options(&options), url)
     }
 
+    /// An instance whose data have a disk of their own of this size, in megabytes. None where no disk can be mounted: that
+    /// takes root and `CAP_SYS_ADMIN`.
+    pub fn on_small_disk(size: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let data = dir.join("data");
+        std::fs::create_dir(&data).unwrap();
+        let user = unprivileged_user()?;
+        let options = format!("size={size}m,mode=0700,uid={user}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&data)
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self::start_in(dir, &format!("{QUICK} {SMALL_LOG}"), None))
+    }
+
     fn start_in(dir: PathBuf, options: &str, shared_by: Option<&Run>) -> Self {
+        let postgres = Self::in_folder(dir, options, shared_by);
+        postgres.initialise();
+        assert!(postgres.try_start(), "{}", postgres.log());
+        postgres
+    }
+
+    fn in_folder(dir: PathBuf, options: &str, shared_by: Option<&Run>) -> Self {
         let bin = find_binaries();
-        let mut end = r#""$1" -D "$2/data" stop -m immediate; rm -rf "$2""#.to_owned();
+        let mut end = r#""$1" -D "$2/data" stop -m immediate"#.to_owned();
         if let Some(user) = unprivileged_user() {
             run(Command::new("chown").arg(user).arg(&dir));
-            end = format!("runuser -u {user} -- {end}");
+            end = format!(r#"runuser -u {user} -- {end}; umount -l "$2/data""#);
         }
+        let end = end + r#"; rm -rf "$2""#;
         let keeper = Keeper::start(&end, &[bin.join("pg_ctl"), dir.clone()], shared_by);
-        let postgres = Self {
+        Self {
             bin,
             dir,
             options: options.to_owned(),
             databases: AtomicU32::new(0),
             _keeper: Some(keeper),
-        };
-        postgres.initialise();
-        assert!(postgres.try_start(), "{}", postgres.log());
-        postgres
+        }
+    }
+
+    /// A standby, which has confirmed each commit of this server before that is answered.
+    pub async fn standby(&self) -> Self {
+        let standby = Self::in_folder(tempfile::tempdir().unwrap().keep(), &self.options, None);
+        run(command(self.program("pg_basebackup"), &standby.dir)
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .args(["--username=postgres", "--host"])
+            .arg(&self.dir)
+            .arg("--pgdata")
+            .arg(standby.dir.join("data")));
+        assert!(standby.try_start(), "{}", standby.log());
+        let mut session = self.connect("postgres").await;
+        for statement in [
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "SELECT pg_reload_conf()",
+        ] {
+            session.execute(statement).await.unwrap();
+        }
+        let session = tokio::sync::Mutex::new(session);
+        eventually("the standby confirms commits", async || {
+            let confirms = "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'";
+            let session = &mut *session.lock().await;
+            let confirms: bool = sqlx::query_scalar(confirms)
+                .fetch_one(session)
+                .await
+                .unwrap();
+            confirms.then_some(())
+        })
+        .await;
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) {
+        let mut session = self.connect("postgres").await;
+        let promoted: bool = sqlx::query_scalar("SELECT pg_promote()")
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+        assert!(promoted, "{}", self.log());
+    }
+
+    /// The server's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(".s.PGSQL.5432")
+    }
+
+    /// Fills the disk of [`Postgres::on_small_disk`].
+    pub fn fill_disk(&self) {
+        let mut file = std::fs::File::create(self.ballast()).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// There is room again.
+    pub fn free_disk(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.dir.join("data/ballast")
+    }
+
+    /// Sends a signal to the server and all its processes: STOP, and it hangs.
+    pub fn signal_all(&self, name: &str) {
+        let server = self.server_process();
+        let children = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &server])
+            .output();
+        let children = String::from_utf8(children.unwrap().stdout).unwrap();
+        let mut all = vec![server];
+        all.extend(children.split_whitespace().map(str::to_owned));
+        signal(name, &all);
+    }
+
+    fn server_process(&self) -> String {
+        let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        pid.lines().next().unwrap().to_owned()
+    }
+
+    /// Ends the server and all its processes at once, if it still runs; what was not committed is lost.
+    pub fn stop(&self) {
+        command(self.program("pg_ctl"), &self.dir)
+            .arg("-D")
+            .arg(self.dir.join("data"))
+            .args(["stop", "-w", "-m", "immediate"])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
     }
 
     fn initialise(&self) {
@@ -140,7 +257,8 @@ impl Postgres {
             .success()
     }
 
-    fn log(&self) -> String {
+    /// What the server has logged.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
@@ -196,9 +314,7 @@ impl Postgres {
 
     /// SIGKILL to the server, as the kernel does it when memory is short.
     pub fn kill(&self) {
-        let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap();
-        signal("KILL", &[pid]);
+        signal("KILL", &[self.server_process()]);
     }
 
     /// Starts it after [`Postgres::kill`]: the server refuses as long as one of the old one's

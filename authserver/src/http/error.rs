@@ -16,7 +16,7 @@ use crate::random::RandomError;
 use crate::store::StoreError;
 
 /// How long a client should wait before it tries again after a 503.
-const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
+pub const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
 
 /// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,9 +230,14 @@ impl From<LoginError> for HttpError {
 impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Misconfigured(_) => {
+            StoreError::Unavailable(_) | StoreError::ReadOnly(_) | StoreError::Misconfigured(_) => {
                 tracing::error!(%error, "storage is unavailable");
                 let text = "the authorization server cannot reach its storage; try again";
+                Self::TemporarilyUnavailable(text.into())
+            }
+            StoreError::TooNew(_) => {
+                tracing::error!(%error, "only a newer version can answer");
+                let text = "the authorization server is being updated; try again";
                 Self::TemporarilyUnavailable(text.into())
             }
             // 503 would invite the client to present the code again, and that ends its family.

@@ -43,6 +43,14 @@ pub enum StoreError {
     /// resource that has been deleted meanwhile.
     #[error("{0}")]
     Conflict(String),
+    /// The database takes no changes: it is a standby, or in read-only mode. Respond with 503: soon there may be another
+    /// primary.
+    #[error("the database takes no changes: {0}")]
+    ReadOnly(String),
+    /// A newer version of this server, which runs beside this one, has stored what this one does not understand. Respond
+    /// with 503: the newer one may answer the next request.
+    #[error("a newer version of this server has stored {0}")]
+    TooNew(String),
     /// An administrator must act; the text says how.
     #[error("the database cannot be used: {0}")]
     Misconfigured(String),

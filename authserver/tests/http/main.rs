@@ -35,6 +35,8 @@ mod logs;
 #[cfg(test)]
 mod on_postgres;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod peppers;

@@ -73,6 +73,65 @@ async fn a_redemption_in_doubt_is_not_to_be_repeated() {
     server.redeem(&code).await.ok();
 }
 
+/// A client that a newer version has stored, beside this one: its requests are to be repeated, and not given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_only_a_newer_version_knows() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database().await;
+    let server = replica(&url).await;
+    let tokens = server.tokens(&[]).await;
+    let [access, refresh] = ["access_token", "refresh_token"].map(|name| text(&tokens[name]));
+    let mut session = postgres
+        .connect(url.split(['/', '?']).nth(3).unwrap())
+        .await;
+    let newer = "UPDATE clients SET origin = 'metadata-document' WHERE client_id = 'app'";
+    session.execute(newer).await.unwrap();
+    let refused = server.refresh(&refresh).await;
+    let introspected = server.introspect_as("notes-proxy", &access).await;
+    for answer in [&refused, &introspected] {
+        answer.is_error(503, "temporarily_unavailable");
+        assert_eq!(answer.header(http::header::RETRY_AFTER), "1");
+    }
+    assert!(refused.body.contains("is being updated"), "{refused:?}");
+    let page = server.authorize(&[]).await;
+    assert_eq!(page.status, 503);
+    assert_eq!(page.header(http::header::RETRY_AFTER), "1");
+    let back = "UPDATE clients SET origin = 'config' WHERE client_id = 'app'";
+    session.execute(back).await.unwrap();
+    server.refresh(&refresh).await.ok();
+    assert!(server.is_active(&access).await);
+}
+
+/// The statements that this server's database has executed.
+fn statements(postgres: &Postgres) -> Vec<String> {
+    let log = postgres.log();
+    let executed = log.lines().filter_map(|line| {
+        let (_, statement) = line.split_once("LOG:  execute ")?;
+        Some(statement.split_once(": ")?.1.to_owned())
+    });
+    executed.collect()
+}
+
+/// Time cannot be asserted; what is asked of the database can. The work on the secret itself: `client_auth`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_client_and_a_wrong_secret_cost_the_same_lookups() {
+    let postgres = Postgres::with_options("-c listen_addresses= -c fsync=off -c log_statement=all");
+    let server = replica(&postgres.create_database().await).await;
+    let lookups = async |client_id: &str| {
+        let before = statements(&postgres).len();
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", client_id),
+            ("client_secret", "wrong"),
+        ];
+        server.token(&form).await.is_error(401, "invalid_client");
+        statements(&postgres).split_off(before)
+    };
+    let (unknown, wrong) = (lookups("nobody").await, lookups("poster").await);
+    assert!(!unknown.is_empty());
+    assert_eq!(unknown, wrong);
+}
+
 /// PostgreSQL takes no NUL in a text: it must be refused before, and never be a server error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nul_characters_are_refused() {

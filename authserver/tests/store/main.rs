@@ -8,6 +8,8 @@ mod administration;
 #[cfg(test)]
 mod codes;
 #[cfg(test)]
+mod commits;
+#[cfg(test)]
 mod families;
 #[cfg(test)]
 mod fixture;
@@ -19,6 +21,8 @@ mod introspection;
 mod kills;
 #[cfg(test)]
 mod many;
+#[cfg(test)]
+mod newer_version;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! A client or a resource with very many grants goes: its tokens are refused at once, and the rows follow.
 
+use std::time::Duration;
+
 use mcp_authserver::store::{StoreError, Upsert};
 use mcpauth_test_support::postgres::Postgres;
 use sqlx::{Executor as _, PgConnection};
 
-use crate::fixture::{CLIENT, Fixture, NOTES, NOW, OTHER_CLIENT, Tokens, resource};
+use crate::fixture::{CLIENT, Fixture, NOTES, NOW, OTHER_CLIENT, Tokens, client, resource};
 
 /// More than the store can delete in the time that an operation may take.
 const VERY_MANY: i64 = 200_000;
@@ -120,4 +122,85 @@ async fn a_client_with_many_grants_is_deleted() {
         .await
         .unwrap();
     assert_eq!(rows, 1, "the mark goes with the last grant");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_many_grants_no_longer_names_their_resource() {
+    let (f, mut session, tokens) = with_grants(VERY_MANY).await;
+    let all = client(CLIENT);
+    let mut fewer = all.clone();
+    fewer.metadata.allowed_resources.remove(0);
+    let narrowed = f.store.upsert_client(&fewer, NOW).await;
+    assert_eq!(narrowed.unwrap(), Upsert::Updated);
+    is_refused_at_once(&f, &mut session, &tokens).await;
+    let refused = f.issue(f.new_grant(CLIENT, None), NOW).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(_))),
+        "{refused:?}"
+    );
+    assert!(f.issue(f.new_grant(OTHER_CLIENT, None), NOW).await.is_ok());
+    // It gets the resource back, without what was granted for it; that may take more than one try.
+    loop {
+        match f.store.upsert_client(&all, NOW).await {
+            Ok(outcome) => break assert_eq!(outcome, Upsert::Updated),
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(!f.is_active(&tokens.access, NOW).await);
+    rows_but_one_follow(&f, &mut session).await;
+    assert!(f.issue(f.new_grant(CLIENT, None), NOW).await.is_ok());
+}
+
+/// Who deletes need not wait for that, and need not try again: housekeeping removes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_is_gone_though_its_grants_are_still_there() {
+    let (f, mut session, _) = with_grants(10).await;
+    let lock = "BEGIN; LOCK TABLE grants IN ACCESS EXCLUSIVE MODE";
+    session.execute(lock).await.unwrap();
+    let (client, resource, moved) = tokio::join!(
+        f.store.delete_client(CLIENT),
+        f.store.delete_resource("notes"),
+        f.store.upsert_resource(&resource("mail", NEW)),
+    );
+    client.unwrap();
+    resource.unwrap();
+    assert_eq!(moved.unwrap(), Upsert::Updated);
+    session.execute("ROLLBACK").await.unwrap();
+    assert_eq!(f.store.client(CLIENT).await.unwrap(), None);
+    assert_eq!(f.store.resource("notes").await.unwrap(), None);
+    rows_follow(&f, &mut session).await;
+}
+
+/// While somebody holds the grants, it looks again now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_locked_grants_is_no_work() {
+    let (f, mut session, _) = with_grants(10).await;
+    f.store.delete_resource("mail").await.unwrap();
+    let held = "BEGIN; SELECT FROM grants FOR UPDATE";
+    session.execute(held).await.unwrap();
+    f.store.delete_client(CLIENT).await.unwrap();
+    let before = transactions(&f).await;
+    let waits = f.store.upsert_client(&client(CLIENT), NOW).await;
+    assert!(
+        matches!(waits, Err(StoreError::Unavailable(_))),
+        "{waits:?}"
+    );
+    let during = transactions(&f).await - before;
+    // In four seconds.
+    assert!((10..1000).contains(&during), "{during}");
+    session.execute("ROLLBACK").await.unwrap();
+    let back = f.store.upsert_client(&client(CLIENT), NOW).await;
+    assert_eq!(back.unwrap(), Upsert::Created);
+}
+
+/// How many there have been. Sessions report them within a second.
+async fn transactions(f: &Fixture) -> i64 {
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let count = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+    let mut session = f.session(Postgres::shared()).await;
+    sqlx::query_scalar(count)
+        .fetch_one(&mut session)
+        .await
+        .unwrap()
 }

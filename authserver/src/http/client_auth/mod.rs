@@ -237,3 +237,74 @@ impl Credentials {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use http::HeaderValue;
+    use mcpauth_service::clock::Clock;
+    use mcpauth_wire::Issuer;
+
+    use super::*;
+    use crate::keys::pepper::{Pepper, VERIFIED};
+    use crate::oauth::client::{ClientMetadata, ClientOrigin};
+    use crate::store::MemoryStore;
+
+    const PEPPER: &str = "1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    async fn with_clients() -> ClientAuthentication {
+        let pepper = Pepper::parse(PEPPER).unwrap();
+        let store = MemoryStore::default();
+        for method in [
+            TokenEndpointAuthMethod::None,
+            TokenEndpointAuthMethod::ClientSecretBasic,
+            TokenEndpointAuthMethod::ClientSecretPost,
+        ] {
+            let secret = method.has_secret();
+            let client = Client {
+                client_id: method.as_str().into(),
+                origin: ClientOrigin::Declared,
+                metadata: ClientMetadata {
+                    token_endpoint_auth_method: method,
+                    ..ClientMetadata::default()
+                },
+                secret_hash: secret.then(|| pepper.hash_client_secret("right")),
+                registration_token: None,
+            };
+            crate::store::Store::upsert_client(&store, &client, NOW)
+                .await
+                .unwrap();
+        }
+        let core = Arc::new(Core {
+            issuer: Issuer::parse("https://auth.example").unwrap(),
+            store: Arc::new(store),
+            pepper,
+            clock: Clock::manual(NOW),
+        });
+        let guesses = Arc::new(Guesses::new(Arc::clone(&core), 60));
+        ClientAuthentication::new(core, config::RateLimit::default(), guesses).unwrap()
+    }
+
+    /// The same work: a client that is unknown, one with another secret, and one with another method.
+    #[tokio::test]
+    async fn each_failure_verifies_one_secret() {
+        let clients = with_clients().await;
+        let known = ["client_secret_basic", "client_secret_post", "none"];
+        for id in known.into_iter().chain(["nobody", "not/an/id"]) {
+            let encoded = STANDARD.encode(format!("{id}:wrong"));
+            let header = HeaderValue::from_str(&format!("Basic {encoded}")).unwrap();
+            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, header)]);
+            let form = format!("client_id={id}&client_secret=wrong");
+            for (headers, form) in [(headers, ""), (HeaderMap::new(), form.as_str())] {
+                let params = Params::parse(form.as_bytes()).unwrap();
+                let before = VERIFIED.get();
+                let peer = "192.0.2.1".parse().unwrap();
+                let refused = clients.authenticate(&headers, &params, peer).await;
+                assert!(refused.is_err(), "{id}");
+                assert_eq!(VERIFIED.get() - before, 1, "{id} {form}");
+            }
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! Clients.
 
 use mcpauth_service::clock::UnixTime;
+use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
 
 use super::super::{NewRegistration, Registered, StoreError, Upsert};
 use super::Database;
-use super::housekeeping::BATCH;
+use super::sweeps::Sweep;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::client::{Client, ClientOrigin};
 
@@ -32,15 +32,29 @@ const MARK_GONE: &str =
     "UPDATE clients SET gone = true, metadata = '{}', secret_hash = NULL, registration_token = NULL
      WHERE client_id = $1";
 
-/// Grants that are locked come next time. $1 the batch.
-const SWEEP: &str = "
+pub(super) const SWEEP: Sweep = Sweep {
+    grants: "
 DELETE FROM grants WHERE id = ANY(ARRAY(
     SELECT g.id FROM clients c JOIN grants g ON g.client_id = c.client_id
-    WHERE c.gone LIMIT $1 FOR UPDATE OF g SKIP LOCKED))";
-
-const REMOVE_SWEPT: &str = "
+    WHERE c.gone LIMIT $1 FOR UPDATE OF g SKIP LOCKED))",
+    marks: &["
 DELETE FROM clients c
-WHERE c.gone AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id)";
+WHERE c.gone AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id)"],
+    is_marked: "SELECT EXISTS (SELECT FROM clients WHERE client_id = $1 AND gone)",
+};
+
+/// The grants of clients for resources that they no longer name.
+pub(super) const SWEEP_NARROWED: Sweep = Sweep {
+    grants: "
+DELETE FROM grants WHERE id = ANY(ARRAY(
+    SELECT g.id FROM clients c JOIN grants g ON g.client_id = c.client_id AND g.resource = ANY(c.narrowed)
+    WHERE c.narrowed <> '{}' LIMIT $1 FOR UPDATE OF g SKIP LOCKED))",
+    marks: &["
+UPDATE clients c SET narrowed = '{}'
+WHERE c.narrowed <> '{}'
+  AND NOT EXISTS (SELECT FROM grants g WHERE g.client_id = c.client_id AND g.resource = ANY(c.narrowed))"],
+    is_marked: "SELECT EXISTS (SELECT FROM clients WHERE client_id = $1 AND narrowed <> '{}')",
+};
 
 impl Database {
     pub(super) async fn upsert_client(
@@ -48,15 +62,54 @@ impl Database {
         client: &Client,
         now: UnixTime,
     ) -> Result<Upsert, StoreError> {
-        let before = self.client(&client.client_id).await?;
-        if before.as_ref() == Some(client) {
-            return Ok(Upsert::Unchanged);
+        loop {
+            let before = match self.client(&client.client_id).await {
+                // It is replaced as a whole.
+                Err(StoreError::TooNew(_)) => Before::Unknown,
+                Ok(None) => Before::Nothing,
+                Ok(Some(before)) if before == *client => return Ok(Upsert::Unchanged),
+                Ok(Some(before)) => Before::Known(before),
+                Err(error) => return Err(error),
+            };
+            for sweep in [&SWEEP, &SWEEP_NARROWED] {
+                self.finish_sweep(sweep, &client.client_id).await?;
+            }
+            let narrowed = self.no_longer_named(&before, client).await?;
+            if self.store_client(client, &narrowed, now).await? {
+                if !narrowed.is_empty() {
+                    self.begin_sweep(&SWEEP_NARROWED).await;
+                }
+                return Ok(match before {
+                    Before::Nothing => Upsert::Created,
+                    Before::Unknown | Before::Known(_) => Upsert::Updated,
+                });
+            }
+            // It has been marked meanwhile.
         }
-        if before.is_none() {
-            self.finish_client(&client.client_id).await?;
+    }
+
+    /// The resources that the client might ask for before, and may not any more.
+    async fn no_longer_named(
+        &self,
+        before: &Before,
+        client: &Client,
+    ) -> Result<Vec<String>, StoreError> {
+        if matches!(before, Before::Nothing) {
+            return Ok(Vec::new());
         }
-        let metadata = to_json(&client.metadata)?;
-        let mut transaction = self.begin().await?;
+        let resources = sqlx::query_scalar("SELECT resource FROM resources");
+        let mut resources: Vec<String> = resources.fetch_all(&self.pool).await?;
+        resources.retain(|resource| before.named(resource) && !client.may_ask_for(resource));
+        Ok(resources)
+    }
+
+    /// False when the stored one is marked.
+    async fn store_client(
+        &self,
+        client: &Client,
+        narrowed: &[String],
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
         let written = sqlx::query(
             "INSERT INTO clients (client_id, origin, metadata, secret_hash, last_used_at, namespace,
                                   registration_token)
@@ -66,30 +119,21 @@ impl Database {
                  metadata = EXCLUDED.metadata,
                  secret_hash = EXCLUDED.secret_hash,
                  namespace = EXCLUDED.namespace,
-                 registration_token = EXCLUDED.registration_token
-             WHERE NOT clients.gone",
+                 registration_token = EXCLUDED.registration_token,
+                 narrowed = $8
+             WHERE NOT clients.gone AND clients.narrowed = '{}'",
         )
         .bind(&client.client_id)
         .bind(client.origin.as_str())
-        .bind(metadata)
+        .bind(to_json(&client.metadata)?)
         .bind(stored(client.secret_hash))
         .bind(now.as_millis())
         .bind(&client.metadata.namespace)
         .bind(stored(client.registration_token))
-        .execute(&mut *transaction)
+        .bind(narrowed)
+        .execute(&self.pool)
         .await?;
-        if written.rows_affected() == 0 {
-            let text = "the client is being deleted; try again";
-            return Err(StoreError::Unavailable(text.into()));
-        }
-        if before.is_some() {
-            revoke_what_is_not_named(&mut transaction, client).await?;
-        }
-        transaction.commit().await?;
-        Ok(match before {
-            None => Upsert::Created,
-            Some(_) => Upsert::Updated,
-        })
+        Ok(written.rows_affected() == 1)
     }
 
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
@@ -199,71 +243,52 @@ impl Database {
             .await?;
         Ok(())
     }
-
-    /// Removes a batch of the grants of clients that go, and the clients with the last. True when there may be more.
-    pub(super) async fn sweep_clients(&self) -> Result<bool, StoreError> {
-        let removed = sqlx::query(SWEEP)
-            .bind(i64::from(BATCH))
-            .execute(&self.pool)
-            .await?;
-        if removed.rows_affected() == u64::from(BATCH) {
-            return Ok(true);
-        }
-        sqlx::query(REMOVE_SWEPT).execute(&self.pool).await?;
-        Ok(false)
-    }
-
-    /// Ends a client of this id that goes: one that comes back does not get back what it had. What takes too long is
-    /// given up, and goes on from there when it is tried again.
-    async fn finish_client(&self, client_id: &str) -> Result<(), StoreError> {
-        let is_marked = "SELECT EXISTS (SELECT FROM clients WHERE client_id = $1 AND gone)";
-        while sqlx::query_scalar(is_marked)
-            .bind(client_id)
-            .fetch_one(&self.pool)
-            .await?
-        {
-            self.sweep_clients().await?;
-        }
-        Ok(())
-    }
 }
 
-/// Removes the client's grants for resources that it may no longer ask for.
-async fn revoke_what_is_not_named(
-    connection: &mut PgConnection,
-    client: &Client,
-) -> Result<(), StoreError> {
-    let mut resources: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT resource FROM grants WHERE client_id = $1")
-            .bind(&client.client_id)
-            .fetch_all(&mut *connection)
-            .await?;
-    resources.retain(|resource| !client.may_ask_for(resource));
-    if !resources.is_empty() {
-        sqlx::query("DELETE FROM grants WHERE client_id = $1 AND resource = ANY($2)")
-            .bind(&client.client_id)
-            .bind(resources)
-            .execute(connection)
-            .await?;
+/// What is stored of a client before it is put.
+enum Before {
+    Nothing,
+    /// A client that only a newer version understands.
+    Unknown,
+    Known(Client),
+}
+
+impl Before {
+    /// Whether the client may have grants for this resource.
+    fn named(&self, resource: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Unknown => true,
+            Self::Known(client) => client.may_ask_for(resource),
+        }
     }
-    Ok(())
 }
 
 fn read_client(row: &PgRow) -> Result<Client, StoreError> {
-    let origin: &str = row.try_get("origin")?;
-    let invalid = |column| StoreError::Internal(format!("cannot parse {column} of a client"));
+    let client_id: String = row.try_get("client_id")?;
     let hash = |column| {
         let bytes: Option<&[u8]> = row.try_get(column)?;
-        let parse = |bytes| KeyedHash::from_bytes(bytes).ok_or_else(|| invalid(column));
-        bytes.map(parse).transpose()
+        let invalid = || StoreError::Internal(format!("cannot parse {column} of a client"));
+        bytes
+            .map(|bytes| KeyedHash::from_bytes(bytes).ok_or_else(invalid))
+            .transpose()
+    };
+    let of_client = |error: StoreError| match error {
+        StoreError::TooNew(what) => StoreError::TooNew(format!("client {client_id}: {what}")),
+        other => other,
     };
     Ok(Client {
-        client_id: row.try_get("client_id")?,
-        origin: ClientOrigin::parse(origin).ok_or_else(|| invalid("origin"))?,
-        metadata: from_json(row.try_get("metadata")?)?,
+        origin: read_origin(row).map_err(of_client)?,
+        metadata: from_json(row.try_get("metadata")?).map_err(of_client)?,
         secret_hash: hash("secret_hash")?,
         registration_token: hash("registration_token")?,
+        client_id,
     })
+}
+
+pub(super) fn read_origin(row: &PgRow) -> Result<ClientOrigin, StoreError> {
+    let origin: &str = row.try_get("origin")?;
+    ClientOrigin::parse(origin).ok_or_else(|| StoreError::TooNew(format!("the origin {origin}")))
 }
 
 fn stored(hash: Option<KeyedHash>) -> Option<Vec<u8>> {
@@ -274,6 +299,10 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreErro
     serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
+/// A value that only a newer version knows, of a grant type for example, is [`StoreError::TooNew`].
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Internal(error.to_string()))
+    serde_json::from_str(text).map_err(|error| match error.is_data() {
+        true => StoreError::TooNew(error.to_string()),
+        false => StoreError::Internal(error.to_string()),
+    })
 }

@@ -3,6 +3,7 @@
 use sqlx::migrate::MigrateError;
 
 use super::super::StoreError;
+use super::connections::POINT_TO_PRIMARY;
 
 /// What to do when no encrypted connection comes about.
 const CHECK_TLS: &str = "the server must have TLS switched on, with a certificate for the host name in the URL, signed \
@@ -62,7 +63,10 @@ fn from_code(code: &str, message: &str) -> StoreError {
         "42P01" | "42703" | "3F000" => {
             "tables are missing; restart this server to create them, or restore a backup"
         }
-        "25006" => "it is read-only; point the URL to the primary",
+        "25006" => {
+            let text = format!("{message} (SQLSTATE {code}); {POINT_TO_PRIMARY}");
+            return StoreError::ReadOnly(text);
+        }
         _ => return without_hint(code, message),
     };
     StoreError::Misconfigured(format!("{message} (SQLSTATE {code}): {hint}"))
@@ -77,6 +81,11 @@ fn without_hint(code: &str, message: &str) -> StoreError {
         Some("08" | "40" | "53" | "57" | "58") => StoreError::Unavailable(text),
         // Waiting for a lock.
         Some("55") => StoreError::Unavailable(text),
+        // A transaction that its own session's time has ended.
+        Some("25") if matches!(code, "25P03" | "25P04") => StoreError::Unavailable(text),
+        // A prepared statement that a migration, or a proxy in between, has made unusable; and tables that are not on a
+        // standby. It works with a new connection.
+        Some("0A" | "26") => StoreError::Unavailable(text),
         _ => StoreError::Internal(text),
     }
 }
@@ -88,19 +97,21 @@ mod tests {
     #[test]
     fn an_outage_is_told_from_a_mistake() {
         for code in [
-            "57P01", "57P03", "53300", "40P01", "40001", "08006", "55P03",
+            "57P01", "57P03", "57014", "53100", "53200", "53300", "40P01", "40001", "08006",
+            "55P03", "25P03", "25P04", "58030", "0A000", "26000",
         ] {
             assert!(
                 matches!(from_code(code, "m"), StoreError::Unavailable(_)),
                 "{code}"
             );
         }
-        for code in ["28P01", "3D000", "42501", "42P01", "25006"] {
+        for code in ["28P01", "3D000", "42501", "42P01"] {
             assert!(
                 matches!(from_code(code, "m"), StoreError::Misconfigured(_)),
                 "{code}"
             );
         }
+        assert!(matches!(from_code("25006", "m"), StoreError::ReadOnly(_)));
         assert!(matches!(from_code("23505", "m"), StoreError::Conflict(_)));
         assert!(matches!(from_code("42601", "m"), StoreError::Internal(_)));
         assert!(matches!(from_code("", "m"), StoreError::Internal(_)));

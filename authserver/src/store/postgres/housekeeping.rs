@@ -4,6 +4,7 @@ use mcpauth_service::clock::UnixTime;
 
 use super::super::{StoreError, Unused};
 use super::Database;
+use super::sweeps::Sweep;
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
 /// $1 now, $2 the batch. Members before grants, which take along what is left of them.
@@ -72,12 +73,16 @@ impl Database {
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let full = u64::from(BATCH);
-        let mut more = self.sweep().await? | self.sweep_clients().await?;
+        let mut connection = self.background().await?;
+        let mut more = false;
+        for sweep in Sweep::ALL {
+            more |= sweep.step(&mut connection).await? == full;
+        }
         for statement in REMOVE_EXPIRED {
             let removed = sqlx::query(statement)
                 .bind(now.as_millis())
                 .bind(i64::from(BATCH))
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await?;
             more |= removed.rows_affected() == full;
         }
@@ -89,7 +94,7 @@ impl Database {
                 .bind(now.as_millis())
                 .bind(i64::from(BATCH))
                 .bind(since.as_millis())
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await?;
             more |= removed.rows_affected() == full;
         }

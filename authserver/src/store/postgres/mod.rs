@@ -3,13 +3,17 @@
 //! Whoever changes a family locks its row in `grants` first, and then its members; who deletes it locks
 //! in the same order. Isolation is READ COMMITTED, so that what is read after the lock is up to date.
 
-/// Whether the client `c` is still there, and the resource `r` admits it, as [`AllowedClients::admit`] has it.
+/// Whether the client `c` is still there and names the resource `r`, which admits it, as [`AllowedClients::admit`] has it.
+/// Nobody of an origin that only a newer version knows.
 ///
 /// [`AllowedClients::admit`]: crate::oauth::admission::AllowedClients::admit
 macro_rules! is_admitted {
     () => {
-        "NOT c.gone AND CASE c.origin WHEN 'dynamic' THEN r.self_registered
-              ELSE r.all_namespaces OR c.namespace = ANY(r.namespaces) END"
+        "NOT c.gone AND r.resource <> ALL(c.narrowed) AND CASE c.origin
+              WHEN 'dynamic' THEN r.self_registered
+              WHEN 'config' THEN r.all_namespaces OR c.namespace = ANY(r.namespaces)
+              WHEN 'declared' THEN r.all_namespaces OR c.namespace = ANY(r.namespaces)
+              ELSE false END"
     };
 }
 
@@ -41,6 +45,7 @@ macro_rules! select_grant {
 }
 
 mod clients;
+mod connections;
 mod error;
 mod grants;
 mod housekeeping;
@@ -50,6 +55,7 @@ mod rates;
 mod refresh;
 mod resources;
 mod signing_keys;
+mod sweeps;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -59,8 +65,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpauth_service::clock::UnixTime;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Transaction};
 
 use super::{
     ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
@@ -74,21 +81,13 @@ use crate::oauth::code::NewCode;
 use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
+use connections::{ACQUIRE_TIMEOUT, Generation, POINT_TO_PRIMARY, Server};
 
-/// How long a caller waits for a connection before the database counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout of an operation as a whole. A transaction that times out is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a connection that comes back to the pool may take for a ping, after an operation that was
-/// given up. The pool's own ping, which follows, would wait until TCP gives up, and the
-/// connection's place would be lost until then.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A session that waits for a lock does not notice that its client has gone: without this the sessions of
-/// operations that were given up would pile up in the database.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
-/// A connection that was idle for longer is tried before it is used: the database may have been
-/// restarted. One in steady use is not; that would be one more round trip.
-const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
+/// Timeout of what no request waits for. Given up early it would begin anew each time; never given up, a database that is gone
+/// without a word would be waited for without end.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// In a database, for any number of replicas.
 #[derive(Debug)]
@@ -101,6 +100,7 @@ struct Database {
     /// Readiness has a connection of its own: a flood at the public port must not take the pod out of its Services.
     readiness: PgPool,
     introspection: introspection::Introspection,
+    generation: Generation,
 }
 
 impl PostgresStore {
@@ -128,12 +128,16 @@ impl PostgresStore {
         if let Some(file) = ca_file {
             options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file);
         }
-        let own = pool(options.clone(), introspection::CONNECTIONS);
-        let readiness = pool(options.clone(), 1);
+        let generation = Generation::default();
+        let pool = |max_connections, server| {
+            connections::pool(options.clone(), max_connections, server, &generation)
+        };
+        let own = pool(introspection::CONNECTIONS, Server::Primary);
         Ok(Self(Database {
             introspection: introspection::Introspection::new(&own),
-            pool: pool(options, max_connections),
-            readiness,
+            pool: pool(max_connections, Server::Primary),
+            readiness: pool(1, Server::Any),
+            generation,
         }))
     }
 
@@ -162,31 +166,73 @@ impl Database {
     /// that disconnects would leave the connection in a transaction, in which the statements of others are never
     /// committed, and whose locks nobody releases (sqlx issue 4393).
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        let (pool, generation) = (self.pool.clone(), self.generation.clone());
+        let begun = tokio::spawn(async move {
+            let mut begin = std::pin::pin!(pool.begin());
+            let begun = tokio::time::timeout(OPERATION_TIMEOUT, begin.as_mut()).await;
+            // `BEGIN` waits for nobody: the database hangs. Nor may this connection be used again, see above.
+            begun.unwrap_or_else(|_| {
+                generation.replace();
+                Err(sqlx::Error::PoolTimedOut)
+            })
+        });
+        let begun = begun.await;
         Ok(begun.map_err(|error| StoreError::Unavailable(error.to_string()))??)
     }
 
+    /// A connection for what no request waits for: its statements may take longer. It is closed afterwards.
+    async fn background(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        connection.close_on_drop();
+        connection.execute("SET statement_timeout = 0").await?;
+        Ok(connection)
+    }
+
+    async fn within<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.within_time(OPERATION_TIMEOUT, operation).await
+    }
+
+    async fn within_time<T>(
+        &self,
+        time: Duration,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let done = within(time, operation).await;
+        if matches!(done, Err(StoreError::ReadOnly(_))) {
+            // Perhaps it was the primary when we connected, and another one is now.
+            self.generation.replace_if_old();
+        }
+        done
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM clients LIMIT 1")
-            .fetch_optional(&self.readiness)
-            .await?;
-        Ok(())
+        let query = "SELECT pg_is_in_recovery(), (SELECT 1 FROM clients LIMIT 1)";
+        let row = sqlx::query(query).fetch_one(&self.readiness).await?;
+        let is_standby: bool = row.try_get(0)?;
+        match is_standby {
+            true => Err(StoreError::ReadOnly(format!(
+                "it is a standby; {POINT_TO_PRIMARY}"
+            ))),
+            false => Ok(()),
+        }
     }
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        within(self.0.ping()).await
+        self.0.within(self.0.ping()).await
     }
 
     async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError> {
-        within(self.0.upsert_client(client, now)).await
+        self.0.within(self.0.upsert_client(client, now)).await
     }
 
     async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
-        within(self.0.client(client_id)).await
+        self.0.within(self.0.client(client_id)).await
     }
 
     async fn register_client(
@@ -194,15 +240,17 @@ impl Store for PostgresStore {
         registration: &NewRegistration<'_>,
         now: UnixTime,
     ) -> Result<Registered, StoreError> {
-        within(self.0.register_client(registration, now)).await
+        self.0
+            .within(self.0.register_client(registration, now))
+            .await
     }
 
     async fn update_registration(&self, client: &Client) -> Result<bool, StoreError> {
-        within(self.0.update_registration(client)).await
+        self.0.within(self.0.update_registration(client)).await
     }
 
     async fn touch_client(&self, client_id: &str, now: UnixTime) -> Result<(), StoreError> {
-        within(self.0.touch_client(client_id, now)).await
+        self.0.within(self.0.touch_client(client_id, now)).await
     }
 
     async fn replace_secret_hash(
@@ -211,32 +259,33 @@ impl Store for PostgresStore {
         before: &KeyedHash,
         after: &KeyedHash,
     ) -> Result<(), StoreError> {
-        within(self.0.replace_secret_hash(client_id, before, after)).await
+        self.0
+            .within(self.0.replace_secret_hash(client_id, before, after))
+            .await
     }
 
     async fn delete_client(&self, client_id: &str) -> Result<(), StoreError> {
-        within(self.0.mark_client_gone(client_id)).await?;
-        // Nothing of it is valid any more. What this does not get to, housekeeping does.
-        if let Err(error) = within(self.0.sweep_clients()).await {
-            tracing::warn!(%error, "cannot remove the grants of a deleted client yet; retrying");
-        }
+        self.0.within(self.0.mark_client_gone(client_id)).await?;
+        self.0.begin_sweep(&clients::SWEEP).await;
         Ok(())
     }
 
     async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
-        within(self.0.upsert_resource(resource)).await
+        self.0.within(self.0.upsert_resource(resource)).await
     }
 
     async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
-        within(self.0.resource(id)).await
+        self.0.within(self.0.resource(id)).await
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
-        within(self.0.resources()).await
+        self.0.within(self.0.resources()).await
     }
 
     async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
-        within(self.0.delete_resource(id)).await
+        self.0.within(self.0.mark_resource_gone(id)).await?;
+        self.0.begin_sweep(&resources::SWEEP).await;
+        Ok(())
     }
 
     async fn create_authorization(
@@ -245,7 +294,9 @@ impl Store for PostgresStore {
         code: &NewCode,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        within(self.0.create_authorization(grant, code, now)).await
+        self.0
+            .within(self.0.create_authorization(grant, code, now))
+            .await
     }
 
     async fn redeem_code(
@@ -253,11 +304,14 @@ impl Store for PostgresStore {
         redemption: &CodeRedemption<'_>,
         now: UnixTime,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
-        let (transaction, outcome) = within(self.0.redeem_code(redemption, now)).await?;
+        let (transaction, outcome) = self.0.within(self.0.redeem_code(redemption, now)).await?;
         let Some(transaction) = transaction else {
             return Ok(outcome);
         };
-        let committed = within(async { Ok(transaction.commit().await?) }).await;
+        let committed = self
+            .0
+            .within(async { Ok(transaction.commit().await?) })
+            .await;
         match (committed, &outcome) {
             (Err(error), Ok(_)) => Err(StoreError::Unconfirmed(error.to_string())),
             (committed, _) => committed.map(|()| outcome),
@@ -269,7 +323,7 @@ impl Store for PostgresStore {
         refresh: &Refresh<'_>,
         now: UnixTime,
     ) -> Result<Result<Refreshed, Refusal>, StoreError> {
-        within(self.0.refresh(refresh, now)).await
+        self.0.within(self.0.refresh(refresh, now)).await
     }
 
     async fn grant_of(
@@ -277,7 +331,7 @@ impl Store for PostgresStore {
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<Grant>, StoreError> {
-        within(self.0.grant_of(hashes, now)).await
+        self.0.within(self.0.grant_of(hashes, now)).await
     }
 
     async fn issue_access_token(
@@ -286,7 +340,9 @@ impl Store for PostgresStore {
         minter: Minter<'_>,
         now: UnixTime,
     ) -> Result<Issued, StoreError> {
-        within(self.0.issue_access_token(grant, minter, now)).await
+        self.0
+            .within(self.0.issue_access_token(grant, minter, now))
+            .await
     }
 
     async fn introspect(
@@ -294,7 +350,7 @@ impl Store for PostgresStore {
         hashes: &[KeyedHash],
         now: UnixTime,
     ) -> Result<Option<ActiveToken>, StoreError> {
-        within(self.0.introspect(hashes, now)).await
+        self.0.within(self.0.introspect(hashes, now)).await
     }
 
     async fn revoke_access_token(
@@ -302,7 +358,9 @@ impl Store for PostgresStore {
         hashes: &[KeyedHash],
         client_id: &str,
     ) -> Result<(), StoreError> {
-        within(self.0.revoke_access_token(hashes, client_id)).await
+        self.0
+            .within(self.0.revoke_access_token(hashes, client_id))
+            .await
     }
 
     async fn revoke_refresh_token(
@@ -310,23 +368,25 @@ impl Store for PostgresStore {
         hashes: &[KeyedHash],
         client_id: &str,
     ) -> Result<(), StoreError> {
-        within(self.0.revoke_refresh_token(hashes, client_id)).await
+        self.0
+            .within(self.0.revoke_refresh_token(hashes, client_id))
+            .await
     }
 
     async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
-        within(self.0.revoke_grant(id)).await
+        self.0.within(self.0.revoke_grant(id)).await
     }
 
     async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
-        within(self.0.revoke_user(subject)).await
+        self.0.within(self.0.revoke_user(subject)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        within(self.0.signing_keys()).await
+        self.0.within(self.0.signing_keys()).await
     }
 
     async fn add_signing_keys(&self, keys: &[KeyRecord]) -> Result<(), StoreError> {
-        within(self.0.add_signing_keys(keys)).await
+        self.0.within(self.0.add_signing_keys(keys)).await
     }
 
     async fn replace_signing_key(
@@ -334,11 +394,13 @@ impl Store for PostgresStore {
         before: &KeyRecord,
         after: &KeyRecord,
     ) -> Result<bool, StoreError> {
-        within(self.0.replace_signing_key(before, after)).await
+        self.0
+            .within(self.0.replace_signing_key(before, after))
+            .await
     }
 
     async fn remove_signing_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
-        within(self.0.remove_signing_key(key)).await
+        self.0.within(self.0.remove_signing_key(key)).await
     }
 
     async fn under_other_peppers(
@@ -346,7 +408,8 @@ impl Store for PostgresStore {
         current: u16,
         now: UnixTime,
     ) -> Result<BTreeMap<u16, PepperUse>, StoreError> {
-        self.0.under_other_peppers(current, now).await
+        let counted = self.0.under_other_peppers(current, now);
+        self.0.within_time(BACKGROUND_TIMEOUT, counted).await
     }
 
     async fn remember_assertion(
@@ -357,7 +420,9 @@ impl Store for PostgresStore {
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let key = digest(&[client_id, jti]);
-        within(self.0.remember_assertion(key, expires_at, now)).await
+        self.0
+            .within(self.0.remember_assertion(key, expires_at, now))
+            .await
     }
 
     async fn hit(
@@ -368,54 +433,28 @@ impl Store for PostgresStore {
         now: UnixTime,
     ) -> Result<Decision, StoreError> {
         let key = digest(&[rule, subject]);
-        within(self.0.hit(key, limit, now)).await
+        self.0.within(self.0.hit(key, limit, now)).await
     }
 
     async fn has_hits(&self, rule: &str, subject: &str, now: UnixTime) -> Result<bool, StoreError> {
-        within(self.0.has_hits(digest(&[rule, subject]), now)).await
+        self.0
+            .within(self.0.has_hits(digest(&[rule, subject]), now))
+            .await
     }
 
     async fn remove_expired(&self, unused: Unused, now: UnixTime) -> Result<bool, StoreError> {
-        // However long it takes: given up, it would begin anew each time.
-        self.0.remove_expired(unused, now).await
+        let removed = self.0.remove_expired(unused, now);
+        self.0.within_time(BACKGROUND_TIMEOUT, removed).await
     }
-}
-
-fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                connection.execute(LOCK_TIMEOUT).await?;
-                Ok(())
-            })
-        })
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > TRUSTED_IDLE_TIME {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let ping = tokio::time::timeout(PING_TIMEOUT, connection.ping());
-                ping.await.map_err(std::io::Error::from)??;
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options)
 }
 
 /// Gives an operation up when the database does not answer: a network that swallows packets, a stopped
 /// process or a lock that somebody keeps must not use up our connections.
 async fn within<T>(
+    time: Duration,
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(OPERATION_TIMEOUT, operation)
+    tokio::time::timeout(time, operation)
         .await
         .unwrap_or_else(|_| Err(StoreError::Unavailable("it did not respond in time".into())))
 }
@@ -443,6 +482,5 @@ fn as_slices(hashes: &[KeyedHash]) -> Vec<&[u8]> {
 }
 
 fn read_time(row: &sqlx::postgres::PgRow, column: &str) -> Result<UnixTime, sqlx::Error> {
-    use sqlx::Row as _;
     Ok(UnixTime::from_millis(row.try_get(column)?))
 }

@@ -65,11 +65,12 @@ impl Database {
         let first = current.to_be_bytes().to_vec();
         // Longer than any hash.
         let last = [first.as_slice(), &[0xff; 64]].concat();
+        let mut connection = self.background().await?;
         let rows = sqlx::query(UNDER_OTHERS)
             .bind(now.as_millis())
             .bind(first)
             .bind(last)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *connection)
             .await?;
         let mut uses = BTreeMap::<u16, PepperUse>::new();
         for row in rows {

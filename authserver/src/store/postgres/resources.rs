@@ -6,9 +6,20 @@ use sqlx::postgres::PgRow;
 use super::super::{StoreError, Upsert, canonical, resource_taken};
 use super::Database;
 use super::clients::{from_json, to_json};
-use super::housekeeping::BATCH;
+use super::sweeps::Sweep;
 use crate::oauth::admission::AllowedClients;
 use crate::oauth::resource::Resource;
+
+/// Whether the resource `r` no longer admits the client `c`.
+macro_rules! is_turned_away {
+    () => {
+        concat!(
+            "(c.origin IN ('config', 'declared', 'dynamic') AND (",
+            is_admitted!(),
+            ") IS NOT TRUE)"
+        )
+    };
+}
 
 /// Marks a resource that goes. It admits nobody from then on, so that all its tokens are refused at once; its grants
 /// follow in batches, and it goes with the last. Until then it keeps its URI, which the grants name, under an id that no
@@ -19,17 +30,22 @@ SET id = 'gone:' || resource, canonical = NULL, introspectors = '{}', all_namesp
     self_registered = false, without_consent = '{}', sweep = true
 WHERE id = $1 AND resource IS DISTINCT FROM $2";
 
-/// What no longer belongs to the resources. Grants that are locked come next time. $1 the batch.
-const SWEEP: &str = concat!(
-    "DELETE FROM grants WHERE id = ANY(ARRAY(
-         SELECT g.id FROM resources r
-         JOIN grants g ON g.resource = r.resource
-         JOIN clients c ON c.client_id = g.client_id
-         WHERE r.sweep AND (",
-    is_admitted!(),
-    ") IS NOT TRUE
-         LIMIT $1 FOR UPDATE OF g SKIP LOCKED))"
-);
+/// The grants that no longer belong to the resources. What a client may have whose origin only a newer version knows, that
+/// version decides.
+pub(super) const SWEEP: Sweep = Sweep {
+    grants: concat!(
+        "DELETE FROM grants WHERE id = ANY(ARRAY(
+             SELECT g.id FROM resources r
+             JOIN grants g ON g.resource = r.resource
+             JOIN clients c ON c.client_id = g.client_id
+             WHERE r.sweep AND (r.id LIKE 'gone:%' OR ",
+        is_turned_away!(),
+        ")
+             LIMIT $1 FOR UPDATE OF g SKIP LOCKED))"
+    ),
+    marks: &[REMOVE_SWEPT, UNMARK_SWEPT],
+    is_marked: "SELECT EXISTS (SELECT FROM resources WHERE resource = $1 AND sweep)",
+};
 
 const REMOVE_SWEPT: &str = "
 DELETE FROM resources r
@@ -39,9 +55,9 @@ const UNMARK_SWEPT: &str = concat!(
     "UPDATE resources r SET sweep = false
      WHERE r.sweep AND r.id NOT LIKE 'gone:%' AND NOT EXISTS (
          SELECT FROM grants g JOIN clients c ON c.client_id = g.client_id
-         WHERE g.resource = r.resource AND (",
-    is_admitted!(),
-    ") IS NOT TRUE)"
+         WHERE g.resource = r.resource AND ",
+    is_turned_away!(),
+    ")"
 );
 
 impl Database {
@@ -49,7 +65,7 @@ impl Database {
         let stored = self.store_resource(resource).await;
         if let Err(StoreError::Conflict(_)) = &stored {
             // Another replica may have stored the same one at the same time: then it is there now.
-            let same = self.resource(&resource.id).await?;
+            let same = self.resource(&resource.id).await.ok().flatten();
             if same.is_some_and(|same| same.resource == resource.resource) {
                 return self.store_resource(resource).await;
             }
@@ -58,16 +74,21 @@ impl Database {
     }
 
     async fn store_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
-        let before = self.resource(&resource.id).await?;
+        let (before, is_too_new) = match self.resource(&resource.id).await {
+            // It is replaced as a whole.
+            Err(StoreError::TooNew(_)) => (None, true),
+            before => (before?, false),
+        };
         let same = before.as_ref() == Some(resource);
         if same && self.is_settled(&resource.id).await? {
             return Ok(Upsert::Unchanged);
         }
         // What an earlier change has begun ends by its own rules first: a client that is admitted again does not
         // get back what it had, and neither does a resource that comes back.
-        self.finish_resource(&resource.resource).await?;
+        self.finish_sweep(&SWEEP, &resource.resource).await?;
         let keeps_uri = before.as_ref().filter(|b| b.resource == resource.resource);
-        let narrowed = keeps_uri.is_some_and(|b| b.allowed_clients != resource.allowed_clients);
+        let narrowed =
+            is_too_new || keeps_uri.is_some_and(|b| b.allowed_clients != resource.allowed_clients);
         let mut transaction = self.begin().await?;
         // With another URI it is another audience: the grants go with the old row.
         let moved = sqlx::query(MARK_GONE)
@@ -109,12 +130,12 @@ impl Database {
         })?;
         transaction.commit().await?;
         if narrowed || moved.rows_affected() > 0 {
-            self.sweep().await?;
+            self.begin_sweep(&SWEEP).await;
         }
         Ok(match before {
-            None => Upsert::Created,
+            None if !is_too_new => Upsert::Created,
             Some(_) if same => Upsert::Unchanged,
-            Some(_) => Upsert::Updated,
+            _ => Upsert::Updated,
         })
     }
 
@@ -129,35 +150,6 @@ impl Database {
         .fetch_one(&self.pool)
         .await?;
         Ok(settled)
-    }
-
-    /// Removes a batch of the grants that no longer belong to a marked resource, and the mark with the last. True when
-    /// there may be more.
-    pub(super) async fn sweep(&self) -> Result<bool, StoreError> {
-        let removed = sqlx::query(SWEEP)
-            .bind(i64::from(BATCH))
-            .execute(&self.pool)
-            .await?;
-        if removed.rows_affected() == u64::from(BATCH) {
-            return Ok(true);
-        }
-        for statement in [REMOVE_SWEPT, UNMARK_SWEPT] {
-            sqlx::query(statement).execute(&self.pool).await?;
-        }
-        Ok(false)
-    }
-
-    /// Removes all of them. What takes too long is given up, and goes on from there when it is tried again.
-    async fn finish_resource(&self, resource: &str) -> Result<(), StoreError> {
-        let is_marked = "SELECT EXISTS (SELECT FROM resources WHERE resource = $1 AND sweep)";
-        while sqlx::query_scalar(is_marked)
-            .bind(resource)
-            .fetch_one(&self.pool)
-            .await?
-        {
-            self.sweep().await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
@@ -183,32 +175,44 @@ impl Database {
         .await?
         .iter()
         .map(read_resource)
+        .filter(|resource| match resource {
+            // The others must not suffer from it.
+            Err(error @ StoreError::TooNew(_)) => {
+                tracing::error!(%error, "leaving a resource out");
+                false
+            }
+            _ => true,
+        })
         .collect()
     }
 
-    pub(super) async fn delete_resource(&self, id: &str) -> Result<(), StoreError> {
+    pub(super) async fn mark_resource_gone(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query(MARK_GONE)
             .bind(id)
             .bind(None::<String>)
             .execute(&self.pool)
             .await?;
-        self.sweep().await?;
         Ok(())
     }
 }
 
 fn read_resource(row: &PgRow) -> Result<Resource, StoreError> {
+    let id: String = row.try_get("id")?;
+    let of_resource = |error: StoreError| match error {
+        StoreError::TooNew(what) => StoreError::TooNew(format!("resource {id}: {what}")),
+        other => other,
+    };
     Ok(Resource {
-        id: row.try_get("id")?,
         resource: row.try_get("resource")?,
         name: row.try_get("name")?,
-        scopes: from_json(row.try_get("scopes")?)?,
+        scopes: from_json(row.try_get("scopes")?).map_err(of_resource)?,
         introspectors: row.try_get("introspectors")?,
         allowed_clients: AllowedClients {
             all_namespaces: row.try_get("all_namespaces")?,
             namespaces: row.try_get("namespaces")?,
             self_registered: row.try_get("self_registered")?,
-            without_consent: from_json(row.try_get("without_consent")?)?,
+            without_consent: from_json(row.try_get("without_consent")?).map_err(of_resource)?,
         },
+        id,
     })
 }

@@ -1,13 +1,13 @@
 //! An authorization request that waits for the user: checked, and answered.
 
 use axum::response::Response;
-use http::StatusCode;
+use http::{StatusCode, header};
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::client::is_id;
 
 use super::Pages;
 use super::templates::{self, ReturnPage};
-use crate::http::error::Refused;
+use crate::http::error::{RETRY_UNAVAILABLE, Refused, retry_after};
 use crate::http::redirect::see_other;
 use crate::http::trace;
 use crate::http::visit::Visit;
@@ -159,5 +159,8 @@ pub(in super::super) fn local(fault: &LocalFault) -> Response {
 fn away(error: &StoreError) -> Response {
     tracing::error!(%error, "storage is unavailable");
     let message = "The authorization server cannot reach its storage. Try again in a moment.";
-    templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message)
+    let mut page = templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message);
+    page.headers_mut()
+        .insert(header::RETRY_AFTER, retry_after(RETRY_UNAVAILABLE));
+    page
 }
