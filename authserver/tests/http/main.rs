@@ -28,6 +28,8 @@ mod in_chromium;
 #[cfg(test)]
 mod initial_access;
 #[cfg(test)]
+mod internal_tls;
+#[cfg(test)]
 mod introspect;
 mod introspect_in_public;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use mcpauth_wire::authserver_config;
 use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 
+use super::internal_tls;
 use crate::desired::authserver_config::{initial_access_token, postgres_ca};
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
@@ -19,6 +20,15 @@ use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
+
+/// What the Secrets of an authorization server are reduced to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthServerSecrets {
+    /// Hashes of those that pods read on start.
+    pub hashes: Hashes,
+    /// The CA of the internal port's certificate, in PEM, if it has one.
+    pub internal_ca: Option<String>,
+}
 
 /// Hashes of what pods read on start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +46,7 @@ impl Hashes {
     }
 }
 
-/// Creates or reads the Secrets that the pods mount, and returns hashes of their contents. The pepper, or else the
+/// Creates or reads the Secrets that the pods mount, and returns hashes of their contents, and what of them is public. The pepper, or else the
 /// Secret's UID, comes first, so that a weak password cannot be guessed from a hash.
 ///
 /// # Errors
@@ -44,7 +54,7 @@ impl Hashes {
 pub async fn of_auth_server(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
-) -> Result<Hashes, Error> {
+) -> Result<AuthServerSecrets, Error> {
     let spec = &object.spec;
     let mut foreign: Vec<(String, &String, &String)> = Vec::new();
     if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
@@ -54,7 +64,8 @@ pub async fn of_auth_server(
     }
     let callers = callers(spec);
     let ca = postgres_ca(spec);
-    // These two must exist, but they are not hashed: the server reloads them, so that a new user or token needs no restart.
+    // These must exist, but they are not hashed: the server reloads them, so that a new user or token needs no restart.
+    let tls = spec.internal_tls.as_ref().map(|tls| &tls.secret_ref.name);
     let token = initial_access_token(spec);
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
@@ -62,7 +73,7 @@ pub async fn of_auth_server(
     };
     let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
-    let names = names.chain(users.map(|users| &users.name));
+    let names = names.chain(users.map(|users| &users.name)).chain(tls);
     let names = names.chain(token.map(|token| &token.name));
     let keys = spec.keys.as_ref().map(|keys| &keys.secret_ref.name);
     let names = names.chain(keys);
@@ -104,9 +115,17 @@ pub async fn of_auth_server(
         let value = value_of(context, field, &token.name, &token.key).await?;
         check_random_secret(field, &token.name, &token.key, &value)?;
     }
-    Ok(Hashes {
+    let internal_ca = match tls {
+        Some(secret) => Some(internal_tls::ca(context, secret).await?),
+        None => None,
+    };
+    let hashes = Hashes {
         auth_server: hash(values.iter().map(Vec::as_slice)),
         database: database_hash,
+    };
+    Ok(AuthServerSecrets {
+        hashes,
+        internal_ca,
     })
 }
 
@@ -364,7 +383,8 @@ async fn text_of(
     })
 }
 
-fn value(secret: &Secret, key: &str) -> Option<Vec<u8>> {
+/// The value of a key, unless it is empty.
+pub(super) fn value(secret: &Secret, key: &str) -> Option<Vec<u8>> {
     let value = &secret.data.as_ref()?.get(key)?.0;
     (!value.is_empty()).then(|| value.clone())
 }

@@ -114,7 +114,8 @@ pub(super) fn try_protected_server(changes: &Value) -> Result<ProtectedServerObj
     let object = protected_server_with(changes);
     let facts = AuthServerFacts {
         issuer: "http://localhost:9000".to_owned(),
-        internal_url: names::internal_url("team", "auth"),
+        internal_url: names::internal_url("team", "auth", false),
+        internal_ca: None,
     };
     protected_server::build(
         &Owner::of(&object).unwrap(),
@@ -209,7 +210,8 @@ fn pods_with(images: &Images) -> [PodSpec; 3] {
     let object = protected_server_with(&json!({}));
     let facts = AuthServerFacts {
         issuer: "http://localhost:9000".to_owned(),
-        internal_url: names::internal_url("team", "auth"),
+        internal_url: names::internal_url("team", "auth", false),
+        internal_ca: None,
     };
     let owner = Owner::of(&object).unwrap();
     let (spec, template) = (&object.spec, object.spec.server.template().unwrap());
