@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use http::Request;
+use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};

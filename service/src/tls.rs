@@ -47,7 +47,9 @@ pub enum TlsError {
     #[error("the certificate is not for the DNS name {0}: issue one that has it as subjectAltName")]
     OtherName(String),
     /// It is not of the CA.
-    #[error("the certificate is not issued by the CA: include intermediate certificates, or correct the CA")]
+    #[error(
+        "the certificate is not issued by the CA: include intermediate certificates, or correct the CA"
+    )]
     OtherCa,
 }
 

@@ -50,7 +50,7 @@ impl Port {
         let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let listener = listener.with_tls(tls.clone());
         let (address, shutdown) = (listener.address(), Shutdown::default());
-        let answer = |_, _| async { Ok::<_, Infallible>(Response::new(Full::from("answer"))) };
+        let answer = |_, _| async { Ok::<_, Infallible>(Response::new(Full::from(Bytes::from("answer")))) };
         let serving = listener.serve_http1(limits, shutdown.clone(), answer);
         Self {
             address,
@@ -97,13 +97,19 @@ async fn a_request_without_tls_is_told_what_to_do() {
     let port = Port::start(Limits::INTERNAL).await;
     for request in [
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
-        format!("POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9000)),
+        format!(
+            "POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n{}",
+            "x".repeat(9000)
+        ),
     ] {
         let answer = port.answer_to(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert_eq!(body, "this port expects TLS: use https\r\n");
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+        assert!(
+            head.contains(&format!("Content-Length: {}\r\n", body.len())),
+            "{head}"
+        );
     }
     // Noise gets no such answer.
     let answer = port.answer_to(&[0x16, 3, 1, 0, 2, 0, 0]).await;
@@ -114,7 +120,13 @@ async fn a_request_without_tls_is_told_what_to_do() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_does_not_end_is_cut_off() {
     let port = Port::start(Limits::INTERNAL).await;
-    for bytes in [&b""[..], &[0x16], &[0x16, 3, 1, 1, 0], b"G", b"GET / HTTP/1.1\r\n"] {
+    for bytes in [
+        &b""[..],
+        &[0x16],
+        &[0x16, 3, 1, 1, 0],
+        b"G",
+        b"GET / HTTP/1.1\r\n",
+    ] {
         let answer = tokio::time::timeout(Duration::from_secs(11), port.answer_to(bytes));
         assert!(answer.await.is_ok(), "{bytes:?}");
     }

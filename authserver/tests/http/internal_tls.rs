@@ -40,7 +40,10 @@ fn client(authority: &Authority) -> TlsClient {
 async fn introspect(client: &TlsClient, at: &str, token: &str) -> Result<Value, String> {
     let request = http::Request::post(format!("https://{at}/introspect"))
         .header(header::CONTENT_TYPE, FORM)
-        .header(header::AUTHORIZATION, basic("notes-proxy", "secret-of-notes-proxy"))
+        .header(
+            header::AUTHORIZATION,
+            basic("notes-proxy", "secret-of-notes-proxy"),
+        )
         .body(query(&[("token", token)]).into())
         .unwrap();
     let answer = client.request(request).await;

@@ -63,7 +63,8 @@ impl Tokens {
     ) -> Result<Arc<str>, CallError> {
         let soon = time::now(&self.clock) + TOKEN_RESERVE;
         let cached = self.tokens.lock().await.get(server).cloned();
-        if let Some(token) = cached.filter(|t| !fresh && t.expires > soon && t.audience == audience) {
+        if let Some(token) = cached.filter(|t| !fresh && t.expires > soon && t.audience == audience)
+        {
             return Ok(token.value);
         }
         let request = TokenRequest {

@@ -25,7 +25,6 @@ use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::{Internal, Server};
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
-use crate::desired::names;
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -113,10 +112,7 @@ impl Reconcile for McpAuthServer {
         let keys = signing_keys(self, context, &server, &observed).await;
         observed.fields.extend([
             ("url".to_owned(), self.spec.issuer.clone().into()),
-            (
-                "internalUrl".to_owned(),
-                server.url(tls).into(),
-            ),
+            ("internalUrl".to_owned(), server.url(tls).into()),
             ("internalCa".to_owned(), internal_ca.into()),
             ("configHash".to_owned(), config_hash.into()),
             ("signingKeys".to_owned(), keys),

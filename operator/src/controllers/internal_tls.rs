@@ -47,7 +47,8 @@ fn checked(secret: &Secret, host: &str, now: UnixTime) -> Result<String, Unusabl
         value(secret, key).ok_or_else(|| Unusable {
             key,
             why: match key {
-                CA => "there is no value: add the certificates of the CA that clients are to trust".to_owned(),
+                CA => "there is no value: add the certificates of the CA that clients are to trust"
+                    .to_owned(),
                 _ => "there is no value: add it".to_owned(),
             },
         })
@@ -55,7 +56,11 @@ fn checked(secret: &Secret, host: &str, now: UnixTime) -> Result<String, Unusabl
     let (certificate, private_key) = (read(CERTIFICATE)?, read(PRIVATE_KEY)?);
     let unusable = |key: &'static str| {
         move |error: TlsError| Unusable {
-            key: if error == TlsError::NoKey { PRIVATE_KEY } else { key },
+            key: if error == TlsError::NoKey {
+                PRIVATE_KEY
+            } else {
+                key
+            },
             why: error.to_string(),
         }
     };
@@ -123,19 +128,103 @@ mod tests {
         let strange = other.certify(HOST);
         let (strange, its_key) = (read(strange.0), read(strange.1));
         for (certificate, private_key, ca, host, now, expected) in [
-            (&b""[..], &key[..], &ca[..], HOST, now(), (CERTIFICATE, "there is no value")),
-            (&certificate, b"", &ca, HOST, now(), (PRIVATE_KEY, "there is no value")),
-            (&certificate, &key, b"", HOST, now(), (CA, "there is no value: add the certificates")),
-            (&certificate, &key, b"x", HOST, now(), (CA, "expected certificates in PEM")),
-            (b"x", &key, &ca, HOST, now(), (CERTIFICATE, "expected certificates in PEM")),
-            (&certificate, b"x", &ca, HOST, now(), (PRIVATE_KEY, "expected a private key")),
-            (&certificate, &its_key, &ca, HOST, now(), (CERTIFICATE, "the private key does not")),
-            (&certificate, &key, &ca, "b-authserver-internal.team.svc", now(), (CERTIFICATE, "the certificate is not for the DNS name b-authserver")),
-            (&certificate, &key, &ca, HOST, later, (CERTIFICATE, "the certificate has expired")),
-            (&certificate, &key, &ca, HOST, earlier, (CERTIFICATE, "the certificate is not valid yet")),
-            (&strange, &its_key, &ca, HOST, now(), (CERTIFICATE, "the certificate is not issued by the CA")),
+            (
+                &b""[..],
+                &key[..],
+                &ca[..],
+                HOST,
+                now(),
+                (CERTIFICATE, "there is no value"),
+            ),
+            (
+                &certificate,
+                b"",
+                &ca,
+                HOST,
+                now(),
+                (PRIVATE_KEY, "there is no value"),
+            ),
+            (
+                &certificate,
+                &key,
+                b"",
+                HOST,
+                now(),
+                (CA, "there is no value: add the certificates"),
+            ),
+            (
+                &certificate,
+                &key,
+                b"x",
+                HOST,
+                now(),
+                (CA, "expected certificates in PEM"),
+            ),
+            (
+                b"x",
+                &key,
+                &ca,
+                HOST,
+                now(),
+                (CERTIFICATE, "expected certificates in PEM"),
+            ),
+            (
+                &certificate,
+                b"x",
+                &ca,
+                HOST,
+                now(),
+                (PRIVATE_KEY, "expected a private key"),
+            ),
+            (
+                &certificate,
+                &its_key,
+                &ca,
+                HOST,
+                now(),
+                (CERTIFICATE, "the private key does not"),
+            ),
+            (
+                &certificate,
+                &key,
+                &ca,
+                "b-authserver-internal.team.svc",
+                now(),
+                (
+                    CERTIFICATE,
+                    "the certificate is not for the DNS name b-authserver",
+                ),
+            ),
+            (
+                &certificate,
+                &key,
+                &ca,
+                HOST,
+                later,
+                (CERTIFICATE, "the certificate has expired"),
+            ),
+            (
+                &certificate,
+                &key,
+                &ca,
+                HOST,
+                earlier,
+                (CERTIFICATE, "the certificate is not valid yet"),
+            ),
+            (
+                &strange,
+                &its_key,
+                &ca,
+                HOST,
+                now(),
+                (CERTIFICATE, "the certificate is not issued by the CA"),
+            ),
         ] {
-            let secret = secret([(CERTIFICATE, certificate), (PRIVATE_KEY, private_key), (CA, ca)]);
+            let secret = secret([
+                (CERTIFICATE, certificate),
+                (PRIVATE_KEY, private_key),
+                (CA, ca),
+            ]);
             let error = checked(&secret, host, now).unwrap_err();
             assert_eq!(error.key, expected.0, "{error:?}");
             assert!(error.why.starts_with(expected.1), "{error:?}");

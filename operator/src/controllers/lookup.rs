@@ -284,10 +284,7 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
 
 /// Records how the McpAuthServer is called.
 async fn note_internal(context: &ReconcileContext<'_>, server: &Server, found: &McpAuthServer) {
-    let internal = Internal::new(
-        found.spec.internal_tls.is_some(),
-        known_ca(found),
-    );
+    let internal = Internal::new(found.spec.internal_tls.is_some(), known_ca(found));
     let auth_servers = &context.program.auth_servers;
     auth_servers.is_reached_by(server, internal).await;
 }
