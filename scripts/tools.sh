@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|chart|bench|shellcheck|actionlint|compose...: installs
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|schemathesis|chart|bench|shellcheck|actionlint|compose...: installs
 # what the make targets need.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
@@ -43,6 +43,14 @@ python() {
     dir=$(python_part venv "$top/e2e/client/requirements.txt")
     ln -sfn "$dir" "$cache/.venv.$$"
     mv -T "$cache/.venv.$$" "$cache/venv"
+}
+
+# What tests the servers against their OpenAPI documents.
+schemathesis() {
+    local dir
+    dir=$(python_part schemathesis "$top/scripts/schemathesis.txt" --no-deps)
+    ln -sfn "$dir" "$cache/.schemathesis.$$"
+    mv -T "$cache/.schemathesis.$$" "$cache/schemathesis"
 }
 
 # The tools that check the rendered chart.
@@ -95,7 +103,7 @@ for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
     nextest | deny) cargo_tool "$tool" ;;
-    postgres | browser | python | chart | fuzz | actionlint | bench | compose) "$tool" ;;
+    postgres | browser | python | schemathesis | chart | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

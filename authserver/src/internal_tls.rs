@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use mcpauth_service::tls::{ServerTls, TlsError};
+use mcpauth_wire::authserver_config::InternalTls;
 
-use crate::config::InternalTls;
 use crate::metrics::Metrics;
 
 /// How often the files are read: two small ones of a memory file system.

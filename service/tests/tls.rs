@@ -50,7 +50,8 @@ impl Port {
         let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
         let listener = listener.with_tls(tls.clone());
         let (address, shutdown) = (listener.address(), Shutdown::default());
-        let answer = |_, _| async { Ok::<_, Infallible>(Response::new(Full::from(Bytes::from("answer")))) };
+        let answer =
+            |_, _| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("answer"))) };
         let serving = listener.serve_http1(limits, shutdown.clone(), answer);
         Self {
             address,

@@ -37,6 +37,8 @@ mod logs;
 #[cfg(test)]
 mod on_postgres;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod peppers;

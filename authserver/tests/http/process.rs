@@ -268,7 +268,7 @@ impl Running {
     }
 
     /// One request; the status and everything else of the answer.
-    fn ask(
+    pub fn ask(
         &self,
         port: usize,
         method: &str,

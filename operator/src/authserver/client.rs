@@ -19,12 +19,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 
 use super::error::{CallError, judge};
-use super::internal::{Internal, InternalClient};
+use super::internal::{Internal, InternalClient, TIMEOUT};
 use super::server::Server;
 use super::tokens::Tokens;
 
-/// How long one call may take, from connecting to the last byte.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between probes of a server that does not respond.
 const PROBE: Duration = Duration::from_secs(2);
 /// How many servers may start to respond again before a controller has taken note.

@@ -1,6 +1,7 @@
 //! How the internal port of an authorization server is reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,8 +10,10 @@ use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::TokioExecutor;
 use mcpauth_service::tls::{Ca, Connector};
 
-use super::client::TIMEOUT;
 use crate::desired::names;
+
+/// How long one call may take, from connecting to the last byte.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// With TLS or without; by the spec and the status of its McpAuthServer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use super::database;
 use super::environment;
+use super::internal_tls;
 use super::lookup;
 use super::rollout;
-use super::secrets::{self, AuthServerSecrets};
+use super::secrets;
 use super::upgrade::Workload;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
 use crate::authserver::{Internal, Server};
@@ -59,10 +60,11 @@ impl Reconcile for McpAuthServer {
     }
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
-        let AuthServerSecrets {
-            hashes,
-            internal_ca,
-        } = secrets::of_auth_server(self, context).await?;
+        let hashes = secrets::of_auth_server(self, context).await?;
+        let internal_ca = match &self.spec.internal_tls {
+            Some(tls) => Some(internal_tls::ca(context, &tls.secret_ref.name).await?),
+            None => None,
+        };
         let server = Server {
             namespace: context.owner.namespace.clone(),
             name: context.owner.name.clone(),

@@ -10,7 +10,6 @@ use mcpauth_wire::authserver_config;
 use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 
-use super::internal_tls;
 use crate::desired::authserver_config::{initial_access_token, postgres_ca};
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
@@ -20,15 +19,6 @@ use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
-
-/// What the Secrets of an authorization server are reduced to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthServerSecrets {
-    /// Hashes of those that pods read on start.
-    pub hashes: Hashes,
-    /// The CA of the internal port's certificate, in PEM, if it has one.
-    pub internal_ca: Option<String>,
-}
 
 /// Hashes of what pods read on start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +36,7 @@ impl Hashes {
     }
 }
 
-/// Creates or reads the Secrets that the pods mount, and returns hashes of their contents, and what of them is public. The pepper, or else the
+/// Creates or reads the Secrets that the pods mount, and returns hashes of their contents. The pepper, or else the
 /// Secret's UID, comes first, so that a weak password cannot be guessed from a hash.
 ///
 /// # Errors
@@ -54,7 +44,7 @@ impl Hashes {
 pub async fn of_auth_server(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
-) -> Result<AuthServerSecrets, Error> {
+) -> Result<Hashes, Error> {
     let spec = &object.spec;
     let mut foreign: Vec<(String, &String, &String)> = Vec::new();
     if let Storage::Postgres(PostgresStorage::External(external)) = &spec.storage {
@@ -64,7 +54,7 @@ pub async fn of_auth_server(
     }
     let callers = callers(spec);
     let ca = postgres_ca(spec);
-    // These must exist, but they are not hashed: the server reloads them, so that a new user or token needs no restart.
+    // These are not hashed: the server reloads them, so that a new user or token needs no restart.
     let tls = spec.internal_tls.as_ref().map(|tls| &tls.secret_ref.name);
     let token = initial_access_token(spec);
     let users = match &spec.login {
@@ -115,17 +105,9 @@ pub async fn of_auth_server(
         let value = value_of(context, field, &token.name, &token.key).await?;
         check_random_secret(field, &token.name, &token.key, &value)?;
     }
-    let internal_ca = match tls {
-        Some(secret) => Some(internal_tls::ca(context, secret).await?),
-        None => None,
-    };
-    let hashes = Hashes {
+    Ok(Hashes {
         auth_server: hash(values.iter().map(Vec::as_slice)),
         database: database_hash,
-    };
-    Ok(AuthServerSecrets {
-        hashes,
-        internal_ca,
     })
 }
 
