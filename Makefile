@@ -9,6 +9,7 @@ export CARGO_TARGET_DIR ?= $(MCP_AUTH_CACHE)/target
 export PATH := $(MCP_AUTH_CACHE)/bin:$(PATH)
 export MCP_CLIENTS ?= $(MCP_AUTH_CACHE)/clients/node_modules/.bin
 export MCP_PYTHON ?= $(MCP_AUTH_CACHE)/venv/bin/python
+export SCHEMATHESIS ?= $(MCP_AUTH_CACHE)/schemathesis/bin/schemathesis
 # Evaluated when a recipe runs, because the line before may install the package.
 ifndef POSTGRES_BIN
 export POSTGRES_BIN = $(shell ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
@@ -63,8 +64,8 @@ test: ## Run everything, as CI does; installs what it needs and prints where the
 	scripts/test.sh
 
 .PHONY: test-servers
-test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium, clients from npm and PyPI
-	scripts/tools.sh nextest postgres browser python clients
+test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium, clients from npm and PyPI, OpenAPI with schemathesis
+	scripts/tools.sh nextest postgres browser python clients schemathesis
 	$(BUILD)
 	$(NEXTEST) servers
 
@@ -119,11 +120,11 @@ generate: rust ## Regenerate crds/ and the chart's CRDs
 
 .PHONY: clean
 clean: cluster-down ## Delete the cluster and the whole cache
-	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv chart-tools docker docker-data fuzz target kubeconfig)
+	rm -rf $(addprefix '$(MCP_AUTH_CACHE)'/,bin parts locks run log venv chart-tools schemathesis docker docker-data fuzz target kubeconfig)
 
 .PHONY: env
 env: ## Print the environment of the targets: eval "$(make -s env)"
-	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH MCP_CLIENTS ETCD KUBE_APISERVER MCP_PYTHON POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
+	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH MCP_CLIENTS ETCD KUBE_APISERVER MCP_PYTHON SCHEMATHESIS POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
 	@$(CLUSTER)/engine.sh env
 
 include e2e/cluster/cluster.mk

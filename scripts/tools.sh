@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|clients|chart|bench|shellcheck|actionlint|compose...: installs
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|clients|schemathesis|chart|bench|shellcheck|actionlint|compose...: installs
 # what the make targets need.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
@@ -59,6 +59,14 @@ fill_clients() { # PACKAGE.JSON FOLDER
     (cd "$2" && quiet npm install --silent --no-audit --no-fund --no-package-lock)
 }
 
+# What tests the servers against their OpenAPI documents.
+schemathesis() {
+    local dir
+    dir=$(python_part schemathesis "$top/scripts/schemathesis.txt" --no-deps)
+    ln -sfn "$dir" "$cache/.schemathesis.$$"
+    mv -T "$cache/.schemathesis.$$" "$cache/schemathesis"
+}
+
 # The tools that check the rendered chart.
 chart() {
     local dir
@@ -109,7 +117,7 @@ for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
     nextest | deny) cargo_tool "$tool" ;;
-    postgres | browser | python | clients | chart | fuzz | actionlint | bench | compose) "$tool" ;;
+    postgres | browser | python | clients | schemathesis | chart | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod documents;
 pub mod http;
+pub mod internal_tls;
 pub mod issue;
 pub mod keys;
 pub mod login;

@@ -23,6 +23,7 @@ pub struct Metrics {
     refreshes: Family<Outcome, Counter>,
     pepper_uses: Family<PepperUse, Gauge>,
     signing_keys: Family<SigningKey, Gauge>,
+    certificate_reloads: Family<Outcome, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +123,7 @@ impl Default for Metrics {
             refreshes: Family::default(),
             pepper_uses: Family::default(),
             signing_keys: Family::default(),
+            certificate_reloads: Family::default(),
         };
         metrics.register();
         metrics
@@ -170,6 +172,11 @@ impl Metrics {
             "signing_keys",
             "Keys for ID tokens by algorithm and state: Next (published before it signs), Active, or Retired (published until what it has signed has expired)",
             self.signing_keys.clone(),
+        );
+        registry.register(
+            "internal_certificate_reloads",
+            "Changes of the internal port's certificate or key, by result: applied, or refused (the previous certificate stays in use)",
+            self.certificate_reloads.clone(),
         );
     }
 
@@ -242,6 +249,14 @@ impl Metrics {
         let labels = SigningKey { algorithm, state };
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.signing_keys.get_or_create(&labels).set(count);
+    }
+
+    /// Counts a change of the internal port's certificate.
+    pub fn certificate_reload(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "refused" };
+        self.certificate_reloads
+            .get_or_create(&Outcome { outcome })
+            .inc();
     }
 
     /// All metrics as OpenMetrics text.

@@ -15,6 +15,7 @@ use crate::http::core::Core;
 use crate::http::internal::token_verifier::TokenVerifier;
 use crate::http::serve::serve;
 use crate::http::{internal as internal_port, public as public_port};
+use crate::internal_tls::Certificate;
 use crate::metrics::Metrics;
 use crate::pepper_use;
 use crate::readiness::Readiness;
@@ -42,10 +43,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = &config.listen;
     let public = Listener::bind("listen.public", listen.public).await?;
-    let internal = Listener::bind("listen.internal", listen.internal).await?;
+    let mut internal = Listener::bind("listen.internal", listen.internal).await?;
     let probes = Listener::bind("listen.health", listen.health).await?;
     let addresses = [&public, &internal, &probes].map(Listener::address);
 
+    let certificate = config.internal.tls.clone().map(Certificate::load);
+    let certificate = certificate.transpose()?;
+    if let Some(certificate) = &certificate {
+        internal = internal.with_tls(certificate.tls());
+    }
     let metrics = Arc::new(Metrics::default());
     let encoded = Arc::clone(&metrics);
     let health = Health::new(shutdown.clone(), move || encoded.encode());
@@ -73,6 +79,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         );
         let (core, counted) = (Arc::clone(&app.core), Arc::clone(&metrics));
         let counting = tokio::spawn(count_pepper_uses(core, counted, shutdown.clone()));
+        let counted = Arc::clone(&metrics);
+        let renewal = tokio::spawn(renew(certificate, counted, shutdown.clone()));
         let core = Arc::clone(&app.core);
         let rotation = tokio::spawn(rotate_keys(core, app.signing, metrics, shutdown.clone()));
         let housekeeping = tokio::spawn(housekeeping(app.core, registration, shutdown.clone()));
@@ -84,6 +92,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         housekeeping.await?;
         counting.await?;
         rotation.await?;
+        renewal.await?;
         keys.await?;
     }
     health_port.stop().await;
@@ -121,6 +130,16 @@ async fn keep_keys(verifier: Option<Arc<TokenVerifier>>, shutdown: Shutdown) {
     if let Some(verifier) = verifier {
         tokio::select! {
             () = verifier.keep_up_to_date() => {}
+            () = shutdown.closing().cancelled() => {}
+        }
+    }
+}
+
+/// Follows changes of the internal port's certificate, until the server stops.
+async fn renew(certificate: Option<Certificate>, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    if let Some(certificate) = certificate {
+        tokio::select! {
+            () = certificate.watch(&metrics) => {}
             () = shutdown.closing().cancelled() => {}
         }
     }

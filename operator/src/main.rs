@@ -69,5 +69,5 @@ async fn controllers(config: Config) -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context(
         "cannot connect to the Kubernetes API: run the operator in a cluster, or set KUBECONFIG",
     )?;
-    run::run(client, config, Clock::system(), Arc::new(Server::audience)).await
+    run::run(client, config, Clock::system(), Arc::new(Server::url)).await
 }

@@ -13,4 +13,6 @@ pub mod log;
 pub mod metrics;
 pub mod program;
 pub mod shutdown;
+mod stream;
+pub mod tls;
 pub mod trace;

@@ -6,7 +6,6 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 
 use crate::connections::{Activity, Connections};
 use crate::shutdown::Shutdown;
+use crate::stream;
+use crate::tls::ServerTls;
+
+pub use crate::stream::Stream;
 
 /// The buffer of a connection, in bytes, which also limits the head of a request: the memory that a client can make
 /// the server use before it is authenticated.
@@ -30,8 +32,6 @@ pub const MAX_HEAD: usize = 16 * 1024;
 
 /// How soon a new connection looks again for an idle one that can give way.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a client may leave what is sent to it unread, when the system's buffers are full.
-const UNREAD: Duration = Duration::from_secs(30);
 
 /// Limits on the clients of a port.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,7 @@ fn advice(reason: &io::Error) -> String {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<ServerTls>,
 }
 
 impl Listener {
@@ -108,13 +109,26 @@ impl Listener {
         let bound = async {
             let socket = bind_any(address).await?;
             let address = socket.local_addr()?;
-            Ok(Self { socket, address })
+            Ok(Self {
+                socket,
+                address,
+                tls: None,
+            })
         };
         bound.await.map_err(|reason| ListenError {
             key,
             address: text,
             reason,
         })
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn with_tls(self, tls: ServerTls) -> Self {
+        Self {
+            tls: Some(tls),
+            ..self
+        }
     }
 
     /// Where it listens: for port 0, the port that the system chose.
@@ -125,13 +139,13 @@ impl Listener {
     /// Accepts connections until `shutdown` closes, then lets in-flight requests finish, for at most
     /// [`Limits::drain`]. When this returns every connection has ended.
     ///
-    /// `handle` serves one connection, and counts its requests: without any, it is idle. It is to end soon after its [`Watcher`] says so; what watches the hyper
-    /// connection with it does.
+    /// `handle` serves one connection, and counts its requests: without any, it is idle, as it is during the TLS handshake.
+    /// It is to end soon after its [`Watcher`] says so; what watches the hyper connection with it does.
     pub async fn serve<F, E>(
         self,
         limits: Limits,
         shutdown: Shutdown,
-        mut handle: impl FnMut(Stream, SocketAddr, Watcher, Activity) -> F,
+        handle: impl Fn(Stream, SocketAddr, Watcher, Activity) -> F + Clone + Send + 'static,
     ) where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
@@ -145,9 +159,19 @@ impl Listener {
                 let (stream, peer) = accept(&self.socket).await;
                 let place = place(&places, &open).await;
                 let entry = open.enter(peer);
-                let stream = bounded_writes(stream);
+                let (tls, closing) = (self.tls.clone(), shutdown.closing().clone());
+                let (handle, watcher) = (handle.clone(), graceful.watcher());
                 let activity = entry.activity.clone();
-                let connection = handle(stream, peer, graceful.watcher(), activity);
+                let connection = async move {
+                    let opened = tokio::select! {
+                        biased;
+                        opened = stream::open(stream, tls.as_ref()) => opened,
+                        () = closing.cancelled() => return Ok(()),
+                    };
+                    let stream = opened.map_err(|error| error.to_string())?;
+                    let ended = handle(stream, peer, watcher, activity).await;
+                    ended.map_err(|error| error.to_string())
+                };
                 connections.spawn(async move {
                     tokio::select! {
                         ended = connection => if let Err(error) = ended {
@@ -225,15 +249,6 @@ async fn place(places: &Arc<Semaphore>, open: &Connections) -> Option<OwnedSemap
             return place.ok();
         }
     }
-}
-
-/// A connection whose client must read.
-pub type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
-
-fn bounded_writes(stream: TcpStream) -> Stream {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(UNREAD));
-    Box::pin(stream)
 }
 
 async fn bind_any(address: impl ToSocketAddrs) -> io::Result<TcpListener> {

@@ -143,7 +143,7 @@ pub enum Storage {
     },
 }
 
-/// Checks a CA: one or more certificates in PEM.
+/// Checks a CA: one or more certificates in PEM. Whether they can be used is up to their reader.
 ///
 /// # Errors
 /// There is no certificate in it.
@@ -463,6 +463,19 @@ pub struct Internal {
     pub credentials: Vec<Credential>,
     /// Principals that may use the admin API; see [`principal`].
     pub admins: Vec<String>,
+    /// The certificate of the port. Absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<InternalTls>,
+}
+
+/// The certificate of the internal port. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InternalTls {
+    /// A file with the certificate and its chain, in PEM.
+    pub cert_file: PathBuf,
+    /// A file with the private key of the certificate, in PEM.
+    pub key_file: PathBuf,
 }
 
 /// Which ServiceAccount tokens are accepted. They are verified by the keys that the Kubernetes API publishes.
@@ -691,6 +704,7 @@ internal:
   serviceAccountTokens: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
   admins: ['system:serviceaccount:mcp-auth-system:mcp-auth-operator', 'credential:operator']
+  tls: {{ certFile: /tls/tls.crt, keyFile: /tls/tls.key }}
 resources: [{{ id: a.b, resource: 'http://localhost:9001/mcp', name: b }}]
 clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clientSecret: a-secret-of-enough-bytes,
   grantTypes: [client_credentials] }}]
@@ -823,6 +837,10 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             (
                 "internal: { serviceAccountTokens: { audience: '' } }",
                 "internal.serviceAccountTokens.audience: expected the audience",
+            ),
+            (
+                "internal: { tls: { certFile: /x } }",
+                "internal.tls: missing field `keyFile`",
             ),
             (
                 "internal: { admins: [''] }",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::access::Access;
+use crate::authserver_config::check_ca;
 use crate::friction::Friction;
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
@@ -23,6 +24,8 @@ pub const CACHE_MILLISECONDS: Bounds = Bounds::new(0, 60_000);
 pub const CACHE_ENTRIES: Bounds = Bounds::new(1, 1_000_000);
 /// How long introspection may take, in milliseconds.
 pub const TIMEOUT_MILLISECONDS: Bounds = Bounds::new(1, 60_000);
+/// The length of the CA of the introspection endpoint, in characters.
+pub const CA_LENGTH: Bounds = Bounds::new(1, 65_536);
 
 /// The configuration file of the resource-proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +113,11 @@ pub const fn response_header_seconds() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Introspection {
-    /// The URL of the endpoint, `http`.
+    /// The URL of the endpoint: `https` with `ca`, otherwise `http`.
     pub endpoint: String,
+    /// The CA of the endpoint's certificate: certificates in PEM, no others are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// A file with a bearer token for the endpoint. It is read for every request. Either this, or `basic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -225,7 +231,7 @@ impl ProxyConfig {
 
 impl Introspection {
     fn check(&self) -> Result<(), Invalid> {
-        http_url("introspection.endpoint", &self.endpoint)?;
+        self.check_endpoint()?;
         match (&self.token_file, &self.basic) {
             (Some(_), Some(_)) => {
                 let text = "expected either tokenFile or basic, not both";
@@ -251,16 +257,44 @@ impl Introspection {
             self.timeout_milliseconds,
         )
     }
+
+    fn check_endpoint(&self) -> Result<(), Invalid> {
+        let Some(ca) = &self.ca else {
+            return http_url("introspection.endpoint", &self.endpoint);
+        };
+        let url = called_url("introspection.endpoint", &self.endpoint)?;
+        if url.scheme() != "https" {
+            let text = "expected an https:// URL, because introspection.ca is set";
+            return Err(Invalid::new("introspection.endpoint", text));
+        }
+        CA_LENGTH.text("introspection.ca", ca)?;
+        check_ca("introspection.ca", ca)
+    }
 }
 
-/// A URL that the proxy itself calls. It has no TLS: the server is on loopback, the authorization
-/// server's internal port in the cluster.
+/// A URL that the proxy calls without TLS: the server is on loopback, the authorization server's internal port in the
+/// cluster.
 fn http_url(key: &str, text: &str) -> Result<(), Invalid> {
+    match called_url(key, text)?.scheme() {
+        "http" => Ok(()),
+        "https" if key == "introspection.endpoint" => {
+            let text = "an https:// URL needs introspection.ca, the CA of its certificate";
+            Err(Invalid::new(key, text))
+        }
+        _ => {
+            let text = "expected an http:// URL; the proxy supports no other scheme here";
+            Err(Invalid::new(key, text))
+        }
+    }
+}
+
+/// A URL that the proxy itself calls.
+fn called_url(key: &str, text: &str) -> Result<Url, Invalid> {
     let url = Url::parse(text).map_err(|error| {
         let text = format!("expected a URL such as http://127.0.0.1:8000/mcp: {error}");
         Invalid::new(key, text)
     })?;
-    if url.scheme() != "http" || !url.has_host() {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         let text = "expected an http:// URL; the proxy supports no other scheme here";
         return Err(Invalid::new(key, text));
     }
@@ -272,7 +306,7 @@ fn http_url(key: &str, text: &str) -> Result<(), Invalid> {
         let text = "expected no query (?) and no fragment (#)";
         return Err(Invalid::new(key, text));
     }
-    Ok(())
+    Ok(url)
 }
 
 #[cfg(test)]

@@ -10,11 +10,14 @@ use mcpauth_wire::client_address::{ClientAddress, TrustedProxies};
 use mcpauth_wire::{Invalid, Issuer, Secret};
 
 use crate::documents::{self, ResourceError};
+use crate::internal_tls::Pair;
 use crate::keys::pepper::Pepper;
 use crate::login::LoginMethod;
 use crate::oauth::resource::Resource;
 
-pub use mcpauth_wire::authserver_config::{Listen, RateLimit, Registration, SigningKeys, Tokens};
+pub use mcpauth_wire::authserver_config::{
+    InternalTls, Listen, RateLimit, Registration, SigningKeys, Tokens,
+};
 
 /// A valid configuration.
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub struct Internal {
     pub credentials: Vec<(String, Secret)>,
     /// Principals that may use the admin API.
     pub admins: Vec<String>,
+    /// The certificate of the port; none: plain HTTP.
+    pub tls: Option<InternalTls>,
 }
 
 /// Resource servers that introspect with a secret.
@@ -202,7 +207,12 @@ fn internal(internal: authserver_config::Internal) -> Result<Internal, Invalid> 
         let key = format!("internal.credentials[{index}].secretFile");
         Ok((credential.id, read_secret(&key, &credential.secret_file)?))
     });
+    if let Some(files) = &internal.tls {
+        let tls = Pair::read(files).and_then(|pair| pair.tls());
+        tls.map_err(|error| Invalid::new("internal.tls", error))?;
+    }
     Ok(Internal {
+        tls: internal.tls,
         credentials: credentials.collect::<Result<_, Invalid>>()?,
         service_account_audience: internal
             .service_account_tokens

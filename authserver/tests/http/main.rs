@@ -28,12 +28,16 @@ mod in_chromium;
 #[cfg(test)]
 mod initial_access;
 #[cfg(test)]
+mod internal_tls;
+#[cfg(test)]
 mod introspect;
 mod introspect_in_public;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod on_postgres;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]

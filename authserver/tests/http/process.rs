@@ -162,6 +162,14 @@ fn configuration_errors_name_the_key() {
         "internal.credentials[0].secretFile: ",
     );
     refused(
+        "internal: { tls: { certFile: FILES/missing, keyFile: FILES/operator } }",
+        "internal.tls: ",
+    );
+    refused(
+        "internal: { tls: { certFile: FILES/operator, keyFile: FILES/operator } }",
+        "internal.tls: certFile ",
+    );
+    refused(
         "resources: [{ id: a, resource: /mcp, name: a }]",
         "resources[0].resource: ",
     );
@@ -262,7 +270,7 @@ impl Running {
     }
 
     /// One request; the status and everything else of the answer.
-    fn ask(
+    pub fn ask(
         &self,
         port: usize,
         method: &str,

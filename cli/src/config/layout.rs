@@ -123,6 +123,7 @@ pub fn files(
                     at.upstream_host, template.http.port, template.http.path
                 ),
                 introspection_endpoint: place.introspection_endpoint.clone(),
+                introspection_ca: None,
                 credential: ProxyCredential::Basic(BasicCredential {
                     id: id.clone(),
                     secret_file: seen(place, &id, "secret").into(),
@@ -160,9 +161,8 @@ pub fn files(
             users_file: seen(place, AUTHSERVER, "users.yaml"),
             initial_access_token_file: seen(place, AUTHSERVER, "initial-access-token"),
             internal: Internal {
-                service_account_tokens: None,
                 credentials,
-                admins: Vec::new(),
+                ..Internal::default()
             },
             callers,
             resources,

@@ -12,6 +12,7 @@ use mcpauth_wire::client_address::{
     HEADER_LENGTH, HEADER_PATTERN, NETWORK_LENGTH, TRUSTED_PROXY_COUNT, x_forwarded_for,
 };
 use mcpauth_wire::issuer;
+use mcpauth_wire::proxy_config::CA_LENGTH;
 use mcpauth_wire::redirect_uri::{SCHEME_COUNT, SCHEME_LENGTH, SCHEME_PATTERN};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use crate::{
     pod::{PodTemplate, Quantity, Resources, Service},
     refs::{
         AllowedNamespaces, CaRef, CallerSecretRef, InitialAccessTokenSecretRef, KeysSecretRef,
-        ServerRef, UriSecretRef, UsersSecretRef,
+        ServerRef, TlsSecretRef, UriSecretRef, UsersSecretRef,
     },
     rules,
 };
@@ -107,6 +108,10 @@ pub struct McpAuthServerSpec {
     /// Introspection for resource servers that have a secret, such as those outside the cluster.
     #[serde(default)]
     pub introspection: Introspection,
+    /// TLS on the internal port, where proxies introspect and the operator registers clients and servers. Plain HTTP when
+    /// omitted. Switching it on or off interrupts introspection while pods are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_tls: Option<InternalTls>,
     /// The namespaces whose objects may reference this server.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
@@ -551,6 +556,16 @@ pub struct SigningKeyStatus {
     pub not_before: Time,
 }
 
+/// TLS on the internal port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InternalTls {
+    /// A Secret in the same namespace with the keys `tls.crt`, `tls.key` and `ca.crt`, such as from cert-manager. The
+    /// certificate is for the DNS name `NAME-authserver-internal.NAMESPACE.svc`; proxies and the operator trust the
+    /// certificates in `ca.crt` alone. A new certificate needs no restart.
+    pub secret_ref: TlsSecretRef,
+}
+
 /// Introspection (RFC 7662) for resource servers that have a secret. Proxies in the cluster need none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -619,6 +634,10 @@ pub struct McpAuthServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub internal_url: Option<String>,
+    /// The CA of the certificate of the internal port, in PEM, with `spec.internalTls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = CA_LENGTH.most))]
+    pub internal_ca: Option<String>,
     /// Hash of the configuration of the pods, with the Secrets that they read on start; the pods have it as
     /// the annotation `mcpauth.io/config-hash`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

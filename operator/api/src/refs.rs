@@ -132,6 +132,15 @@ pub struct KeysSecretRef {
     pub name: String,
 }
 
+/// A reference to a Secret in the same namespace that holds a certificate, of the type `kubernetes.io/tls`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+}
+
 /// A reference to a ProtectedMcpServer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -11,7 +11,6 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use mcpauth_service::clock::Clock;
 use mcpauth_wire::admin::{Collection, Outcome, PutAnswer, SIGNING_KEYS_PATH, SigningKeyList};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -20,11 +19,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 
 use super::error::{CallError, judge};
+use super::internal::{Internal, InternalClient, TIMEOUT};
 use super::server::Server;
 use super::tokens::Tokens;
 
-/// How long one call may take, from connecting to the last byte.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between probes of a server that does not respond.
 const PROBE: Duration = Duration::from_secs(2);
 /// How many servers may start to respond again before a controller has taken note.
@@ -38,20 +36,28 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'-');
 
-/// The URL of a server's internal port: its [`Server::audience`] in a cluster.
-pub type Endpoint = Arc<dyn Fn(&Server) -> String + Send + Sync>;
+/// The URL of a server's internal port, with or without TLS: its [`Server::url`] in a cluster.
+pub type Endpoint = Arc<dyn Fn(&Server, bool) -> String + Send + Sync>;
 
 /// Calls the admin API of any McpAuthServer.
 pub struct AuthServers(Arc<Calls>);
 
 struct Calls {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    clear: HttpClient<HttpConnector, Full<Bytes>>,
+    /// How servers are reached, if not in the clear.
+    reached: Mutex<HashMap<Server, Reached>>,
     endpoint: Endpoint,
     tokens: Tokens,
     /// The servers that did not respond to the last call, with the reason. They get no calls but those of a probe, so
     /// that the objects that reference them do not occupy workers.
     silent: Mutex<HashMap<Server, String>>,
     responding: broadcast::Sender<Server>,
+}
+
+/// How a server is reached, with a client if it can be.
+struct Reached {
+    by: Internal,
+    client: Result<InternalClient, String>,
 }
 
 impl AuthServers {
@@ -63,15 +69,29 @@ impl AuthServers {
         endpoint: Endpoint,
         clock: Clock,
     ) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(TIMEOUT));
         Self(Arc::new(Calls {
-            http: HttpClient::builder(TokioExecutor::new()).build(connector),
+            clear: InternalClient::clear(),
+            reached: Mutex::default(),
             endpoint,
             tokens: Tokens::new(client, namespace, account, clock),
             silent: Mutex::default(),
             responding: broadcast::Sender::new(RESPONDING),
         }))
+    }
+
+    /// From now on a server is called like this.
+    pub async fn is_reached_by(&self, server: &Server, by: Internal) {
+        let mut reached = self.0.reached.lock().await;
+        let client = match &by {
+            Internal::Clear => {
+                reached.remove(server);
+                return;
+            }
+            _ if reached.get(server).is_some_and(|known| known.by == by) => return,
+            Internal::Tls(ca) => InternalClient::with_ca(ca, &server.namespace, &server.name),
+            Internal::Unknown => Err("the CA of its certificate is not known yet".to_owned()),
+        };
+        reached.insert(server.clone(), Reached { by, client });
     }
 
     /// Creates or replaces `id`.
@@ -91,8 +111,8 @@ impl AuthServers {
             .await?;
         serde_json::from_slice::<PutAnswer>(&answer).map(|a| a.outcome).map_err(|_| {
             CallError::Unreachable(format!(
-                "the response at {} is not from the admin API of McpAuthServer {server}: check that the Service selects only its pods",
-                (self.0.endpoint)(server)
+                "the response is not from the admin API of McpAuthServer {server}: check that the Service of its \
+                 internal port selects only its pods"
             ))
         })
     }
@@ -151,6 +171,7 @@ impl AuthServers {
     /// Forgets a server that was deleted.
     pub async fn forget(&self, server: &Server) {
         self.0.tokens.forget(server).await;
+        self.0.reached.lock().await.remove(server);
         self.0.silent.lock().await.remove(server);
     }
 
@@ -221,9 +242,11 @@ impl Calls {
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let uri = format!("{}{path}", (self.endpoint)(server));
+        let client = self.client(server).await?;
+        let tls = client.is_tls();
+        let uri = format!("{}{path}", (self.endpoint)(server, tls));
         for fresh in [false, true] {
-            let token = self.tokens.token(server, fresh).await?;
+            let token = self.tokens.token(server, server.url(tls), fresh).await?;
             let request = Request::builder()
                 .method(method.clone())
                 .uri(&uri)
@@ -231,7 +254,7 @@ impl Calls {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(Full::new(body.clone()))
                 .map_err(|e| CallError::Refused(format!("{uri}: {e}")))?;
-            let (status, answer) = self.send(server, request).await?;
+            let (status, answer) = self.send(server, &client, request).await?;
             // A cached token can become invalid before it expires, when the cluster's keys are rotated.
             if status == StatusCode::UNAUTHORIZED && !fresh {
                 continue;
@@ -243,24 +266,33 @@ impl Calls {
         )))
     }
 
+    async fn client(&self, server: &Server) -> Result<InternalClient, CallError> {
+        match self.reached.lock().await.get(server) {
+            None => Ok(InternalClient::Clear(self.clear.clone())),
+            Some(Reached { client, .. }) => client.clone().map_err(|why| {
+                CallError::Unreachable(format!(
+                    "McpAuthServer {server} has spec.internalTls, and {why}: see its conditions. Retrying"
+                ))
+            }),
+        }
+    }
+
     async fn send(
         &self,
         server: &Server,
+        client: &InternalClient,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), CallError> {
         let silent = |why: String| {
             CallError::Silent(format!(
                 "McpAuthServer {server} does not respond at {} ({why}): check that it is Ready, and that NetworkPolicies let \
                  the operator reach its internal port. Retrying",
-                (self.endpoint)(server)
+                (self.endpoint)(server, client.is_tls())
             ))
         };
         let exchange = async {
-            let response = self
-                .http
-                .request(request)
-                .await
-                .map_err(|e| root_cause(&e))?;
+            let response = client.request(request).await;
+            let response = response.map_err(|e| root_cause(&e))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER);
             let body = body.collect().await.map_err(|e| root_cause(e.as_ref()))?;

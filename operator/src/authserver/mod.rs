@@ -5,10 +5,12 @@
 
 mod client;
 mod error;
+mod internal;
 mod server;
 mod tokens;
 
 pub use client::{AuthServers, Endpoint};
 pub use error::CallError;
+pub use internal::Internal;
 pub use mcpauth_wire::admin::{Collection, Outcome};
 pub use server::Server;

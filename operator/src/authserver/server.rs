@@ -14,9 +14,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// The URL of its internal port in the cluster, which is also the audience of the tokens that it accepts there.
-    pub fn audience(&self) -> String {
-        names::internal_url(&self.namespace, &self.name)
+    /// The URL of its internal port in the cluster, with or without TLS, which is also the audience of the tokens that it
+    /// accepts there.
+    #[must_use]
+    pub fn url(&self, tls: bool) -> String {
+        names::internal_url(&self.namespace, &self.name, tls)
     }
 }
 
@@ -34,9 +36,8 @@ mod tests {
     fn the_audience_is_the_internal_url() {
         let (namespace, name) = ("default".into(), "auth".into());
         let server = Server { namespace, name };
-        assert_eq!(
-            server.audience(),
-            "http://auth-authserver-internal.default.svc:8081"
-        );
+        let host = "auth-authserver-internal.default.svc:8081";
+        assert_eq!(server.url(false), format!("http://{host}"));
+        assert_eq!(server.url(true), format!("https://{host}"));
     }
 }

@@ -22,6 +22,7 @@ const TOKEN_RESERVE: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Clone)]
 struct Token {
+    audience: String,
     value: Arc<str>,
     expires: Timestamp,
 }
@@ -50,19 +51,25 @@ impl Tokens {
         self.tokens.lock().await.remove(server);
     }
 
-    /// A token for `server`: the cached one, unless it is about to expire or `fresh` is set.
+    /// A token for `server` with this audience: the cached one, unless it is about to expire or `fresh` is set.
     ///
     /// # Errors
     /// [`CallError::NotAdmitted`] when the cluster does not issue one.
-    pub async fn token(&self, server: &Server, fresh: bool) -> Result<Arc<str>, CallError> {
+    pub async fn token(
+        &self,
+        server: &Server,
+        audience: String,
+        fresh: bool,
+    ) -> Result<Arc<str>, CallError> {
         let soon = time::now(&self.clock) + TOKEN_RESERVE;
         let cached = self.tokens.lock().await.get(server).cloned();
-        if let Some(token) = cached.filter(|t| !fresh && t.expires > soon) {
+        if let Some(token) = cached.filter(|t| !fresh && t.expires > soon && t.audience == audience)
+        {
             return Ok(token.value);
         }
         let request = TokenRequest {
             spec: TokenRequestSpec {
-                audiences: vec![server.audience()],
+                audiences: vec![audience.clone()],
                 expiration_seconds: Some(names::TOKEN_SECONDS),
                 bound_object_ref: None,
             },
@@ -87,6 +94,7 @@ impl Tokens {
                 )
             })?;
         let token = Token {
+            audience,
             value: status.token.into(),
             expires: status.expiration_timestamp.0,
         };

@@ -17,15 +17,15 @@ use serde_json::{Value, json};
 
 use super::database;
 use super::environment;
+use super::internal_tls;
 use super::lookup;
 use super::rollout;
 use super::secrets;
 use super::upgrade::Workload;
 use super::workload::{self, apply_budget, apply_network_policy, why_not_up};
-use crate::authserver::Server;
+use crate::authserver::{Internal, Server};
 use crate::desired::auth_server::{self as build, AuthServerInputs, AuthServerObjects};
 use crate::desired::labels::{Component, Owner};
-use crate::desired::names;
 use crate::desired::postgres::PostgresObjects;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
@@ -61,6 +61,18 @@ impl Reconcile for McpAuthServer {
 
     async fn sync(&self, context: &ReconcileContext<'_>) -> Result<Observed, Error> {
         let hashes = secrets::of_auth_server(self, context).await?;
+        let internal_ca = match &self.spec.internal_tls {
+            Some(tls) => Some(internal_tls::ca(context, &tls.secret_ref.name).await?),
+            None => None,
+        };
+        let server = Server {
+            namespace: context.owner.namespace.clone(),
+            name: context.owner.name.clone(),
+        };
+        let tls = self.spec.internal_tls.is_some();
+        let internal = Internal::new(tls, internal_ca.as_deref());
+        let auth_servers = &context.program.auth_servers;
+        auth_servers.is_reached_by(&server, internal).await;
         let existing = database::find(context).await?;
         let inputs = AuthServerInputs {
             images: &context.program.images,
@@ -99,16 +111,11 @@ impl Reconcile for McpAuthServer {
             applied.rollout,
             &mut observed,
         );
-        let Owner {
-            namespace, name, ..
-        } = &context.owner;
-        let keys = signing_keys(self, context, &observed).await;
+        let keys = signing_keys(self, context, &server, &observed).await;
         observed.fields.extend([
             ("url".to_owned(), self.spec.issuer.clone().into()),
-            (
-                "internalUrl".to_owned(),
-                names::internal_url(namespace, name).into(),
-            ),
+            ("internalUrl".to_owned(), server.url(tls).into()),
+            ("internalCa".to_owned(), internal_ca.into()),
             ("configHash".to_owned(), config_hash.into()),
             ("signingKeys".to_owned(), keys),
         ]);
@@ -147,17 +154,14 @@ impl Reconcile for McpAuthServer {
 async fn signing_keys(
     object: &McpAuthServer,
     context: &ReconcileContext<'_>,
+    server: &Server,
     observed: &Observed,
 ) -> Value {
-    let Owner {
-        namespace, name, ..
-    } = context.owner.clone();
     let before = object.status.iter().flat_map(|status| &status.signing_keys);
     let before = before.map(|key| json!(key)).collect();
     // Without a pod that serves, a call would only take time.
     let keys: Vec<Value> = if observed.problems.is_empty() {
-        let server = Server { namespace, name };
-        let stated = context.program.auth_servers.signing_keys(&server);
+        let stated = context.program.auth_servers.signing_keys(server);
         match stated.await {
             Ok(list) => list.keys.iter().filter_map(signing_key).collect(),
             // Its Service may reach a pod only a moment after the pod is ready; this is reconciled when it responds.

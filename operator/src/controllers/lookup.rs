@@ -14,7 +14,7 @@ use mcpauth_api::McpAuthServer;
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::refs::{AuthServerRef, NamespaceSelector, NamespacesFrom};
 
-use crate::authserver::Server;
+use crate::authserver::{Internal, Server};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::installation::CLAIM;
@@ -134,17 +134,19 @@ fn is_bounded(program: &Context) -> bool {
     !program.config.watch_namespaces.is_empty()
 }
 
-/// The parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, and the times of
+/// The parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, its CA, and the times of
 /// condition changes, because registrations that it lost have to be restored. Other changes, such as messages, are
 /// frequent, and there can be thousands of referencing objects.
 fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + use<> {
-    let conditions = server.0.as_ref().ok().and_then(|s| s.status.clone());
-    let conditions = conditions.unwrap_or_default().conditions.into_iter();
+    let status = server.0.as_ref().ok().and_then(|s| s.status.clone());
+    let status = status.unwrap_or_default();
+    let conditions = status.conditions.into_iter();
     let meta = server.meta();
     (
         meta.uid.clone(),
         meta.generation,
         meta.deletion_timestamp.clone(),
+        status.internal_ca,
         conditions
             .map(|c| (c.type_, c.status, c.last_transition_time))
             .collect::<Vec<_>>(),
@@ -168,13 +170,26 @@ pub async fn auth_server(
     let allowed = &found.spec.allowed_namespaces;
     let labels = namespace_labels(context, &server.namespace).await?;
     if allowed.admits(&server.namespace, own, &labels) {
-        return Ok(found);
+        return match found.spec.internal_tls.is_some() && known_ca(&found).is_none() {
+            true => Err(ca_unknown(server).into()),
+            false => Ok(found),
+        };
     }
     let problem = match allowed.from == NamespacesFrom::Selector && is_bounded(context.program) {
         true => labels_unknown(context, server),
         false => not_permitted(server, own),
     };
     Err(problem.into())
+}
+
+fn ca_unknown(server: &Server) -> Problem {
+    Problem::outage(
+        reasons::AUTH_SERVER_UNREACHABLE,
+        format!(
+            "McpAuthServer {server} has spec.internalTls, and the CA of its certificate is not known yet: see its \
+             conditions"
+        ),
+    )
 }
 
 fn not_permitted(server: &Server, namespace: &str) -> Problem {
@@ -240,7 +255,10 @@ async fn read(
     let found = context.read_auth_server(&server.namespace, &server.name);
     match found.await? {
         None => Ok(None),
-        Some(DeserializeGuard(Ok(found))) => Ok(Some(found.clone())),
+        Some(DeserializeGuard(Ok(found))) => {
+            note_internal(context, server, found).await;
+            Ok(Some(found.clone()))
+        }
         Some(DeserializeGuard(Err(invalid))) => Err(Problem::person(
             reasons::INVALID_SPEC,
             format!("McpAuthServer {server} has an invalid spec: {invalid}"),
@@ -254,10 +272,33 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     if !is_served(context, server) || !can_exist(server) {
         return Ok(false);
     }
-    let api: Api<McpAuthServer> =
-        Api::namespaced(context.program.client.clone(), &server.namespace);
-    let found = api.get_metadata_opt(&server.name).await?;
-    Ok(found.is_some_and(|found| deleted_at(&found).is_none()))
+    let found = context.read_auth_server(&server.namespace, &server.name);
+    let Some(found) = found.await? else {
+        return Ok(false);
+    };
+    if let DeserializeGuard(Ok(found)) = found {
+        note_internal(context, server, found).await;
+    }
+    Ok(deleted_at(found).is_none())
+}
+
+/// Records how the McpAuthServer is called.
+async fn note_internal(context: &ReconcileContext<'_>, server: &Server, found: &McpAuthServer) {
+    let internal = Internal::new(found.spec.internal_tls.is_some(), known_ca(found));
+    let auth_servers = &context.program.auth_servers;
+    auth_servers.is_reached_by(server, internal).await;
+}
+
+/// The CA of the internal port's certificate, if it has one.
+pub fn internal_ca(found: &McpAuthServer) -> Option<String> {
+    found.spec.internal_tls.as_ref()?;
+    known_ca(found).map(str::to_owned)
+}
+
+/// The CA that its controller has read last.
+fn known_ca(found: &McpAuthServer) -> Option<&str> {
+    let status = found.status.as_ref()?;
+    status.internal_ca.as_deref()
 }
 
 /// Whether this installation manages the McpAuthServer.

@@ -3,6 +3,7 @@
 pub mod auth_server;
 mod database;
 mod environment;
+mod internal_tls;
 mod lookup;
 pub mod oauth_client;
 mod policy;

@@ -248,7 +248,8 @@ fn build(
 ) -> Result<ProtectedServerObjects, Problem> {
     let facts = AuthServerFacts {
         issuer: auth_server.spec.issuer.clone(),
-        internal_url: server.audience(),
+        internal_url: server.url(auth_server.spec.internal_tls.is_some()),
+        internal_ca: lookup::internal_ca(auth_server),
     };
     let images = &context.program.images;
     desired::build(&context.owner, &object.spec, template, &facts, images)

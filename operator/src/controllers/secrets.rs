@@ -54,7 +54,8 @@ pub async fn of_auth_server(
     }
     let callers = callers(spec);
     let ca = postgres_ca(spec);
-    // These two must exist, but they are not hashed: the server reloads them, so that a new user or token needs no restart.
+    // These are not hashed: the server reloads them, so that a new user or token needs no restart.
+    let tls = spec.internal_tls.as_ref().map(|tls| &tls.secret_ref.name);
     let token = initial_access_token(spec);
     let users = match &spec.login {
         Login::LocalUsers(users) => Some(&users.secret_ref),
@@ -62,7 +63,7 @@ pub async fn of_auth_server(
     };
     let at = |kind, name: &String| (kind, (context.owner.namespace.clone(), name.clone()));
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
-    let names = names.chain(users.map(|users| &users.name));
+    let names = names.chain(users.map(|users| &users.name)).chain(tls);
     let names = names.chain(token.map(|token| &token.name));
     let keys = spec.keys.as_ref().map(|keys| &keys.secret_ref.name);
     let names = names.chain(keys);
@@ -364,7 +365,8 @@ async fn text_of(
     })
 }
 
-fn value(secret: &Secret, key: &str) -> Option<Vec<u8>> {
+/// The value of a key, unless it is empty.
+pub(super) fn value(secret: &Secret, key: &str) -> Option<Vec<u8>> {
     let value = &secret.data.as_ref()?.get(key)?.0;
     (!value.is_empty()).then(|| value.clone())
 }

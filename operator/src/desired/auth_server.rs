@@ -19,7 +19,9 @@ use mcpauth_api::{
     McpAuthServerSpec,
     auth_server::{Ca, Login, PostgresStorage, Storage},
 };
-use mcpauth_wire::authserver_config::{Credential, Internal, Listen, ServiceAccountTokens};
+use mcpauth_wire::authserver_config::{
+    Credential, Internal, InternalTls, Listen, ServiceAccountTokens,
+};
 
 use super::{
     Admin, BuildError, Images,
@@ -41,6 +43,14 @@ const CONFIG_FOLDER: &str = "/etc/mcpauth/config";
 const CONFIG_FILE: &str = "authserver.yaml";
 /// The volume with the secrets of callers that introspect.
 const CALLERS_VOLUME: &str = "introspection";
+/// The volume with the certificate of the internal port.
+const TLS_VOLUME: &str = "internal-tls";
+/// The key of a Secret of the type `kubernetes.io/tls` with the certificate and its chain.
+pub const CERTIFICATE: &str = "tls.crt";
+/// Its key with the private key.
+pub const PRIVATE_KEY: &str = "tls.key";
+/// Its key with the CA.
+pub const CA: &str = "ca.crt";
 const DEFAULTS: pod::DefaultResources = pod::DefaultResources {
     cpu: "50m",
     memory: "64Mi",
@@ -180,9 +190,14 @@ fn config_yaml(
         initial_access_token_file: "/etc/mcpauth/registration/token".to_owned(),
         internal: Internal {
             service_account_tokens: Some(ServiceAccountTokens {
-                audience: names::internal_url(&owner.namespace, &owner.name),
+                audience: names::internal_url(
+                    &owner.namespace,
+                    &owner.name,
+                    spec.internal_tls.is_some(),
+                ),
             }),
             credentials: Vec::new(),
+            tls: internal_tls(spec),
             admins: admins.iter().map(Admin::principal).collect(),
         },
         callers: callers(spec),
@@ -192,6 +207,15 @@ fn config_yaml(
     let config = authserver_config(spec, place);
     config.check()?;
     yaml(&config)
+}
+
+/// The files of the internal port's certificate, which are reloaded when they change.
+fn internal_tls(spec: &McpAuthServerSpec) -> Option<InternalTls> {
+    let file = |key| format!("/etc/mcpauth/{TLS_VOLUME}/{key}").into();
+    spec.internal_tls.as_ref().map(|_| InternalTls {
+        cert_file: file(CERTIFICATE),
+        key_file: file(PRIVATE_KEY),
+    })
 }
 
 /// The callers that introspect with a secret. Their ids are names of files.
@@ -373,6 +397,10 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     }
     if !spec.introspection.callers.is_empty() {
         volumes.push(callers_volume(spec));
+    }
+    if let Some(tls) = &spec.internal_tls {
+        let (secret, keys) = (&tls.secret_ref.name, [CERTIFICATE, PRIVATE_KEY]);
+        volumes.push(pod::secret_keys_volume(TLS_VOLUME, secret, &keys));
     }
     volumes
 }

@@ -57,6 +57,7 @@ pub fn config_yaml(
         issuer: auth_server.issuer.clone(),
         upstream_url: format!("http://127.0.0.1:{}{}", http.port, http.path),
         introspection_endpoint: format!("{}/introspect", auth_server.internal_url),
+        introspection_ca: auth_server.internal_ca.clone(),
         credential: ProxyCredential::TokenFile(format!("{TOKEN_FOLDER}/token")),
     };
     let config = proxy_config(spec, place);

@@ -63,7 +63,7 @@ impl Admin {
     }
 }
 
-/// What a ProtectedMcpServer needs to know about its McpAuthServer. It comes from that object's spec, so nothing
+/// What a ProtectedMcpServer needs to know about its McpAuthServer. It comes from that object, so nothing
 /// waits for the authserver to be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthServerFacts {
@@ -71,6 +71,8 @@ pub struct AuthServerFacts {
     pub issuer: String,
     /// URL of its internal port ([`names::internal_url`]).
     pub internal_url: String,
+    /// The CA of the internal port's certificate, in PEM, if it speaks TLS.
+    pub internal_ca: Option<String>,
 }
 
 /// Why objects could not be built.

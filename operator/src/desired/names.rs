@@ -29,12 +29,19 @@ pub fn auth_server(name: &str) -> String {
     format!("{name}-authserver")
 }
 
-/// URL of a McpAuthServer's internal port, which is also the audience of the ServiceAccount tokens
+/// URL of a McpAuthServer's internal port, with or without TLS. It is also the audience of the ServiceAccount tokens
 /// that its callers present.
 #[must_use]
-pub fn internal_url(namespace: &str, auth_server: &str) -> String {
-    let service = internal_service(auth_server);
-    format!("http://{service}.{namespace}.svc:{INTERNAL_PORT}")
+pub fn internal_url(namespace: &str, auth_server: &str, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    let host = internal_host(namespace, auth_server);
+    format!("{scheme}://{host}:{INTERNAL_PORT}")
+}
+
+/// DNS name of a McpAuthServer's internal port, which its certificate is for.
+#[must_use]
+pub fn internal_host(namespace: &str, auth_server: &str) -> String {
+    format!("{}.{namespace}.svc", internal_service(auth_server))
 }
 
 /// The principal in a ServiceAccount's token: its `sub`.

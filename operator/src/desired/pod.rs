@@ -209,6 +209,19 @@ pub fn secret_volume(volume: &str, secret: &str, key: &str, path: &str) -> Volum
     }
 }
 
+/// A volume with some keys of a Secret as files of the same names.
+pub fn secret_keys_volume(volume: &str, secret: &str, keys: &[&str]) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            items: Some(keys.iter().flat_map(|key| item(key, key)).collect()),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
 /// An emptyDir volume.
 pub fn scratch_volume(volume: &str) -> Volume {
     Volume {

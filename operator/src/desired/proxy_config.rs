@@ -23,6 +23,8 @@ pub struct ProxyPlace {
     pub upstream_url: String,
     /// URL for introspection.
     pub introspection_endpoint: String,
+    /// The CA of its certificate, in PEM, if it is an https URL.
+    pub introspection_ca: Option<String>,
     /// How the proxy authenticates to the authserver.
     pub credential: ProxyCredential,
 }
@@ -54,6 +56,7 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
         },
         introspection: Introspection {
             endpoint: place.introspection_endpoint,
+            ca: place.introspection_ca,
             token_file,
             basic,
             cache_milliseconds: proxy_config::cache_milliseconds(),

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use mcpauth_wire::authserver_config::AuthServerConfig;
+use mcpauth_wire::proxy_config::ProxyConfig;
 use serde_json::{Value, json};
 
 use super::{
@@ -114,7 +115,8 @@ pub(super) fn try_protected_server(changes: &Value) -> Result<ProtectedServerObj
     let object = protected_server_with(changes);
     let facts = AuthServerFacts {
         issuer: "http://localhost:9000".to_owned(),
-        internal_url: names::internal_url("team", "auth"),
+        internal_url: names::internal_url("team", "auth", false),
+        internal_ca: None,
     };
     protected_server::build(
         &Owner::of(&object).unwrap(),
@@ -209,7 +211,8 @@ fn pods_with(images: &Images) -> [PodSpec; 3] {
     let object = protected_server_with(&json!({}));
     let facts = AuthServerFacts {
         issuer: "http://localhost:9000".to_owned(),
-        internal_url: names::internal_url("team", "auth"),
+        internal_url: names::internal_url("team", "auth", false),
+        internal_ca: None,
     };
     let owner = Owner::of(&object).unwrap();
     let (spec, template) = (&object.spec, object.spec.server.template().unwrap());
@@ -772,4 +775,57 @@ fn children_of_two_kinds_of_one_name_differ() {
     let notes = build_protected_server(&json!({}));
     assert_eq!(notes.deployment.name_any(), "notes");
     assert_eq!(notes.config_map.name_any(), "notes-proxy-v1");
+}
+
+#[test]
+fn with_a_certificate_the_internal_port_and_its_callers_use_tls() {
+    let plain = build_auth_server(&json!({}));
+    let tls = json!({ "internalTls": { "secretRef": { "name": "issued" } } });
+    let objects = build_auth_server(&tls);
+    let config = |objects: &AuthServerObjects| {
+        let text = objects.config_map.data.clone().unwrap()["authserver.yaml"].clone();
+        AuthServerConfig::parse(&text).unwrap().internal
+    };
+    assert_eq!(config(&plain).tls, None);
+    let internal = config(&objects);
+    let url = "https://auth-authserver-internal.team.svc:8081";
+    assert_eq!(internal.service_account_tokens.unwrap().audience, url);
+    let files = internal.tls.unwrap();
+    let pod = auth_server_pod(&objects);
+    let volumes = pod.volumes.unwrap();
+    let volume = volumes
+        .iter()
+        .find(|one| one.name == "internal-tls")
+        .unwrap();
+    let secret = volume.secret.as_ref().unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("issued"));
+    let mounts = pod.containers[0].volume_mounts.clone().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|one| one.name == "internal-tls")
+        .unwrap();
+    let mounted = secret.items.as_ref().unwrap().iter();
+    let mounted: Vec<_> = mounted
+        .map(|item| std::path::Path::new(&mount.mount_path).join(&item.path))
+        .collect();
+    // Never the CA: it is no business of the server's.
+    assert_eq!(mounted, [files.cert_file, files.key_file]);
+
+    let object = protected_server_with(&json!({}));
+    let ca = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n";
+    let facts = AuthServerFacts {
+        issuer: "http://localhost:9000".to_owned(),
+        internal_url: names::internal_url("team", "auth", true),
+        internal_ca: Some(ca.to_owned()),
+    };
+    let (owner, template) = (Owner::of(&object).unwrap(), object.spec.server.template());
+    let objects =
+        protected_server::build(&owner, &object.spec, template.unwrap(), &facts, &images());
+    let objects = objects.unwrap();
+    let text = objects.config_map.data.clone().unwrap()["proxy.yaml"].clone();
+    let introspection = ProxyConfig::parse(&text).unwrap().introspection;
+    assert_eq!(introspection.endpoint, format!("{url}/introspect"));
+    assert_eq!(introspection.ca.as_deref(), Some(ca));
+    let pod = serde_json::to_value(protected_server_pod(&objects)).unwrap();
+    assert_eq!(values_of(&pod, &["audience"]), [&json!(url)]);
 }

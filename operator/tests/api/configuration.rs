@@ -107,7 +107,8 @@ pub fn proxy_yaml(spec: &ProtectedMcpServerSpec) -> Result<String, String> {
     let (object, owner) = in_a_cluster(ProtectedMcpServer::new("notes", spec.clone()));
     let facts = AuthServerFacts {
         issuer: "https://auth.example".to_owned(),
-        internal_url: names::internal_url("team", "auth"),
+        internal_url: names::internal_url("team", "auth", false),
+        internal_ca: None,
     };
     let Some(template) = object.spec.server.template() else {
         return Err("it has no proxy".to_owned());

@@ -15,6 +15,7 @@ mod database;
 mod database_pod;
 mod external;
 mod installations;
+mod internal_tls;
 mod leader;
 mod memory;
 mod namespaces;

@@ -406,6 +406,17 @@ async fn auth_servers() {
                 json!({ "callers": many_callers(65) }),
             ],
         ),
+        values(
+            "/internalTls",
+            vec![json!({ "secretRef": { "name": "auth-internal.tls" } })],
+            vec![
+                json!({}),
+                json!({ "secretRef": {} }),
+                json!({ "secretRef": { "name": "" } }),
+                json!({ "secretRef": { "name": "A" } }),
+                json!({ "secretRef": "auth-internal" }),
+            ],
+        ),
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/loginFailuresPerMinute", limits::PER_MINUTE),

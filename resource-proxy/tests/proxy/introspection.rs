@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use http::StatusCode;
+use mcp_resource_proxy::config::Config;
+use mcpauth_test_support::certificates::Authority;
 use serde_json::json;
 
-use crate::common::introspection::{CREDENTIAL, active};
+use crate::common::introspection::{CREDENTIAL, IntrospectionServer, active};
 use crate::common::{NOW, World};
 
 const WINDOW: Duration = Duration::from_millis(900);
@@ -254,4 +256,44 @@ async fn a_token_that_cannot_be_one_is_refused_here() {
     );
     assert_eq!(status(&world, "a,b").await, StatusCode::BAD_REQUEST);
     assert!(world.introspection.asked().is_empty());
+}
+
+/// The configuration with this endpoint, whose certificate is of one of these authorities.
+fn over_tls(world: &World, server: &IntrospectionServer, authorities: &[&Authority]) -> Config {
+    let mut config = Config::parse(&world.configuration("")).unwrap();
+    let port = server.address.port();
+    config.introspection.endpoint = format!("https://localhost:{port}/introspect");
+    let read = |authority: &&Authority| std::fs::read_to_string(authority.ca()).unwrap();
+    config.introspection.ca = Some(authorities.iter().map(read).collect());
+    config
+}
+
+#[tokio::test]
+async fn over_tls_only_the_ca_of_the_configuration_is_trusted_and_the_name_counts() {
+    let world = World::new().await;
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = IntrospectionServer::with_tls(&authority, "localhost").await;
+    let elsewhere = IntrospectionServer::with_tls(&authority, "elsewhere").await;
+    for one in [&server, &elsewhere] {
+        one.grant("good", "notes:read");
+    }
+    for (server, authorities, expected) in [
+        (&server, &[&authority][..], StatusCode::OK),
+        // A rotation of the CA: both are trusted.
+        (&server, &[&other, &authority], StatusCode::OK),
+        (&server, &[&other], StatusCode::SERVICE_UNAVAILABLE),
+        (&elsewhere, &[&authority], StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let config = over_tls(&world, server, authorities);
+        world.proxy.reconfigure(config).unwrap();
+        assert_eq!(status(&world, "good").await, expected);
+    }
+    assert_eq!(server.asked(), ["good", "good"]);
+    assert_eq!(elsewhere.asked().len(), 0);
+    // A CA that cannot be used is no configuration.
+    let mut config = over_tls(&world, &server, &[&authority]);
+    let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    config.introspection.ca = Some(text.to_owned());
+    let error = world.proxy.reconfigure(config).unwrap_err().to_string();
+    assert!(error.starts_with("introspection.ca: "), "{error}");
 }

@@ -25,6 +25,7 @@ upstream:
                                          # (GET, subscriptions/listen) end when their token does
 introspection:
   endpoint: http://auth-authserver-internal.default.svc:8081/introspect
+  # ca: |                                # with an https endpoint: the CA of its certificate, in PEM
   tokenFile: /var/run/secrets/mcpauth/token        # or `basic: { id, secretFile }`; exactly one
   cacheMilliseconds: 900
   cacheEntries: 10000
@@ -101,7 +102,27 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "http://auth:8081",
             "https://auth:8081",
+            "introspection.endpoint: an https:// URL needs introspection.ca",
+        ),
+        (
+            "http://auth:8081",
+            "ftp://auth:8081",
             "introspection.endpoint: expected an http://",
+        ),
+        (
+            "tokenFile: /token",
+            "tokenFile: /t, ca: '-----BEGIN CERTIFICATE-----'",
+            "introspection.endpoint: expected an https:// URL, because introspection.ca is set",
+        ),
+        (
+            "http://auth:8081/introspect, ",
+            "https://auth:8081/introspect, ca: x, ",
+            "introspection.ca: expected certificates in PEM",
+        ),
+        (
+            "http://auth:8081/introspect, ",
+            "https://u@auth:8081/introspect, ca: x, ",
+            "introspection.endpoint: expected no user name",
         ),
         (
             "tokenFile: /token",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -18,6 +18,7 @@ use crate::documents::{self, ResourceError};
 use crate::http::body;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
+use crate::http::segment::Segment;
 use crate::http::trace;
 use crate::oauth::client::ClientOrigin;
 use crate::oauth::error::OAuthError;
@@ -39,7 +40,7 @@ pub(super) async fn only_admins(
 
 pub(super) async fn put_resource(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, HttpError> {
     let refuse = |text: String| HttpError::InvalidResource(text);
@@ -61,7 +62,7 @@ pub(super) async fn put_resource(
 
 pub(super) async fn get_resource(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<ResourceDocument>, HttpError> {
     let resource = match is_id(&id) {
         true => core.store.resource(&id).await?,
@@ -73,7 +74,7 @@ pub(super) async fn get_resource(
 
 pub(super) async fn delete_resource(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
         core.store.delete_resource(&id).await?;
@@ -83,7 +84,7 @@ pub(super) async fn delete_resource(
 
 pub(super) async fn put_client(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, HttpError> {
     let refuse = |text: String| HttpError::from(OAuthError::InvalidClientMetadata(text.into()));
@@ -107,7 +108,7 @@ pub(super) async fn put_client(
 
 pub(super) async fn get_client(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<ClientDocument>, HttpError> {
     let client = match is_id(&id) {
         true => core.store.client(&id).await?,
@@ -119,7 +120,7 @@ pub(super) async fn get_client(
 
 pub(super) async fn delete_client(
     State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
         core.store.delete_client(&id).await?;
@@ -130,7 +131,7 @@ pub(super) async fn delete_client(
 /// Ends what a user has allowed. They may sign in and consent again.
 pub(super) async fn delete_user_grants(
     State(core): State<Arc<Core>>,
-    Path(subject): Path<String>,
+    Segment(subject): Segment,
 ) -> Result<StatusCode, HttpError> {
     // PostgreSQL stores no NUL, so nobody has this name.
     if !subject.contains('\0') {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +24,7 @@ use crate::http::client_auth::guesses::Guesses;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::peer::Peer;
+use crate::http::segment::Segment;
 use crate::http::trace;
 use crate::http::{bearer, body};
 use crate::keys::pepper::KeyedHash;
@@ -142,7 +143,7 @@ pub(super) async fn register(
 /// What a client has registered. Of its secret only a hash is stored, so it is not in the response.
 pub(super) async fn read(
     State(endpoint): State<Arc<DynamicRegistration>>,
-    Path(client_id): Path<String>,
+    Segment(client_id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     let (client, token) = endpoint.authenticate(&client_id, &headers).await?;
@@ -154,7 +155,7 @@ pub(super) async fn read(
 /// that is lost would lock the client out.
 pub(super) async fn update(
     State(endpoint): State<Arc<DynamicRegistration>>,
-    Path(client_id): Path<String>,
+    Segment(client_id): Segment,
     request: Request,
 ) -> Result<Response, HttpError> {
     let core = &endpoint.core;
@@ -194,7 +195,7 @@ pub(super) async fn update(
 /// Ends a registration: the client, and all that users have granted to it.
 pub(super) async fn delete(
     State(endpoint): State<Arc<DynamicRegistration>>,
-    Path(client_id): Path<String>,
+    Segment(client_id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     let (client, _) = endpoint.authenticate(&client_id, &headers).await?;

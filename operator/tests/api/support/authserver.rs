@@ -66,6 +66,7 @@ impl AuthServer {
         file["keysFile"] = json!(pepper);
         file["storage"] = json!({ "memory": {} });
         mount_callers(world, name, folder.path(), &mut file).await;
+        mount_certificate(world, name, folder.path(), &mut file).await;
         let path = folder.path().join("authserver.yaml");
         std::fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
 
@@ -219,6 +220,28 @@ async fn mount_callers(world: &World, name: &str, folder: &Path, file: &mut Valu
         let mounted = caller["secretFile"].as_str().unwrap();
         let name = mounted.strip_prefix("/etc/mcpauth/introspection/").unwrap();
         caller["secretFile"] = json!(folder.join(name));
+    }
+}
+
+/// Mounts the certificate of the internal port, as the kubelet does by the Deployment's volume.
+async fn mount_certificate(world: &World, name: &str, folder: &Path, file: &mut Value) {
+    if file["internal"]["tls"].is_null() {
+        return;
+    }
+    let deployment: Deployment = world.appears(&format!("{name}-authserver")).await;
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let volumes = pod.volumes.unwrap_or_default();
+    let volume = volumes.into_iter().find(|v| v.name == "internal-tls");
+    let source = volume.unwrap().secret.unwrap();
+    let secret: Secret = world.appears(&source.secret_name.unwrap()).await;
+    for item in source.items.unwrap() {
+        let value = &secret.data.as_ref().unwrap()[&item.key].0;
+        std::fs::write(folder.join(item.path), value).unwrap();
+    }
+    for key in ["certFile", "keyFile"] {
+        let mounted = file["internal"]["tls"][key].as_str().unwrap();
+        let name = mounted.strip_prefix("/etc/mcpauth/internal-tls/").unwrap();
+        file["internal"]["tls"][key] = json!(folder.join(name));
     }
 }
 

@@ -415,15 +415,15 @@ impl World {
 
     fn endpoint(&self) -> Endpoint {
         let endpoints = Arc::clone(&self.endpoints);
-        Arc::new(move |server: &Server| {
+        Arc::new(move |server: &Server, tls: bool| {
             // Nobody listens on port 1.
             let nowhere = || "http://127.0.0.1:1".to_owned();
-            endpoints
-                .lock()
-                .unwrap()
-                .get(&server.name)
-                .cloned()
-                .unwrap_or_else(nowhere)
+            let known = endpoints.lock().unwrap().get(&server.name).cloned();
+            let url = known.unwrap_or_else(nowhere);
+            match tls {
+                true => url.replace("http:", "https:"),
+                false => url,
+            }
         })
     }
 }

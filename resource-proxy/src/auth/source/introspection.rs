@@ -12,7 +12,7 @@ use mcpauth_wire::introspection::Answer;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::source::SourceError;
-use crate::client::{HttpClient, with_causes};
+use crate::client::{HttpClient, IntrospectionClient, with_causes};
 use crate::config;
 
 /// The longest answer that is read, in bytes.
@@ -21,7 +21,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// The introspection endpoint and the proxy's credential for it.
 #[derive(Clone, Debug)]
 pub struct Introspector {
-    client: HttpClient,
+    client: IntrospectionClient,
     endpoint: Uri,
     credential: Credential,
 }
@@ -33,10 +33,10 @@ enum Credential {
 }
 
 impl Introspector {
-    /// From a checked configuration.
+    /// From a checked configuration; `client` is for an endpoint without TLS.
     ///
     /// # Errors
-    /// The endpoint is not a URI, or there is no credential.
+    /// The endpoint is not a URI, the CA cannot be used, or there is no credential.
     pub fn new(client: HttpClient, config: &config::Introspection) -> Result<Self, String> {
         let credential = match (&config.token_file, &config.basic) {
             (Some(path), _) => Credential::TokenFile(path.clone()),
@@ -47,6 +47,11 @@ impl Introspector {
             (None, None) => {
                 return Err("introspection: has no credential; set `tokenFile` or `basic`".into());
             }
+        };
+        let client = match &config.ca {
+            None => IntrospectionClient::Clear(client),
+            Some(ca) => IntrospectionClient::with_ca(ca)
+                .map_err(|error| format!("introspection.ca: {error}"))?,
         };
         let endpoint = config.endpoint.parse();
         Ok(Self {

@@ -12,6 +12,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use mcpauth_service::listener::{Limits, Listener};
+use mcpauth_service::shutdown::Shutdown;
+use mcpauth_service::tls::ServerTls;
+use mcpauth_test_support::certificates::Authority;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -37,17 +41,35 @@ struct State {
 }
 
 impl IntrospectionServer {
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self {
-            address: listener.local_addr().unwrap(),
+    fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
             state: Arc::new(State {
                 answers: Mutex::default(),
                 asked: Mutex::default(),
                 gate: Semaphore::new(1 << 20),
                 arrivals: Semaphore::new(0),
             }),
-        };
+        }
+    }
+
+    /// With a certificate for `host`.
+    pub async fn with_tls(authority: &Authority, host: &str) -> Self {
+        let (certificate, key) = authority.certify(host);
+        let read = |path| std::fs::read(path).unwrap();
+        let tls = ServerTls::new(&read(certificate), &read(key)).unwrap();
+        let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
+        let server = Self::at(listener.address());
+        let state = Arc::clone(&server.state);
+        let answer = move |request, _| answer(Arc::clone(&state), request);
+        let listener = listener.with_tls(tls);
+        tokio::spawn(listener.serve_http1(Limits::INTERNAL, Shutdown::default(), answer));
+        server
+    }
+
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self::at(listener.local_addr().unwrap());
         let state = Arc::clone(&server.state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
