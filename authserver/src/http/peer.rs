@@ -13,6 +13,11 @@ use crate::oauth::error::OAuthError;
 pub struct Peer(pub IpAddr);
 
 impl Peer {
+    /// The peer of a connection.
+    pub fn of(peer: &ConnectInfo<SocketAddr>) -> Self {
+        Self(peer.0.ip().to_canonical())
+    }
+
     /// The key for rate limits: the address, or for IPv6 its /64 network, which is assigned as a
     /// whole.
     pub fn network(&self) -> IpAddr {
@@ -25,7 +30,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        peer.map(|peer| Self(peer.0.ip().to_canonical()))
+        peer.map(Self::of)
             .ok_or_else(|| OAuthError::ServerError.into())
     }
 }

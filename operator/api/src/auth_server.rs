@@ -20,6 +20,7 @@ use crate::{
         ServerRef, UriSecretRef, UsersSecretRef,
     },
     rules,
+    telemetry::Telemetry,
 };
 
 /// The desired state of an authorization server.
@@ -100,6 +101,9 @@ pub struct McpAuthServerSpec {
     /// Introspection for resource servers that have a secret, such as those outside the cluster.
     #[serde(default)]
     pub introspection: Introspection,
+    /// Log, audit and traces.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// The namespaces whose objects may reference this server.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
