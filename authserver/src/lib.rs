@@ -1,5 +1,6 @@
 //! The authorization server: OAuth 2.1 for MCP clients, introspection for MCP servers.
 
+pub mod audit;
 pub mod config;
 pub mod documents;
 pub mod http;

@@ -10,6 +10,7 @@ use mcp_authserver::config::Config;
 use mcp_authserver::login::password;
 use mcp_authserver::random;
 use mcpauth_service::log;
+use mcpauth_service::otlp::Traces;
 use mcpauth_service::program::{self, Failure};
 use tokio::runtime::Runtime;
 
@@ -47,9 +48,16 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
-    log::init("info");
     let runtime = Runtime::new().context("cannot start the async runtime")?;
-    runtime.block_on(mcp_authserver::run::run(config))
+    let traces = config.traces.as_ref();
+    let traces = traces.map(|to| Traces::start(to, runtime.handle().clone()));
+    let traces = traces.transpose()?;
+    log::init(config.log_level.as_str(), traces.as_ref());
+    let result = runtime.block_on(mcp_authserver::run::run(config));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    result
 }
 
 /// The line break at the end, which `echo` and the enter key add, is not part of the password.

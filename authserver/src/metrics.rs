@@ -1,7 +1,10 @@
 //! The server's metrics: `mcpauth_authserver_…` on the health port.
 
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mcpauth_service::audit;
 use mcpauth_service::metrics::Registry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,14 +12,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-type Durations = Family<Route, Histogram, fn() -> Histogram>;
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// The server's counters.
-#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
-    durations: Durations,
+    durations: Durations<Route>,
     tokens_issued: Family<Grant, Counter>,
     introspections: Family<Outcome, Counter>,
     logins: Family<Outcome, Counter>,
@@ -24,6 +27,41 @@ pub struct Metrics {
     pepper_uses: Family<PepperUse, Gauge>,
     signing_keys: Family<SigningKey, Gauge>,
     certificate_reloads: Family<Outcome, Counter>,
+    store_operations: Durations<Operation>,
+    store_operations_in_progress: Gauge,
+    store_errors: Family<ErrorKind, Counter>,
+    database_connections: Family<State, Gauge>,
+    database_connections_max: Gauge,
+    waiting: Family<Queue, Gauge>,
+    on_scrape: Mutex<Vec<OnScrape>>,
+    /// Counted by the audit itself.
+    pub audit_lines: audit::Counted,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorKind {
+    error: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queue {
+    queue: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,6 +162,14 @@ impl Default for Metrics {
             pepper_uses: Family::default(),
             signing_keys: Family::default(),
             certificate_reloads: Family::default(),
+            store_operations: Family::new_with_constructor(histogram),
+            store_operations_in_progress: Gauge::default(),
+            store_errors: Family::default(),
+            database_connections: Family::default(),
+            database_connections_max: Gauge::default(),
+            waiting: Family::default(),
+            on_scrape: Mutex::default(),
+            audit_lines: audit::Counted::default(),
         };
         metrics.register();
         metrics
@@ -177,6 +223,42 @@ impl Metrics {
             "internal_certificate_reloads",
             "Changes of the internal port's certificate or key, by result: applied, or refused (the previous certificate stays in use)",
             self.certificate_reloads.clone(),
+        );
+        self.audit_lines.register(registry);
+        self.register_database();
+    }
+
+    fn register_database(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "store_operation_duration_seconds",
+            "Time of operations on the database, by operation, including the wait for a connection",
+            self.store_operations.clone(),
+        );
+        registry.register(
+            "store_operations_in_progress",
+            "Operations on the database that are in progress, or wait for a connection",
+            self.store_operations_in_progress.clone(),
+        );
+        registry.register(
+            "store_errors",
+            "Failed operations on the database, by error: unavailable, unconfirmed, read_only, too_new, misconfigured, or internal",
+            self.store_errors.clone(),
+        );
+        registry.register(
+            "database_connections",
+            "Open connections of the pool by state: used or idle; introspection and readiness have others",
+            self.database_connections.clone(),
+        );
+        registry.register(
+            "database_connections_max",
+            "How many connections the pool may have",
+            self.database_connections_max.clone(),
+        );
+        registry.register(
+            "queue_waiting",
+            "How many wait for their turn, by queue: password (to be hashed), assertion (to be verified), or registration (to be stored)",
+            self.waiting.clone(),
         );
     }
 
@@ -259,9 +341,83 @@ impl Metrics {
             .inc();
     }
 
+    /// An operation on the database, from now until its end.
+    pub fn store_operation(&self, operation: &'static str) -> StoreOperation<'_> {
+        self.store_operations_in_progress.inc();
+        StoreOperation {
+            metrics: self,
+            operation,
+            began: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Sets how many connections are open, how many of them are idle, and how many there may be.
+    pub fn database_connections(&self, open: u32, idle: usize, max: u32) {
+        let idle = i64::try_from(idle).unwrap_or(i64::MAX);
+        let used = i64::from(open).saturating_sub(idle).max(0);
+        for (state, count) in [("used", used), ("idle", idle)] {
+            self.database_connections
+                .get_or_create(&State { state })
+                .set(count);
+        }
+        self.database_connections_max.set(max.into());
+    }
+
+    /// Sets how many wait in a queue.
+    pub fn waiting(&self, queue: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting.get_or_create(&Queue { queue }).set(count);
+    }
+
+    /// Sets gauges whenever they are asked for.
+    pub fn on_scrape(&self, set: impl Fn(&Self) + Send + Sync + 'static) {
+        self.on_scrape_list().push(Box::new(set));
+    }
+
+    fn on_scrape_list(&self) -> std::sync::MutexGuard<'_, Vec<OnScrape>> {
+        self.on_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
+        for set in self.on_scrape_list().iter() {
+            set(self);
+        }
         self.registry.encode()
+    }
+}
+
+/// An operation on the database.
+#[derive(Debug)]
+pub struct StoreOperation<'a> {
+    metrics: &'a Metrics,
+    operation: &'static str,
+    began: tokio::time::Instant,
+}
+
+impl StoreOperation<'_> {
+    /// Counts an error of this kind.
+    pub fn failed(&self, error: &'static str) {
+        let errors = &self.metrics.store_errors;
+        errors.get_or_create(&ErrorKind { error }).inc();
+    }
+}
+
+/// Also when nobody waits for it any more.
+impl Drop for StoreOperation<'_> {
+    fn drop(&mut self) {
+        let Self {
+            metrics,
+            operation,
+            began,
+        } = self;
+        metrics.store_operations_in_progress.dec();
+        metrics
+            .store_operations
+            .get_or_create(&Operation { operation })
+            .observe(began.elapsed().as_secs_f64());
     }
 }
 

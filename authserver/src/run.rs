@@ -1,8 +1,12 @@
 //! The server's lifecycle: open the ports and the store, serve, drain.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::Clock;
 use mcpauth_service::health::Health;
 use mcpauth_service::listener::{Limits, Listener};
@@ -20,10 +24,12 @@ use crate::metrics::Metrics;
 use crate::pepper_use;
 use crate::readiness::Readiness;
 use crate::signing::Signing;
-use crate::store::{MemoryStore, PostgresStore, Store, Unused};
+use crate::store::{MemoryStore, ObservedStore, PostgresStore, Store, Unused};
 
 /// How long new requests are still served after SIGTERM, while Kubernetes takes the pod out of its Services.
 const LEAD: Duration = Duration::from_secs(2);
+/// How long the last audit lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How often an unresponsive database is retried.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long the store may take to answer a readiness probe.
@@ -53,16 +59,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         internal = internal.with_tls(certificate.tls());
     }
     let metrics = Arc::new(Metrics::default());
+    let audit = audit(&config, &metrics)?;
     let encoded = Arc::clone(&metrics);
     let health = Health::new(shutdown.clone(), move || encoded.encode());
     let health_port = health.serve(probes);
     let registration = config.registration.dynamic.clone().unwrap_or_default();
     // Nothing is served yet, so a stop during startup needs no lead time.
     let started = tokio::select! {
-        started = start(config, Arc::clone(&metrics), &health) => Some(started?),
+        started = start(config, Arc::clone(&metrics), audit.clone(), &health) => Some(started?),
         () = shutdown.draining().cancelled() => None,
     };
     if let Some(app) = started {
+        let queues = app.public.clone();
+        metrics.on_scrape(move |metrics| queues.count_waiting(metrics));
         let store = Arc::clone(&app.core.store);
         let verifier = app.service_accounts.clone();
         let keys = tokio::spawn(keep_keys(app.service_accounts, shutdown.clone()));
@@ -96,10 +105,30 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         keys.await?;
     }
     health_port.stop().await;
+    if !audit.flush(FLUSH) {
+        tracing::error!("audit lines are lost: nobody reads standard output");
+    }
     Ok(())
 }
 
-async fn start(config: Config, metrics: Arc<Metrics>, health: &Health) -> anyhow::Result<App> {
+/// The audit, on standard output: the log is on standard error.
+fn audit(config: &Config, metrics: &Metrics) -> anyhow::Result<Audit> {
+    if !config.audit {
+        return Ok(Audit::off());
+    }
+    // Not `Stdout`, which makes a system call for each line.
+    let out = std::io::stdout().as_fd().try_clone_to_owned();
+    let out = File::from(out.context("cannot write to standard output")?);
+    let audit = Audit::start(out, Clock::system(), metrics.audit_lines.clone());
+    audit.context("cannot start the audit")
+}
+
+async fn start(
+    config: Config,
+    metrics: Arc<Metrics>,
+    audit: Audit,
+    health: &Health,
+) -> anyhow::Result<App> {
     let store: Arc<dyn Store> = match &config.storage {
         Storage::Memory => Arc::new(MemoryStore::default()),
         Storage::Postgres {
@@ -110,10 +139,14 @@ async fn start(config: Config, metrics: Arc<Metrics>, health: &Health) -> anyhow
             let store = PostgresStore::with_ca(url.reveal(), ca_file.as_deref(), *max_connections)
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
-            Arc::new(store)
+            let (pool, max) = (store.connections(), *max_connections);
+            metrics.on_scrape(move |metrics| {
+                metrics.database_connections(pool.size(), pool.num_idle(), max);
+            });
+            Arc::new(ObservedStore::new(store, Arc::clone(&metrics)))
         }
     };
-    Ok(App::new(config, store, Clock::system(), metrics).await?)
+    Ok(App::new(config, store, Clock::system(), metrics, audit).await?)
 }
 
 /// Brings the database's schema up to date, and tries until it answers: it may be starting beside us.

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn start(config: Config) -> anyhow::Result<()> {
-    log::init("info,kube_runtime=warn,kube_client=warn");
+    log::init("info,kube_runtime=warn,kube_client=warn", None);
     let runtime = Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(controllers(config));
     // A replica that lost its Lease must not write: abort the tasks that are still running.

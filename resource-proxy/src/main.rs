@@ -84,7 +84,7 @@ fn load(path: &Path, keys: Option<&Path>) -> Result<Loaded, ConfigError> {
 }
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
-    log::init("info");
+    log::init("info", None);
     // Two threads serve thousands of requests per second; more threads would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -59,6 +59,11 @@ impl<S: Eq> FairQueue<S> {
         }))
     }
 
+    /// How much work waits.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().waiting.len()
+    }
+
     /// Waits for a turn. Known callers are served before all others.
     ///
     /// # Errors

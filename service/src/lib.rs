@@ -1,9 +1,10 @@
 //! Code that all servers of this workspace share: time, signals, ports and their limits, the health port, metrics,
-//! the log, and exit statuses.
+//! the log, the audit, traces, and exit statuses.
 //!
 //! It knows nothing of OAuth, MCP or Kubernetes.
 
 pub mod admission;
+pub mod audit;
 pub mod clock;
 pub mod connections;
 pub mod fair_queue;
@@ -11,6 +12,7 @@ pub mod health;
 pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod otlp;
 pub mod program;
 pub mod shutdown;
 mod stream;

@@ -5,24 +5,47 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest;
 use http::HeaderMap;
 
-/// The trace that a request belongs to: the trace id of its `traceparent` (W3C Trace Context, section 3.2), if
-/// that is valid and there is only one.
+/// A request's `traceparent` (W3C Trace Context, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent<'a> {
+    /// The trace: 32 hex digits.
+    pub trace_id: &'a str,
+    /// The caller's span: 16 hex digits.
+    pub parent_id: &'a str,
+    /// Whether the caller records the trace.
+    pub sampled: bool,
+}
+
+impl<'a> TraceParent<'a> {
+    /// The one of a request, if it is valid and there is only one.
+    pub fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all("traceparent").iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return None;
+        };
+        let mut parts = value.to_str().ok()?.split('-');
+        let (version, trace_id, parent_id, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let hex = |text: &str, length: usize| {
+            text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let set = |id: &str| id.bytes().any(|byte| byte != b'0');
+        let well_formed =
+            hex(version, 2) && hex(trace_id, 32) && hex(parent_id, 16) && hex(flags, 2);
+        // A later version may have more fields, and ff is none.
+        let known = version != "ff" && (version != "00" || parts.next().is_none());
+        let parent = Self {
+            trace_id,
+            parent_id,
+            sampled: u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1),
+        };
+        (well_formed && known && set(trace_id) && set(parent_id)).then_some(parent)
+    }
+}
+
+/// The trace that a request belongs to.
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("traceparent").iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let mut parts = value.to_str().ok()?.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let set = |id: &str| id.bytes().any(|byte| byte != b'0');
-    let well_formed = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    // A later version may have more fields, and ff is none.
-    let known = version != "ff" && (version != "00" || parts.next().is_none());
-    (well_formed && known && set(trace) && set(parent)).then_some(trace)
+    TraceParent::of(headers).map(|parent| parent.trace_id)
 }
 
 /// A user's `sub` as it is logged: a hash, the same in every program.

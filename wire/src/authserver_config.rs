@@ -11,6 +11,7 @@ use crate::client::{Client, GrantType};
 use crate::client_address::ClientAddress;
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
+use crate::telemetry::Telemetry;
 use crate::{Invalid, Issuer, principal, read, redirect_uri};
 
 /// Lifetime of an access token, in seconds.
@@ -90,6 +91,9 @@ pub struct AuthServerConfig {
     /// Resource servers that introspect with a secret.
     #[serde(default)]
     pub introspection: Introspection,
+    /// What is told of the server's work, and where.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// Resources to put in place at start, each with its `id`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
@@ -544,6 +548,7 @@ impl AuthServerConfig {
         }
         self.internal.check()?;
         self.introspection.check(&self.internal)?;
+        self.telemetry.check()?;
         self.check_resources()?;
         self.check_clients()
     }
@@ -700,6 +705,7 @@ login: { developmentAutoApprove: { subject: developer } }
         let text = format!(
             "{LEAST}
 registration: {{ dynamic: {{ idleDays: 30 }}, allowedRedirectSchemes: [cursor] }}
+telemetry: {{ logLevel: debug, audit: {{ enabled: false }}, otlp: {{ endpoint: 'http://collector:4318', headersFile: /h }} }}
 internal:
   serviceAccountTokens: {{ audience: 'http://auth-authserver-internal.default.svc:8081' }}
   credentials: [{{ id: notes-proxy, secretFile: /run/x }}]
@@ -849,6 +855,14 @@ clients: [{{ clientId: robot, tokenEndpointAuthMethod: client_secret_basic, clie
             (
                 &format!("resources: [{resource}, {resource}]"),
                 "resources[1]: an earlier entry has the same id or resource",
+            ),
+            (
+                "telemetry: { logLevel: verbose }",
+                "telemetry.logLevel: unknown variant `verbose`",
+            ),
+            (
+                "telemetry: { otlp: { endpoint: 'collector:4318' } }",
+                "telemetry.otlp.endpoint: expected an absolute http or https URL",
             ),
             (
                 "introspection: { public: true }",

@@ -30,6 +30,7 @@ pub mod redirect_uri;
 pub mod resource_uri;
 pub mod scope;
 pub mod secret;
+pub mod telemetry;
 pub mod tool;
 pub mod web_url;
 

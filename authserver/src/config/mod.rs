@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use mcpauth_service::otlp::Destination;
 use mcpauth_wire::admin::Resource as ResourceDocument;
 use mcpauth_wire::authserver_config::{self, AuthServerConfig};
 use mcpauth_wire::client::Client as ClientDocument;
 use mcpauth_wire::client_address::{ClientAddress, TrustedProxies};
+use mcpauth_wire::telemetry::{self, LogLevel, Otlp};
 use mcpauth_wire::{Invalid, Issuer, Secret};
 
 use crate::documents::{self, ResourceError};
@@ -46,6 +48,12 @@ pub struct Config {
     pub internal: Internal,
     /// Resource servers that introspect with a secret.
     pub introspection: Introspection,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// Whether there is an audit.
+    pub audit: bool,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Destination>,
     /// Resources to upsert at start.
     pub resources: Vec<Resource>,
     /// Clients to upsert at start.
@@ -122,6 +130,9 @@ impl Config {
             trusted_proxies: trusted_proxies(file.client_address.as_ref())?,
             internal: internal(file.internal)?,
             introspection: introspection(file.introspection)?,
+            log_level: file.telemetry.log_level,
+            audit: file.telemetry.audit.enabled,
+            traces: traces(file.telemetry.otlp)?,
             resources: resources(file.resources, &issuer)?,
             clients: clients(file.clients)?,
             issuer,
@@ -233,6 +244,21 @@ fn introspection(file: authserver_config::Introspection) -> Result<Introspection
         public: file.public,
         callers: callers.collect::<Result<_, Invalid>>()?,
     })
+}
+
+fn traces(otlp: Option<Otlp>) -> Result<Option<Destination>, Invalid> {
+    let Some(otlp) = otlp else { return Ok(None) };
+    let key = "telemetry.otlp.headersFile";
+    let headers = otlp.headers_file.map(|file| {
+        let text = read(key, &file)?;
+        telemetry::parse_headers(key, &text)
+    });
+    Ok(Some(Destination {
+        endpoint: otlp.endpoint,
+        headers: headers.transpose()?.unwrap_or_default(),
+        service: "mcp-authserver",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
 }
 
 fn resources(documents: Vec<ResourceDocument>, issuer: &Issuer) -> Result<Vec<Resource>, Invalid> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::Clock;
 
 use crate::config::Config;
@@ -69,6 +70,7 @@ impl App {
         store: Arc<dyn Store>,
         clock: Clock,
         metrics: Arc<Metrics>,
+        audit: Audit,
     ) -> Result<Self, StartError> {
         let core = Arc::new(Core {
             issuer: config.issuer,
@@ -113,6 +115,7 @@ impl App {
             introspection: config.introspection,
             tokens: config.tokens,
             metrics: Arc::clone(&metrics),
+            audit: audit.clone(),
             core: Arc::clone(&core),
         });
         Ok(Self {
@@ -123,6 +126,7 @@ impl App {
                 authentication,
                 Arc::clone(&signing),
                 metrics,
+                audit,
             ),
             signing,
             core,

@@ -52,21 +52,31 @@ pub enum HttpError {
     Conflict(String),
 }
 
-/// Why a request was refused, for the log: an extension of the response.
+/// Why a request was refused, for the log and the audit: an extension of the response.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// The error code.
     pub error: &'static str,
     /// The text beside it.
     pub reason: String,
+    /// Whether the log has it.
+    pub logged: bool,
+}
+
+impl Refused {
+    /// Not logged yet.
+    pub fn new(error: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            error,
+            reason: reason.into(),
+            logged: false,
+        }
+    }
 }
 
 impl From<&OAuthError> for Refused {
     fn from(error: &OAuthError) -> Self {
-        Self {
-            error: error.code(),
-            reason: error.description().to_owned(),
-        }
+        Self::new(error.code(), error.description())
     }
 }
 
@@ -274,10 +284,7 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let parts = self.error_body();
         let body = json!({ "error": parts.code, "error_description": parts.description });
-        let refused = Refused {
-            error: parts.code,
-            reason: parts.description.into_owned(),
-        };
+        let refused = Refused::new(parts.code, parts.description);
         let mut response = (parts.status, Extension(refused), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -8,8 +8,12 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::StatusCode;
+use mcpauth_service::audit::Audit;
+use mcpauth_service::otlp;
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument as _;
 
+use crate::http::audit;
 use crate::http::error::{HttpError, Refused};
 use crate::http::trace;
 use crate::metrics::Metrics;
@@ -17,18 +21,21 @@ use crate::metrics::Metrics;
 /// Timeout of a request including its body, so that slow clients do not occupy connections.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
-/// Limits and counts for all routes of a port.
-pub(super) fn finish(
-    routes: Router,
-    metrics: Arc<Metrics>,
-    port: &'static str,
-    body: usize,
-) -> Router {
+/// What is told of the requests to a port.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) port: &'static str,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
+}
+
+/// Limits for all routes of a port, and what is told of their requests.
+pub(super) fn finish(routes: Router, told: Told, body: usize) -> Router {
     let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIME);
     routes
         .layer(DefaultBodyLimit::max(body))
         .layer(timeout)
-        .layer(middleware::from_fn_with_state((metrics, port), count))
+        .layer(middleware::from_fn_with_state(told, tell))
 }
 
 pub(super) async fn not_found() -> HttpError {
@@ -41,19 +48,25 @@ pub(super) async fn method_not_allowed() -> HttpError {
     HttpError::MethodNotAllowed
 }
 
-async fn count(
-    State((metrics, port)): State<(Arc<Metrics>, &'static str)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn tell(State(told): State<Told>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let start = tokio::time::Instant::now();
-    let mut response = next.run(request).await;
     let route = matched.as_ref().map_or("other", |path| path.as_str());
-    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
-        trace::refusal_without_span(port, route, &refused);
+    let span = otlp::request_span(request.method(), route, told.port, request.headers());
+    // Also of a trace that begins here: log and audit name it.
+    if let Some(traceparent) = otlp::traceparent(&span) {
+        request.headers_mut().insert("traceparent", traceparent);
+    }
+    let answer = audit::request(&told.audit, route, request, next);
+    let mut response = answer.instrument(span.clone()).await;
+    if let Some(refused) = response.extensions_mut().remove::<Refused>()
+        && !refused.logged
+    {
+        trace::refusal_without_span(told.port, route, &refused);
     }
     let status = response.status().as_u16();
-    metrics.request(port, route, status, start.elapsed());
+    otlp::answered(&span, status);
+    told.metrics
+        .request(told.port, route, status, start.elapsed());
     response
 }

@@ -19,6 +19,12 @@ use crate::oauth::error::OAuthError;
 pub struct Peer(pub IpAddr);
 
 impl Peer {
+    /// Where a request with these extensions comes from.
+    pub(super) fn of(extensions: &Extensions) -> Option<Self> {
+        let peer = extensions.get().copied();
+        peer.or_else(|| connection(extensions))
+    }
+
     /// The key for rate limits: the address, or for IPv6 its /64 network, which is assigned as a
     /// whole.
     pub fn network(&self) -> IpAddr {
@@ -30,9 +36,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
-        let peer = parts.extensions.get().copied();
-        peer.or_else(|| connection(&parts.extensions))
-            .ok_or_else(|| OAuthError::ServerError.into())
+        Self::of(&parts.extensions).ok_or_else(|| OAuthError::ServerError.into())
     }
 }
 

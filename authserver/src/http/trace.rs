@@ -1,6 +1,7 @@
-//! What is logged about a request: a span with the fields that people search for, and a line for each refusal.
+//! What is told about a request: its span has the fields that people search for in the log, which has a line for each refusal;
+//! the audit has them, too.
 //!
-//! No field contains a secret; users are logged as a hash.
+//! No field contains a secret. Users are logged as a hash: the log goes to more people than the audit, which names them.
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
@@ -9,6 +10,7 @@ use mcpauth_service::trace::{subject_hash, trace_id};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::http::audit;
 use crate::http::error::Refused;
 
 /// A request's span. Handlers record in it what they learn: see [`client`], [`subject`] and their like.
@@ -29,8 +31,11 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
     async {
         let mut response = next.run(request).await;
         answered.record("outcome", response.status().as_u16());
-        match response.extensions_mut().remove::<Refused>() {
-            Some(refused) => refusal(&refused),
+        match response.extensions_mut().get_mut::<Refused>() {
+            Some(refused) => {
+                refusal(refused);
+                refused.logged = true;
+            }
             None => tracing::debug!("answered"),
         }
         response
@@ -41,18 +46,19 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
 
 /// One line for a refusal outside a span: on the internal port, introspection has none by default.
 pub(super) fn refusal_without_span(port: &str, endpoint: &str, refused: &Refused) {
-    let Refused { error, reason } = refused;
+    let Refused { error, reason, .. } = refused;
     tracing::info!(port, endpoint, error, reason, "request refused");
 }
 
 fn refusal(refused: &Refused) {
-    let Refused { error, reason } = refused;
+    let Refused { error, reason, .. } = refused;
     tracing::info!(error, reason, "request refused");
 }
 
 /// The client that the request is of, as far as it is known.
 pub(super) fn client(client_id: &str) {
     Span::current().record("client", client_id);
+    audit::about(|about| about.client(client_id));
 }
 
 /// The user that the request is about.
@@ -61,19 +67,23 @@ pub(super) fn subject(subject: &str) {
     if !span.is_disabled() {
         span.record("subject", subject_hash(subject));
     }
+    audit::about(|about| about.subject(subject));
 }
 
 /// The resource that the request is for.
 pub(super) fn resource(uri: &str) {
     Span::current().record("resource", uri);
+    audit::about(|about| about.resource(uri));
 }
 
 /// The grant type that is asked for.
 pub(super) fn grant_type(name: &'static str) {
     Span::current().record("grant_type", name);
+    audit::about(|about| about.grant_type(name));
 }
 
 /// The caller of the internal port.
 pub(super) fn caller(principal: &str) {
     Span::current().record("caller", principal);
+    audit::about(|about| about.caller(principal));
 }

@@ -91,6 +91,14 @@ impl Login {
         }
     }
 
+    /// How many sign-ins wait.
+    pub fn waiting(&self) -> usize {
+        match self {
+            Self::AutoApprove { .. } => 0,
+            Self::LocalUsers(users) => users.waiting(),
+        }
+    }
+
     /// Whether this user still exists: refresh tokens of a removed one end.
     ///
     /// # Errors

@@ -104,6 +104,13 @@ pub struct Hashing {
     buffers: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 
+impl Hashing {
+    /// How many passwords wait to be hashed.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+}
+
 impl Default for Hashing {
     fn default() -> Self {
         Self {

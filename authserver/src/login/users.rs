@@ -111,6 +111,11 @@ impl LocalUsers {
         Ok(users.iter().find(|user| user.name == name).map(mark))
     }
 
+    /// How many passwords wait to be hashed.
+    pub fn waiting(&self) -> usize {
+        self.hashing.waiting()
+    }
+
     /// Waits until another password may be hashed, in turn with other networks.
     ///
     /// # Errors

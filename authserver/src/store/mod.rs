@@ -4,6 +4,7 @@
 //! writes what they decide, all under a lock on the grant. Tokens are made by a [`Minter`] after the decision.
 
 mod memory;
+mod observed;
 mod postgres;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::random::RandomError;
 pub use mcpauth_wire::admin::Outcome as Upsert;
 
 pub use memory::MemoryStore;
+pub use observed::ObservedStore;
 pub use postgres::PostgresStore;
 
 /// Why a store operation failed. No text contains the connection's URL or password.

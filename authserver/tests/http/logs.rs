@@ -1,4 +1,4 @@
-//! What is logged: the fields that people search for, and no secret, whatever goes wrong.
+//! What is logged: the fields that people search for, and no secret, whatever goes wrong. The audit has none, either.
 
 use std::sync::Arc;
 
@@ -12,12 +12,11 @@ use sqlx::Executor as _;
 
 use crate::browser::{Browser, ticket};
 use crate::server::{
-    CHALLENGE, FORM, PASSWORD, SECRET, Setup, TestServer, VERIFIER, authorize_path, basic, query,
-    text,
+    CHALLENGE, FORM, PASSWORD, SECRET, Setup, TRACE, TestServer, VERIFIER, authorize_path, basic,
+    query, text,
 };
 use mcpauth_test_support::postgres::Postgres;
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const WRONG_VERIFIER: &str = "wrong-verifier-dBjftJeZ4CVP-mB92K27uhbUJU1p1r";
 
 /// What was sent or made, and must not be in the log.
@@ -65,9 +64,15 @@ impl Secrets {
         }
     }
 
-    fn assert_none_in(&self, logs: &Logs) {
+    fn assert_none_in(&self, logs: &Logs, server: &TestServer) {
         let secrets: Vec<_> = self.0.iter().map(String::as_str).collect();
         logs.assert_free_of(&secrets);
+        let audited = server.audited();
+        assert!(audited.len() > 2, "{audited:?}");
+        for line in audited.iter().map(Value::to_string) {
+            let found = secrets.iter().find(|secret| line.contains(**secret));
+            assert_eq!(found, None, "{line}");
+        }
     }
 }
 
@@ -223,7 +228,7 @@ async fn no_secret_is_logged_whatever_fails_at_the_token_endpoint() {
         "invalid_client",
         &["endpoint=/revoke", "client=nobody"],
     );
-    secrets.assert_none_in(&logs);
+    secrets.assert_none_in(&logs, &server);
 }
 
 #[tokio::test]
@@ -307,7 +312,7 @@ async fn no_secret_is_logged_whatever_fails_in_the_browser() {
     browser.get(&server, &authorize_path(&[])).await;
     refused(&logs, "temporarily_unavailable", &["endpoint=/authorize"]);
     assert_eq!(logs.containing("ERROR ").len(), 2);
-    secrets.assert_none_in(&logs);
+    secrets.assert_none_in(&logs, &server);
 }
 
 #[tokio::test]
@@ -362,7 +367,7 @@ async fn no_secret_is_logged_whatever_fails_on_the_internal_port() {
         "invalid_client_metadata",
         &["caller=credential:operator"],
     );
-    secrets.assert_none_in(&logs);
+    secrets.assert_none_in(&logs, &server);
 }
 
 /// The database goes away under a server that runs.
@@ -399,7 +404,7 @@ async fn no_secret_is_logged_when_the_store_fails() {
     answer.is_error(503, "temporarily_unavailable");
     assert_eq!(server.authorize(&[]).await.status, 503);
     assert!(!logs.containing("ERROR ").is_empty());
-    secrets.assert_none_in(&logs);
+    secrets.assert_none_in(&logs, &server);
 }
 
 #[tokio::test]

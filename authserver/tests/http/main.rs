@@ -8,6 +8,8 @@ mod admin;
 #[cfg(test)]
 mod assertion;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod authorize;
 #[cfg(test)]
 mod browser;

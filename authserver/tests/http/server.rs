@@ -1,14 +1,16 @@
 //! A server on loopback with two resources and some clients, and short words for what tests do with it.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, SaltString};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,6 +21,7 @@ use mcp_authserver::http::app::{App, StartError};
 use mcp_authserver::http::serve::serve;
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store, Unused};
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::{Clock, UnixTime};
 use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
@@ -35,6 +38,8 @@ pub const SECRET: &str = "s3cret+with:odd%characters";
 // RFC 7636, appendix B.
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub const USER_AGENT: &str = "client/1.0";
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub const PASSWORD: &str = "correct horse";
 
 pub struct TestServer {
@@ -42,9 +47,25 @@ pub struct TestServer {
     pub clock: Clock,
     pub public: SocketAddr,
     pub internal: SocketAddr,
+    audit: Audit,
+    audit_lines: AuditLines,
     http: Client<HttpConnector, Full<Bytes>>,
     shutdown: Shutdown,
     files: TempDir,
+}
+
+/// What the audit has written.
+#[derive(Clone, Default)]
+struct AuditLines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for AuditLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What differs from the usual server.
@@ -134,7 +155,17 @@ impl TestServer {
         let config = Config::parse(&text).unwrap();
         let clock = Clock::manual(UnixTime::from_seconds(1_800_000_000));
         let metrics = Arc::new(Metrics::default());
-        let app = App::new(config, setup.store, clock.clone(), metrics);
+        let audit_lines = AuditLines::default();
+        let audit = match config.audit {
+            true => Audit::start(
+                audit_lines.clone(),
+                clock.clone(),
+                metrics.audit_lines.clone(),
+            ),
+            false => Ok(Audit::off()),
+        };
+        let audit = audit.unwrap();
+        let app = App::new(config, setup.store, clock.clone(), metrics, audit.clone());
         let app = Arc::new(app.await?);
         let shutdown = Shutdown::default();
         let limits = Limits {
@@ -150,10 +181,21 @@ impl TestServer {
             clock,
             public: public_at,
             internal: internal_at,
+            audit,
+            audit_lines,
             http: Client::builder(TokioExecutor::new()).build_http(),
             shutdown,
             files,
         })
+    }
+
+    /// The audit lines since the last call.
+    pub fn audited(&self) -> Vec<Value> {
+        assert!(self.audit.flush(Duration::from_secs(10)));
+        let text = std::mem::take(&mut *self.audit_lines.0.lock().unwrap());
+        let text = String::from_utf8(text).unwrap();
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        text.lines().map(parse).collect()
     }
 
     pub fn issuer(&self) -> &str {
@@ -168,7 +210,13 @@ impl TestServer {
         self.files.path().join(name)
     }
 
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    /// By a client with [`USER_AGENT`], in the trace [`TRACE`].
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Answer {
+        let headers = request.headers_mut();
+        let agent = HeaderValue::from_static(USER_AGENT);
+        headers.entry(header::USER_AGENT).or_insert(agent);
+        let trace = format!("00-{TRACE}-00f067aa0ba902b7-01").parse().unwrap();
+        headers.entry("traceparent").or_insert(trace);
         let response = self.http.request(request).await.unwrap();
         Answer::of(response).await
     }

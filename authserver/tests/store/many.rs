@@ -158,10 +158,11 @@ async fn what_is_deleted_is_gone_though_its_grants_are_still_there() {
     let (f, mut session, _) = with_grants(10).await;
     let lock = "BEGIN; LOCK TABLE grants IN ACCESS EXCLUSIVE MODE";
     session.execute(lock).await.unwrap();
+    let mail = resource("mail", NEW);
     let (client, resource, moved) = tokio::join!(
         f.store.delete_client(CLIENT),
         f.store.delete_resource("notes"),
-        f.store.upsert_resource(&resource("mail", NEW)),
+        f.store.upsert_resource(&mail),
     );
     client.unwrap();
     resource.unwrap();

@@ -12,7 +12,10 @@ use mcpauth_api::{
 };
 
 use mcp_auth_operator::desired::{
-    authserver_config::{AuthServerPlace, authserver_config, initial_access_token as token_ref},
+    authserver_config::{
+        AuthServerPlace, authserver_config, initial_access_token as token_ref,
+        otlp_headers as headers_ref,
+    },
     names,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     registration::{self, Selected},
@@ -150,6 +153,9 @@ pub fn files(
     if let Some(token) = initial_access_token(manifests, spec)? {
         files.push(file(AUTHSERVER, "initial-access-token", token));
     }
+    if let Some(headers) = otlp_headers(manifests, spec)? {
+        files.push(file(AUTHSERVER, "otlp-headers", headers));
+    }
     let callers = callers(manifests, place, &mut files)?;
     let config = authserver_config(
         spec,
@@ -160,6 +166,7 @@ pub fn files(
             postgres_ca_file: place.postgres_ca_file.clone(),
             users_file: seen(place, AUTHSERVER, "users.yaml"),
             initial_access_token_file: seen(place, AUTHSERVER, "initial-access-token"),
+            otlp_headers_file: seen(place, AUTHSERVER, "otlp-headers"),
             internal: Internal {
                 credentials,
                 ..Internal::default()
@@ -304,6 +311,16 @@ fn initial_access_token(
     let text = manifests.secret(&from, &namespace, &token.name, &token.key);
     text.map(Some)
         .context("registration.dynamic.initialAccessTokenSecretRef")
+}
+
+fn otlp_headers(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {
+    let Some(headers) = headers_ref(spec) else {
+        return Ok(None);
+    };
+    let from = format!("McpAuthServer {}", manifests.auth_server.name_any());
+    let namespace = namespace_of(&manifests.auth_server);
+    let text = manifests.secret(&from, &namespace, &headers.name, &headers.key);
+    text.map(Some).context("telemetry.otlp.headersSecretRef")
 }
 
 fn users(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {

@@ -24,6 +24,7 @@ use crate::{
         ServerRef, TlsSecretRef, UriSecretRef, UsersSecretRef,
     },
     rules,
+    telemetry::Telemetry,
 };
 
 /// The desired state of an authorization server.
@@ -112,6 +113,9 @@ pub struct McpAuthServerSpec {
     /// omitted. Switching it on or off interrupts introspection while pods are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub internal_tls: Option<InternalTls>,
+    /// Log, audit and traces.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// The namespaces whose objects may reference this server.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,

@@ -9,6 +9,7 @@ pub mod pod;
 pub mod protected_server;
 pub mod refs;
 mod rules;
+pub mod telemetry;
 
 pub use auth_server::{McpAuthServer, McpAuthServerSpec, McpAuthServerStatus};
 pub use crd::crds;

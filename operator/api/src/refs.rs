@@ -123,6 +123,23 @@ fn token_key() -> String {
     "token".to_owned()
 }
 
+/// A key of a Secret in the same namespace that holds HTTP headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadersSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+    /// Key of the Secret with 1 to 16 lines `NAME: VALUE`.
+    #[serde(default = "headers_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
+    pub key: String,
+}
+
+fn headers_key() -> String {
+    "headers".to_owned()
+}
+
 /// A reference to a Secret in the same namespace that holds a pepper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

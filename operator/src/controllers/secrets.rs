@@ -9,8 +9,9 @@ use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
 use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
+use mcpauth_wire::telemetry;
 
-use crate::desired::authserver_config::{initial_access_token, postgres_ca};
+use crate::desired::authserver_config::{initial_access_token, otlp_headers, postgres_ca};
 use crate::desired::labels::Component;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
 use crate::framework::apply::{ApplyError, is_code};
@@ -53,6 +54,7 @@ pub async fn of_auth_server(
         foreign.push((field.to_owned(), &url.name, &url.key));
     }
     let callers = callers(spec);
+    let headers = otlp_headers(spec);
     let ca = postgres_ca(spec);
     // These are not hashed: the server reloads them, so that a new user or token needs no restart.
     let tls = spec.internal_tls.as_ref().map(|tls| &tls.secret_ref.name);
@@ -65,6 +67,7 @@ pub async fn of_auth_server(
     let names = foreign.iter().chain(&callers).map(|(_, name, _)| *name);
     let names = names.chain(users.map(|users| &users.name)).chain(tls);
     let names = names.chain(token.map(|token| &token.name));
+    let names = names.chain(headers.map(|headers| &headers.name));
     let keys = spec.keys.as_ref().map(|keys| &keys.secret_ref.name);
     let names = names.chain(keys);
     let secrets = names.map(|name| at(references::Kind::Secret, name));
@@ -91,6 +94,12 @@ pub async fn of_auth_server(
     for (field, name, key) in callers {
         let value = value_of(context, &field, name, key).await?;
         check_random_secret(&field, name, key, &value)?;
+        values.push(value);
+    }
+    if let Some(headers) = headers {
+        let field = "spec.telemetry.otlp.headersSecretRef";
+        let value = value_of(context, field, &headers.name, &headers.key).await?;
+        check_headers(field, &headers.name, &headers.key, &value)?;
         values.push(value);
     }
     if let Some(ca) = ca {
@@ -127,6 +136,14 @@ fn check_random_secret(field: &str, name: &str, key: &str, value: &[u8]) -> Resu
     let text = String::from_utf8_lossy(value);
     let at = format!("{field}: Secret {name}, key {key}");
     authserver_config::check_random_secret(at, text.trim())
+        .map_err(|invalid| Problem::outage(reasons::SECRET_INVALID, invalid.to_string()))
+}
+
+/// By the rule of the authserver, which would not start.
+fn check_headers(field: &str, name: &str, key: &str, value: &[u8]) -> Result<(), Problem> {
+    let at = format!("{field}: Secret {name}, key {key}");
+    telemetry::parse_headers(&at, &String::from_utf8_lossy(value))
+        .map(|_| ())
         .map_err(|invalid| Problem::outage(reasons::SECRET_INVALID, invalid.to_string()))
 }
 

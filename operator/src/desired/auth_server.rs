@@ -26,7 +26,8 @@ use mcpauth_wire::authserver_config::{
 use super::{
     Admin, BuildError, Images,
     authserver_config::{
-        AuthServerPlace, authserver_config, initial_access_token, postgres_ca, wants_postgres,
+        AuthServerPlace, authserver_config, initial_access_token, otlp_headers, postgres_ca,
+        wants_postgres,
     },
     everywhere, hash,
     labels::{Component, Owner},
@@ -188,6 +189,7 @@ fn config_yaml(
         postgres_ca_file: postgres_ca(spec).map(|_| "/etc/mcpauth/postgres-ca/ca.crt".to_owned()),
         users_file: "/etc/mcpauth/users/users.yaml".to_owned(),
         initial_access_token_file: "/etc/mcpauth/registration/token".to_owned(),
+        otlp_headers_file: "/etc/mcpauth/otlp/headers".to_owned(),
         internal: Internal {
             service_account_tokens: Some(ServiceAccountTokens {
                 audience: names::internal_url(
@@ -393,6 +395,10 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
     }
     if let Some(token) = initial_access_token(spec) {
         let volume = pod::secret_volume("registration", &token.name, &token.key, "token");
+        volumes.push(volume);
+    }
+    if let Some(headers) = otlp_headers(spec) {
+        let volume = pod::secret_volume("otlp", &headers.name, &headers.key, "headers");
         volumes.push(volume);
     }
     if !spec.introspection.callers.is_empty() {

@@ -2,7 +2,8 @@
 
 use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
-use mcpauth_api::refs::InitialAccessTokenSecretRef;
+use mcpauth_api::refs::{HeadersSecretRef, InitialAccessTokenSecretRef};
+use mcpauth_api::telemetry as api_telemetry;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
     AuthServerConfig, Credential, DynamicRegistration, Internal, Introspection, Listen, Login,
@@ -10,6 +11,7 @@ use mcpauth_wire::authserver_config::{
 };
 use mcpauth_wire::client::{Client, GrantType};
 use mcpauth_wire::client_address::ClientAddress;
+use mcpauth_wire::telemetry::{Audit, LogLevel, Otlp, Telemetry};
 
 /// What the file contains besides the spec: the environment that the authserver runs in.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct AuthServerPlace {
     pub users_file: String,
     /// The file with the initial access token, if the spec wants one.
     pub initial_access_token_file: String,
+    /// The file with the headers for the OpenTelemetry collector, if the spec wants any.
+    pub otlp_headers_file: String,
     /// The callers that the internal port accepts.
     pub internal: Internal,
     /// The callers in `spec.introspection`, each with the file of its secret.
@@ -76,6 +80,7 @@ pub fn authserver_config(spec: &McpAuthServerSpec, place: AuthServerPlace) -> Au
             public: spec.introspection.public,
             callers: place.callers,
         },
+        telemetry: telemetry(&spec.telemetry, place.otlp_headers_file),
         resources: place
             .resources
             .into_iter()
@@ -137,6 +142,36 @@ fn signing_keys(keys: &api::SigningKeys) -> SigningKeys {
         algorithms: keys.algorithms.iter().map(algorithm).collect(),
         rotation_days: keys.rotation_days,
     }
+}
+
+fn telemetry(spec: &api_telemetry::Telemetry, headers_file: String) -> Telemetry {
+    let otlp = |spec: &api_telemetry::Otlp| Otlp {
+        endpoint: spec.endpoint.clone(),
+        headers_file: spec
+            .headers_secret_ref
+            .as_ref()
+            .map(|_| headers_file.into()),
+    };
+    Telemetry {
+        log_level: match spec.log_level {
+            api_telemetry::LogLevel::Error => LogLevel::Error,
+            api_telemetry::LogLevel::Warn => LogLevel::Warn,
+            api_telemetry::LogLevel::Info => LogLevel::Info,
+            api_telemetry::LogLevel::Debug => LogLevel::Debug,
+            api_telemetry::LogLevel::Trace => LogLevel::Trace,
+        },
+        audit: Audit {
+            enabled: spec.audit.enabled,
+        },
+        otlp: spec.otlp.as_ref().map(otlp),
+    }
+}
+
+/// The Secret with the headers for the OpenTelemetry collector, if it needs any.
+#[must_use]
+pub fn otlp_headers(spec: &McpAuthServerSpec) -> Option<&HeadersSecretRef> {
+    let otlp = spec.telemetry.otlp.as_ref()?;
+    otlp.headers_secret_ref.as_ref()
 }
 
 fn tokens(tokens: &api::Tokens) -> Tokens {

@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt};
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use mcpauth_wire::authserver_config::AuthServerConfig;
 use mcpauth_wire::proxy_config::ProxyConfig;
+use mcpauth_wire::telemetry::Telemetry;
 use serde_json::{Value, json};
 
 use super::{
@@ -547,6 +548,37 @@ fn the_initial_access_token_is_where_the_authserver_reads_it() {
     let open = build_auth_server(&json!({ "registration": { "dynamic": {} } }));
     let volumes = auth_server_pod(&open).volumes.unwrap();
     assert!(volumes.iter().all(|volume| volume.name != "registration"));
+}
+
+#[test]
+fn the_headers_for_the_collector_are_where_the_authserver_reads_them() {
+    let otlp = json!({ "endpoint": "http://collector:4318", "headersSecretRef": { "name": "otlp", "key": "h" } });
+    let telemetry = json!({ "logLevel": "debug", "audit": { "enabled": false }, "otlp": otlp });
+    let objects = build_auth_server(&json!({ "telemetry": telemetry }));
+    let pod = auth_server_pod(&objects);
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == "otlp").unwrap();
+    let secret = volume.secret.as_ref().unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("otlp"));
+    let item = &secret.items.as_ref().unwrap()[0];
+    assert_eq!(item.key, "h");
+    let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+    let mount = mounts.iter().find(|mount| mount.name == "otlp").unwrap();
+    let file = format!("{}/{}", mount.mount_path, item.path);
+    let config = objects.config_map.data.unwrap();
+    let config = AuthServerConfig::parse(&config["authserver.yaml"]).unwrap();
+    let expected = json!({
+        "logLevel": "debug", "audit": { "enabled": false },
+        "otlp": { "endpoint": "http://collector:4318", "headersFile": file },
+    });
+    assert_eq!(serde_json::to_value(config.telemetry).unwrap(), expected);
+
+    let usual = build_auth_server(&json!({}));
+    let volumes = auth_server_pod(&usual).volumes.unwrap();
+    assert!(volumes.iter().all(|volume| volume.name != "otlp"));
+    let config = usual.config_map.data.unwrap();
+    let config = AuthServerConfig::parse(&config["authserver.yaml"]).unwrap();
+    assert_eq!(config.telemetry, Telemetry::default());
 }
 
 /// With `OrderedReady` the controller waits for ever for the broken pod.

@@ -11,9 +11,12 @@ use http::HeaderMap;
 use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::clock::UnixTime;
 use mcpauth_service::fair_queue::FairQueue;
+use mcpauth_service::otlp::TARGET;
 use mcpauth_wire::client::{TokenEndpointAuthMethod, is_id};
+use tracing::Instrument as _;
 
 use crate::config;
+use crate::http::audit;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::trace;
@@ -97,6 +100,17 @@ impl ClientAuthentication {
         params: &Params,
         peer: IpAddr,
     ) -> Result<Client, HttpError> {
+        let span = tracing::trace_span!(target: TARGET, "authenticate_client");
+        let authenticated = self.authenticated(headers, params, peer);
+        authenticated.instrument(span).await
+    }
+
+    async fn authenticated(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        peer: IpAddr,
+    ) -> Result<Client, HttpError> {
         let presented = credentials::extract(headers, params)?;
         let client = match is_id(presented.client_id()) {
             true => {
@@ -117,6 +131,7 @@ impl ClientAuthentication {
             Ok(client) => client,
             Err(failure) => {
                 tracing::info!(reason = %failure, "client authentication failed");
+                audit::about(|about| about.reason(&failure.to_string()));
                 if let Some(guesses) = &guesses {
                     guesses.failed();
                 }
@@ -139,6 +154,11 @@ impl ClientAuthentication {
             Decision::Allowed => Ok(client),
             Decision::Refused { retry_after } => Err(HttpError::TooManyRequests(retry_after)),
         }
+    }
+
+    /// How many assertions wait to be verified.
+    pub fn waiting(&self) -> usize {
+        self.assertions.waiting()
     }
 
     /// The client, when the credentials are its own. Does the same work for an unknown client.

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::Principal;
 use super::authentication::InternalAuthentication;
+use crate::audit::{Change, Event, Revoked};
 use crate::documents::{self, ResourceError};
+use crate::http::audit;
 use crate::http::body;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
@@ -43,6 +45,7 @@ pub(super) async fn put_resource(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, HttpError> {
+    audit::about(|about| about.resource_id(&id));
     let refuse = |text: String| HttpError::InvalidResource(text);
     let document: ResourceDocument = document(request)
         .await?
@@ -57,6 +60,7 @@ pub(super) async fn put_resource(
         ResourceError::Invalid(invalid) => refuse(invalid.to_string()),
         ResourceError::IsIssuer(_) => HttpError::Conflict(error.to_string()),
     })?;
+    audit::about(|about| about.resource(&resource.resource));
     Ok(outcome(core.store.upsert_resource(&resource).await?))
 }
 
@@ -77,7 +81,15 @@ pub(super) async fn delete_resource(
     Segment(id): Segment,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
+        let found = core.store.resource(&id).await?;
         core.store.delete_resource(&id).await?;
+        if let Some(resource) = found {
+            audit::about(|about| {
+                about.resource_id(&id);
+                about.resource(&resource.resource);
+            });
+            audit::record(Event::AdminChange(Change::Deleted));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -87,6 +99,7 @@ pub(super) async fn put_client(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, HttpError> {
+    trace::client(&id);
     let refuse = |text: String| HttpError::from(OAuthError::InvalidClientMetadata(text.into()));
     let document: ClientDocument = document(request)
         .await?
@@ -123,7 +136,12 @@ pub(super) async fn delete_client(
     Segment(id): Segment,
 ) -> Result<StatusCode, HttpError> {
     if is_id(&id) {
+        let found = core.store.client(&id).await?;
         core.store.delete_client(&id).await?;
+        if found.is_some() {
+            trace::client(&id);
+            audit::record(Event::AdminChange(Change::Deleted));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -135,7 +153,9 @@ pub(super) async fn delete_user_grants(
 ) -> Result<StatusCode, HttpError> {
     // PostgreSQL stores no NUL, so nobody has this name.
     if !subject.contains('\0') {
+        trace::subject(&subject);
         core.store.revoke_user(&subject).await?;
+        audit::record(Event::Revoked(Revoked::User));
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -156,5 +176,10 @@ async fn document<T: DeserializeOwned>(request: Request) -> Result<Result<T, Inv
 }
 
 fn outcome(outcome: Outcome) -> Response {
+    match outcome {
+        Outcome::Created => audit::record(Event::AdminChange(Change::Created)),
+        Outcome::Updated => audit::record(Event::AdminChange(Change::Updated)),
+        Outcome::Unchanged => {}
+    }
     (StatusCode::OK, Json(PutAnswer { outcome })).into_response()
 }

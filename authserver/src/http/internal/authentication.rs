@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use mcpauth_service::clock::Clock;
+use mcpauth_wire::principal;
 
 use super::token_verifier::TokenVerifier;
 use crate::config::{Internal, Introspection};
 use crate::http::basic::{self, BasicCallers};
 use crate::http::bearer;
 use crate::http::error::HttpError;
+use crate::http::trace;
 
 /// Authenticates the requests of the internal port, as configured. `Debug` shows no credential.
 pub struct InternalAuthentication {
@@ -66,6 +68,9 @@ impl InternalAuthentication {
         let refused = HttpError::Unauthenticated;
         let value = basic::authorization(headers)?;
         if let Some((id, secret)) = basic::parse(value) {
+            if self.callers.has(&id) {
+                trace::caller(&principal::credential(&id));
+            }
             let principal = self.callers.principal(&id, &secret);
             return principal.ok_or(refused("the credential is unknown or its secret is wrong"));
         }

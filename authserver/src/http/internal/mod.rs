@@ -13,12 +13,13 @@ use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
+use mcpauth_service::audit::Audit;
 use mcpauth_wire::admin::SIGNING_KEYS_PATH;
 
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::introspection::Introspection;
-use crate::http::layers::{finish, method_not_allowed, not_found};
+use crate::http::layers::{Told, finish, method_not_allowed, not_found};
 use crate::http::trace;
 use crate::metrics::Metrics;
 use crate::signing::Signing;
@@ -38,6 +39,7 @@ struct Endpoints {
     introspection: Arc<Introspection>,
     signing: Arc<Signing>,
     metrics: Arc<Metrics>,
+    audit: Audit,
 }
 
 impl InternalState {
@@ -47,6 +49,7 @@ impl InternalState {
         authentication: InternalAuthentication,
         signing: Arc<Signing>,
         metrics: Arc<Metrics>,
+        audit: Audit,
     ) -> Self {
         Self(Arc::new(Endpoints {
             authentication: Arc::new(authentication),
@@ -54,6 +57,7 @@ impl InternalState {
             core,
             signing,
             metrics,
+            audit,
         }))
     }
 }
@@ -102,7 +106,11 @@ pub fn router(state: InternalState) -> Router {
         .layer(only_admins)
         .layer(middleware::from_fn(trace::request));
     let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);
-    let metrics = Arc::clone(&state.0.metrics);
+    let told = Told {
+        port: "internal",
+        metrics: Arc::clone(&state.0.metrics),
+        audit: state.0.audit.clone(),
+    };
     let routes = Router::new()
         .route("/introspect", post(introspect::introspect))
         .merge(admin)
@@ -110,7 +118,7 @@ pub fn router(state: InternalState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authenticate)
         .with_state(state);
-    finish(routes, metrics, "internal", MAX_ADMIN_BODY)
+    finish(routes, told, MAX_ADMIN_BODY)
 }
 
 /// The caller of the internal port.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 
-use super::pages::pending::{Pending, local};
+use super::pages::pending::{Asked, Pending, local};
 use super::pages::{Pages, consent, login};
 use crate::http::body;
 use crate::http::redirect::see_other;
@@ -62,7 +62,7 @@ async fn decide(
         && pending.needs_no_click(pages, visit)
     {
         let now = pages.core.clock.now();
-        return pending.approve(pages, request, user, now).await;
+        return pending.approve(pages, request, user, now, Asked::No).await;
     }
     let session = pages.session(&visit.headers).await?;
     let now = pages.core.clock.now();
@@ -76,7 +76,7 @@ async fn decide(
     match (asks, request.prompt) {
         (false, _) => {
             let (user, at) = (session.user(), session.began_at());
-            pending.approve(pages, request, &user, at).await
+            pending.approve(pages, request, &user, at, Asked::No).await
         }
         (true, Prompt::None) => Err(OAuthError::ConsentRequired),
         (true, _) => consent::page(pages, pending, request, &session, visit),

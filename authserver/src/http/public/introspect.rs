@@ -36,6 +36,7 @@ pub(super) async fn introspect(
         public.guesses.of(&id, peer.network())
     });
     if let Some(guesses) = &guesses {
+        trace::caller(&principal::credential(&id));
         guesses.admit().await?;
     }
     let Some(caller) = public.callers.principal(&id, &secret) else {
@@ -47,6 +48,5 @@ pub(super) async fn introspect(
     if let Some(guesses) = &guesses {
         guesses.succeeded().await?;
     }
-    trace::caller(&caller);
     public.introspection.answer(&caller, &form.params).await
 }

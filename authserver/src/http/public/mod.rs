@@ -11,6 +11,7 @@ mod revoke;
 mod state;
 mod token;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,7 +21,7 @@ use axum::routing::{get, post};
 use http::{Method, header};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
-use crate::http::layers::{finish, method_not_allowed, not_found};
+use crate::http::layers::{Told, finish, method_not_allowed, not_found};
 use crate::http::visit::PLACES;
 use crate::http::{peer, trace};
 use pages::{consent, login};
@@ -34,10 +35,12 @@ const MAX_BODY: usize = 32 * 1024;
 /// The public port.
 pub fn router(state: PublicState) -> Router {
     let endpoints = state.endpoints();
-    let (path, metrics) = (
-        endpoints.core.issuer.path().to_owned(),
-        endpoints.metrics.clone(),
-    );
+    let path = endpoints.core.issuer.path().to_owned();
+    let told = Told {
+        port: "public",
+        metrics: Arc::clone(&endpoints.metrics),
+        audit: endpoints.audit.clone(),
+    };
     let trusted_proxies = endpoints.trusted_proxies.clone();
     let mut cors = Router::new()
         .route(
@@ -93,11 +96,12 @@ pub fn router(state: PublicState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(trace::request))
         .with_state(state);
-    let routes = match trusted_proxies {
+    let routes = finish(routes, told, MAX_BODY);
+    // Outside of all that says where a request comes from.
+    match trusted_proxies {
         Some(proxies) => routes.layer(from_fn_with_state(proxies, peer::behind_proxies)),
         None => routes,
-    };
-    finish(routes, metrics, "public", MAX_BODY)
+    }
 }
 
 /// Any origin, never with credentials: these endpoints act on what a request carries, never on a cookie.

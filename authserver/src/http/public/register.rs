@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::initial_access::InitialAccess;
+use crate::audit::Event;
+use crate::http::audit;
 use crate::http::client_auth::guesses::Guesses;
 use crate::http::core::Core;
 use crate::http::error::HttpError;
@@ -91,6 +93,11 @@ impl DynamicRegistration {
         }
     }
 
+    /// How many registrations wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     fn rules(&self) -> Rules<'_> {
         Rules {
             redirect_schemes: &self.redirect_schemes,
@@ -135,6 +142,7 @@ pub(super) async fn register(
         Registered::Full => return Err(HttpError::RegistrationFull),
     }
     trace::client(&client.client_id);
+    audit::record(Event::Registered);
     let mut body = information(core, &client, secret.as_deref(), &token);
     body["client_id_issued_at"] = now.as_seconds().into();
     Ok(respond(StatusCode::CREATED, body))
@@ -187,6 +195,7 @@ pub(super) async fn update(
     if !core.store.update_registration(&client).await? {
         return Err(HttpError::WrongToken(MANAGED));
     }
+    audit::record(Event::RegistrationUpdated);
     let shown = new.as_deref().or(sent).filter(|_| method.has_secret());
     let body = information(core, &client, shown, &token);
     Ok(respond(StatusCode::OK, body))
@@ -200,6 +209,7 @@ pub(super) async fn delete(
 ) -> Result<Response, HttpError> {
     let (client, _) = endpoint.authenticate(&client_id, &headers).await?;
     endpoint.core.store.delete_client(&client.client_id).await?;
+    audit::record(Event::RegistrationDeleted);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use mcpauth_service::audit::Audit;
 use mcpauth_wire::authserver_config::{Registration, Tokens};
 use mcpauth_wire::client_address::TrustedProxies;
 
@@ -47,6 +48,8 @@ pub struct Dependencies {
     pub tokens: Tokens,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The audit.
+    pub audit: Audit,
 }
 
 /// The state of the port's routes. No handler takes it as a whole.
@@ -57,6 +60,7 @@ pub struct PublicState(Arc<Endpoints>);
 pub(super) struct Endpoints {
     pub(super) core: Arc<Core>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     /// Whether clients may register themselves.
     pub(super) registration_open: bool,
     /// Whether resource servers may introspect here.
@@ -123,9 +127,17 @@ impl PublicState {
                 metrics: Arc::clone(&parts.metrics),
             }),
             metrics: parts.metrics,
+            audit: parts.audit,
             clients,
             core,
         }))
+    }
+
+    /// Sets the gauges of the queues.
+    pub fn count_waiting(&self, metrics: &Metrics) {
+        metrics.waiting("password", self.0.pages.login.waiting());
+        metrics.waiting("assertion", self.0.clients.waiting());
+        metrics.waiting("registration", self.0.registration.waiting());
     }
 
     pub(super) fn endpoints(&self) -> &Endpoints {

@@ -141,6 +141,11 @@ impl PostgresStore {
         }))
     }
 
+    /// The connections that operations share.
+    pub fn connections(&self) -> PgPool {
+        self.0.pool.clone()
+    }
+
     /// Creates or updates the tables. Replicas that start together wait for each other (advisory lock).
     /// A database that a newer version has migrated already is fine.
     ///

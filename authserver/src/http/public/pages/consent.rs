@@ -7,11 +7,14 @@ use axum::response::Response;
 use http::StatusCode;
 use mcpauth_wire::Scopes;
 
-use super::pending::Pending;
+use super::pending::{Asked, Pending};
 use super::templates::{self, ConsentPage, ScopeLine};
 use super::{Pages, form};
+use crate::audit::Event;
+use crate::http::audit;
 use crate::http::body::Form;
 use crate::http::redirect::see_other;
+use crate::http::trace;
 use crate::http::visit::Visit;
 use crate::login::session::Session;
 use crate::login::ticket::{Purpose, Shown, Ticket};
@@ -59,10 +62,15 @@ pub(in super::super) async fn consent(
     };
     if params.get("decision") != Some("allow") {
         let denied = OAuthError::AccessDenied("the user did not consent".into());
+        trace::subject(&session.subject);
+        audit::about(|about| about.scopes(request.scopes.iter()));
+        audit::record(Event::ConsentDenied);
         return pending.refuse(&pages, &denied);
     }
     let (user, at) = (session.user(), session.began_at());
-    let approved = pending.approve(&pages, request, &user, at).await;
+    let approved = pending
+        .approve(&pages, request, &user, at, Asked::Yes)
+        .await;
     approved.unwrap_or_else(|error| pending.refuse(&pages, &error))
 }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 
 use super::{Pages, templates};
+use crate::http::error::Refused;
 use crate::http::visit::Visit;
 use crate::oauth::error::OAuthError;
 use crate::random;
@@ -13,11 +14,12 @@ use crate::random;
 /// The page for a form that this server did not create, or that was sent without the form cookie.
 pub(super) fn stale() -> Response {
     let message = "It was reloaded or opened in another browser, or this browser blocks cookies. Go back to the application and connect again.";
-    templates::error(
-        StatusCode::BAD_REQUEST,
-        "This page is no longer valid",
-        message,
-    )
+    let title = "This page is no longer valid";
+    let mut page = templates::error(StatusCode::BAD_REQUEST, title, message);
+    let reason = "the form is not one of this server's, or came without its cookie";
+    page.extensions_mut()
+        .insert(Refused::new("invalid_request", reason));
+    page
 }
 
 /// Renders a form bound to the browser's form cookie, which is set when there is none.

@@ -11,6 +11,8 @@ use mcpauth_service::admission::Caller;
 use super::pending::Pending;
 use super::templates::{self, LoginPage};
 use super::{Pages, form};
+use crate::audit::Event;
+use crate::http::audit;
 use crate::http::body::Form;
 use crate::http::error::{self, Refused};
 use crate::http::peer::Peer;
@@ -54,9 +56,25 @@ pub(in super::super) async fn login(
             Ok(response) => response,
             Err(error) => pending.refuse_unasked(&pages, &error),
         },
-        Ok(refused) => ask_again(&pages, &pending, &visit, name, &refused),
+        Ok(refused) => {
+            note_refused(&pages, name, &refused).await;
+            ask_again(&pages, &pending, &visit, name, &refused)
+        }
         Err(error) => pending.refuse_unasked(&pages, &error),
     }
+}
+
+/// Names the user in the audit, if there is one: some type their password into the wrong field.
+async fn note_refused(pages: &Pages, name: &str, refused: &Attempt) {
+    let exists = pages.login.exists(name).await.unwrap_or(false);
+    audit::about(|about| match exists {
+        true => about.subject(name),
+        false => about.reason("no user has this name"),
+    });
+    audit::record(match refused {
+        Attempt::TooMany(_) | Attempt::Busy => Event::LoginLimited,
+        _ => Event::LoginRefused,
+    });
 }
 
 /// `GET` of a form's address: the browser shows it while the answer to the form is on the screen, and
@@ -135,7 +153,6 @@ async fn attempt(
     let verified = users.verify(turn, name, password.to_owned()).await;
     if let Some(user) = verified.map_err(LoginError::from)? {
         pages.metrics.login(LoginAttempt::Accepted);
-        trace::subject(&user.subject);
         return Ok(Attempt::Accepted(user));
     }
     pages.metrics.login(LoginAttempt::Refused);
@@ -177,6 +194,7 @@ pub(in super::super) fn begin_session(
 ) -> Result<Response, OAuthError> {
     let (core, now) = (&pages.core, pages.core.clock.now());
     let device = Device::after_login(device, &user.subject, now)?;
+    trace::subject(&user.subject);
     let session = Session::begin(user, now)?;
     let cookies = &pages.cookies;
     // Never where the form was: somebody else may have sent the browser there.
@@ -195,6 +213,7 @@ pub(in super::super) fn begin_session(
     for cookie in [session, device].into_iter().flatten() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+    audit::record(Event::LoggedIn);
     Ok(response)
 }
 
@@ -230,10 +249,9 @@ fn ask_again(
     };
     let page = page(pages, pending, visit, &last);
     let mut response = page.unwrap_or_else(|error| pending.refuse_unasked(pages, &error));
-    response.extensions_mut().insert(Refused {
-        error: "access_denied",
-        reason: text.to_owned(),
-    });
+    response
+        .extensions_mut()
+        .insert(Refused::new("access_denied", text));
     if let Attempt::TooMany(wait) = refused {
         let wait = error::retry_after(*wait);
         response.headers_mut().insert(header::RETRY_AFTER, wait);

@@ -7,6 +7,8 @@ use mcpauth_wire::client::is_id;
 
 use super::Pages;
 use super::templates::{self, ReturnPage};
+use crate::audit::Event;
+use crate::http::audit;
 use crate::http::error::{RETRY_UNAVAILABLE, Refused, retry_after};
 use crate::http::redirect::see_other;
 use crate::http::trace;
@@ -22,6 +24,15 @@ use crate::oauth::redirect_uri;
 use crate::oauth::token::{Token, TokenKind};
 use crate::random;
 use crate::store::StoreError;
+
+/// Whether the user was asked for consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Asked {
+    /// They were, and gave it.
+    Yes,
+    /// It was not necessary.
+    No,
+}
 
 /// An authorization request with a valid client and redirect URI.
 pub(in super::super) struct Pending {
@@ -113,6 +124,7 @@ impl Pending {
         request: &AuthorizationRequest,
         user: &User,
         at: UnixTime,
+        asked: Asked,
     ) -> Result<Response, OAuthError> {
         trace::subject(&user.subject);
         let (core, now) = (&pages.core, pages.core.clock.now());
@@ -133,7 +145,12 @@ impl Pending {
             nonce: request.nonce.clone(),
             expires_at: now.plus(pages.code_lifetime),
         };
+        audit::about(|about| about.granted(&grant.id.to_string(), grant.scopes.iter()));
         core.store.create_authorization(grant, &stored, now).await?;
+        if asked == Asked::Yes {
+            audit::record(Event::ConsentGiven);
+        }
+        audit::record(Event::CodeIssued);
         let url = self
             .target
             .url(&pages.core.issuer, &[("code", code.reveal())]);
@@ -151,8 +168,8 @@ pub(in super::super) fn local(fault: &LocalFault) -> Response {
     let title = "This connection request cannot be used";
     let reason = fault.to_string();
     let mut page = templates::error(StatusCode::BAD_REQUEST, title, &reason);
-    let error = "invalid_request";
-    page.extensions_mut().insert(Refused { error, reason });
+    page.extensions_mut()
+        .insert(Refused::new("invalid_request", reason));
     page
 }
 
@@ -162,5 +179,5 @@ fn away(error: &StoreError) -> Response {
     let mut page = templates::error(StatusCode::SERVICE_UNAVAILABLE, "Not available", message);
     page.headers_mut()
         .insert(header::RETRY_AFTER, retry_after(RETRY_UNAVAILABLE));
-    page
+    refused(page, &OAuthError::TemporarilyUnavailable(message.into()))
 }

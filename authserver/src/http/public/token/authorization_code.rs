@@ -3,10 +3,13 @@
 use mcpauth_wire::client::GrantType;
 
 use super::{TokenEndpoint, check_user, registered_resource};
+use crate::audit::Event;
+use crate::http::audit;
 use crate::issue::Issued;
 use crate::oauth::client::Client;
 use crate::oauth::code::CodeAttempt;
 use crate::oauth::error::OAuthError;
+use crate::oauth::grant::Refusal;
 use crate::oauth::token_request::AuthorizationCodeRequest;
 use crate::store::CodeRedemption;
 
@@ -20,10 +23,11 @@ pub(super) async fn exchange(
     let now = core.clock.now();
     let may_refresh = endpoint.allows(client, GrantType::RefreshToken);
     let hashes = request.code.hashes(&core.pepper);
-    if let Some(grant) = core.store.grant_of(&hashes, now).await?
-        && grant.client_id == client.client_id
-    {
-        check_user(endpoint, &grant).await?;
+    let grant = core.store.grant_of(&hashes, now).await?;
+    let grant = grant.filter(|grant| grant.client_id == client.client_id);
+    if let Some(grant) = &grant {
+        check_user(endpoint, grant).await?;
+        audit::about(|about| about.grant(grant));
     }
     let redemption = CodeRedemption {
         hashes: &hashes,
@@ -36,5 +40,9 @@ pub(super) async fn exchange(
         grant_expires_at: now.plus(endpoint.lifetimes.grant()),
         minter: endpoint.minter(may_refresh),
     };
-    Ok(core.store.redeem_code(&redemption, now).await??)
+    let redeemed = core.store.redeem_code(&redemption, now).await?;
+    if matches!(redeemed, Err(Refusal::Reused)) {
+        audit::record(Event::CodeReused);
+    }
+    Ok(redeemed?)
 }

@@ -14,7 +14,8 @@ use mcpauth_wire::authserver_config::Tokens;
 use mcpauth_wire::client::GrantType;
 use serde::Serialize;
 
-use crate::http::audit::Caller;
+use crate::audit::{Event, Revoked};
+use crate::http::audit;
 use crate::http::body::Form;
 use crate::http::client_auth::ClientAuthentication;
 use crate::http::core::Core;
@@ -107,20 +108,27 @@ async fn answer(
         let text = "the client is not registered for this grant_type, or may no longer use it";
         return Err(OAuthError::UnauthorizedClient(text.into()).into());
     }
-    let issued = match TokenRequest::parse(grant_type, &form.params)? {
+    let (issued, event) = match TokenRequest::parse(grant_type, &form.params)? {
         TokenRequest::AuthorizationCode(request) => {
-            authorization_code::exchange(endpoint, &client, &request).await
+            let issued = authorization_code::exchange(endpoint, &client, &request).await?;
+            (issued, Event::TokenIssued)
         }
         TokenRequest::RefreshToken(request) => {
-            let caller = Caller::new(peer, &form.headers);
-            refresh_token::exchange(endpoint, &client, &request, &caller).await
+            let (issued, kind) = refresh_token::exchange(endpoint, &client, &request).await?;
+            (issued, Event::Refreshed(kind))
         }
         TokenRequest::ClientCredentials(request) => {
-            client_credentials::exchange(endpoint, &client, &request).await
+            let issued = client_credentials::exchange(endpoint, &client, &request).await?;
+            (issued, Event::TokenIssued)
         }
-    }?;
+    };
     note_use(endpoint, &client).await;
     let answer = respond(endpoint, &client, &issued)?;
+    audit::about(|about| {
+        about.grant(&issued.grant);
+        about.scopes(issued.scopes.iter());
+    });
+    audit::record(event);
     endpoint.metrics.token_issued(grant_type.as_str());
     Ok(answer)
 }
@@ -182,6 +190,8 @@ async fn check_user(endpoint: &TokenEndpoint, grant: &Grant) -> Result<(), OAuth
         return Ok(());
     }
     endpoint.core.store.revoke_grant(grant.id).await?;
+    audit::about(|about| about.grant(grant));
+    audit::record(Event::Revoked(Revoked::UserGone));
     let text = "the user no longer exists, or their password has changed; authorize again";
     Err(OAuthError::InvalidGrant(text.into()))
 }

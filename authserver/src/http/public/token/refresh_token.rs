@@ -3,7 +3,8 @@
 use mcpauth_wire::Scopes;
 
 use super::{TokenEndpoint, check_user, registered_resource};
-use crate::http::audit::{self, Caller};
+use crate::audit::{Event, Refreshed};
+use crate::http::audit;
 use crate::http::core::Core;
 use crate::issue::Issued;
 use crate::metrics::RefreshOutcome;
@@ -19,8 +20,7 @@ pub(super) async fn exchange(
     endpoint: &TokenEndpoint,
     client: &Client,
     request: &RefreshTokenRequest<'_>,
-    caller: &Caller<'_>,
-) -> Result<Issued, OAuthError> {
+) -> Result<(Issued, Refreshed), OAuthError> {
     let core = &endpoint.core;
     let resource = registered_resource(core, client, request.resource).await?;
     let hashes = request.refresh_token.hashes(&core.pepper);
@@ -54,9 +54,18 @@ pub(super) async fn exchange(
     };
     endpoint.metrics.refresh(outcome);
     if let Some(grant) = &grant {
-        audit::refresh(outcome, grant, caller);
+        audit::about(|about| about.grant(grant));
     }
-    Ok(refreshed?.issued)
+    if outcome == RefreshOutcome::Reuse {
+        audit::record(Event::RefreshReused);
+    }
+    let refreshed = refreshed?;
+    let kind = match refreshed.kind {
+        RefreshKind::Rotation => Refreshed::Rotation,
+        RefreshKind::Sibling => Refreshed::Sibling,
+        RefreshKind::LostResponse => Refreshed::LostResponse,
+    };
+    Ok((refreshed.issued, kind))
 }
 
 /// The scopes to refresh with.
