@@ -189,10 +189,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Creates or replaces a client. A changed client keeps its grants for the resources that it may still ask
-    /// for.
+    /// for; none of the tokens for others is live from the moment that this is written.
     async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError>;
 
-    /// The client with this id.
+    /// The client with this id. `TooNew` when only a newer version understands it.
     async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError>;
 
     /// Stores a client that registers itself. Where there are too many, the oldest that was never used goes, of the
@@ -230,10 +230,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The resource with this id.
     async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError>;
 
-    /// All resources, ordered by id.
+    /// All resources, ordered by id. Those that only a newer version understands are left out.
     async fn resources(&self) -> Result<Vec<Resource>, StoreError>;
 
-    /// Deletes a resource and revokes the grants for it; an unknown one is fine.
+    /// Deletes a resource and revokes the grants for it; an unknown one is fine. None of their tokens is live from the
+    /// moment that this is written.
     async fn delete_resource(&self, id: &str) -> Result<(), StoreError>;
 
     /// Stores a grant that the user gave, with the code for it. It lives as long as the code, unless
@@ -276,7 +277,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ) -> Result<Issued, StoreError>;
 
     /// The access token with one of these hashes, if it is live. One lookup by primary key; on Postgres
-    /// calls that come together share a query.
+    /// calls that come together share a query. `TooNew` for one of a client whose origin only a newer version knows.
     async fn introspect(
         &self,
         hashes: &[KeyedHash],

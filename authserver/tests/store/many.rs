@@ -158,14 +158,14 @@ async fn what_is_deleted_is_gone_though_its_grants_are_still_there() {
     let (f, mut session, _) = with_grants(10).await;
     let lock = "BEGIN; LOCK TABLE grants IN ACCESS EXCLUSIVE MODE";
     session.execute(lock).await.unwrap();
-    let mail = resource("mail", NEW);
-    let (client, resource, moved) = tokio::join!(
+    let elsewhere = resource("mail", NEW);
+    let (client_goes, resource_goes, moved) = tokio::join!(
         f.store.delete_client(CLIENT),
         f.store.delete_resource("notes"),
-        f.store.upsert_resource(&mail),
+        f.store.upsert_resource(&elsewhere),
     );
-    client.unwrap();
-    resource.unwrap();
+    client_goes.unwrap();
+    resource_goes.unwrap();
     assert_eq!(moved.unwrap(), Upsert::Updated);
     session.execute("ROLLBACK").await.unwrap();
     assert_eq!(f.store.client(CLIENT).await.unwrap(), None);

@@ -57,17 +57,18 @@ WHERE c.narrowed <> '{}'
 };
 
 impl Database {
+    /// Beside the outcome: whether grants are to be removed.
     pub(super) async fn upsert_client(
         &self,
         client: &Client,
         now: UnixTime,
-    ) -> Result<Upsert, StoreError> {
+    ) -> Result<(Upsert, bool), StoreError> {
         loop {
             let before = match self.client(&client.client_id).await {
                 // It is replaced as a whole.
                 Err(StoreError::TooNew(_)) => Before::Unknown,
                 Ok(None) => Before::Nothing,
-                Ok(Some(before)) if before == *client => return Ok(Upsert::Unchanged),
+                Ok(Some(before)) if before == *client => return Ok((Upsert::Unchanged, false)),
                 Ok(Some(before)) => Before::Known(before),
                 Err(error) => return Err(error),
             };
@@ -76,13 +77,11 @@ impl Database {
             }
             let narrowed = self.no_longer_named(&before, client).await?;
             if self.store_client(client, &narrowed, now).await? {
-                if !narrowed.is_empty() {
-                    self.begin_sweep(&SWEEP_NARROWED).await;
-                }
-                return Ok(match before {
+                let outcome = match before {
                     Before::Nothing => Upsert::Created,
                     Before::Unknown | Before::Known(_) => Upsert::Updated,
-                });
+                };
+                return Ok((outcome, !narrowed.is_empty()));
             }
             // It has been marked meanwhile.
         }

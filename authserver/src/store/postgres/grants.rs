@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row as _, Transaction};
 
 use super::super::{CodeRedemption, StoreError, reference_gone};
-use super::housekeeping::BATCH;
+use super::sweeps::BATCH;
 use super::{Database, as_slices, read_time};
 use crate::issue::{Issued, Minted, Minter};
 use crate::keys::pepper::KeyedHash;

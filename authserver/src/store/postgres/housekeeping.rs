@@ -3,8 +3,8 @@
 use mcpauth_service::clock::UnixTime;
 
 use super::super::{StoreError, Unused};
-use super::Database;
-use super::sweeps::Sweep;
+use super::sweeps::{BATCH, Sweep};
+use super::{Database, clients, resources};
 
 /// Each removes at most a batch, and passes over rows that another replica has locked.
 /// $1 now, $2 the batch. Members before grants, which take along what is left of them.
@@ -44,8 +44,8 @@ macro_rules! remove_clients {
 const REMOVE_NEVER_USED_CLIENTS: &str = remove_clients!("NOT used");
 const REMOVE_IDLE_CLIENTS: &str = remove_clients!("used");
 
-/// How many rows a statement removes at most.
-pub(super) const BATCH: u16 = 1000;
+/// All kinds of marks.
+const SWEEPS: [&Sweep; 3] = [&resources::SWEEP, &clients::SWEEP, &clients::SWEEP_NARROWED];
 
 impl Database {
     pub(super) async fn remember_assertion(
@@ -75,7 +75,7 @@ impl Database {
         let full = u64::from(BATCH);
         let mut connection = self.background().await?;
         let mut more = false;
-        for sweep in Sweep::ALL {
+        for sweep in SWEEPS {
             more |= sweep.step(&mut connection).await? == full;
         }
         for statement in REMOVE_EXPIRED {

@@ -233,7 +233,11 @@ impl Store for PostgresStore {
     }
 
     async fn upsert_client(&self, client: &Client, now: UnixTime) -> Result<Upsert, StoreError> {
-        self.0.within(self.0.upsert_client(client, now)).await
+        let (outcome, is_marked) = self.0.within(self.0.upsert_client(client, now)).await?;
+        if is_marked {
+            self.0.begin_sweep(&clients::SWEEP_NARROWED).await;
+        }
+        Ok(outcome)
     }
 
     async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
@@ -276,7 +280,11 @@ impl Store for PostgresStore {
     }
 
     async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
-        self.0.within(self.0.upsert_resource(resource)).await
+        let (outcome, is_marked) = self.0.within(self.0.upsert_resource(resource)).await?;
+        if is_marked {
+            self.0.begin_sweep(&resources::SWEEP).await;
+        }
+        Ok(outcome)
     }
 
     async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {

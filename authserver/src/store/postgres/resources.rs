@@ -61,7 +61,11 @@ const UNMARK_SWEPT: &str = concat!(
 );
 
 impl Database {
-    pub(super) async fn upsert_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
+    /// Beside the outcome: whether grants are to be removed.
+    pub(super) async fn upsert_resource(
+        &self,
+        resource: &Resource,
+    ) -> Result<(Upsert, bool), StoreError> {
         let stored = self.store_resource(resource).await;
         if let Err(StoreError::Conflict(_)) = &stored {
             // Another replica may have stored the same one at the same time: then it is there now.
@@ -73,7 +77,7 @@ impl Database {
         stored
     }
 
-    async fn store_resource(&self, resource: &Resource) -> Result<Upsert, StoreError> {
+    async fn store_resource(&self, resource: &Resource) -> Result<(Upsert, bool), StoreError> {
         let (before, is_too_new) = match self.resource(&resource.id).await {
             // It is replaced as a whole.
             Err(StoreError::TooNew(_)) => (None, true),
@@ -81,7 +85,7 @@ impl Database {
         };
         let same = before.as_ref() == Some(resource);
         if same && self.is_settled(&resource.id).await? {
-            return Ok(Upsert::Unchanged);
+            return Ok((Upsert::Unchanged, false));
         }
         // What an earlier change has begun ends by its own rules first: a client that is admitted again does not
         // get back what it had, and neither does a resource that comes back.
@@ -129,14 +133,12 @@ impl Database {
             other => other,
         })?;
         transaction.commit().await?;
-        if narrowed || moved.rows_affected() > 0 {
-            self.begin_sweep(&SWEEP).await;
-        }
-        Ok(match before {
+        let outcome = match before {
             None if !is_too_new => Upsert::Created,
             Some(_) if same => Upsert::Unchanged,
             _ => Upsert::Updated,
-        })
+        };
+        Ok((outcome, narrowed || moved.rows_affected() > 0))
     }
 
     /// Whether there is nothing left to do for a resource that is stored as it is to be. Not what an older version

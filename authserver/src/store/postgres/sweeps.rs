@@ -6,8 +6,10 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::super::StoreError;
-use super::housekeeping::BATCH;
-use super::{Database, clients, resources};
+use super::Database;
+
+/// How many rows a statement removes at most.
+pub(super) const BATCH: u16 = 1000;
 
 /// Before the next look at grants that somebody has locked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,10 +25,6 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// All of them, for housekeeping.
-    pub(super) const ALL: [&'static Self; 3] =
-        [&resources::SWEEP, &clients::SWEEP, &clients::SWEEP_NARROWED];
-
     /// Removes a batch, and the marks with the last. How many it has removed.
     pub(super) async fn step(&self, connection: &mut PgConnection) -> Result<u64, StoreError> {
         let removed = sqlx::query(self.grants)
