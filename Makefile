@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(MCP_AUTH_CACHE)/target
 export PATH := $(MCP_AUTH_CACHE)/bin:$(PATH)
 export MCP_CLIENTS ?= $(MCP_AUTH_CACHE)/clients/node_modules/.bin
 export MCP_PYTHON ?= $(MCP_AUTH_CACHE)/venv/bin/python
-export SCHEMATHESIS ?= $(MCP_AUTH_CACHE)/schemathesis/bin/schemathesis
+export SCHEMATHESIS_PYTHON ?= $(MCP_AUTH_CACHE)/schemathesis/bin/python
 # Evaluated when a recipe runs, because the line before may install the package.
 ifndef POSTGRES_BIN
 export POSTGRES_BIN = $(shell ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
@@ -124,7 +124,7 @@ clean: cluster-down ## Delete the cluster and the whole cache
 
 .PHONY: env
 env: ## Print the environment of the targets: eval "$(make -s env)"
-	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH MCP_CLIENTS ETCD KUBE_APISERVER MCP_PYTHON SCHEMATHESIS POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
+	@printf 'export %s\n' $(foreach name,MCP_AUTH_CACHE CARGO_TARGET_DIR PATH MCP_CLIENTS ETCD KUBE_APISERVER MCP_PYTHON SCHEMATHESIS_PYTHON POSTGRES_BIN KUBECONFIG POSTGRES_IMAGE,'$(name)=$($(name))')
 	@$(CLUSTER)/engine.sh env
 
 include e2e/cluster/cluster.mk

@@ -141,7 +141,7 @@ async fn a_certificate_rotates_under_load_without_a_failed_request() {
     count("applied", 6);
     introspect(&client(&next), &at, &token).await.unwrap();
     let error = introspect(&client(&authority), &at, &token).await;
-    assert!(error.unwrap_err().contains("UnknownIssuer"));
+    assert!(error.unwrap_err().contains("InvalidCertificate"));
     shutdown.cut();
 }
 
@@ -172,5 +172,5 @@ async fn the_program_follows_the_files() {
     })
     .await;
     let error = introspect(&client(&authority), at, "x").await;
-    assert!(error.unwrap_err().contains("UnknownIssuer"));
+    assert!(error.unwrap_err().contains("InvalidCertificate"));
 }

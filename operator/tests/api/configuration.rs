@@ -11,6 +11,7 @@ use mcp_auth_operator::desired::{
     names, postgres, protected_server,
 };
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec, ProtectedMcpServer, ProtectedMcpServerSpec};
+use mcpauth_test_support::certificates::Authority;
 use mcpauth_wire::client::GrantType;
 use serde_json::{Value, json};
 
@@ -97,6 +98,11 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
             path.to_str().unwrap(),
             b"0123456789abcdef0123456789abcdef\n",
         );
+    }
+    if written.is_ok_and(|file| file.internal.tls.is_some()) {
+        let (certificate, key) = Authority::new().certify("auth");
+        put("internal-tls/tls.crt", &fs::read(certificate).unwrap());
+        put("internal-tls/tls.key", &fs::read(key).unwrap());
     }
     let text = yaml.replace("/etc/mcpauth", &etc.path().display().to_string());
     AuthServerConfig::parse(&text).map_err(|error| error.to_string())

@@ -412,8 +412,6 @@ async fn auth_servers() {
             vec![
                 json!({}),
                 json!({ "secretRef": {} }),
-                json!({ "secretRef": { "name": "" } }),
-                json!({ "secretRef": { "name": "A" } }),
                 json!({ "secretRef": "auth-internal" }),
             ],
         ),
