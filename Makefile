@@ -63,7 +63,7 @@ test: ## Run everything, as CI does; installs what it needs and prints where the
 
 .PHONY: test-servers
 test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium
-	scripts/tools.sh nextest postgres browser
+	scripts/tools.sh nextest postgres browser collector
 	$(NEXTEST) servers
 
 .PHONY: test-api

@@ -26,9 +26,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{
-    Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
-};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
@@ -149,12 +147,7 @@ impl Traces {
 }
 
 /// The span of a request that this program answers; disabled where no spans are collected.
-pub fn request_span(
-    method: &Method,
-    route: &str,
-    port: &'static str,
-    headers: &HeaderMap,
-) -> Span {
+pub fn request_span(method: &Method, route: &str, port: &'static str, headers: &HeaderMap) -> Span {
     let span = tracing::trace_span!(
         target: TARGET,
         "request",
@@ -263,7 +256,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for Sender<C> {
             let body = Limited::new(body, MAX_RESPONSE).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
         };
-        let task = self.runtime.spawn(tokio::time::timeout(TIMEOUT, exchange));
+        // Whoever calls has no runtime, and so no timer.
+        let task = self
+            .runtime
+            .spawn(async move { tokio::time::timeout(TIMEOUT, exchange).await });
         task.await??
     }
 }
@@ -282,7 +278,10 @@ mod tests {
         )]);
         let context = remote(&TraceParent::of(&headers).unwrap());
         let context = context.span().span_context().clone();
-        assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(
+            context.trace_id().to_string(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
         assert_eq!(context.span_id().to_string(), "00f067aa0ba902b7");
         assert!(context.is_remote() && !context.is_sampled());
     }

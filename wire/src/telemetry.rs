@@ -119,7 +119,9 @@ pub fn parse_headers(key: &str, text: &str) -> Result<Vec<(String, String)>, Inv
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
     let headers = lines.map(|(index, line)| {
-        let header = line.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
+        let header = line
+            .split_once(':')
+            .map(|(name, value)| (name.trim(), value.trim()));
         let is_right = |(name, value): &(&str, &str)| {
             HEADER_LENGTH.hold(line.len()) && is_name(name) && is_value(value)
         };
@@ -178,7 +180,10 @@ mod tests {
             "https://otlp.example.com/../x",
         ] {
             let error = check(bad).unwrap_err().to_string();
-            assert!(error.starts_with("telemetry.otlp.endpoint: "), "{bad}: {error}");
+            assert!(
+                error.starts_with("telemetry.otlp.endpoint: "),
+                "{bad}: {error}"
+            );
         }
     }
 
@@ -192,7 +197,10 @@ mod tests {
             ("", "k: expected 1 to 16 entries, not 0"),
             ("x: y\nhunter2", "k: line 2: expected NAME: VALUE in ASCII"),
             ("a b: hunter2", "k: line 1: expected NAME: VALUE in ASCII"),
-            ("a: hunter2\u{e9}", "k: line 1: expected NAME: VALUE in ASCII"),
+            (
+                "a: hunter2\u{e9}",
+                "k: line 1: expected NAME: VALUE in ASCII",
+            ),
             ("a:", "k: line 1: expected NAME: VALUE in ASCII"),
             (&"a: b\n".repeat(17), "k: expected 1 to 16 entries, not 17"),
         ] {

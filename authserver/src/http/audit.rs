@@ -84,18 +84,16 @@ impl UnderWay {
         if let Some(asked) = asked {
             let error = refused.error;
             self.about.borrow_mut().refused(error, &refused.reason);
-            self.write(Event::Refused(asked, Refusal::of(response.status().as_u16())));
+            self.write(Event::Refused(
+                asked,
+                Refusal::of(response.status().as_u16()),
+            ));
         }
     }
 }
 
 /// Answers a request, with an audit line for its refusal. Its response has a [`Refused`] if it is one.
-pub(super) async fn request(
-    audit: &Audit,
-    route: &str,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn request(audit: &Audit, route: &str, request: Request, next: Next) -> Response {
     match UnderWay::new(audit, route, &request) {
         None => next.run(request).await,
         Some(under_way) => {

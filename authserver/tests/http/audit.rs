@@ -15,7 +15,11 @@ use crate::server::{
 /// Fields that every line has: the same in all tests, so they are checked and taken out.
 fn without_origin(mut line: Value) -> Value {
     let fields = line.as_object_mut().unwrap();
-    let mut take = |name: &str| fields.remove(name).unwrap_or_else(|| panic!("{name}: {fields:?}"));
+    let mut take = |name: &str| {
+        fields
+            .remove(name)
+            .unwrap_or_else(|| panic!("{name}: {fields:?}"))
+    };
     assert_eq!(take("address"), "127.0.0.1");
     assert_eq!(take("user_agent"), USER_AGENT);
     assert_eq!(take("trace_id"), TRACE);
@@ -48,7 +52,9 @@ const APP: [(&str, &str); 1] = [("client_id", "app")];
 
 async fn sent(server: &TestServer, method: Method, path: &str, body: &Value) -> Answer {
     let request = server.public(method, path);
-    server.send(request.body(body.to_string().into()).unwrap()).await
+    server
+        .send(request.body(body.to_string().into()).unwrap())
+        .await
 }
 
 #[tokio::test]
@@ -74,20 +80,30 @@ async fn a_login_is_a_line_whatever_comes_of_it() {
         line["subject"] = "alice".into();
         line
     };
-    browser.log_in(&server, &page, "alice", "wrong-password").await;
+    browser
+        .log_in(&server, &page, "alice", "wrong-password")
+        .await;
     assert_eq!(line(&server), alice("refused"));
     // Some type their password here, so a name that nobody has is not written.
-    browser.log_in(&server, &page, "hunter2", "wrong-password").await;
+    browser
+        .log_in(&server, &page, "hunter2", "wrong-password")
+        .await;
     assert_eq!(refusal(&server, "no user has this name"), of("refused"));
     browser.log_in(&server, &page, "alice", PASSWORD).await;
     assert_eq!(line(&server), alice("accepted"));
     let mut other = Browser::default();
     let page = other.get(&server, &authorize_path(&[])).await;
-    other.log_in(&server, &page, "alice", "wrong-password").await;
+    other
+        .log_in(&server, &page, "alice", "wrong-password")
+        .await;
     assert_eq!(line(&server), alice("limited"));
 
     // A form that is not ours.
-    let form = [("ticket", "x"), ("username", "alice"), ("password", PASSWORD)];
+    let form = [
+        ("ticket", "x"),
+        ("username", "alice"),
+        ("password", PASSWORD),
+    ];
     other.post(&server, "/login", &form).await;
     let expected = json!({
         "event": "login", "outcome": "refused", "endpoint": "/login", "error": "invalid_request",
@@ -125,7 +141,11 @@ async fn a_family_of_tokens_can_be_followed_from_consent_to_its_end() {
         line
     };
     let expected = ["consent", "code"].map(|event| {
-        let outcome = if event == "consent" { "given" } else { "issued" };
+        let outcome = if event == "consent" {
+            "given"
+        } else {
+            "issued"
+        };
         of(event, outcome, "/consent")
     });
     assert_eq!(given, expected);
@@ -136,14 +156,26 @@ async fn a_family_of_tokens_can_be_followed_from_consent_to_its_end() {
         line
     };
     let first = server.redeem(&code).await.ok();
-    assert_eq!(line(&server), at_token("token", "issued", "authorization_code"));
+    assert_eq!(
+        line(&server),
+        at_token("token", "issued", "authorization_code")
+    );
     let second = server.refresh(&text(&first["refresh_token"])).await.ok();
-    assert_eq!(line(&server), at_token("refresh", "rotation", "refresh_token"));
+    assert_eq!(
+        line(&server),
+        at_token("refresh", "rotation", "refresh_token")
+    );
     server.refresh(&text(&first["refresh_token"])).await.ok();
-    assert_eq!(line(&server), at_token("refresh", "sibling", "refresh_token"));
+    assert_eq!(
+        line(&server),
+        at_token("refresh", "sibling", "refresh_token")
+    );
     server.clock.advance(Duration::from_secs(61));
     server.refresh(&text(&first["refresh_token"])).await.ok();
-    assert_eq!(line(&server), at_token("refresh", "lost_response", "refresh_token"));
+    assert_eq!(
+        line(&server),
+        at_token("refresh", "lost_response", "refresh_token")
+    );
     let voided = server.refresh(&text(&second["refresh_token"])).await;
     voided.is_error(400, "invalid_grant");
     assert_eq!(line(&server), at_token("refresh", "reuse", "refresh_token"));
@@ -161,7 +193,10 @@ async fn a_code_that_comes_twice_is_a_line() {
     let server = TestServer::start().await;
     let code = server.code(&[]).await;
     let issued = line(&server);
-    assert_eq!((&issued["event"], &issued["endpoint"]), (&json!("code"), &json!("/authorize")));
+    assert_eq!(
+        (&issued["event"], &issued["endpoint"]),
+        (&json!("code"), &json!("/authorize"))
+    );
     server.redeem(&code).await.ok();
     line(&server);
     server.redeem(&code).await.is_error(400, "invalid_grant");
@@ -186,7 +221,10 @@ async fn a_user_who_is_gone_loses_a_grant_in_one_line() {
     let refreshed = server.refresh(&text(&tokens["refresh_token"])).await;
     refreshed.is_error(400, "invalid_grant");
     let line = line(&server);
-    assert_eq!((&line["event"], &line["outcome"]), (&json!("revocation"), &json!("user_gone")));
+    assert_eq!(
+        (&line["event"], &line["outcome"]),
+        (&json!("revocation"), &json!("user_gone"))
+    );
     assert_eq!(line["subject"], "alice");
 }
 
@@ -257,7 +295,10 @@ async fn over_a_limit_is_a_line() {
     ];
     server.token(&form).await.ok();
     line(&server);
-    server.token(&form).await.is_error(429, "temporarily_unavailable");
+    server
+        .token(&form)
+        .await
+        .is_error(429, "temporarily_unavailable");
     let expected = json!({
         "event": "token", "outcome": "limited", "endpoint": "/token", "client_id": "poster",
         "grant_type": "client_credentials", "error": "temporarily_unavailable",
@@ -281,7 +322,10 @@ async fn a_revocation_names_what_it_ends() {
             "client_id": "app", "resource": NOTES, "scopes": ["notes:read"], "grant": grant,
         })
     };
-    let (access, refresh) = (text(&tokens["access_token"]), text(&tokens["refresh_token"]));
+    let (access, refresh) = (
+        text(&tokens["access_token"]),
+        text(&tokens["refresh_token"]),
+    );
     assert_eq!(revoke(&access).await, expected("access_token"));
     assert_eq!(revoke(&refresh).await, expected("grant"));
     let nothing = json!({
@@ -290,7 +334,10 @@ async fn a_revocation_names_what_it_ends() {
     for token in [&*access, &*refresh, "noise"] {
         assert_eq!(revoke(token).await, nothing);
     }
-    server.post("/revoke", &APP).await.is_error(400, "invalid_request");
+    server
+        .post("/revoke", &APP)
+        .await
+        .is_error(400, "invalid_request");
     let expected = json!({
         "event": "revocation", "outcome": "refused", "endpoint": "/revoke", "client_id": "app",
         "error": "invalid_request",
@@ -313,8 +360,12 @@ async fn a_registration_is_a_line_from_its_beginning_to_its_end() {
     let path = format!("/register/{client_id}");
     let bearer = format!("Bearer {}", text(&registered["registration_access_token"]));
     let ask = async |method: Method, bearer: &str, body: &Value| {
-        let request = server.public(method, &path).header(header::AUTHORIZATION, bearer);
-        server.send(request.body(body.to_string().into()).unwrap()).await
+        let request = server
+            .public(method, &path)
+            .header(header::AUTHORIZATION, bearer);
+        server
+            .send(request.body(body.to_string().into()).unwrap())
+            .await
     };
     let mut update = body.clone();
     update["client_id"] = client_id.clone().into();
@@ -429,11 +480,11 @@ async fn a_caller_who_is_refused_is_a_line() {
         let request = http::Request::post(format!("http://{}{path}", server.internal))
             .header(header::AUTHORIZATION, authorization)
             .header(header::CONTENT_TYPE, FORM);
-        server.send(request.body(query(&[("token", "x")]).into()).unwrap()).await
+        server
+            .send(request.body(query(&[("token", "x")]).into()).unwrap())
+            .await
     };
-    let of = |endpoint: &str, error: &str| {
-        json!({ "event": "caller", "outcome": "refused", "endpoint": endpoint, "error": error })
-    };
+    let of = |endpoint: &str, error: &str| json!({ "event": "caller", "outcome": "refused", "endpoint": endpoint, "error": error });
     let named = |line: Value, caller: &str| {
         let mut line = line;
         line["caller"] = caller.into();
@@ -446,18 +497,27 @@ async fn a_caller_who_is_refused_is_a_line() {
     let known = named(expected.clone(), "credential:notes-proxy");
     assert_eq!(refusal(&server, "its secret is wrong"), known);
     // Who swaps the two finds no secret in the audit.
-    ask("/introspect", &basic("secret-of-notes-proxy", "notes-proxy")).await;
+    ask(
+        "/introspect",
+        &basic("secret-of-notes-proxy", "notes-proxy"),
+    )
+    .await;
     assert_eq!(refusal(&server, "its secret is wrong"), expected);
     ask("/no-such-path", "Bearer junk").await;
     assert_eq!(refusal(&server, ""), of("other", "invalid_token"));
     let request = server.internal(Method::GET, "/admin/v1/clients/app", "notes-proxy");
-    server.send(request.body(Default::default()).unwrap()).await.is_error(403, "access_denied");
+    server
+        .send(request.body(Default::default()).unwrap())
+        .await
+        .is_error(403, "access_denied");
     let expected = of("/admin/v1/clients/{id}", "access_denied");
     let expected = named(expected, "credential:notes-proxy");
     assert_eq!(refusal(&server, "is not an administrator"), expected);
 
     let headers = [(header::AUTHORIZATION, &*basic(REMOTE.0, "wrong"))];
-    server.post_with("/introspect", &headers, &[("token", "x")]).await;
+    server
+        .post_with("/introspect", &headers, &[("token", "x")])
+        .await;
     let expected = of("/introspect", "invalid_client");
     let expected = named(expected, "credential:remote-notes");
     assert_eq!(refusal(&server, "one of them is wrong"), expected);
@@ -491,7 +551,11 @@ async fn a_refused_authorization_request_is_a_line() {
 async fn a_flood_of_refusals_is_some_lines_and_a_number() {
     let server = TestServer::start().await;
     for _ in 0..budget::PER_NETWORK + 30 {
-        let form = [("grant_type", "refresh_token"), APP[0], ("refresh_token", "mrt_x")];
+        let form = [
+            ("grant_type", "refresh_token"),
+            APP[0],
+            ("refresh_token", "mrt_x"),
+        ];
         server.token(&form).await.is_error(400, "invalid_grant");
     }
     // What a stranger cannot cause has no budget.
@@ -503,7 +567,10 @@ async fn a_flood_of_refusals_is_some_lines_and_a_number() {
     };
     assert_eq!(of("token", "refused"), budget::PER_NETWORK as usize);
     assert_eq!(of("token", "issued"), 1);
-    let omitted = lines.iter().find(|line| line["event"] == "omitted").unwrap();
+    let omitted = lines
+        .iter()
+        .find(|line| line["event"] == "omitted")
+        .unwrap();
     assert_eq!(omitted["omitted_event"], "token");
     assert_eq!(omitted["network"], "127.0.0.1");
     assert_eq!(omitted["count"], 30);
@@ -516,7 +583,11 @@ async fn what_a_stranger_sends_is_bounded_and_forges_no_line() {
     let forged = "app\"}\n{\"event\":\"login\",\"outcome\":\"accepted\"}";
     let agent = format!("{long}\u{85}");
     let headers = [(header::USER_AGENT, agent.as_str())];
-    let form = [("grant_type", "refresh_token"), ("client_id", forged), ("refresh_token", &long)];
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", forged),
+        ("refresh_token", &long),
+    ];
     server.post_with("/token", &headers, &form).await;
     let lines = server.audited();
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -62,3 +62,5 @@ mod server;
 mod sharing;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod traces;

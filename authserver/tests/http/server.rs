@@ -157,7 +157,11 @@ impl TestServer {
         let metrics = Arc::new(Metrics::default());
         let audit_lines = AuditLines::default();
         let audit = match config.audit {
-            true => Audit::start(audit_lines.clone(), clock.clone(), metrics.audit_lines.clone()),
+            true => Audit::start(
+                audit_lines.clone(),
+                clock.clone(),
+                metrics.audit_lines.clone(),
+            ),
             false => Ok(Audit::off()),
         };
         let audit = audit.unwrap();

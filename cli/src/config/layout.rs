@@ -313,10 +313,7 @@ fn initial_access_token(
         .context("registration.dynamic.initialAccessTokenSecretRef")
 }
 
-fn otlp_headers(
-    manifests: &Manifests,
-    spec: &McpAuthServerSpec,
-) -> anyhow::Result<Option<String>> {
+fn otlp_headers(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {
     let Some(headers) = headers_ref(spec) else {
         return Ok(None);
     };

@@ -7,9 +7,9 @@ use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
-use mcpauth_wire::telemetry;
 use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
+use mcpauth_wire::telemetry;
 
 use crate::desired::authserver_config::{initial_access_token, otlp_headers, postgres_ca};
 use crate::desired::labels::Component;

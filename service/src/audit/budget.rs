@@ -86,7 +86,11 @@ impl Budget {
                 omitted(event, Some(*network), std::mem::take(&mut source.omitted))
             })
             .collect();
-        over.extend(self.others.drain().map(|(event, count)| omitted(event, None, count)));
+        over.extend(
+            self.others
+                .drain()
+                .map(|(event, count)| omitted(event, None, count)),
+        );
         over.sort_by_key(|over| (over.omitted_event, over.network));
         over
     }
@@ -134,7 +138,9 @@ mod tests {
     fn a_flood_from_everywhere_is_bounded_and_counted() {
         let mut budget = Budget::default();
         let all = 100_000;
-        let admitted: u32 = (0..all).map(|one| admitted(&mut budget, "token", one, 1)).sum();
+        let admitted: u32 = (0..all)
+            .map(|one| admitted(&mut budget, "token", one, 1))
+            .sum();
         assert_eq!(admitted, OVERALL);
         assert!(budget.sources.len() <= OVERALL as usize);
         let over = budget.over(WINDOW);
@@ -149,7 +155,11 @@ mod tests {
         admitted(&mut budget, "token", 1, PER_NETWORK + 2);
         assert_eq!(budget.all_over(), [over("token", Some(1), 2)]);
         assert_eq!(budget.all_over(), []);
-        assert_eq!(admitted(&mut budget, "token", 1, 1), 0, "the window goes on");
+        assert_eq!(
+            admitted(&mut budget, "token", 1, 1),
+            0,
+            "the window goes on"
+        );
         assert_eq!(budget.over(WINDOW), [over("token", Some(1), 1)]);
     }
 }

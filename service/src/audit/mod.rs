@@ -90,7 +90,11 @@ enum Message {
 
 impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_on() { "Audit(on)" } else { "Audit(off)" })
+        f.write_str(if self.is_on() {
+            "Audit(on)"
+        } else {
+            "Audit(off)"
+        })
     }
 }
 
@@ -196,7 +200,10 @@ impl Shared {
         self.counted.add("dropped", count);
         self.dropped.fetch_add(count, Ordering::Relaxed);
         if !self.reported.swap(true, Ordering::Relaxed) {
-            tracing::error!(why, "audit lines are dropped; mcpauth_…_audit_lines_total counts them");
+            tracing::error!(
+                why,
+                "audit lines are dropped; mcpauth_…_audit_lines_total counts them"
+            );
         }
     }
 }
@@ -254,7 +261,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn failed(&self, error: &io::Error) {
-        self.shared.drop_lines(1, &format!("they cannot be written: {error}"));
+        self.shared
+            .drop_lines(1, &format!("they cannot be written: {error}"));
     }
 
     /// Lines about lines: the queue is empty, so that they have room.
@@ -265,7 +273,12 @@ impl<W: Write> Writer<W> {
             self.say(&over);
         }
         let count = self.shared.dropped.swap(0, Ordering::Relaxed);
-        if count > 0 && self.say(&Dropped { event: "dropped", count }) {
+        if count > 0
+            && self.say(&Dropped {
+                event: "dropped",
+                count,
+            })
+        {
             self.shared.reported.store(false, Ordering::Relaxed);
         } else {
             self.shared.dropped.fetch_add(count, Ordering::Relaxed);

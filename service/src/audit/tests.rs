@@ -44,7 +44,11 @@ fn lines_are_written_in_order_and_counted() {
         audit.record(&json!({ "number": number }));
     }
     assert!(audit.flush(PATIENCE));
-    let numbers: Vec<_> = kept.lines().iter().map(|line| line["number"].clone()).collect();
+    let numbers: Vec<_> = kept
+        .lines()
+        .iter()
+        .map(|line| line["number"].clone())
+        .collect();
     assert_eq!(numbers, (0..100).map(Value::from).collect::<Vec<_>>());
     assert_eq!(counted.count("written"), 100);
 }
@@ -63,7 +67,10 @@ fn what_is_over_budget_is_a_number() {
     let of = |name: &str| lines.iter().filter(|line| line["event"] == name).count();
     assert_eq!(of("token"), budget::PER_NETWORK as usize + 1);
     assert_eq!(of("omitted"), 1);
-    let omitted = lines.iter().find(|line| line["event"] == "omitted").unwrap();
+    let omitted = lines
+        .iter()
+        .find(|line| line["event"] == "omitted")
+        .unwrap();
     assert_eq!(omitted["omitted_event"], "token");
     assert_eq!(omitted["network"], "127.0.0.1");
     assert_eq!(omitted["count"], 7);
@@ -116,7 +123,10 @@ fn a_pipe_that_nobody_reads_blocks_nobody_and_the_gap_is_reported() {
     assert!(audit.flush(PATIENCE));
     drop(audit);
     let text = reading.join().unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let of = |name: &str| lines.iter().filter(|line| line["event"] == name).count() as u64;
     assert_eq!(of("token"), all - dropped);
     assert_eq!(of("last"), 1);

@@ -81,11 +81,23 @@ impl Visit for Statement {
 /// The first word of a statement, if it is a known one.
 fn kind(statement: &str) -> &'static str {
     const KINDS: [&str; 12] = [
-        "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT",
-        "SET", "LOCK", "CREATE",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "WITH",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "SET",
+        "LOCK",
+        "CREATE",
     ];
     let word = statement.split_whitespace().next().unwrap_or_default();
-    let known = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(word));
+    let known = KINDS
+        .into_iter()
+        .find(|kind| kind.eq_ignore_ascii_case(word));
     known.unwrap_or("OTHER")
 }
 

@@ -62,9 +62,7 @@ async fn decide(
         && pending.needs_no_click(pages, visit)
     {
         let now = pages.core.clock.now();
-        return pending
-            .approve(pages, request, user, now, Asked::No)
-            .await;
+        return pending.approve(pages, request, user, now, Asked::No).await;
     }
     let session = pages.session(&visit.headers).await?;
     let now = pages.core.clock.now();
@@ -78,9 +76,7 @@ async fn decide(
     match (asks, request.prompt) {
         (false, _) => {
             let (user, at) = (session.user(), session.began_at());
-            pending
-                .approve(pages, request, &user, at, Asked::No)
-                .await
+            pending.approve(pages, request, &user, at, Asked::No).await
         }
         (true, Prompt::None) => Err(OAuthError::ConsentRequired),
         (true, _) => consent::page(pages, pending, request, &session, visit),
