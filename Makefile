@@ -65,7 +65,7 @@ test: ## Run everything, as CI does; installs what it needs and prints where the
 
 .PHONY: test-servers
 test-servers: rust ## Test the servers end to end: both stores (starts its own PostgreSQL), pages in Chromium, clients from npm and PyPI, OpenAPI with schemathesis
-	scripts/tools.sh nextest postgres browser python clients schemathesis
+	scripts/tools.sh nextest postgres browser collector python clients schemathesis
 	$(BUILD)
 	$(NEXTEST) servers
 

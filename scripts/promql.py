@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""promql.py FILE: parses every PromQL expression in rendered Kubernetes objects, of alerts and of dashboards."""
+"""promql.py FILE [PAGE...]: parses every PromQL expression in rendered Kubernetes objects, of alerts and of dashboards,
+and in the pages, where each line of a block ```promql is one."""
 
 import json
 import re
@@ -27,6 +28,12 @@ def main():
         if item["kind"] == "ConfigMap":
             objects += [json.loads(text) for name, text in item["data"].items() if name.endswith(".json")]
     found = list(expressions(objects))
+    for page in sys.argv[2:]:
+        with open(page, encoding="utf-8") as file:
+            blocks = re.findall(r"^```promql\n(.*?)^```", file.read(), re.M | re.S)
+        if not blocks:
+            sys.exit(f"{page} has no expression")
+        found += [line for block in blocks for line in block.splitlines()]
     if not found:
         sys.exit(f"{sys.argv[1]} has no expression")
     for expression in found:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh rust|nextest|deny|fuzz|postgres|browser|python|clients|schemathesis|chart|bench|shellcheck|actionlint|compose...: installs
+# tools.sh rust|nextest|deny|fuzz|postgres|browser|collector|python|clients|schemathesis|chart|bench|shellcheck|actionlint|compose...: installs
 # what the make targets need.
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 
@@ -101,6 +101,19 @@ fill_actionlint() {
     CGO_ENABLED=0 nice -n 5 go build -trimpath -o "$2/" tool
 }
 
+# The OpenTelemetry collector, with what the tests need of it.
+collector() {
+    local module=$top/scripts/go/otel-collector dir
+    [ -d "$cache/parts/otel-collector-$(key "$module"/*)" ] || need_go
+    dir=$(part otel-collector "$(key "$module"/*)" fill_collector "$module")
+    link "$dir/otel-collector"
+}
+
+fill_collector() {
+    cd "$1" || return
+    CGO_ENABLED=0 nice -n 5 go build -trimpath -ldflags '-s -w' -o "$2/" .
+}
+
 bench() {
     postgres
     command -v nginx >/dev/null || need_packages nginx-light
@@ -117,7 +130,7 @@ for tool in "$@"; do
     case $tool in
     rust) need_rust ;;
     nextest | deny) cargo_tool "$tool" ;;
-    postgres | browser | python | clients | schemathesis | chart | fuzz | actionlint | bench | compose) "$tool" ;;
+    postgres | browser | collector | python | clients | schemathesis | chart | fuzz | actionlint | bench | compose) "$tool" ;;
     shellcheck) command -v shellcheck >/dev/null || need_packages shellcheck ;;
     *) die "unknown tool: $tool" ;;
     esac

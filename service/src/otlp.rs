@@ -256,7 +256,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for Sender<C> {
             let body = Limited::new(body, MAX_RESPONSE).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
         };
-        let task = self.runtime.spawn(tokio::time::timeout(TIMEOUT, exchange));
+        // Whoever calls has no runtime, and so no timer.
+        let task = self
+            .runtime
+            .spawn(async move { tokio::time::timeout(TIMEOUT, exchange).await });
         task.await??
     }
 }

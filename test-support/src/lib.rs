@@ -2,6 +2,7 @@
 
 pub mod api_server;
 pub mod certificates;
+pub mod collector;
 pub mod logs;
 pub mod mcp;
 pub mod memory;

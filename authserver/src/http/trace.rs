@@ -13,6 +13,10 @@ use tracing::{Instrument as _, Span};
 use crate::http::audit;
 use crate::http::error::Refused;
 
+tokio::task_local! {
+    static SPAN: Span;
+}
+
 /// A request's span. Handlers record in it what they learn: see [`client`], [`subject`] and their like.
 pub(super) async fn request(request: Request, next: Next) -> Response {
     let endpoint = request.extensions().get::<MatchedPath>().cloned();
@@ -28,7 +32,7 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
         outcome = Empty,
     );
     let answered = span.clone();
-    async {
+    let answer = async {
         let mut response = next.run(request).await;
         answered.record("outcome", response.status().as_u16());
         match response.extensions_mut().get_mut::<Refused>() {
@@ -40,8 +44,14 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
         }
         response
     }
-    .instrument(span)
-    .await
+    .instrument(span.clone());
+    SPAN.scope(span, answer).await
+}
+
+/// The log's span: the current one may be another, which is for traces.
+fn span() -> Span {
+    SPAN.try_with(Span::clone)
+        .unwrap_or_else(|_| Span::current())
 }
 
 /// One line for a refusal outside a span: on the internal port, introspection has none by default.
@@ -57,13 +67,13 @@ fn refusal(refused: &Refused) {
 
 /// The client that the request is of, as far as it is known.
 pub(super) fn client(client_id: &str) {
-    Span::current().record("client", client_id);
+    span().record("client", client_id);
     audit::about(|about| about.client(client_id));
 }
 
 /// The user that the request is about.
 pub(super) fn subject(subject: &str) {
-    let span = Span::current();
+    let span = span();
     if !span.is_disabled() {
         span.record("subject", subject_hash(subject));
     }
@@ -72,18 +82,18 @@ pub(super) fn subject(subject: &str) {
 
 /// The resource that the request is for.
 pub(super) fn resource(uri: &str) {
-    Span::current().record("resource", uri);
+    span().record("resource", uri);
     audit::about(|about| about.resource(uri));
 }
 
 /// The grant type that is asked for.
 pub(super) fn grant_type(name: &'static str) {
-    Span::current().record("grant_type", name);
+    span().record("grant_type", name);
     audit::about(|about| about.grant_type(name));
 }
 
 /// The caller of the internal port.
 pub(super) fn caller(principal: &str) {
-    Span::current().record("caller", principal);
+    span().record("caller", principal);
     audit::about(|about| about.caller(principal));
 }

@@ -68,3 +68,5 @@ mod server;
 mod sharing;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod traces;

@@ -177,6 +177,14 @@ fn configuration_errors_name_the_key() {
         "clients: [{ clientId: a, tokenEndpointAuthMethod: none, grantTypes: [client_credentials] }]",
         "clients[0].grantTypes: ",
     );
+    refused(
+        "telemetry: { otlp: { endpoint: 'http://localhost:4318', headersFile: FILES/missing } }",
+        "telemetry.otlp.headersFile: ",
+    );
+    refused(
+        "telemetry: { otlp: { endpoint: 'http://localhost:4318', headersFile: FILES/weak } }",
+        "telemetry.otlp.headersFile: line 1: expected NAME: VALUE",
+    );
     refused("issuer: [", "not valid YAML");
 }
 
@@ -289,12 +297,12 @@ impl Running {
         Some((answer.get(9..12)?.parse().ok()?, answer))
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
     /// Its exit status and its log.
-    fn finish(mut self) -> (Option<i32>, String) {
+    pub fn finish(mut self) -> (Option<i32>, String) {
         let status = self.process.wait();
         let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
         (status.code(), log.join().unwrap())
@@ -377,6 +385,60 @@ fn no_token_in_logs_or_metrics() {
             "{secret}"
         );
     }
+}
+
+#[test]
+fn nobody_waits_for_a_reader_of_the_audit() {
+    // Its standard output is a pipe that nobody reads until the end.
+    let mut running = Running::start();
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let body = "grant_type=client_credentials&client_id=poster&client_secret=s3cret%2Bwith%3Aodd%25characters";
+    let path = crate::server::authorize_path(&[]);
+    // A pipe holds 64 KiB.
+    for _ in 0..300 {
+        let (status, answer) = running.ask(0, "POST", "/token", form, body).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(running.ask(0, "GET", &path, "", "").unwrap().0, 303);
+    }
+    assert_eq!(running.ask(2, "GET", "/readyz", "", "").unwrap().0, 200);
+    let mut stdout = running.process.stdout();
+    running.signal("INT");
+    let mut audit = String::new();
+    stdout.read_to_string(&mut audit).unwrap();
+    assert_eq!(running.finish().0, Some(0));
+    let lines: Vec<serde_json::Value> = audit
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 600);
+}
+
+#[test]
+fn the_log_and_the_audit_are_apart() {
+    let mut running = Running::start();
+    running.ask(0, "POST", "/token", "", "").unwrap();
+    let mut stdout = running.process.stdout();
+    running.signal("INT");
+    let mut audit = String::new();
+    stdout.read_to_string(&mut audit).unwrap();
+    let (_, log) = running.finish();
+    assert!(
+        audit.lines().count() == 1 && audit.contains("\"outcome\":\"refused\""),
+        "{audit}"
+    );
+    assert!(!log.contains("\"outcome\":\"refused\""), "{log}");
+
+    let files = tempfile::tempdir().unwrap();
+    let off = "telemetry: { audit: { enabled: false } }";
+    let text = configuration(&files, "http://localhost:9000", false, off);
+    let mut running = Running::with(files, &text, "info");
+    running.ask(0, "POST", "/token", "", "").unwrap();
+    let mut stdout = running.process.stdout();
+    running.signal("INT");
+    let mut audit = String::new();
+    stdout.read_to_string(&mut audit).unwrap();
+    running.finish();
+    assert_eq!(audit, "");
 }
 
 /// 400 connections took the pod out of its Services (A8).
