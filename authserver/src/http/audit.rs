@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode, header};
 use mcpauth_service::audit::{Audit, bounded};
@@ -92,12 +91,17 @@ impl UnderWay {
 }
 
 /// Answers a request, with an audit line for its refusal. Its response has a [`Refused`] if it is one.
-pub(super) async fn request(audit: &Audit, route: &str, request: Request, next: Next) -> Response {
+pub(super) async fn request(
+    audit: &Audit,
+    route: &str,
+    request: Request,
+    answered: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     match UnderWay::new(audit, route, &request) {
-        None => next.run(request).await,
+        None => answered(request).await,
         Some(under_way) => {
             let answered = async {
-                let response = next.run(request).await;
+                let response = answered(request).await;
                 UNDER_WAY.with(|under_way| under_way.refused(&response));
                 response
             };

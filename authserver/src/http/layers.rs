@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use mcpauth_service::audit::Audit;
 use mcpauth_service::otlp;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// What is told of the requests to a port.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) port: &'static str,
     pub(super) metrics: Arc<Metrics>,
@@ -48,16 +48,40 @@ pub(super) async fn method_not_allowed() -> HttpError {
     HttpError::MethodNotAllowed
 }
 
-async fn tell(State(told): State<Told>, mut request: Request, next: Next) -> Response {
+async fn tell(State(told): State<Told>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let start = tokio::time::Instant::now();
     let route = matched.as_ref().map_or("other", |path| path.as_str());
+    answer(&told, route, request, |request| next.run(request)).await
+}
+
+/// Answers a request in time, for a route that has no layers.
+pub(super) async fn in_time(
+    told: &Told,
+    route: &'static str,
+    request: Request,
+    answered: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
+    let in_time = async |request| {
+        let answered = tokio::time::timeout(REQUEST_TIME, answered(request)).await;
+        answered.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
+    };
+    answer(told, route, request, in_time).await
+}
+
+/// Answers a request and tells of it.
+async fn answer(
+    told: &Told,
+    route: &str,
+    mut request: Request,
+    answered: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
+    let start = tokio::time::Instant::now();
     let span = otlp::request_span(request.method(), route, told.port, request.headers());
     // Also of a trace that begins here: log and audit name it.
     if let Some(traceparent) = otlp::traceparent(&span) {
         request.headers_mut().insert("traceparent", traceparent);
     }
-    let answer = audit::request(&told.audit, route, request, next);
+    let answer = audit::request(&told.audit, route, request, answered);
     let mut response = answer.instrument(span.clone()).await;
     if let Some(refused) = response.extensions_mut().remove::<Refused>()
         && !refused.logged

@@ -159,9 +159,7 @@ impl Existing {
         if before != Some("True") {
             let events = &context.program.events;
             let about = &context.about;
-            events
-                .warning(about, types::DATABASE_LEFT_BEHIND, &message)
-                .await;
+            events.warning(about, types::DATABASE_LEFT_BEHIND, &message);
         }
         let reason = reasons::STORAGE_CHANGED;
         Some(Condition::yes(types::DATABASE_LEFT_BEHIND, reason, message))

@@ -117,6 +117,7 @@ fn watch_servers<K: Reconcile>(
     let servers = servers.api::<Guarded<McpAuthServer>>();
     controller.watches(servers, watcher::Config::default(), move |server| {
         let (key, now) = (key_of(&server), concern(&server));
+        scope.program.recent_auth_servers.changed(&key);
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         if server.finalizers().is_empty() {
             // It was just created, or is being deleted.

@@ -140,8 +140,7 @@ pub async fn unregister(
         context
             .program
             .events
-            .warning(&context.about, GAVE_UP, &note)
-            .await;
+            .warning(&context.about, GAVE_UP, &note);
         return Ok(());
     }
     let message = format!(

@@ -100,7 +100,7 @@ async fn announce_take_over<K: Reconcile>(other: &str, context: &ReconcileContex
     );
     tracing::info!(kind = K::KIND, object = ?context.owner.name, other, "taking over a claim that lapsed");
     let events = &context.program.events;
-    events.normal(&context.about, TAKEN_OVER, &note).await;
+    events.normal(&context.about, TAKEN_OVER, &note);
 }
 
 /// Forgets an object that another installation manages. The first time, an event says so.
@@ -117,7 +117,7 @@ async fn leave<K: Reconcile>(
     if left_alone::<K>(context, Some(other)) {
         let note = note::<K>(other, holder, context);
         tracing::info!(kind = K::KIND, namespace, name, other, "{note}");
-        program.events.warning(&context.about, CLAIMED, &note).await;
+        program.events.warning(&context.about, CLAIMED, &note);
     }
     match holder {
         Holder::Silent => Action::requeue(LEASE_DURATION + Duration::from_secs(1)),

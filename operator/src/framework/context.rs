@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
+use mcpauth_api::McpAuthServer;
 use mcpauth_service::clock::Clock;
 
 use crate::authserver::{AuthServers, Endpoint};
@@ -15,6 +16,8 @@ use crate::framework::events::Events;
 use crate::framework::installation::{Holders, Installation, LeftAlone};
 use crate::framework::newcomers::Newcomers;
 use crate::framework::pacing::Pacing;
+use crate::framework::recent::Recent;
+use crate::framework::reconciler::Guarded;
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -47,6 +50,8 @@ pub struct Context {
     pub auth_servers: AuthServers,
     /// Asks pods why they are not ready.
     pub health: Arc<Health>,
+    /// The McpAuthServers that new objects refer to.
+    pub recent_auth_servers: Recent<Key, Option<Guarded<McpAuthServer>>>,
     /// What proxies say about the policy that they run.
     pub policies: Policies,
     /// Other installations of the operator.
@@ -91,6 +96,7 @@ impl Context {
                 endpoint,
                 clock.clone(),
             ),
+            recent_auth_servers: Recent::default(),
             policies: Policies::new(Arc::clone(&health)),
             health,
             holders: Holders::default(),

@@ -1,7 +1,11 @@
 //! Events about our objects, which `kubectl describe` shows.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::text::shorten;
 
@@ -11,9 +15,16 @@ pub const REPORTER: &str = "mcp-auth-operator";
 /// Maximum length of an event's note, in bytes (the API's limit is 1 KiB).
 const NOTE: usize = 1000;
 
-/// Publishes events. A lost event is logged, but is not an error.
+/// How many events wait to be published. Beyond them, new ones are lost.
+const QUEUE: usize = 1024;
+
+/// Publishes events one after the other, so that no reconcile waits for them. A lost event is logged, but is not an error.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    recorder: Recorder,
+    places: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
+}
 
 impl Events {
     /// Shared by all controllers, because it counts repeated events.
@@ -22,20 +33,24 @@ impl Events {
             controller: REPORTER.to_owned(),
             instance: Some(identity.to_owned()),
         };
-        Self(Recorder::new(client, reporter))
+        Self {
+            recorder: Recorder::new(client, reporter),
+            places: Arc::new(Semaphore::new(QUEUE)),
+            turn: Arc::default(),
+        }
     }
 
     /// Publishes a normal event.
-    pub async fn normal(&self, about: &ObjectReference, reason: &str, note: &str) {
-        self.publish(about, EventType::Normal, reason, note).await;
+    pub fn normal(&self, about: &ObjectReference, reason: &str, note: &str) {
+        self.publish(about, EventType::Normal, reason, note);
     }
 
     /// Publishes a warning; `note` says what to do.
-    pub async fn warning(&self, about: &ObjectReference, reason: &str, note: &str) {
-        self.publish(about, EventType::Warning, reason, note).await;
+    pub fn warning(&self, about: &ObjectReference, reason: &str, note: &str) {
+        self.publish(about, EventType::Warning, reason, note);
     }
 
-    async fn publish(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+    fn publish(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -43,8 +58,22 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, about).await {
-            tracing::warn!(%error, reason, "cannot publish an event");
-        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(
+                reason,
+                "too many events wait to be published; this one is lost"
+            );
+            return;
+        };
+        let (recorder, turn, about) =
+            (self.recorder.clone(), Arc::clone(&self.turn), about.clone());
+        tokio::spawn(async move {
+            // First come, first served.
+            let _turn = turn.lock().await;
+            if let Err(error) = recorder.publish(&event, &about).await {
+                tracing::warn!(%error, reason = event.reason, "cannot publish an event");
+            }
+            drop(place);
+        });
     }
 }

@@ -13,6 +13,7 @@ pub mod newcomers;
 pub mod ownership;
 pub mod pacing;
 pub mod paused;
+pub mod recent;
 pub mod reconciler;
 pub mod references;
 pub mod report;

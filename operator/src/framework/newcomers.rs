@@ -13,8 +13,12 @@ use tokio::time::Instant;
 
 /// How long after a new object the next one is expected.
 const ARRIVING: Duration = Duration::from_millis(500);
-/// The longest that an object waits, however many new ones arrive.
-const LONGEST: Duration = Duration::from_secs(30);
+/// After which an object waits no longer, however many new ones arrive, as long as it is one of [`AT_ONCE`].
+const LONG: Duration = Duration::from_secs(30);
+/// How many objects that have waited for [`LONG`] are reconciled at a time, while new ones arrive.
+const AT_ONCE: usize = 2;
+/// How soon the others look again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a reconcile saw of an object: a change of it is reconciled at once.
 pub type Fingerprint = u64;
@@ -31,6 +35,8 @@ struct Objects<K> {
     arriving: usize,
     /// When the last one was done.
     last: Option<Instant>,
+    /// How many objects are being reconciled that waited for [`LONG`].
+    overdue: usize,
     known: HashMap<K, Known>,
 }
 
@@ -43,6 +49,7 @@ impl<K> Default for Newcomers<K> {
         Self(Mutex::new(Objects {
             arriving: 0,
             last: None,
+            overdue: 0,
             known: HashMap::new(),
         }))
     }
@@ -55,24 +62,30 @@ impl<K: Eq + Hash> Newcomers<K> {
         Arriving(self)
     }
 
-    /// How long `object` has to wait, if it does.
-    pub fn wait(&self, object: &K, fingerprint: Fingerprint, now: Instant) -> Option<Duration> {
+    /// Lets `object` be reconciled now, until the guard is dropped.
+    ///
+    /// # Errors
+    /// How long it has to wait before it asks again.
+    pub fn turn(
+        &self,
+        object: &K,
+        fingerprint: Fingerprint,
+        now: Instant,
+    ) -> Result<Turn<'_, K>, Duration> {
         let mut objects = self.lock();
-        let last = if objects.arriving > 0 {
-            Some(now)
-        } else {
-            objects.last
-        };
-        let known = objects.known.get_mut(object)?;
-        let since = *known.waits_since.get_or_insert(now);
-        let wait = match known.fingerprint == fingerprint {
-            true => wait(last, since, now),
-            false => None,
-        };
-        if wait.is_none() {
+        let verdict = objects.verdict(object, fingerprint, now);
+        if let Verdict::Wait(wait) = verdict {
+            return Err(wait);
+        }
+        if let Some(known) = objects.known.get_mut(object) {
             known.waits_since = None;
         }
-        wait
+        let overdue = matches!(verdict, Verdict::Overdue);
+        objects.overdue += usize::from(overdue);
+        Ok(Turn {
+            newcomers: self,
+            overdue,
+        })
     }
 
     /// Notes that `object` was reconciled.
@@ -106,13 +119,51 @@ impl<K: Eq + Hash> Drop for Arriving<'_, K> {
     }
 }
 
-/// How long an object that waits since `since` waits on, when the last new object was done at `last`.
-fn wait(last: Option<Instant>, since: Instant, now: Instant) -> Option<Duration> {
-    let quiet_at = last? + ARRIVING;
-    let until = quiet_at.min(since + LONGEST);
-    until
-        .checked_duration_since(now)
-        .filter(|wait| !wait.is_zero())
+/// The turn of an object to be reconciled.
+#[must_use = "it is over when this is dropped"]
+pub struct Turn<'a, K: Eq + Hash> {
+    newcomers: &'a Newcomers<K>,
+    overdue: bool,
+}
+
+impl<K: Eq + Hash> Drop for Turn<'_, K> {
+    fn drop(&mut self) {
+        if self.overdue {
+            self.newcomers.lock().overdue -= 1;
+        }
+    }
+}
+
+enum Verdict {
+    Now,
+    /// Now, though new objects arrive.
+    Overdue,
+    Wait(Duration),
+}
+
+impl<K: Eq + Hash> Objects<K> {
+    fn verdict(&mut self, object: &K, fingerprint: Fingerprint, now: Instant) -> Verdict {
+        let last = match self.arriving {
+            0 => self.last,
+            _ => Some(now),
+        };
+        let known = self.known.get_mut(object);
+        let unchanged = known.filter(|known| known.fingerprint == fingerprint);
+        let (Some(known), Some(last)) = (unchanged, last) else {
+            return Verdict::Now;
+        };
+        let quiet = (last + ARRIVING).saturating_duration_since(now);
+        if quiet.is_zero() {
+            return Verdict::Now;
+        }
+        let since = *known.waits_since.get_or_insert(now);
+        let long = (since + LONG).saturating_duration_since(now);
+        match long.is_zero() {
+            true if self.overdue < AT_ONCE => Verdict::Overdue,
+            true => Verdict::Wait(AGAIN),
+            false => Verdict::Wait(quiet.min(long)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,21 +172,24 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn wait(all: &Newcomers<&'static str>, object: &'static str, now: u64) -> Option<Duration> {
+        all.turn(&object, now, Instant::now()).err()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn known_objects_wait_until_no_new_one_arrives() {
         let all = Newcomers::default();
-        let wait = |key, fingerprint| all.wait(&key, fingerprint, Instant::now());
         all.reconciled("old", 1);
         let one = all.arriving();
-        assert_eq!(wait("new", 1), None, "it is new itself");
-        assert_eq!(wait("old", 2), None, "it was changed");
+        assert_eq!(wait(&all, "new", 1), None, "it is new itself");
+        assert_eq!(wait(&all, "old", 2), None, "it was changed");
         tokio::time::advance(5000 * MS).await;
-        assert_eq!(wait("old", 1), Some(500 * MS));
+        assert_eq!(wait(&all, "old", 1), Some(500 * MS));
         drop(one);
         tokio::time::advance(400 * MS).await;
-        assert_eq!(wait("old", 1), Some(100 * MS));
+        assert_eq!(wait(&all, "old", 1), Some(100 * MS));
         tokio::time::advance(100 * MS).await;
-        assert_eq!(wait("old", 1), None);
+        assert_eq!(wait(&all, "old", 1), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -144,20 +198,34 @@ mod tests {
         all.reconciled("old", 1);
         let _one = all.arriving();
         let start = Instant::now();
-        while all.wait(&"old", 1, Instant::now()).is_some() {
+        while wait(&all, "old", 1).is_some() {
             tokio::time::advance(100 * MS).await;
         }
-        assert_eq!(start.elapsed(), LONGEST);
-        assert!(
-            all.wait(&"old", 1, Instant::now()).is_some(),
-            "it waits anew"
-        );
+        assert_eq!(start.elapsed(), LONG);
+        assert!(wait(&all, "old", 1).is_some(), "it waits anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_have_waited_long_leave_room_for_new_ones() {
+        let all = Newcomers::default();
+        let _one = all.arriving();
+        let old = ["a", "b", "c"];
+        for object in old {
+            all.reconciled(object, 1);
+            assert!(wait(&all, object, 1).is_some());
+        }
+        tokio::time::advance(LONG).await;
+        let turns = old.map(|object| all.turn(&object, 1, Instant::now()));
+        assert_eq!(turns.iter().filter(|turn| turn.is_ok()).count(), AT_ONCE);
+        assert_eq!(turns[2].as_ref().err(), Some(&AGAIN));
+        drop(turns);
+        assert_eq!(wait(&all, "c", 1), None);
     }
 
     #[test]
     fn without_new_objects_nothing_waits() {
         let all = Newcomers::default();
         all.reconciled("old", 1);
-        assert_eq!(all.wait(&"old", 1, Instant::now()), None);
+        assert_eq!(wait(&all, "old", 1), None);
     }
 }

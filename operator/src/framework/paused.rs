@@ -37,8 +37,7 @@ pub async fn report<K: Reconcile>(
     }
     let about = object.object_ref(&());
     ctx.events
-        .normal(&about, reasons::PAUSED, &status::paused_message())
-        .await;
+        .normal(&about, reasons::PAUSED, &status::paused_message());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -92,7 +93,7 @@ pub struct ReconcileContext<'a> {
     /// The object that events are about.
     pub about: ObjectReference,
     references: &'a References,
-    auth_server: OnceCell<Option<Guarded<McpAuthServer>>>,
+    auth_server: OnceCell<Arc<Option<Guarded<McpAuthServer>>>>,
 }
 
 impl<'a> ReconcileContext<'a> {
@@ -132,7 +133,8 @@ impl<'a> ReconcileContext<'a> {
         Api::namespaced(self.program.client.clone(), &self.owner.namespace)
     }
 
-    /// The McpAuthServer that the object refers to, read once in a reconcile.
+    /// The McpAuthServer that the object refers to, read once in a reconcile. For a new object it may be a moment old: its
+    /// next change reconciles the object again.
     ///
     /// # Errors
     /// The API server rejects the request, or does not respond.
@@ -145,7 +147,15 @@ impl<'a> ReconcileContext<'a> {
             let api: Api<Guarded<_>> = Api::namespaced(self.program.client.clone(), namespace);
             api.get_opt(name).await
         };
-        Ok(self.auth_server.get_or_try_init(read).await?.as_ref())
+        let recent = async || match self.applier.fresh {
+            true => {
+                let key = (namespace.to_owned(), name.to_owned());
+                self.program.recent_auth_servers.get(key, read).await
+            }
+            false => Ok(Arc::new(read().await?)),
+        };
+        let found = self.auth_server.get_or_try_init(recent).await?;
+        Ok(found.as_ref().as_ref())
     }
 
     /// Records what the object references, before that is read.

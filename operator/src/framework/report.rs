@@ -119,9 +119,9 @@ async fn announce(
     }
     match observed.problems.first() {
         Some(problem) if problem.degraded || is_failure(problem) => {
-            ctx.events.warning(about, &reason, &message).await;
+            ctx.events.warning(about, &reason, &message);
         }
-        _ => ctx.events.normal(about, &reason, &message).await,
+        _ => ctx.events.normal(about, &reason, &message),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::finalizer::{finalize, has_finalizer, withdraw};
+use crate::framework::installation::{CLAIM, Installation};
 use crate::framework::newcomers::Fingerprint;
 use crate::framework::paused;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
@@ -89,11 +90,14 @@ async fn reconcile<K: Reconcile>(
 ) -> Result<Action, Error> {
     let started = tokio::time::Instant::now();
     let key = (K::KIND, key_of(&*object));
-    let seen = fingerprint(&object);
-    if let Some(wait) = ctx.newcomers.wait(&key, seen, started) {
+    let seen = fingerprint(&object, &ctx.installation());
+    let _turn = match ctx.newcomers.turn(&key, seen, started) {
+        Ok(turn) => turn,
         // With jitter, so that not all wake up at once.
-        return Ok(Action::requeue(wait.mul_f64(1.0 + crate::random::jitter())));
-    }
+        Err(wait) => {
+            return Ok(Action::requeue(wait.mul_f64(1.0 + crate::random::jitter())));
+        }
+    };
     let _arriving = (!has_finalizer(&object)).then(|| ctx.newcomers.arriving());
     let deadline = ctx.config.reconcile_timeout();
     let result = tokio::time::timeout(deadline, step(&object, &ctx))
@@ -112,11 +116,15 @@ async fn reconcile<K: Reconcile>(
     result
 }
 
-/// What a person can change of an object: all but its status.
-fn fingerprint<K: Reconcile>(object: &Guarded<K>) -> Fingerprint {
+/// What others can change of an object: all but its status, and the claim of this installation.
+fn fingerprint<K: Reconcile>(object: &Guarded<K>, own: &Installation) -> Fingerprint {
     let meta = object.meta();
+    let own = own.to_string();
+    let annotations = meta.annotations.iter().flatten();
+    let annotations = annotations.filter(|(name, value)| name.as_str() != CLAIM || **value != own);
     let mut hasher = DefaultHasher::new();
-    (&meta.uid, meta.generation, &meta.annotations).hash(&mut hasher);
+    (&meta.uid, meta.generation).hash(&mut hasher);
+    annotations.for_each(|annotation| annotation.hash(&mut hasher));
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     hasher.finish()
 }
@@ -129,7 +137,7 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
         // Whose it is stays open, so nothing but an event is written.
         Err(Error::Problem(problem)) => {
             let (reason, message) = (problem.reason, &problem.message);
-            ctx.events.warning(&context.about, reason, message).await;
+            ctx.events.warning(&context.about, reason, message);
             return Err(problem.into());
         }
         instead => instead?,
@@ -189,16 +197,48 @@ async fn unparsable<K: Reconcile>(
     match report::<K>(ctx, guarded, &observed).await {
         // An object that does not parse may fail validation, too.
         Err(Error::Api(error)) if is_code(&error, 422) => {
-            ctx.events
-                .warning(
-                    &guarded.object_ref(&()),
-                    reasons::INVALID_SPEC,
-                    &observed.problems[0].message,
-                )
-                .await;
+            ctx.events.warning(
+                &guarded.object_ref(&()),
+                reasons::INVALID_SPEC,
+                &observed.problems[0].message,
+            );
         }
         other => drop(other?),
     }
     withdraw(guarded, context).await?;
     Ok(Action::requeue(ctx.config.resync(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DeserializeGuard;
+    use mcpauth_api::ProtectedMcpServer;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An object waits only while it is as it was reconciled: its own claim must not count as a change.
+    #[test]
+    fn a_claim_of_this_installation_is_no_change() {
+        let own = Installation {
+            namespace: "system".into(),
+            lease: "operator".into(),
+        };
+        let fingerprint = |annotations: serde_json::Value| {
+            let object: ProtectedMcpServer = serde_json::from_value(json!({
+                "apiVersion": "mcpauth.io/v1alpha1", "kind": "ProtectedMcpServer",
+                "metadata": { "name": "notes", "uid": "1", "generation": 1, "annotations": annotations },
+                "spec": {
+                    "authServerRef": { "name": "auth" }, "resource": "https://notes.example/mcp",
+                    "server": { "external": {} }, "scopes": [], "access": {},
+                },
+            }))
+            .unwrap();
+            super::fingerprint(&DeserializeGuard(Ok(object)), &own)
+        };
+        let unclaimed = fingerprint(json!({}));
+        assert_eq!(fingerprint(json!({ CLAIM: "system/operator" })), unclaimed);
+        assert_ne!(fingerprint(json!({ CLAIM: "other/operator" })), unclaimed);
+        assert_ne!(fingerprint(json!({ "a": "b" })), unclaimed);
+    }
 }

@@ -38,8 +38,7 @@ struct Endpoints {
     authentication: Arc<InternalAuthentication>,
     introspection: Arc<Introspection>,
     signing: Arc<Signing>,
-    metrics: Arc<Metrics>,
-    audit: Audit,
+    told: Told,
 }
 
 impl InternalState {
@@ -56,8 +55,11 @@ impl InternalState {
             introspection: Arc::new(Introspection::new(Arc::clone(&core), Arc::clone(&metrics))),
             core,
             signing,
-            metrics,
-            audit,
+            told: Told {
+                port: "internal",
+                metrics,
+                audit,
+            },
         }))
     }
 }
@@ -106,19 +108,18 @@ pub fn router(state: InternalState) -> Router {
         .layer(only_admins)
         .layer(middleware::from_fn(trace::request));
     let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);
-    let told = Told {
-        port: "internal",
-        metrics: Arc::clone(&state.0.metrics),
-        audit: state.0.audit.clone(),
-    };
-    let routes = Router::new()
-        .route("/introspect", post(introspect::introspect))
-        .merge(admin)
+    let told = state.0.told.clone();
+    // Without the layers.
+    let introspect = post(introspect::introspect).fallback(introspect::introspect);
+    let introspect = Router::new()
+        .route(introspect::PATH, introspect)
+        .with_state(state.clone());
+    let routes = admin
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authenticate)
         .with_state(state);
-    finish(routes, told, MAX_ADMIN_BODY)
+    finish(routes, told, MAX_ADMIN_BODY).merge(introspect)
 }
 
 /// The caller of the internal port.
