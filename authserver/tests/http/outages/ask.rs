@@ -183,14 +183,11 @@ impl Got {
         let answer = &self.answer;
         match gets {
             Gets::Answer if self.status != ask.success() => false,
-            Gets::Answer => {
-                let is_good = match ask {
-                    Ask::Authorize => answer.location_param("code").is_some(),
-                    Ask::Introspect => answer.json()["active"] == json!(true),
-                    _ => true,
-                };
-                is_good
-            }
+            Gets::Answer => match ask {
+                Ask::Authorize => answer.location_param("code").is_some(),
+                Ask::Introspect => answer.json()["active"] == json!(true),
+                _ => true,
+            },
             Gets::Unavailable => self.status == 503 && self.says_when_to_retry(ask),
             Gets::SentBack => {
                 let error = answer.location_param("error");
