@@ -69,7 +69,7 @@ impl Database {
                 Err(StoreError::TooNew(_)) => Before::Unknown,
                 Ok(None) => Before::Nothing,
                 Ok(Some(before)) if before == *client => return Ok((Upsert::Unchanged, false)),
-                Ok(Some(before)) => Before::Known(before),
+                Ok(Some(before)) => Before::Known(Box::new(before)),
                 Err(error) => return Err(error),
             };
             for sweep in [&SWEEP, &SWEEP_NARROWED] {
@@ -249,7 +249,7 @@ enum Before {
     Nothing,
     /// A client that only a newer version understands.
     Unknown,
-    Known(Client),
+    Known(Box<Client>),
 }
 
 impl Before {

@@ -1,5 +1,7 @@
 //! The requests that outages are tried with.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::header;
 use serde_json::json;
 
@@ -34,6 +36,7 @@ pub struct Held {
     pub revoked_access: String,
     /// What the PUT changes.
     name: String,
+    is_redeemed: AtomicBool,
 }
 
 /// What came back.
@@ -61,7 +64,13 @@ impl Held {
             revoked,
             revoked_access,
             name: format!("renamed {}", std::process::id()),
+            is_redeemed: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the code has been redeemed.
+    pub fn is_redeemed(&self) -> bool {
+        self.is_redeemed.load(Ordering::Relaxed)
     }
 }
 
@@ -132,7 +141,12 @@ impl Ask {
             Self::Discovery => replica.get("/.well-known/oauth-authorization-server").await,
             Self::Jwks => replica.get("/jwks").await,
             Self::Authorize => replica.authorize().await,
-            Self::Code => redeem(replica, &held.code).await,
+            Self::Code => {
+                let answer = redeem(replica, &held.code).await;
+                let is_redeemed = answer.status == 200;
+                held.is_redeemed.fetch_or(is_redeemed, Ordering::Relaxed);
+                answer
+            }
             Self::Refresh => refresh(replica, &held.refresh).await,
             Self::ClientCredentials => client_credentials(replica).await,
             Self::Introspect => replica.introspect(&held.access).await,
@@ -169,14 +183,11 @@ impl Got {
         let answer = &self.answer;
         match gets {
             Gets::Answer if self.status != ask.success() => false,
-            Gets::Answer => {
-                let is_good = match ask {
-                    Ask::Authorize => answer.location_param("code").is_some(),
-                    Ask::Introspect => answer.json()["active"] == json!(true),
-                    _ => true,
-                };
-                is_good
-            }
+            Gets::Answer => match ask {
+                Ask::Authorize => answer.location_param("code").is_some(),
+                Ask::Introspect => answer.json()["active"] == json!(true),
+                _ => true,
+            },
             Gets::Unavailable => self.status == 503 && self.says_when_to_retry(ask),
             Gets::SentBack => {
                 let error = answer.location_param("error");

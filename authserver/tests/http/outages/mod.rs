@@ -89,6 +89,10 @@ async fn afterwards(replicas: &[&Replica], held: &Held) {
         .await
     };
     for ask in Ask::ALL {
+        // Where there was no room for everything, it may have been.
+        if ask == Ask::Code && held.is_redeemed() {
+            continue;
+        }
         let got = insist(ask).await;
         assert!(got.is(ask, Answer), "{ask:?}: {got:?}");
         if ask.issues() {
