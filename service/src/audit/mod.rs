@@ -178,7 +178,11 @@ impl Audit {
         let (done, written) = mpsc::sync_channel(1);
         // The queue may be full.
         let mut rest = patience;
-        while queue.messages.try_send(Message::Flush(done.clone())).is_err() {
+        while queue
+            .messages
+            .try_send(Message::Flush(done.clone()))
+            .is_err()
+        {
             rest = rest.saturating_sub(PAUSE);
             if rest.is_zero() {
                 return false;
