@@ -188,7 +188,7 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
     assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(dynamic.grant_types, [GrantType::AuthorizationCode]);
     assert!(dynamic.initial_access_token_file.is_some());
-    assert!(config.telemetry.otlp.unwrap().headers_file.is_some());
+    assert_eq!(config.traces.unwrap().headers.len(), 1);
     assert_eq!(
         config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")
