@@ -44,7 +44,7 @@ RULES = [(tuple(kinds.split()), re.compile(pattern), advice) for kinds, pattern,
 
 # Files, what is read of them (the first group), and what kind of text that is.
 SOURCES = [(re.compile(files), re.compile(pattern, re.M), kind) for files, pattern, kind in [
-    (r"operator/api/src/(auth_server|oauth_client|pod|protected_server|refs)\.rs$", r"((?:^ +/// [^\n]*\n)+)(?= *(?:#\[[^\n]*\n *)*pub \w+: )", "sentence"),
+    (r"operator/api/src/(auth_server|oauth_client|pod|protected_server|refs|telemetry)\.rs$", r"((?:^ +/// [^\n]*\n)+)(?= *(?:#\[[^\n]*\n *)*pub \w+: )", "sentence"),
     (r"(authserver|operator|resource-proxy|cli)/src/(main|config|local/mod|render)\.rs$", r"^ *(/// .*)", "text"),
     (r"charts/.*/alerts\.yaml$", r"^ +(?:summary|description): (.*)", "sentence"),
     (r"charts/.*/dashboard\.json$", r'"title": "(.*)"', "title"),

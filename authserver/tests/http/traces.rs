@@ -29,7 +29,9 @@ fn ask(server: &Running, traceparent: Option<&str>) -> String {
 }
 
 fn named<'a>(spans: &'a [Value], name: &str, parent: &str) -> &'a Value {
-    let is_it = |span: &&Value| span["name"] == name && span["parentSpanId"] == parent;
+    // A span without a parent lacks the field.
+    let below = |span: &Value| span["parentSpanId"].as_str().unwrap_or_default() == parent;
+    let is_it = |span: &&Value| span["name"] == name && below(span);
     let found = spans.iter().find(is_it);
     found.unwrap_or_else(|| panic!("no {name} below {parent}: {spans:#?}"))
 }

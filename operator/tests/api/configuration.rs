@@ -91,6 +91,7 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
     put("postgres-ca/ca.crt", CERTIFICATE.as_bytes());
     put("users/users.yaml", b"users: []\n");
     put("registration/token", b"0123456789abcdef0123456789abcdef\n");
+    put("otlp/headers", b"x-api-key: 1\n");
     let written = mcpauth_wire::authserver_config::AuthServerConfig::parse(yaml);
     for caller in written.iter().flat_map(|file| &file.introspection.callers) {
         let path = caller.secret_file.strip_prefix("/etc/mcpauth").unwrap();
@@ -167,6 +168,10 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
             },
             "allowedRedirectSchemes": ["cursor"],
         },
+        "telemetry": {
+            "logLevel": "debug", "audit": { "enabled": false },
+            "otlp": { "endpoint": "http://collector:4318", "headersSecretRef": { "name": "otlp" } },
+        },
         "tokens": {
             "accessTokenSeconds": 1, "refreshTokenSeconds": 2, "grantSeconds": 3,
             "authorizationCodeSeconds": 4, "refreshGraceSeconds": 0,
@@ -200,6 +205,7 @@ fn the_authserver_takes_everything_that_a_spec_can_say() {
     assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(dynamic.grant_types, [GrantType::AuthorizationCode]);
     assert!(dynamic.initial_access_token_file.is_some());
+    assert_eq!(config.traces.unwrap().headers.len(), 1);
     assert_eq!(
         config.internal.service_account_audience.as_deref(),
         Some("http://auth-authserver-internal.team.svc:8081")

@@ -33,6 +33,9 @@ const QUEUE: usize = 4096;
 /// How often the writer looks for what is over budget, when there is nothing to write.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Between two looks whether a full queue has room.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// What became of lines, as a metric.
 #[derive(Clone, Debug, Default)]
 pub struct Counted(Family<Labels, Counter>);
@@ -173,8 +176,20 @@ impl Audit {
             queue.put(&over);
         }
         let (done, written) = mpsc::sync_channel(1);
-        queue.messages.try_send(Message::Flush(done)).is_ok()
-            && written.recv_timeout(patience).is_ok()
+        // The queue may be full.
+        let mut rest = patience;
+        while queue
+            .messages
+            .try_send(Message::Flush(done.clone()))
+            .is_err()
+        {
+            rest = rest.saturating_sub(PAUSE);
+            if rest.is_zero() {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        written.recv_timeout(rest).is_ok()
     }
 }
 
