@@ -187,3 +187,18 @@ async fn a_users_grants_are_ended() {
     let refused = server.refresh(&text(&tokens["refresh_token"])).await;
     refused.is_error(400, "invalid_grant");
 }
+
+#[tokio::test]
+async fn a_path_that_is_not_utf8_is_told_like_any_other_error() {
+    let server = TestServer::start().await;
+    for path in [
+        "/admin/v1/resources/%FF",
+        "/admin/v1/clients/%C3",
+        "/admin/v1/users/local:%80/grants",
+    ] {
+        let answer = server.admin(Method::DELETE, path, &Value::Null).await;
+        answer.is_error(400, "invalid_request");
+    }
+    let answer = server.get("/register/%FF").await;
+    answer.is_error(400, "invalid_request");
+}

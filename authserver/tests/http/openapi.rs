@@ -459,9 +459,10 @@ async fn tokens(server: &TestServer, seen: &mut Seen) {
     note(&ask(&[("grant_type", "client_credentials"), ("resource", MAIL)]).await);
     note(&ask(&[("grant_type", "client_credentials"), ("scope", "unknown")]).await);
     note(&ask(&[("grant_type", "password")]).await);
+    let foreign = [("grant_type", "client_credentials"), ("resource", MAIL)];
     note(&ask(&[("grant_type", "refresh_token"), ("refresh_token", "x")]).await);
     note(&server.refresh("x").await);
-    note(&until_limited(async || ask(&[("grant_type", "password")]).await).await);
+    note(&until_limited(async || ask(&foreign).await).await);
     let poster = [("client_id", "poster"), ("client_secret", SECRET)];
     let answer = until_limited(async || server.post("/revoke", &poster).await).await;
     seen.note("POST /revoke", &answer);

@@ -101,7 +101,8 @@ pub fn read_by_authserver(yaml: &str) -> Result<AuthServerConfig, String> {
         );
     }
     if written.is_ok_and(|file| file.internal.tls.is_some()) {
-        let (certificate, key) = Authority::new().certify("auth");
+        let authority = Authority::new();
+        let (certificate, key) = authority.certify("auth");
         put("internal-tls/tls.crt", &fs::read(certificate).unwrap());
         put("internal-tls/tls.key", &fs::read(key).unwrap());
     }
