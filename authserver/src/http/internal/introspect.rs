@@ -5,15 +5,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::Method;
 use tracing::field::Empty;
 
-use super::InternalState;
+use super::{INTROSPECT, InternalState};
 use crate::http::body::form;
 use crate::http::error::HttpError;
 use crate::http::introspection;
 use crate::http::layers::in_time;
 use crate::oauth::params::Params;
 
-/// The route.
-pub(super) const PATH: &str = "/introspect";
 /// The largest form: a token and a hint.
 const MAX_FORM: usize = 16 * 1024;
 
@@ -28,7 +26,7 @@ pub(super) async fn introspect(
         Ok(answer) => answer.into_response(),
         Err(error) => error.into_response(),
     };
-    in_time(&state.0.told, PATH, request, answered).await
+    in_time(&state.0.told, INTROSPECT, request, answered).await
 }
 
 async fn answer(

@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::signing::Signing;
 use authentication::InternalAuthentication;
 
+/// The route of introspection.
+const INTROSPECT: &str = "/introspect";
 /// The largest body of the admin API.
 const MAX_ADMIN_BODY: usize = 1024 * 1024;
 
@@ -112,7 +114,7 @@ pub fn router(state: InternalState) -> Router {
     // Without the layers.
     let introspect = post(introspect::introspect).fallback(introspect::introspect);
     let introspect = Router::new()
-        .route(introspect::PATH, introspect)
+        .route(INTROSPECT, introspect)
         .with_state(state.clone());
     let routes = admin
         .fallback(not_found)
