@@ -112,10 +112,9 @@ impl Seen {
 
 /// The paths in the routers' source.
 fn routes(source: &str) -> BTreeSet<String> {
-    let source = source.replace(
-        "SIGNING_KEYS_PATH, get",
-        &format!("{:?}, get", mcpauth_wire::admin::SIGNING_KEYS_PATH),
-    );
+    let signing_keys = format!("{:?}, get", mcpauth_wire::admin::SIGNING_KEYS_PATH);
+    let source = source.replace("SIGNING_KEYS_PATH, get", &signing_keys);
+    let source = source.replace("introspect::PATH", r#""/introspect""#);
     let quoted = source.split('"').skip(1).step_by(2);
     let paths = quoted.filter(|text| text.starts_with('/') && !text.ends_with("{path}"));
     paths.map(str::to_owned).collect()
