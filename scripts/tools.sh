@@ -6,6 +6,8 @@ source "$(dirname "$0")/../e2e/cluster/lib.sh"
 need_rust() {
     command -v cargo >/dev/null || die "Rust is missing: install rustup (https://rustup.rs); the version is in rust-toolchain.toml"
     command -v cc >/dev/null || need_packages gcc libc6-dev
+    # Tests make certificates.
+    command -v openssl >/dev/null || need_packages openssl
 }
 
 postgres() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::core::NamespaceResourceScope;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use mcpauth_api::McpAuthServer;
 use mcpauth_service::clock::Clock;
@@ -17,7 +17,6 @@ use crate::framework::installation::{Holders, Installation, LeftAlone};
 use crate::framework::newcomers::Newcomers;
 use crate::framework::pacing::Pacing;
 use crate::framework::recent::Recent;
-use crate::framework::reconciler::Guarded;
 use crate::framework::references::{Key, References};
 use crate::framework::written::Written;
 use crate::metrics::Metrics;
@@ -51,7 +50,7 @@ pub struct Context {
     /// Asks pods why they are not ready.
     pub health: Arc<Health>,
     /// The McpAuthServers that new objects refer to.
-    pub recent_auth_servers: Recent<Key, Option<Guarded<McpAuthServer>>>,
+    pub recent_auth_servers: Recent<Key, Option<DeserializeGuard<McpAuthServer>>>,
     /// What proxies say about the policy that they run.
     pub policies: Policies,
     /// Other installations of the operator.
