@@ -1,9 +1,11 @@
 //! The limits at the token endpoint.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderName, header};
 use serde_json::json;
 
-use crate::server::{Answer, FORM, SECRET, Setup, TestServer, query};
+use crate::server::{Answer, FORM, SECRET, Setup, TestServer, query, text};
 
 async fn limited() -> TestServer {
     TestServer::with(Setup {
@@ -145,6 +147,11 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
         let answer = forwarded(&server, other, &STRANGER).await;
         answer.is_error(401, "invalid_client");
     }
+    // The audit has the same addresses: those of three clients, and the gateway's.
+    let lines = server.audited();
+    let addresses: BTreeSet<_> = lines.iter().map(|line| text(&line["address"])).collect();
+    let expected = ["127.0.0.1", "198.51.100.1", "198.51.100.2", "198.51.100.3"];
+    assert_eq!(addresses, expected.map(str::to_owned).into());
 }
 
 #[tokio::test]
