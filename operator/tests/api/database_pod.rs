@@ -147,7 +147,8 @@ impl Volume {
 
     fn runs(&self, text: &str) {
         let output = self.run(text);
-        assert!(output.status.success(), "{text}: {output:?}");
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(output.status.success(), "{text}: {output:?} {log}");
     }
 
     /// What the pod's first container does.
@@ -174,9 +175,12 @@ impl Volume {
     }
 }
 
-/// Starts the server on a port of its own.
-const START: &str = "port=$((20000 + $$ % 20000)); echo $port >$DIR/port; pg_ctl start -w -D $PGDATA -l $DIR/log \
-                     -o \"-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=\" >/dev/null";
+/// Starts the server on a port of its own: another one, if somebody has that. They are below those that the system gives to
+/// connections.
+const START: &str = "for try in 1 2 3 4 5; do port=$((20000 + ($$ + try * 3571) % 12000)); echo $port >$DIR/port; \
+                     pg_ctl start -w -D $PGDATA -l $DIR/log \
+                     -o \"-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=\" >/dev/null && break; \
+                     done";
 
 /// O11: whatever password the volume was initialised with, the one in the Secret opens it, and no other.
 #[test]
