@@ -98,8 +98,8 @@ bench: rust api-server ## Benchmark against baselines in the same run, and measu
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
-	AUTHSERVER_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-authserver $(CARGO_TEST) --test http floods::how_long -- --ignored --nocapture
 	$(CARGO_TARGET_DIR)/release/bench
+	AUTHSERVER_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-authserver $(CARGO_TEST) --test http floods::how_long -- --ignored --nocapture
 
 .PHONY: scale
 scale: rust api-server ## Measure OBJECTS (default 1000) protected servers against a plain client: times, requests, rest for QUIET (default 300) seconds
