@@ -11,6 +11,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use crate::oauth::grant::Grant;
+use crate::oauth::refresh::RefreshKind;
 
 /// How much of a text from outside is kept, in bytes.
 const MAX_TEXT: usize = 512;
@@ -35,7 +36,7 @@ pub enum Event {
     /// Tokens for a code, or for the client itself.
     TokenIssued,
     /// Tokens for a refresh token.
-    Refreshed(Refreshed),
+    Refreshed(RefreshKind),
     /// A refresh token was used long after it had been replaced: its grant is revoked.
     RefreshReused,
     /// Tokens were revoked.
@@ -50,17 +51,6 @@ pub enum Event {
     AdminChange(Change),
     /// A request was not granted.
     Refused(Request, Refusal),
-}
-
-/// What a refresh token was when it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refreshed {
-    /// Unused.
-    Rotation,
-    /// Used a moment ago: by a parallel request, a retry, or somebody who has copied it.
-    Sibling,
-    /// Used before, and none of its successors: the response was lost, or somebody has copied it.
-    LostResponse,
 }
 
 /// What was revoked, and so by whom.
@@ -137,9 +127,9 @@ impl Event {
             Self::CodeIssued => ("code", "issued"),
             Self::CodeReused => ("code", "reuse"),
             Self::TokenIssued => ("token", "issued"),
-            Self::Refreshed(Refreshed::Rotation) => ("refresh", "rotation"),
-            Self::Refreshed(Refreshed::Sibling) => ("refresh", "sibling"),
-            Self::Refreshed(Refreshed::LostResponse) => ("refresh", "lost_response"),
+            Self::Refreshed(RefreshKind::Rotation) => ("refresh", "rotation"),
+            Self::Refreshed(RefreshKind::Sibling) => ("refresh", "sibling"),
+            Self::Refreshed(RefreshKind::LostResponse) => ("refresh", "lost_response"),
             Self::RefreshReused => ("refresh", "reuse"),
             Self::Revoked(Revoked::AccessToken) => ("revocation", "access_token"),
             Self::Revoked(Revoked::Grant) => ("revocation", "grant"),

@@ -4,13 +4,12 @@
 #[cfg(test)]
 mod clients {
     use std::fs;
-    use std::net::TcpListener;
     use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::time::Duration;
 
     use mcp_auth_e2e::top;
-    use mcpauth_test_support::process::Process;
+    use mcpauth_test_support::process::{Process, free_ports};
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
@@ -25,11 +24,6 @@ mod clients {
         issuer: String,
         _process: Process,
         _files: TempDir,
-    }
-
-    fn free_port() -> u16 {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.local_addr().unwrap().port()
     }
 
     /// The program, built beside this one.
@@ -68,10 +62,11 @@ mod clients {
     impl Stack {
         fn start() -> Self {
             let files = tempfile::tempdir().unwrap();
-            let issuer = format!("http://localhost:{}", free_port());
-            let resource = format!("http://localhost:{}/mcp", free_port());
+            let [issuer, resource, server] = free_ports();
+            let issuer = format!("http://localhost:{issuer}");
+            let resource = format!("http://localhost:{resource}/mcp");
             let (file, log) = (files.path().join("notes.yaml"), files.path().join("log"));
-            fs::write(&file, manifest(&issuer, &resource, free_port())).unwrap();
+            fs::write(&file, manifest(&issuer, &resource, server)).unwrap();
             let mut command = Command::new(program());
             command.args(["local", "-f"]).arg(file);
             let process = Process::logging(&mut command, &log);

@@ -3,7 +3,7 @@
 use mcpauth_wire::Scopes;
 
 use super::{TokenEndpoint, check_user, registered_resource};
-use crate::audit::{Event, Refreshed};
+use crate::audit::Event;
 use crate::http::audit;
 use crate::http::core::Core;
 use crate::issue::Issued;
@@ -20,7 +20,7 @@ pub(super) async fn exchange(
     endpoint: &TokenEndpoint,
     client: &Client,
     request: &RefreshTokenRequest<'_>,
-) -> Result<(Issued, Refreshed), OAuthError> {
+) -> Result<(Issued, RefreshKind), OAuthError> {
     let core = &endpoint.core;
     let resource = registered_resource(core, client, request.resource).await?;
     let hashes = request.refresh_token.hashes(&core.pepper);
@@ -60,12 +60,7 @@ pub(super) async fn exchange(
         audit::record(Event::RefreshReused);
     }
     let refreshed = refreshed?;
-    let kind = match refreshed.kind {
-        RefreshKind::Rotation => Refreshed::Rotation,
-        RefreshKind::Sibling => Refreshed::Sibling,
-        RefreshKind::LostResponse => Refreshed::LostResponse,
-    };
-    Ok((refreshed.issued, kind))
+    Ok((refreshed.issued, refreshed.kind))
 }
 
 /// The scopes to refresh with.
