@@ -45,6 +45,7 @@ impl Reconcile for McpAuthServer {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
+        let children = || children(Component::AuthServer);
         let controller = controller
             .owns(scope.api::<ServiceAccount>(), children())
             .owns(scope.api::<ConfigMap>(), children())

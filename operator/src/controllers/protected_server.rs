@@ -51,6 +51,7 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
+        let children = || children(Component::McpServer);
         let controller = controller
             .owns(scope.api::<ServiceAccount>(), children())
             .owns(scope.api::<ConfigMap>(), children())
@@ -91,6 +92,10 @@ impl Reconcile for ProtectedMcpServer {
             // Pods first: they start whether or not the authorization server responds.
             Some(template) => {
                 let pods = run(self, template, context, &auth_server, server).await?;
+                if context.gives_way() {
+                    observed.is_partial = true;
+                    return Ok(observed);
+                }
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
                 observed.ready = format!("serving {}", self.spec.resource);
