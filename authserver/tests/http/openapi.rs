@@ -1,7 +1,7 @@
 //! The OpenAPI documents in `docs/reference/openapi`: their routes, every response in them, and whatever a client may send.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 

@@ -1,9 +1,6 @@
 //! ProtectedMcpServer: the pods of an MCP server with its proxy, and its registration.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
@@ -29,7 +26,7 @@ use crate::desired::protected_server::{self as desired, ProtectedServerObjects};
 use crate::desired::registration::{self, Selected};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext};
 use crate::framework::references::References;
 use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
@@ -51,14 +48,7 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let children = || children(Component::McpServer);
-        let controller = controller
-            .owns(scope.api::<ServiceAccount>(), children())
-            .owns(scope.api::<ConfigMap>(), children())
-            .owns(scope.api::<Service>(), children())
-            .owns(scope.api::<NetworkPolicy>(), children())
-            .owns(scope.api::<Deployment>(), children())
-            .owns(scope.api::<PodDisruptionBudget>(), children());
+        let controller = workload::watch_children(controller, scope, Component::McpServer);
         let controller = environment::watch(controller, scope);
         lookup::watch_auth_servers(controller, scope)
     }
