@@ -326,6 +326,18 @@ impl Why {
     }
 }
 
+/// Why a volume of one of these pods is not mounted. Events are read only for a pod that has waited for long.
+async fn unmounted(context: &ReconcileContext<'_>, pods: &[Pod]) -> Result<Option<String>, Error> {
+    let now = context.program.now();
+    let waiting = pods.iter().find(|pod| pods::waits_for_volumes(pod, now));
+    let Some((pod, uid)) = waiting.and_then(|pod| Some((pod, pod.uid()?))) else {
+        return Ok(None);
+    };
+    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    let events = context.api::<Event>().list(&about.limit(100)).await?;
+    Ok(pods::mount_failure(pod, &events.items))
+}
+
 /// Why pods are not ready: what Kubernetes reports, or else what the program in a pod reports.
 pub async fn why_not_up(
     context: &ReconcileContext<'_>,
@@ -336,6 +348,10 @@ pub async fn why_not_up(
     let mut text = rollout.describe();
     if let Some(trouble) = pods.iter().find_map(pods::trouble) {
         text = format!("{text}; {trouble}");
+        return Ok(Why { text, said: None });
+    }
+    if let Some(failure) = unmounted(context, &pods).await? {
+        text = format!("{text}; {failure}");
         return Ok(Why { text, said: None });
     }
     let asked = pods.iter().find_map(pods::health_address);
