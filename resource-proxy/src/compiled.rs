@@ -85,7 +85,7 @@ impl Compiled {
             metadata: Metadata::new(&config)?,
             challenge: Challenge {
                 resource_metadata: resource.metadata_url().to_owned(),
-                scope: metadata::advertised_scopes(&config).join(" "),
+                scope: metadata::initial_scopes(&config).join(" "),
             },
             rules: AccessRules::new(&config),
             labels: ToolLabels::new(&config),

@@ -84,14 +84,19 @@ fn access(access: &api::Access) -> Access {
             .iter()
             .map(|rule| Rule {
                 tools: rule.tools.clone(),
+                resources: rule.resources.clone(),
+                prompts: rule.prompts.clone(),
+                methods: rule.methods.clone(),
                 scopes: rule.scopes.clone(),
                 any_token: rule.any_token,
             })
             .collect(),
         unmatched: match access.unmatched {
             api::Unmatched::RequireAllScopes => Unmatched::RequireAllScopes,
+            api::Unmatched::Deny => Unmatched::Deny,
             api::Unmatched::AnyToken => Unmatched::AnyToken,
         },
+        initial_scopes: access.initial_scopes.clone(),
     }
 }
 

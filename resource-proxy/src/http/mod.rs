@@ -5,6 +5,7 @@ pub mod connection;
 pub mod cors;
 pub mod host;
 pub mod metadata;
+pub mod observer;
 pub mod refusal;
 pub mod stream;
 pub mod upstream;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 
+use crate::http::observer::Observer;
 use crate::limits::capacity::Reservation;
 
 /// The body of a response: one that the proxy wrote, or the server's.
@@ -19,6 +20,7 @@ pub struct Stream {
     body: Incoming,
     _reservation: Option<Reservation>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    observer: Option<Box<Observer>>,
 }
 
 impl Stream {
@@ -28,6 +30,15 @@ impl Stream {
             body,
             _reservation: None,
             end: None,
+            observer: None,
+        }
+    }
+
+    /// Is also read by `observer`.
+    pub fn observed(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(Box::new(observer)),
+            ..self
         }
     }
 
@@ -62,7 +73,14 @@ impl hyper::body::Body for Stream {
             self.end = None;
             return Poll::Ready(None);
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(observer) = &mut self.observer
+            && let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            observer.read(data);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,5 +1,10 @@
 //! MCP messages and sessions.
 
+pub mod absent;
+pub mod era;
+pub mod guard;
 pub mod header_match;
 pub mod message;
 pub mod session;
+pub mod tasks;
+pub mod uri;

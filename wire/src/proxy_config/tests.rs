@@ -37,7 +37,11 @@ access:
   rules:                                 # first match wins; `*` matches any run of characters
     - { tools: ["create_*"], scopes: ["notes:write"] }
     - { tools: [health], anyToken: true }          # either scopes or anyToken
-  unmatched: RequireAllScopes            # or AnyToken
+    - { resources: ["notes://*"], scopes: ["notes:read"] }   # exactly one of tools, resources, prompts, methods
+    - { prompts: ["*"], scopes: ["notes:read"] }
+    - { methods: [acme/export], scopes: ["notes:write"] }    # methods that MCP does not define
+  unmatched: RequireAllScopes            # or Deny (as if it did not exist), or AnyToken
+  initialScopes: ["notes:read"]          # in the 401 and in scopes_supported; absent: all scopes
 friction:                                # off if absent
   rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
   groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
