@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING,
+};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use mcpauth_wire::access::Lists;
 use mcpauth_wire::proxy_keys::ProxyKeys;
+use serde_json::Value;
 use tracing::Instrument as _;
 
 use crate::auth::authorize::{Denial, Operation};
@@ -20,6 +24,7 @@ use crate::compiled::{Compiled, Runtime};
 use crate::config::{Config, ConfigError};
 use crate::http::body;
 use crate::http::cors::{self, Origin};
+use crate::http::filter::Filter;
 use crate::http::host;
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
@@ -30,6 +35,7 @@ use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
+use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
 use crate::mcp::tasks::{self, Call, Tasks};
@@ -171,11 +177,19 @@ impl Proxy {
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
         let mut listens = parts.method == Method::GET;
         let mut begins = None;
+        let mut lists = (parts.method == Method::GET).then_some(None);
         if parts.method == Method::POST {
             let judging = (&declared, &*self.tasks);
             let messages = judge(compiled, &parts.headers, judging, &body, &identity, trace)?;
             listens = messages.listens();
             begins = messages.may_begin_task();
+            let first_id = || {
+                messages
+                    .iter()
+                    .next()
+                    .and_then(|message| message.id.clone())
+            };
+            lists = messages.asks_for_lists().then(first_id);
             self.hold_back(compiled, &messages, &identity).await;
         } else if !body.is_empty() {
             let text = "GET and DELETE must not have a body";
@@ -191,7 +205,7 @@ impl Proxy {
                 judge(&compiled, &parts.headers, judging, &body, &identity, trace)?;
             }
         }
-        if begins.is_some() {
+        if begins.is_some() || lists.is_some() {
             // The response must be readable here.
             parts.headers.remove(ACCEPT_ENCODING);
         }
@@ -202,15 +216,22 @@ impl Proxy {
             false => None,
         };
         let has_sessions = declared != Ok(Some(Era::Stateless));
-        let response = self
+        let mut response = self
             .forward(compiled, parts, body, &identity, has_sessions)
             .await?;
+        let filter = match lists {
+            Some(id) => Some(self.filter(compiled, declared, &identity, &mut response, id)?),
+            None => None,
+        };
         let observer = begins.map(|call| self.task_observer(response.headers(), &identity, call));
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
                 let mut stream = stream.holding(reserved);
+                if let Some(filter) = filter {
+                    stream = stream.filtered(filter);
+                }
                 if let Some(observer) = observer {
                     stream = stream.observed(observer);
                 }
@@ -222,6 +243,32 @@ impl Proxy {
             ours @ Body::Left(_) => ours,
         });
         Ok(("forwarded", response))
+    }
+
+    /// Shows the caller what the caller's token may use.
+    fn filter(
+        &self,
+        compiled: &Compiled,
+        declared: Result<Option<Era>, Unsupported>,
+        caller: &Arc<Identity>,
+        response: &mut Response<Body>,
+        id: Option<Value>,
+    ) -> Result<Filter, Refusal> {
+        let is_success = response.status().is_success();
+        let headers = response.headers_mut();
+        if headers.contains_key(CONTENT_ENCODING) {
+            tracing::warn!("the server compressed a list, which cannot be filtered");
+            return Err(Refusal::UpstreamEncoded);
+        }
+        headers.remove(CONTENT_LENGTH);
+        let view = View {
+            rules: Arc::clone(&compiled.rules),
+            caller: Arc::clone(caller),
+            tasks: Arc::clone(&self.tasks),
+            sees_all: compiled.config.access.lists == Lists::All,
+            says_cache_scope: declared == Ok(Some(Era::Stateless)),
+        };
+        Ok(Filter::new(view, is_event_stream(headers), is_success, id))
     }
 
     /// Remembers the tasks that the response to a call begins.

@@ -28,6 +28,8 @@ pub struct Access {
     /// The scopes that a client without a token is told to ask for. Absent: all of the resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_scopes: Option<Vec<String>>,
+    /// What the lists of tools, resources, templates and prompts show.
+    pub lists: Lists,
 }
 
 /// What some operations need: `scopes`, or `any_token`. They are named by exactly one of the four lists of patterns,
@@ -65,6 +67,16 @@ pub enum Unmatched {
     Deny,
     /// Any valid token.
     AnyToken,
+}
+
+/// What a list shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lists {
+    /// What the token may use.
+    #[default]
+    Held,
+    /// Everything that the server has.
+    All,
 }
 
 impl Access {
@@ -160,7 +172,8 @@ mod tests {
               - { methods: [acme/export], scopes: [read] }
             unmatched: AnyToken";
         assert_eq!(check(good), Ok(()));
-        assert_eq!(check("unmatched: Deny"), Ok(()));
+        assert_eq!(check("{ unmatched: Deny, lists: All }"), Ok(()));
+        assert!(check("lists: Some").is_err());
         for (rule, key) in [
             ("{ tools: [x] }", "rules[0].scopes"),
             ("{ tools: [x], scopes: [] }", "rules[0].scopes"),

@@ -285,6 +285,19 @@ pub struct Access {
         inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
     )]
     pub initial_scopes: Option<Vec<String>>,
+    /// What the lists of tools, resources, resource templates and prompts show.
+    #[serde(default)]
+    pub lists: Lists,
+}
+
+/// What lists show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lists {
+    /// What the client's token may use.
+    #[default]
+    Held,
+    /// Everything that the server has.
+    All,
 }
 
 /// The scopes that a token needs for certain operations: calls of tools, reading of resources, prompts,

@@ -2,7 +2,7 @@
 
 use mcpauth_api::ProtectedMcpServerSpec;
 use mcpauth_api::protected_server as api;
-use mcpauth_wire::access::{Access, Rule, Unmatched};
+use mcpauth_wire::access::{Access, Lists, Rule, Unmatched};
 use mcpauth_wire::friction::{Friction, Group, Rate};
 use mcpauth_wire::proxy_config::{
     self, BasicCredential, Identity, Introspection, Limits, Listen, ProxyConfig, Upstream,
@@ -97,6 +97,10 @@ fn access(access: &api::Access) -> Access {
             api::Unmatched::AnyToken => Unmatched::AnyToken,
         },
         initial_scopes: access.initial_scopes.clone(),
+        lists: match access.lists {
+            api::Lists::Held => Lists::Held,
+            api::Lists::All => Lists::All,
+        },
     }
 }
 

@@ -671,6 +671,11 @@ async fn protected_servers() {
             vec![json!("Allow"), json!("")],
         ),
         values(
+            "/access/lists",
+            vec![json!("Held"), json!("All")],
+            vec![json!("Some"), json!("")],
+        ),
+        values(
             "/access/initialScopes",
             vec![json!(["read"]), json!(["read", "write"])],
             vec![

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod connection;
 pub mod cors;
+pub mod filter;
 pub mod host;
 pub mod metadata;
 pub mod observer;

@@ -69,6 +69,8 @@ pub enum Refusal {
     UpstreamUnavailable,
     /// The MCP server did not answer in time.
     UpstreamTimeout,
+    /// The MCP server compressed a list, which it was asked not to do.
+    UpstreamEncoded,
 }
 
 /// What every challenge says (RFC 6750 section 3, RFC 9728 section 5.1).
@@ -119,6 +121,7 @@ impl Refusal {
             Self::Unavailable => "authorization_server_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamEncoded => "upstream_encoded",
         }
     }
 
@@ -154,7 +157,7 @@ impl Refusal {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
+            Self::UpstreamUnavailable | Self::UpstreamEncoded => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -298,6 +301,10 @@ impl Refusal {
                 ("upstream_unavailable", "the MCP server cannot be reached")
             }
             Self::UpstreamTimeout => ("upstream_timeout", "the MCP server did not respond in time"),
+            Self::UpstreamEncoded => (
+                "upstream_encoded",
+                "the MCP server compressed a list, which cannot be filtered",
+            ),
             // These have bodies of their own.
             Self::Absent(_)
             | Self::Body(_)

@@ -108,6 +108,20 @@ impl<'a> Messages<'a> {
         })
     }
 
+    /// Whether the answer may hold a list, or events.
+    pub fn asks_for_lists(&self) -> bool {
+        const LISTS: [&str; 6] = [
+            "tools/list",
+            "resources/list",
+            "resources/templates/list",
+            "prompts/list",
+            "tasks/list",
+            "subscriptions/listen",
+        ];
+        let mut methods = self.iter().filter_map(|message| message.method.as_deref());
+        methods.any(|method| LISTS.contains(&method))
+    }
+
     /// The call that the client lets the server turn into a task, if there is one.
     pub fn may_begin_task(&self) -> Option<Call> {
         let Self::Single(message) = self else {

@@ -14,6 +14,7 @@ mod era;
 mod friction;
 mod guard;
 mod introspection;
+mod lists;
 mod logs;
 mod metadata;
 mod program;

@@ -152,6 +152,16 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         ("tools/call", "begin_stateless") => {
             json_answer(&json!({"resultType": "task", "taskId": TASK, "status": "working"}))
         }
+        ("tools/list", _) => json_answer(&json!({
+            "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
+        })),
+        ("resources/list", "stream") => stream(state),
+        ("prompts/list", "compressed") => {
+            let mut answer = json_answer(&json!({"prompts": []}));
+            let encoding = "gzip".parse().unwrap();
+            answer.headers_mut().insert("content-encoding", encoding);
+            answer
+        }
         ("notifications/initialized", _) => plain(StatusCode::ACCEPTED, ""),
         ("unknown", _) => plain(StatusCode::BAD_REQUEST, r#"{"error":"of the server"}"#),
         ("tools/call", "stream") | ("subscriptions/listen", _) => stream(state),
