@@ -31,7 +31,7 @@ pub struct Compiled {
     /// What clients without a valid token are told.
     pub challenge: Challenge,
     /// What callers may do.
-    pub rules: AccessRules,
+    pub rules: Arc<AccessRules>,
     /// What metrics call tools.
     pub labels: ToolLabels,
     /// The MCP server.
@@ -85,9 +85,9 @@ impl Compiled {
             metadata: Metadata::new(&config)?,
             challenge: Challenge {
                 resource_metadata: resource.metadata_url().to_owned(),
-                scope: metadata::advertised_scopes(&config).join(" "),
+                scope: metadata::initial_scopes(&config).join(" "),
             },
-            rules: AccessRules::new(&config),
+            rules: Arc::new(AccessRules::new(&config)),
             labels: ToolLabels::new(&config),
             upstream: Upstream::new(&config.upstream)
                 .map_err(|problem| ConfigError::new("", problem))?,

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING,
+};
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use mcpauth_wire::access::Lists;
 use mcpauth_wire::proxy_keys::ProxyKeys;
+use serde_json::Value;
 use tracing::Instrument as _;
 
-use crate::auth::authorize::Operation;
+use crate::auth::authorize::{Denial, Operation};
 use crate::auth::bearer;
 use crate::auth::identity::Identity;
 use crate::auth::judge::Rejection;
@@ -20,20 +24,27 @@ use crate::compiled::{Compiled, Runtime};
 use crate::config::{Config, ConfigError};
 use crate::http::body;
 use crate::http::cors::{self, Origin};
+use crate::http::filter::Filter;
 use crate::http::host;
-use crate::http::refusal::Refusal;
+use crate::http::observer::Observer;
+use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::Body;
-use crate::http::upstream::SESSION_ID;
+use crate::http::upstream::{SESSION_ID, is_event_stream};
 use crate::limits::friction::{Caller, Friction, Slot};
+use crate::mcp::absent::Absent;
+use crate::mcp::era::{Era, Unsupported};
+use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
+use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
+use crate::mcp::tasks::{self, Call, Tasks};
 use crate::trace::Trace;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
 const FRESH: Duration = Duration::from_millis(50);
-/// The first revision of MCP without sessions.
-const SESSIONLESS: &str = "2026-07-28";
+/// The header with which a client resumes a stream, before MCP 2026-07-28.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The proxy.
 #[derive(Debug)]
@@ -41,6 +52,7 @@ pub struct Proxy {
     compiled: ArcSwap<Compiled>,
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
+    tasks: Arc<Tasks>,
     /// Outlives a version of the configuration. Locked for microseconds, never across an await.
     friction: Mutex<Option<Friction>>,
 }
@@ -57,6 +69,7 @@ impl Proxy {
             compiled: ArcSwap::from_pointee(compiled),
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
+            tasks: Arc::default(),
             friction: Mutex::new(friction),
         })
     }
@@ -116,6 +129,7 @@ impl Proxy {
             return response;
         }
         let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
+        let is_json_rpc = Era::is_stateless(request.headers());
         let mut trace = Trace::new(&request);
         let span = trace.span();
         let served = self
@@ -125,7 +139,10 @@ impl Proxy {
         let (outcome, mut response) = served.unwrap_or_else(|refusal| {
             trace.refused(&refusal);
             let outcome = refusal.outcome();
-            (outcome, refusal.into_response(&compiled.challenge))
+            (
+                outcome,
+                refusal.into_response(&compiled.challenge, is_json_rpc),
+            )
         });
         trace.ended(outcome);
         self.runtime.metrics.request(outcome);
@@ -151,25 +168,46 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let identity = authenticate(compiled, &parts).await?;
         trace.caller(&identity);
-        let identity = &*identity;
         let authenticated = self.runtime.clock.monotonic();
-        route(compiled, &parts)?;
-        self.unbind_session(&mut parts.headers, identity)?;
+        let declared = Era::declared(&parts.headers);
+        route(compiled, &parts, &declared)?;
+        self.unbind_session(&mut parts.headers, &declared, &identity)?;
         let limit = compiled.config.limits.body_bytes;
         let (body, mut reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
         let mut listens = parts.method == Method::GET;
+        let mut begins = None;
+        let mut lists = (parts.method == Method::GET).then_some(None);
         if parts.method == Method::POST {
-            let messages = judge(compiled, &parts.headers, &body, identity, trace)?;
+            let judging = (&declared, &*self.tasks);
+            let messages = judge(compiled, &parts.headers, judging, &body, &identity, trace)?;
             listens = messages.listens();
-            self.hold_back(compiled, &messages, identity).await;
+            begins = messages.may_begin_task();
+            let first_id = || {
+                messages
+                    .iter()
+                    .next()
+                    .and_then(|message| message.id.clone())
+            };
+            lists = messages.asks_for_lists().then(first_id);
+            self.hold_back(compiled, &messages, &identity).await;
         } else if !body.is_empty() {
             let text = "GET and DELETE must not have a body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
         }
         if self.runtime.clock.monotonic() > authenticated + FRESH {
-            // The token may have been revoked while the body was received or the call was delayed.
-            authenticate(compiled, &parts).await?;
+            // While the body was received or the call was delayed, the token may have been revoked, or replaced by one
+            // with fewer scopes, and the rules may have changed.
+            let identity = authenticate(&self.compiled(), &parts).await?;
+            let compiled = self.compiled();
+            if parts.method == Method::POST {
+                let judging = (&declared, &*self.tasks);
+                judge(&compiled, &parts.headers, judging, &body, &identity, trace)?;
+            }
+        }
+        if begins.is_some() || lists.is_some() {
+            // The response must be readable here.
+            parts.headers.remove(ACCEPT_ENCODING);
         }
         let token = match listens {
             true => bearer::token(&parts.uri, &parts.headers)
@@ -177,12 +215,26 @@ impl Proxy {
                 .map(str::to_owned),
             false => None,
         };
-        let response = self.forward(compiled, parts, body, identity).await?;
+        let has_sessions = declared != Ok(Some(Era::Stateless));
+        let mut response = self
+            .forward(compiled, parts, body, &identity, has_sessions)
+            .await?;
+        let filter = match lists {
+            Some(id) => Some(self.filter(compiled, declared, &identity, &mut response, id)?),
+            None => None,
+        };
+        let observer = begins.map(|call| self.task_observer(response.headers(), &identity, call));
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
-                let stream = stream.holding(reserved);
+                let mut stream = stream.holding(reserved);
+                if let Some(filter) = filter {
+                    stream = stream.filtered(filter);
+                }
+                if let Some(observer) = observer {
+                    stream = stream.observed(observer);
+                }
                 Body::Right(match token {
                     Some(token) => stream.until(self.listening(compiled, token)),
                     None => stream,
@@ -191,6 +243,47 @@ impl Proxy {
             ours @ Body::Left(_) => ours,
         });
         Ok(("forwarded", response))
+    }
+
+    /// Shows the caller what the caller's token may use.
+    fn filter(
+        &self,
+        compiled: &Compiled,
+        declared: Result<Option<Era>, Unsupported>,
+        caller: &Arc<Identity>,
+        response: &mut Response<Body>,
+        id: Option<Value>,
+    ) -> Result<Filter, Refusal> {
+        let is_success = response.status().is_success();
+        let headers = response.headers_mut();
+        if headers.contains_key(CONTENT_ENCODING) {
+            tracing::warn!("the server compressed a list, which cannot be filtered");
+            return Err(Refusal::UpstreamEncoded);
+        }
+        headers.remove(CONTENT_LENGTH);
+        let view = View {
+            rules: Arc::clone(&compiled.rules),
+            caller: Arc::clone(caller),
+            tasks: Arc::clone(&self.tasks),
+            sees_all: compiled.config.access.lists == Lists::All,
+            says_cache_scope: declared == Ok(Some(Era::Stateless)),
+        };
+        Ok(Filter::new(view, is_event_stream(headers), is_success, id))
+    }
+
+    /// Remembers the tasks that the response to a call begins.
+    fn task_observer(&self, headers: &HeaderMap, caller: &Arc<Identity>, call: Call) -> Observer {
+        let (tasks, caller) = (Arc::clone(&self.tasks), Arc::clone(caller));
+        let seen = Box::new(move |message: &[u8]| {
+            if let Some(id) = tasks::begun(message) {
+                tasks.remember(&caller, &id, call.clone());
+            }
+        });
+        if is_event_stream(headers) {
+            Observer::events(seen)
+        } else {
+            Observer::json(seen)
+        }
     }
 
     /// How long a client may listen: as long as its token is valid, and until its requests go to another pod.
@@ -206,7 +299,17 @@ impl Proxy {
     }
 
     /// Restores the server's own session id, if the session is the caller's.
-    fn unbind_session(&self, headers: &mut HeaderMap, caller: &Identity) -> Result<(), Refusal> {
+    fn unbind_session(
+        &self,
+        headers: &mut HeaderMap,
+        declared: &Result<Option<Era>, Unsupported>,
+        caller: &Identity,
+    ) -> Result<(), Refusal> {
+        if *declared == Ok(Some(Era::Stateless)) {
+            headers.remove(SESSION_ID);
+            headers.remove(LAST_EVENT_ID);
+            return Ok(());
+        }
         let mut values = headers.get_all(SESSION_ID).iter();
         let Some(sent) = values.next() else {
             return Ok(());
@@ -222,10 +325,6 @@ impl Proxy {
         match id.and_then(|id| HeaderValue::from_str(id).ok()) {
             Some(id) => {
                 headers.insert(SESSION_ID, id);
-                Ok(())
-            }
-            None if is_sessionless(headers) => {
-                headers.remove(SESSION_ID);
                 Ok(())
             }
             None => Err(Refusal::UnknownSession),
@@ -259,7 +358,13 @@ impl Proxy {
             subject: &who.subject,
         };
         let now = self.runtime.clock.monotonic();
-        for tool in messages.tools() {
+        let tools = messages
+            .guarded()
+            .filter_map(|guarded| match guarded.target {
+                Target::Operation(Operation::Tool(name)) => Some(name),
+                _ => None,
+            });
+        for tool in tools {
             let decision = friction.admit(&caller, tool, now);
             let label = compiled.labels.of(tool);
             self.runtime.metrics.friction(label, &decision);
@@ -280,6 +385,7 @@ impl Proxy {
         parts: RequestParts,
         body: Bytes,
         identity: &Identity,
+        has_sessions: bool,
     ) -> Result<Response<Body>, Refusal> {
         let named = compiled
             .config
@@ -295,7 +401,8 @@ impl Proxy {
             .await?;
         let took = self.runtime.clock.monotonic().saturating_sub(sent);
         self.runtime.metrics.upstream(took);
-        if let Some(id) = response.headers_mut().remove(SESSION_ID) {
+        let opened = response.headers_mut().remove(SESSION_ID);
+        if let Some(id) = opened.filter(|_| has_sessions) {
             let id = id.to_str().ok();
             let bound = id.and_then(|id| self.sessions.load().bind(id, identity));
             // An id that is not text could not be sent back, so the client gets none.
@@ -351,36 +458,75 @@ async fn authenticate(compiled: &Compiled, parts: &RequestParts) -> Result<Arc<I
 fn judge<'a>(
     compiled: &Compiled,
     headers: &HeaderMap,
+    (declared, tasks): (&Result<Option<Era>, Unsupported>, &Tasks),
     body: &'a [u8],
     identity: &Identity,
     trace: &mut Trace,
 ) -> Result<Messages<'a>, Refusal> {
     let messages = Messages::read(body).map_err(Refusal::Body)?;
-    trace.tools(messages.tools());
-    if let Err(reason) = header_match::check(headers, &messages) {
-        let first = messages.iter().next();
-        let id = first.and_then(|message| message.id.clone());
-        return Err(Refusal::HeaderMismatch(reason, id));
+    trace.message(&messages);
+    let first_id = || {
+        messages
+            .iter()
+            .next()
+            .and_then(|message| message.id.clone())
+    };
+    let era = match declared {
+        Ok(declared) => Era::of(*declared),
+        Err(unsupported) => {
+            return Err(Refusal::UnsupportedVersion(unsupported.clone(), first_id()));
+        }
+    };
+    era.check(&messages).map_err(Refusal::Body)?;
+    if let Err(reason) = header_match::check(era, headers, &messages) {
+        return Err(Refusal::HeaderMismatch(reason, first_id()));
     }
-    let operations = messages.tools().map(Operation::CallTool);
-    let allowed = compiled.rules.authorize(operations, &identity.scopes);
-    allowed.map_err(Refusal::InsufficientScope)?;
+    let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
+    let mut begun = Vec::new();
+    for guarded in messages.guarded() {
+        if let Target::Task(id) = guarded.target {
+            begun.push(
+                tasks
+                    .begun_by(identity, id)
+                    .ok_or_else(|| absent(guarded))?,
+            );
+        }
+    }
+    let operations = messages.guarded().scan(begun.iter(), |begun, guarded| {
+        Some(match guarded.target {
+            Target::Operation(operation) => operation,
+            Target::Task(_) => begun.next()?.operation(),
+        })
+    });
+    trace.decided(&compiled.rules, operations.clone(), &identity.scopes);
+    match compiled.rules.authorize(operations, &identity.scopes) {
+        Ok(()) => {}
+        Err(Denial::Scopes(missing)) => return Err(Refusal::InsufficientScope(missing)),
+        Err(Denial::Absent(index)) => {
+            let denied = messages.guarded().nth(index).map(absent);
+            return Err(denied.unwrap_or(Refusal::NotFound));
+        }
+    }
     Ok(messages)
 }
 
-fn route(compiled: &Compiled, parts: &RequestParts) -> Result<(), Refusal> {
+fn route(
+    compiled: &Compiled,
+    parts: &RequestParts,
+    declared: &Result<Option<Era>, Unsupported>,
+) -> Result<(), Refusal> {
     if !compiled.resource.serves(parts.uri.path()) {
         return Err(Refusal::NotFound);
     }
-    match parts.method {
-        Method::POST | Method::GET | Method::DELETE => Ok(()),
-        _ => Err(Refusal::MethodNotAllowed),
+    match (&parts.method, declared) {
+        (&Method::POST, _) => Ok(()),
+        (&Method::GET | &Method::DELETE, Ok(Some(Era::Stateless))) => {
+            Err(Refusal::MethodNotAllowed(STATELESS_METHODS))
+        }
+        (&Method::GET | &Method::DELETE, Ok(_)) => Ok(()),
+        (&Method::GET | &Method::DELETE, Err(unsupported)) => {
+            Err(Refusal::UnsupportedVersion(unsupported.clone(), None))
+        }
+        _ => Err(Refusal::MethodNotAllowed(ALL_METHODS)),
     }
-}
-
-fn is_sessionless(headers: &HeaderMap) -> bool {
-    let version = headers.get("mcp-protocol-version");
-    version.is_some_and(|version| {
-        version.len() == SESSIONLESS.len() && version.as_bytes() >= SESSIONLESS.as_bytes()
-    })
 }

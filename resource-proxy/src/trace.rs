@@ -11,8 +11,11 @@ use mcpauth_wire::invalid::printable;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::auth::authorize::{AccessRules, Operation};
 use crate::auth::identity::Identity;
 use crate::http::refusal::Refusal;
+use crate::mcp::guard::Target;
+use crate::mcp::message::Messages;
 
 /// What is known of a request: for its span, and for the line of its refusal. It allocates nothing, because
 /// most requests are not refused.
@@ -22,7 +25,8 @@ pub struct Trace {
     method: &'static str,
     trace_id: Option<[u8; 32]>,
     caller: Option<Arc<Identity>>,
-    tool: ToolName,
+    operation: Name,
+    tool: Name,
 }
 
 impl Trace {
@@ -36,13 +40,16 @@ impl Trace {
                 trace_id,
                 client = Empty,
                 subject = Empty,
+                operation = Empty,
                 tool = Empty,
+                rule = Empty,
                 outcome = Empty,
             ),
             method,
             trace_id: trace_id.and_then(|id| id.as_bytes().try_into().ok()),
             caller: None,
-            tool: ToolName::default(),
+            operation: Name::default(),
+            tool: Name::default(),
         }
     }
 
@@ -60,13 +67,39 @@ impl Trace {
         }
     }
 
-    /// Records which tools are called.
-    pub fn tools<'a>(&mut self, mut tools: impl Iterator<Item = &'a str>) {
-        if let Some(first) = tools.next() {
-            self.tool = ToolName::new(first);
-            if !self.span.is_disabled() {
-                self.span.record("tool", self.tool.printable());
-            }
+    /// Records what is asked for: of a batch, the first message that is guarded.
+    pub fn message(&mut self, messages: &Messages<'_>) {
+        let guarded = messages.guarded().next();
+        let first = guarded
+            .map(|guarded| guarded.message)
+            .or_else(|| messages.iter().next());
+        if let Some(method) = first.and_then(|message| message.method.as_deref()) {
+            self.operation = Name::new(method);
+        }
+        if let Some(Target::Operation(Operation::Tool(name))) =
+            guarded.map(|guarded| guarded.target)
+        {
+            self.tool = Name::new(name);
+        }
+        if !self.span.is_disabled() {
+            self.span.record("operation", self.operation.printable());
+            self.span.record("tool", self.tool.printable());
+        }
+    }
+
+    /// Records what the rules say of the first operation, and why.
+    pub fn decided<'a>(
+        &self,
+        rules: &AccessRules,
+        mut operations: impl Iterator<Item = Operation<'a>>,
+        held: &[String],
+    ) {
+        if self.span.is_disabled() {
+            return;
+        }
+        if let Some(operation) = operations.next() {
+            let decision = rules.decide(operation, held);
+            self.span.record("rule", tracing::field::display(decision));
         }
     }
 
@@ -83,6 +116,7 @@ impl Trace {
             outcome = refusal.outcome(),
             reason = %refusal.reason(),
             method = self.method,
+            operation = self.operation.printable(),
             tool = self.tool.printable(),
             trace_id = trace_id.and_then(Result::ok),
             client = caller.map(|caller| caller.client_id.as_str()),
@@ -92,14 +126,14 @@ impl Trace {
     }
 }
 
-/// The beginning of a tool's name, of the first one in a batch; empty where none is called.
+/// The beginning of a name that the client chose; empty where there is none.
 #[derive(Clone, Copy, Debug)]
-struct ToolName {
+struct Name {
     bytes: [u8; 64],
     length: usize,
 }
 
-impl Default for ToolName {
+impl Default for Name {
     fn default() -> Self {
         Self {
             bytes: [0; 64],
@@ -108,7 +142,7 @@ impl Default for ToolName {
     }
 }
 
-impl ToolName {
+impl Name {
     fn new(name: &str) -> Self {
         let mut bytes = [0; 64];
         let length = name.floor_char_boundary(bytes.len());
@@ -116,7 +150,7 @@ impl ToolName {
         Self { bytes, length }
     }
 
-    /// The client chose it, so characters that could disturb a log are replaced.
+    /// Characters that could disturb a log are replaced.
     fn printable(&self) -> Option<String> {
         let name = str::from_utf8(&self.bytes[..self.length]).ok()?;
         (!name.is_empty()).then(|| printable(name))

@@ -97,6 +97,15 @@ pub fn check_not_own(scopes: &[Scope]) -> Result<(), Invalid> {
 /// The first name that does not.
 pub fn check_known(key: &str, names: &[String], scopes: &[Scope]) -> Result<(), Invalid> {
     REFERENCES.list(key, names)?;
+    check_each_known(key, names, scopes)
+}
+
+/// The same for a list with a bound of its own.
+pub(crate) fn check_each_known(
+    key: &str,
+    names: &[String],
+    scopes: &[Scope],
+) -> Result<(), Invalid> {
     for (index, name) in names.iter().enumerate() {
         if !scopes.iter().any(|scope| scope.name == *name) {
             let text = format!("{name:?} is not in `scopes`: add it there, or remove it here");

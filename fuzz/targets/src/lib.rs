@@ -66,6 +66,13 @@ fn same_message(message: &Message<'_>, value: &Value) {
     same(&message.params.name, text(&params, "name"));
     same(&message.params.uri, text(&params, "uri"));
     same(&message.params.task_id, text(&params, "taskId"));
+    let reference = params.get("ref").cloned().unwrap_or_default();
+    same(&message.params.reference.kind, text(&reference, "type"));
+    same(&message.params.reference.name, text(&reference, "name"));
+    same(&message.params.reference.uri, text(&reference, "uri"));
+    let meta = params.get("_meta").cloned().unwrap_or_default();
+    let version = "io.modelcontextprotocol/protocolVersion";
+    same(&message.params.version, text(&meta, version));
 }
 
 /// A form at the authorization server, and the client's credentials in it: what is read survives being

@@ -44,6 +44,7 @@ use crate::{
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must start with a letter and contain only lowercase letters, digits and hyphens: its Service has the same name")
 )]
 #[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.rules) || self.access.rules.all(r, !has(r.scopes) || r.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("access.rules: every scope must be one of spec.scopes"))]
+#[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.initialScopes) || self.access.initialScopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n))").message("access.initialScopes: every scope must be one of spec.scopes"))]
 #[x_kube(validation = Rule::new("!has(self.server.external) || !(has(self.access) && has(self.access.rules) && size(self.access.rules) > 0 || has(self.friction) || has(self.identity) || has(self.podTemplate) || has(self.allowedOrigins) && size(self.allowedOrigins) > 0)").message("server.external has no proxy: access.rules, friction, identity, allowedOrigins and podTemplate would have no effect, so leave them out"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerSpec {
@@ -81,7 +82,7 @@ pub struct ProtectedMcpServerSpec {
     #[x_kube(validation = rules::scopes_not_reserved())]
     #[x_kube(validation = Rule::new("self.all(s, !has(s.implies) || s.implies.all(n, self.exists(t, t.name == n)))").message("scopes: implies may only name scopes from the same list"))]
     pub scopes: Vec<Scope>,
-    /// Which scopes a token needs for which calls.
+    /// Which scopes a token needs for which operations.
     #[serde(default)]
     pub access: Access,
     /// The clients that may get tokens for this resource. When a client is no longer allowed, its
@@ -264,31 +265,76 @@ pub struct Scope {
     pub implies: Vec<String>,
 }
 
-/// Which scopes a token needs for which calls.
+/// Which scopes a token needs for which operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// The rules, in order. The first one that matches a call applies.
+    /// The rules, in order. The first one that matches an operation applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = access::RULE_COUNT.most))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub rules: Vec<AccessRule>,
-    /// What applies to a call that no rule matches.
+    /// What applies to an operation that no rule matches.
     #[serde(default)]
     pub unmatched: Unmatched,
+    /// The scopes that clients request at first: those in the 401 challenge and in the metadata of the
+    /// resource. Defaults to all scopes, because many clients never request more later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = access::INITIAL_SCOPES.least, max = access::INITIAL_SCOPES.most),
+        inner(length(min = scope::NAME_LENGTH.least, max = scope::NAME_LENGTH.most))
+    )]
+    pub initial_scopes: Option<Vec<String>>,
+    /// What the lists of tools, resources, resource templates and prompts show.
+    #[serde(default)]
+    pub lists: Lists,
 }
 
-/// The scopes that a token needs to call certain tools.
+/// What lists show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lists {
+    /// What the client's token may use.
+    #[default]
+    Held,
+    /// Everything that the server has.
+    All,
+}
+
+/// The scopes that a token needs for certain operations: calls of tools, reading of resources, prompts,
+/// or other methods. Set exactly one of the four lists. In their entries `*` matches any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.tools), has(self.resources), has(self.prompts), has(self.methods)].exists_one(x, x)").message("access.rules: set exactly one of tools, resources, prompts and methods"))]
 #[x_kube(validation = Rule::new("has(self.anyToken) && self.anyToken ? !has(self.scopes) || size(self.scopes) == 0 : has(self.scopes) && size(self.scopes) > 0").message("access.rules: set either scopes or anyToken: true"))]
 pub struct AccessRule {
-    /// Names of tools, in which `*` matches any run of characters.
+    /// Names of tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = access::TOOL_COUNT.least, max = access::TOOL_COUNT.most),
+        length(min = access::PATTERN_COUNT.least, max = access::PATTERN_COUNT.most),
         inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
     )]
     pub tools: Vec<String>,
+    /// URIs of resources, such as `notes://*`. They apply to reading, to subscriptions and to completions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = access::PATTERN_COUNT.least, max = access::PATTERN_COUNT.most),
+        inner(length(min = access::URI_LENGTH.least, max = access::URI_LENGTH.most))
+    )]
+    pub resources: Vec<String>,
+    /// Names of prompts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = access::PATTERN_COUNT.least, max = access::PATTERN_COUNT.most),
+        inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
+    )]
+    pub prompts: Vec<String>,
+    /// Methods that are not part of MCP, such as `acme/export`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = access::PATTERN_COUNT.least, max = access::PATTERN_COUNT.most),
+        inner(length(min = access::METHOD_LENGTH.least, max = access::METHOD_LENGTH.most))
+    )]
+    pub methods: Vec<String>,
     /// The scopes that a token needs. All of them are required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -301,12 +347,14 @@ pub struct AccessRule {
     pub any_token: bool,
 }
 
-/// What applies to a call that no rule matches.
+/// What applies to an operation that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unmatched {
     /// A token needs every scope in `spec.scopes`.
     #[default]
     RequireAllScopes,
+    /// The operation is answered as if the server did not have it, whatever the token.
+    Deny,
     /// Any valid token for this resource is accepted.
     AnyToken,
 }

@@ -2,7 +2,7 @@
 
 use mcpauth_api::ProtectedMcpServerSpec;
 use mcpauth_api::protected_server as api;
-use mcpauth_wire::access::{Access, Rule, Unmatched};
+use mcpauth_wire::access::{Access, Lists, Rule, Unmatched};
 use mcpauth_wire::friction::{Friction, Group, Rate};
 use mcpauth_wire::proxy_config::{
     self, BasicCredential, Identity, Introspection, Limits, Listen, ProxyConfig, Upstream,
@@ -84,13 +84,22 @@ fn access(access: &api::Access) -> Access {
             .iter()
             .map(|rule| Rule {
                 tools: rule.tools.clone(),
+                resources: rule.resources.clone(),
+                prompts: rule.prompts.clone(),
+                methods: rule.methods.clone(),
                 scopes: rule.scopes.clone(),
                 any_token: rule.any_token,
             })
             .collect(),
         unmatched: match access.unmatched {
             api::Unmatched::RequireAllScopes => Unmatched::RequireAllScopes,
+            api::Unmatched::Deny => Unmatched::Deny,
             api::Unmatched::AnyToken => Unmatched::AnyToken,
+        },
+        initial_scopes: access.initial_scopes.clone(),
+        lists: match access.lists {
+            api::Lists::Held => Lists::Held,
+            api::Lists::All => Lists::All,
         },
     }
 }

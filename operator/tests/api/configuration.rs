@@ -242,7 +242,12 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
             "rules": [
                 { "tools": ["create_*"], "scopes": ["write"] },
                 { "tools": ["ping"], "anyToken": true },
+                { "resources": ["notes://*"], "scopes": ["read"] },
+                { "prompts": ["*"], "scopes": ["read"] },
+                { "methods": ["acme/export"], "scopes": ["read"] },
             ],
+            "initialScopes": ["read"],
+            "lists": "All",
             "unmatched": "AnyToken",
         },
         "friction": {

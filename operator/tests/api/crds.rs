@@ -366,6 +366,16 @@ async fn wrong_protected_servers_are_refused_by_the_name_of_the_field() {
         ),
         (
             "/access",
+            json!({ "rules": [{ "tools": ["x"], "prompts": ["x"], "anyToken": true }] }),
+            "access.rules: set exactly one of tools, resources, prompts and methods",
+        ),
+        (
+            "/access",
+            json!({ "initialScopes": ["no:such"] }),
+            "access.initialScopes: every scope must be one of spec.scopes",
+        ),
+        (
+            "/access",
             json!({ "rules": [{ "tools": [""], "anyToken": true }] }),
             "spec.access.rules[0].tools[0]",
         ),

@@ -1,11 +1,12 @@
 //! What a caller may do: the rules of the resource against the scopes of the token.
 //!
-//! Pure. The rules know nothing of HTTP or of the encoding of messages; they see [`Operation`]s.
+//! Pure. The rules know nothing of HTTP or of the encoding of messages; they see [`Operation`]s. A [`Decision`] says
+//! what decided and why.
 
 use std::fmt;
 
 use mcpauth_wire::access::{Rule, Unmatched};
-use mcpauth_wire::scope::Hierarchy;
+use mcpauth_wire::scope::{Hierarchy, OFFLINE_ACCESS};
 
 use crate::config::Config;
 use crate::glob;
@@ -13,195 +14,207 @@ use crate::glob;
 /// Something that a request asks the MCP server to do, and that a rule may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
-    /// `tools/call` of the tool with this name.
-    CallTool(&'a str),
+    /// A call of the tool with this name.
+    Tool(&'a str),
+    /// A use of the resource with this URI.
+    Resource(&'a str),
+    /// A use of the prompt with this name.
+    Prompt(&'a str),
+    /// A method that is not part of MCP.
+    Method(&'a str),
+}
+
+impl<'a> Operation<'a> {
+    /// What is called or used.
+    pub fn name(self) -> &'a str {
+        let (Self::Tool(name) | Self::Resource(name) | Self::Prompt(name) | Self::Method(name)) =
+            self;
+        name
+    }
+
+    /// The patterns of a rule for operations of this kind.
+    fn patterns(self, rule: &Rule) -> &[String] {
+        match self {
+            Self::Tool(_) => &rule.tools,
+            Self::Resource(_) => &rule.resources,
+            Self::Prompt(_) => &rule.prompts,
+            Self::Method(_) => &rule.methods,
+        }
+    }
 }
 
 /// The access rules of a resource.
 #[derive(Clone, Debug)]
 pub struct AccessRules {
     rules: Vec<Rule>,
-    /// What an operation needs that no rule matches.
-    unmatched: Vec<String>,
+    /// What an operation needs that no rule matches; `None`: it is denied.
+    unmatched: Option<Vec<String>>,
+    /// The scopes that clients can ask for, in the order of the configuration.
+    scopes: Vec<String>,
     hierarchy: Hierarchy,
+}
+
+/// What the rules say of one operation for one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'r> {
+    /// The rule that decides.
+    pub by: Decider<'r>,
+    /// The scopes that it requires; empty where any token will do. `None` where none would help.
+    pub needed: Option<&'r [String]>,
+    /// Whether the caller may.
+    pub is_allowed: bool,
+}
+
+/// What decides about an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider<'r> {
+    /// The rule at this place in `access.rules`, by this one of its patterns.
+    Rule(usize, &'r str),
+    /// `access.unmatched`.
+    Unmatched,
+}
+
+impl fmt::Display for Decider<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(index, pattern) => {
+                write!(f, "access.rules[{index}], the rule for {pattern}")
+            }
+            Self::Unmatched => f.write_str("access.unmatched"),
+        }
+    }
+}
+
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = self.by;
+        match self.needed {
+            None => write!(f, "{by} denies it"),
+            Some([]) => write!(f, "{by} accepts any token"),
+            Some(needed) => write!(f, "{by} requires the scopes {}", needed.join(" ")),
+        }
+    }
 }
 
 /// Why a request is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// The pattern of the rule that denies the first operation; `None` where no rule matches it.
-    pub rule: Option<String>,
-    /// All scopes that the request needs, in the order of its operations.
-    pub needed: Vec<String>,
-    /// Those of them that the caller lacks.
-    pub missing: Vec<String>,
+pub enum Denial {
+    /// The operation at this place is denied to everybody.
+    Absent(usize),
+    /// The caller lacks a scope.
+    Scopes(MissingScopes),
 }
 
-impl fmt::Display for Denial {
+/// Why the scopes of a token are not enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingScopes {
+    /// What denies the first operation, and what it requires.
+    pub because: String,
+    /// Scopes that the whole request needs and the caller lacks, in the order of the operations.
+    pub missing: Vec<String>,
+    /// What a client asks for to be allowed all that it was, and this: the scopes that it has and those that the whole
+    /// request needs.
+    pub to_ask_for: Vec<String>,
+}
+
+impl fmt::Display for MissingScopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.rule {
-            Some(rule) => write!(f, "the rule for {rule} ")?,
-            None => f.write_str("access.unmatched ")?,
-        }
-        let (needed, missing) = (self.needed.join(" "), self.missing.join(" "));
-        write!(f, "requires the scopes {needed}; the token lacks {missing}")
+        let missing = self.missing.join(" ");
+        write!(f, "{}; the token lacks {missing}", self.because)
     }
 }
 
 impl AccessRules {
     /// From a checked configuration.
     pub fn new(config: &Config) -> Self {
-        let every_scope = || config.scopes.iter().map(|scope| scope.name.clone());
+        let names = config.scopes.iter().map(|scope| &scope.name);
+        // No challenge names it, so no token would have it.
+        let scopes: Vec<String> = names
+            .filter(|name| *name != OFFLINE_ACCESS)
+            .cloned()
+            .collect();
         Self {
             rules: config.access.rules.clone(),
             unmatched: match config.access.unmatched {
-                Unmatched::RequireAllScopes => every_scope().collect(),
-                Unmatched::AnyToken => Vec::new(),
+                Unmatched::RequireAllScopes => Some(scopes.clone()),
+                Unmatched::Deny => None,
+                Unmatched::AnyToken => Some(Vec::new()),
             },
+            scopes,
             hierarchy: config.scopes.iter().collect(),
+        }
+    }
+
+    /// What the rules say of an operation for a caller with the scopes `held`: the first rule that matches decides.
+    pub fn decide(&self, operation: Operation<'_>, held: &[String]) -> Decision<'_> {
+        let (by, needed) = match self.rule(operation) {
+            Some((index, rule, pattern)) => (Decider::Rule(index, pattern), Some(&*rule.scopes)),
+            None => (Decider::Unmatched, self.unmatched.as_deref()),
+        };
+        let holds = |scope: &String| self.hierarchy.grants(held, scope);
+        Decision {
+            by,
+            needed,
+            is_allowed: needed.is_some_and(|needed| needed.iter().all(holds)),
         }
     }
 
     /// Whether a caller with the scopes `held` may do all of `operations`.
     ///
     /// # Errors
-    /// The caller lacks a scope for at least one of them.
+    /// At least one is denied, or the caller lacks a scope for it.
     pub fn authorize<'a>(
         &self,
         operations: impl Iterator<Item = Operation<'a>> + Clone,
         held: &[String],
     ) -> Result<(), Denial> {
-        let denied = operations
+        let mut decisions = operations
             .clone()
-            .find(|operation| !self.allows(*operation, held));
-        match denied {
+            .map(|operation| self.decide(operation, held));
+        match decisions.find(|decision| !decision.is_allowed) {
             None => Ok(()),
             Some(denied) => Err(self.explain(denied, operations, held)),
         }
     }
 
-    fn allows(&self, operation: Operation<'_>, held: &[String]) -> bool {
-        let mut needed = self.needs(operation).iter();
-        needed.all(|scope| self.hierarchy.grants(held, scope))
-    }
-
-    /// The scopes that an operation needs: those of the first rule that matches.
-    fn needs(&self, operation: Operation<'_>) -> &[String] {
-        self.rule(operation)
-            .map_or(&self.unmatched, |(rule, _)| &rule.scopes)
-    }
-
-    /// The first rule that matches an operation, and which of its patterns does.
-    fn rule(&self, operation: Operation<'_>) -> Option<(&Rule, &String)> {
-        let Operation::CallTool(name) = operation;
-        self.rules.iter().find_map(|rule| {
-            let mut patterns = rule.tools.iter();
-            let pattern = patterns.find(|pattern| glob::matches(pattern, name))?;
-            Some((rule, pattern))
+    /// The first rule that matches an operation, where it stands, and which of its patterns does.
+    fn rule(&self, operation: Operation<'_>) -> Option<(usize, &Rule, &str)> {
+        let mut rules = self.rules.iter().enumerate();
+        rules.find_map(|(index, rule)| {
+            let mut patterns = operation.patterns(rule).iter();
+            let pattern = patterns.find(|pattern| glob::matches(pattern, operation.name()))?;
+            Some((index, rule, pattern.as_str()))
         })
     }
 
     fn explain<'a>(
         &self,
-        denied: Operation<'a>,
+        denied: Decision<'_>,
         operations: impl Iterator<Item = Operation<'a>>,
         held: &[String],
     ) -> Denial {
-        let mut needed: Vec<String> = Vec::new();
-        for scope in operations.flat_map(|operation| self.needs(operation)) {
-            if !needed.contains(scope) {
-                needed.push(scope.clone());
+        let mut needed: Vec<&String> = Vec::new();
+        for (index, operation) in operations.enumerate() {
+            let Some(scopes) = self.decide(operation, held).needed else {
+                return Denial::Absent(index);
+            };
+            for scope in scopes {
+                if !needed.contains(&scope) {
+                    needed.push(scope);
+                }
             }
         }
-        let missing = needed
-            .iter()
-            .filter(|scope| !self.hierarchy.grants(held, scope));
-        Denial {
-            rule: self.rule(denied).map(|(_, pattern)| pattern.clone()),
+        let asked = self.scopes.iter();
+        let asked = asked.filter(|scope| needed.contains(scope) || held.contains(scope));
+        let missing = needed.iter().copied();
+        let missing = missing.filter(|scope| !self.hierarchy.grants(held, scope));
+        Denial::Scopes(MissingScopes {
+            because: denied.to_string(),
             missing: missing.cloned().collect(),
-            needed,
-        }
+            to_ask_for: asked.cloned().collect(),
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::tests::example;
-
-    fn rules(more: &str) -> AccessRules {
-        AccessRules::new(&Config::parse(&example(more)).unwrap())
-    }
-
-    fn authorize(rules: &AccessRules, tools: &[&str], held: &[&str]) -> Result<(), Denial> {
-        let held: Vec<String> = held.iter().map(ToString::to_string).collect();
-        let operations = tools.iter().map(|tool| Operation::CallTool(tool));
-        rules.authorize(operations, &held)
-    }
-
-    /// What a caller without scopes is told that a tool needs.
-    fn needs(rules: &AccessRules, tool: &str) -> Vec<String> {
-        let denied = authorize(rules, &[tool], &[]);
-        denied.err().map_or_else(Vec::new, |denial| denial.needed)
-    }
-
-    const RULES: &str = r#"
-access:
-  rules:
-    - { tools: [create_draft], scopes: ["notes:read"] }
-    - { tools: ["create_*", "update_*"], scopes: ["notes:write"] }
-  unmatched: AnyToken
-"#;
-
-    #[test]
-    fn the_first_rule_that_matches_decides() {
-        let rules = rules(RULES);
-        assert_eq!(needs(&rules, "create_draft"), ["notes:read"]);
-        assert_eq!(needs(&rules, "create_note"), ["notes:write"]);
-        assert_eq!(needs(&rules, "update_note"), ["notes:write"]);
-        assert!(needs(&rules, "list").is_empty());
-    }
-
-    #[test]
-    fn what_no_rule_matches_needs_every_scope() {
-        let rules = rules("");
-        assert_eq!(needs(&rules, "anything"), ["notes:read", "notes:write"]);
-        let denial = authorize(&rules, &["anything"], &["notes:read"]).unwrap_err();
-        assert_eq!(denial.rule, None);
-    }
-
-    #[test]
-    fn a_denial_names_the_rule_and_the_scopes() {
-        let rules = rules(RULES);
-        let tools = ["list", "create_draft", "create_note", "create_other"];
-        assert_eq!(
-            authorize(&rules, &tools, &["notes:read"]),
-            Err(Denial {
-                rule: Some("create_*".into()),
-                needed: vec!["notes:read".into(), "notes:write".into()],
-                missing: vec!["notes:write".into()],
-            })
-        );
-        assert_eq!(authorize(&rules, &tools, &["notes:write"]), Ok(()));
-        assert_eq!(authorize(&rules, &[], &[]), Ok(()));
-    }
-
-    #[test]
-    fn tool_names_in_other_case_or_unicode_forms_match_nothing() {
-        let rules = rules("access: { rules: [{ tools: [\"caf\u{e9}\", get], anyToken: true }] }");
-        let every = ["notes:read", "notes:write"];
-        assert!(needs(&rules, "get").is_empty() && needs(&rules, "caf\u{e9}").is_empty());
-        for tool in [
-            "Get",
-            "GET",
-            "get ",
-            " get",
-            "ge\u{200b}t",
-            "cafe\u{301}",
-            "ｇｅｔ",
-            "CAFÉ",
-        ] {
-            assert_eq!(needs(&rules, tool), every, "{tool:?}");
-        }
-    }
-}
+mod tests;

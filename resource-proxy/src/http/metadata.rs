@@ -78,10 +78,14 @@ impl Metadata {
     }
 }
 
-/// The advertised scopes: all but `offline_access`.
-pub fn advertised_scopes(config: &Config) -> Vec<&str> {
+/// The scopes that clients are told to ask for at first: `access.initialScopes`, or all; never `offline_access`.
+pub fn initial_scopes(config: &Config) -> Vec<&str> {
     let names = config.scopes.iter().map(|scope| scope.name.as_str());
-    names.filter(|name| *name != OFFLINE_ACCESS).collect()
+    let initial = config.access.initial_scopes.as_deref();
+    names
+        .filter(|name| *name != OFFLINE_ACCESS)
+        .filter(|name| initial.is_none_or(|initial| initial.iter().any(|other| other == name)))
+        .collect()
 }
 
 fn document(config: &Config) -> Bytes {
@@ -91,7 +95,7 @@ fn document(config: &Config) -> Bytes {
         "bearer_methods_supported": ["header"],
     });
     // An empty list is left out (RFC 9728, section 3.2).
-    let scopes = advertised_scopes(config);
+    let scopes = initial_scopes(config);
     if !scopes.is_empty() {
         document["scopes_supported"] = json!(scopes);
     }
@@ -135,7 +139,14 @@ mod tests {
             "{ name: notes:read }, { name: offline_access }",
         );
         let config = Config::parse(&text).unwrap();
-        assert_eq!(advertised_scopes(&config), ["notes:read", "notes:write"]);
+        assert_eq!(initial_scopes(&config), ["notes:read", "notes:write"]);
+    }
+
+    #[test]
+    fn the_initial_scopes_are_advertised_alone() {
+        let text = example("access: { initialScopes: [\"notes:read\"] }");
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(initial_scopes(&config), ["notes:read"]);
     }
 
     /// RFC 9728, section 3.2.

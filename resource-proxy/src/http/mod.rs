@@ -3,8 +3,10 @@
 pub mod body;
 pub mod connection;
 pub mod cors;
+pub mod filter;
 pub mod host;
 pub mod metadata;
+pub mod observer;
 pub mod refusal;
 pub mod stream;
 pub mod upstream;

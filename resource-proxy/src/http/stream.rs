@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
+use crate::http::filter::Filter;
+use crate::http::observer::Observer;
 use crate::limits::capacity::Reservation;
 
 /// The body of a response: one that the proxy wrote, or the server's.
@@ -19,6 +21,8 @@ pub struct Stream {
     body: Incoming,
     _reservation: Option<Reservation>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    observer: Option<Box<Observer>>,
+    filter: Option<Box<Filter>>,
 }
 
 impl Stream {
@@ -28,6 +32,24 @@ impl Stream {
             body,
             _reservation: None,
             end: None,
+            observer: None,
+            filter: None,
+        }
+    }
+
+    /// Shows only what `filter` lets through.
+    pub fn filtered(self, filter: Filter) -> Self {
+        Self {
+            filter: Some(Box::new(filter)),
+            ..self
+        }
+    }
+
+    /// Is also read by `observer`.
+    pub fn observed(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(Box::new(observer)),
+            ..self
         }
     }
 
@@ -48,6 +70,34 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The next bytes that the filter lets through.
+    fn poll_filtered(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(filter) = &mut self.filter else {
+            return Poll::Ready(None);
+        };
+        while !filter.has_ended() {
+            let passed = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                // Trailers say nothing that a client of MCP reads.
+                Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                    Some(data) => filter.read(data),
+                    None => continue,
+                },
+                Poll::Ready(None) => filter.end(),
+            };
+            if !passed.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(passed))));
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
 impl hyper::body::Body for Stream {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -62,15 +112,31 @@ impl hyper::body::Body for Stream {
             self.end = None;
             return Poll::Ready(None);
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.filter.is_some() {
+            return self.poll_filtered(context);
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(observer) = &mut self.observer
+            && let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            observer.read(data);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.filter {
+            Some(filter) => filter.has_ended(),
+            None => self.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.filter {
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
     }
 }
 

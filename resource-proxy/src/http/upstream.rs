@@ -225,7 +225,8 @@ fn remove_cors(headers: &mut HeaderMap) {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// Whether a response is an event stream.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let kind = value.as_bytes().split(|byte| *byte == b';').next();
         kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))

@@ -1,8 +1,8 @@
-//! Header match: `Mcp-Method` and `Mcp-Name` must agree with the body (MCP 2026-07-28).
+//! Header match: `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` must agree with the body (MCP 2026-07-28).
 //!
-//! The proxy decides nothing based on them, but load balancers and servers may route by them, so
-//! a header that contradicts the body is rejected. Whether they are required
-//! is up to the server, which knows its protocol revision.
+//! The proxy decides nothing based on the last two, but load balancers and servers may route by them, so
+//! a header that contradicts the body is rejected, in every revision. Those without which 2026-07-28 is not complete are
+//! required there.
 
 use std::borrow::Cow;
 
@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
+use crate::mcp::era::{Era, VERSION};
 use crate::mcp::message::{Message, Messages};
 
 /// The JSON-RPC error code of a header that does not match.
@@ -18,29 +19,52 @@ pub const HEADER_MISMATCH: i32 = -32020;
 /// Checks the headers against the body.
 ///
 /// # Errors
-/// What does not match, for the client.
-pub fn check(headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String> {
+/// What does not match, or is missing in this revision, for the client.
+pub fn check(era: Era, headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String> {
     let method = single(headers, "mcp-method")?;
     let name = single(headers, "mcp-name")?;
-    if method.is_none() && name.is_none() {
+    check_version(headers, messages)?;
+    let is_required = era == Era::Stateless;
+    if method.is_none() && name.is_none() && !is_required {
         return Ok(());
     }
     let Messages::Single(message) = messages else {
         return Err("Mcp-Method and Mcp-Name cannot describe a batch".into());
     };
-    if let Some(method) = method
-        && message.method.as_deref() != Some(method)
-    {
-        return Err("Mcp-Method does not match the method in the body".into());
+    match method {
+        Some(method) if message.method.as_deref() == Some(method) => {}
+        None if !is_required => {}
+        None => return Err("Mcp-Method is missing".into()),
+        Some(_) => return Err("Mcp-Method does not match the method in the body".into()),
     }
-    let (Some(name), Some(expected)) = (name, expected_name(message)) else {
+    let Some(expected) = expected_name(message) else {
         return Ok(());
+    };
+    let Some(name) = name else {
+        return match is_required && message.id.is_some() {
+            true => Err("Mcp-Name is missing".into()),
+            false => Ok(()),
+        };
     };
     let name = decode(name).ok_or("Mcp-Name is not valid base64")?;
     if expected != Some(&*name) {
         return Err("Mcp-Name does not match the name in the body".into());
     }
     Ok(())
+}
+
+/// A version in the body is that of the header.
+fn check_version(headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String> {
+    let declared = headers.get(&VERSION).map(|value| value.as_bytes());
+    let mut versions = messages.iter().map(|message| &message.params.version);
+    let agree = versions.all(|version| {
+        let version = version.as_deref().map(str::as_bytes);
+        version.is_none() || version == declared
+    });
+    match agree {
+        true => Ok(()),
+        false => Err("MCP-Protocol-Version does not match the version in the body".into()),
+    }
 }
 
 /// What `Mcp-Name` must contain for this method. `None` for a method that defines no name.
@@ -90,6 +114,10 @@ mod tests {
     use super::*;
 
     fn matches(headers: &[(&'static str, &str)], body: &str) -> bool {
+        matches_in(Era::Batches, headers, body)
+    }
+
+    fn matches_in(era: Era, headers: &[(&'static str, &str)], body: &str) -> bool {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
@@ -97,7 +125,7 @@ mod tests {
                 (HeaderName::from_static(name), value)
             })
             .collect();
-        check(&headers, &Messages::read(body.as_bytes()).unwrap()).is_ok()
+        check(era, &headers, &Messages::read(body.as_bytes()).unwrap()).is_ok()
     }
 
     const CALL: &str = r#"{"method":"tools/call","params":{"name":"read","uri":"x"}}"#;
@@ -150,5 +178,53 @@ mod tests {
         assert!(!matches(&[("mcp-method", "tools/call")], &batch));
         let response = r#"{"id":1,"result":{}}"#;
         assert!(!matches(&[("mcp-method", "tools/call")], response));
+    }
+
+    #[test]
+    fn in_2026_07_28_the_headers_are_required() {
+        let version = ("mcp-protocol-version", "2026-07-28");
+        let body = |method: &str, more: &str| {
+            format!(
+                r#"{{"id":1,"method":"{method}","params":{{{more}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+            )
+        };
+        let list = body("tools/list", "");
+        let call = body("tools/call", r#""name":"read","#);
+        let method = |name: &'static str| ("mcp-method", name);
+        for (headers, body, good) in [
+            (vec![version, method("tools/list")], &list, true),
+            (vec![version], &list, false),
+            (vec![version, method("ping")], &list, false),
+            (
+                vec![version, method("tools/call"), ("mcp-name", "read")],
+                &call,
+                true,
+            ),
+            (vec![version, method("tools/call")], &call, false),
+            (vec![version, ("mcp-name", "read")], &call, false),
+        ] {
+            assert_eq!(
+                matches_in(Era::Stateless, &headers, body),
+                good,
+                "{headers:?}"
+            );
+        }
+        // Before that revision nobody sends them.
+        assert!(matches(&[], CALL));
+    }
+
+    #[test]
+    fn the_version_of_the_body_is_that_of_the_header() {
+        let body = r#"{"id":1,"method":"ping","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let method = ("mcp-method", "ping");
+        for (version, good) in [
+            (Some("2026-07-28"), true),
+            (Some("2025-11-25"), false),
+            (None, false),
+        ] {
+            let version = version.map(|version| ("mcp-protocol-version", version));
+            let headers: Vec<_> = version.into_iter().chain([method]).collect();
+            assert_eq!(matches(&headers, body), good, "{version:?}");
+        }
     }
 }

@@ -6,23 +6,27 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use lenient::{Maybe, MaybeText, Members};
+
 /// Maximum nesting depth of a body. Most JSON parsers have this limit, so the server can parse what
 /// is accepted here.
 const MAX_DEPTH: usize = 128;
 /// How many messages a batch may have.
 const MAX_BATCH: usize = 100;
-/// The longest name of a tool, in bytes. MCP recommends at most 128 characters.
-const MAX_NAME: usize = 1024;
-/// The method that the rules for tools are about.
-const TOOL_CALL: &str = "tools/call";
+/// The key of `_meta` that names the revision of MCP, since 2026-07-28.
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// The key of `_meta` with the client's capabilities, since 2026-07-28.
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// A JSON-RPC message, as far as decisions depend on it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Message<'a> {
     /// `method`; none in a response.
     pub method: Option<Cow<'a, str>>,
-    /// `id`, for the answer to a message that is refused.
+    /// `id`, for the answer to a message that is refused; none in a notification.
     pub id: Option<Value>,
+    /// It has a `result` or an `error`: it answers a request of the server.
+    pub is_answer: bool,
     /// What `params` names.
     pub params: Params<'a>,
 }
@@ -36,8 +40,26 @@ pub struct Params<'a> {
     pub uri: Option<Cow<'a, str>>,
     /// `params.taskId`.
     pub task_id: Option<Cow<'a, str>>,
-    /// There is a key that a lenient parser would treat as `name`.
-    has_lookalike_name: bool,
+    /// `params.ref`: the prompt or the resource that a completion is for.
+    pub reference: Reference<'a>,
+    /// The version in `params._meta`.
+    pub version: Option<Cow<'a, str>>,
+    /// The client takes a task for an answer: `params.task`, or a capability in `params._meta`.
+    pub takes_task: bool,
+    /// There is a key that a lenient parser would treat as one of those above.
+    pub(super) has_lookalike: bool,
+}
+
+/// What a completion is for.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reference<'a> {
+    /// `type`: `ref/prompt` or `ref/resource`.
+    pub kind: Option<Cow<'a, str>>,
+    /// The prompt.
+    pub name: Option<Cow<'a, str>>,
+    /// The resource, or a template of resources.
+    pub uri: Option<Cow<'a, str>>,
+    has_lookalike: bool,
 }
 
 /// The content of a body.
@@ -58,6 +80,14 @@ pub enum Fault {
     /// JSON, but not a message that access rules can be applied to (JSON-RPC: −32600).
     #[error("{0}")]
     Invalid(String),
+    /// What a method works on is not named, or not clearly (JSON-RPC: −32602).
+    #[error("{text}")]
+    Params {
+        /// For the client.
+        text: String,
+        /// The id of the message.
+        id: Option<Value>,
+    },
 }
 
 impl Fault {
@@ -66,6 +96,7 @@ impl Fault {
         match self {
             Self::Parse(_) => -32700,
             Self::Invalid(_) => -32600,
+            Self::Params { .. } => -32602,
         }
     }
 }
@@ -75,8 +106,8 @@ impl<'a> Messages<'a> {
     ///
     /// # Errors
     /// Input that two parsers could read differently is rejected: invalid UTF-8, a duplicate key, a key or
-    /// method that differs from a relevant one only by case or a NUL, too deep nesting, a tool call
-    /// without a tool's name.
+    /// method that differs from a relevant one only by case or a NUL, too deep nesting, a guarded method
+    /// that does not say what it is about.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
         if depth(body) > MAX_DEPTH {
@@ -110,40 +141,16 @@ impl<'a> Messages<'a> {
         self.iter()
             .any(|message| message.method.as_deref() == Some("subscriptions/listen"))
     }
-
-    /// The tools that are called, in their order.
-    pub fn tools(&self) -> impl Iterator<Item = &str> + Clone {
-        self.iter()
-            .filter(|message| message.is_tool_call())
-            .filter_map(|message| message.params.name.as_deref())
-    }
 }
 
 impl Message<'_> {
-    fn is_tool_call(&self) -> bool {
-        self.method.as_deref() == Some(TOOL_CALL)
-    }
-
     /// What deserializing does not check.
     fn check(&self) -> Result<(), Fault> {
-        let invalid = |text: String| Err(Fault::Invalid(text));
-        match self.method.as_deref() {
-            Some(TOOL_CALL) => {}
-            Some(lookalike) if folds_to(lookalike, TOOL_CALL) => {
-                return invalid(format!(
-                    "unknown method {lookalike:?}; did you mean \"tools/call\"?"
-                ));
-            }
-            _ => return Ok(()),
+        if self.method.is_none() && !self.is_answer {
+            let text = "a message needs a method, a result or an error";
+            return Err(Fault::Invalid(text.into()));
         }
-        let name = self.params.name.as_deref().unwrap_or_default();
-        let is_name = !name.is_empty() && name.len() <= MAX_NAME && !name.contains('\0');
-        if self.params.has_lookalike_name || !is_name {
-            return invalid(format!(
-                "tools/call needs exactly one `params.name`, a string of 1 to {MAX_NAME} bytes without NUL"
-            ));
-        }
-        Ok(())
+        self.check_target()
     }
 }
 
@@ -179,7 +186,7 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
 
 /// Whether `key` is `name` to a parser that ignores case, as Go's does (`ſ` and the Kelvin sign fold
 /// to ASCII), or to one that ends a string at NUL, as C's do.
-fn folds_to(key: &str, name: &str) -> bool {
+pub(super) fn folds_to(key: &str, name: &str) -> bool {
     let key = key.split('\0').next().unwrap_or_default();
     let fold = |character: char| match character {
         '\u{17f}' => 's',
@@ -261,6 +268,10 @@ impl<'de> Visitor<'de> for MessageVisitor {
                 "method" => message.method = Some(map.next_value::<Text<'de>>()?.0),
                 "id" => message.id = Some(map.next_value::<Id>()?.0),
                 "params" => message.params = map.next_value()?,
+                "result" | "error" => {
+                    message.is_answer = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -290,18 +301,32 @@ impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                const KEYS: [&str; 5] = ["name", "uri", "taskId", "arguments", "_meta"];
+                const KEYS: [&str; 7] =
+                    ["name", "uri", "taskId", "ref", "_meta", "task", "arguments"];
                 let mut params = Params::default();
                 let mut seen = 0;
                 while let Some(Text(key)) = map.next_key()? {
                     match KEYS.iter().position(|known| *known == key) {
                         Some(index) => once(&mut seen, index, &key)?,
-                        None => params.has_lookalike_name |= folds_to(&key, "name"),
+                        None => params.has_lookalike |= is_lookalike(&key, &KEYS),
                     }
                     match &*key {
                         "name" => params.name = map.next_value::<MaybeText<'de>>()?.0,
                         "uri" => params.uri = map.next_value::<MaybeText<'de>>()?.0,
                         "taskId" => params.task_id = map.next_value::<MaybeText<'de>>()?.0,
+                        "ref" => {
+                            params.reference = map.next_value::<Maybe<Reference<'de>>>()?.0;
+                            params.has_lookalike |= params.reference.has_lookalike;
+                        }
+                        "_meta" => {
+                            let meta = map.next_value::<Maybe<Meta<'de>>>()?.0;
+                            params.version = meta.version;
+                            params.takes_task |= meta.takes_task;
+                        }
+                        "task" => {
+                            params.takes_task = true;
+                            map.next_value::<IgnoredAny>()?;
+                        }
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -336,6 +361,97 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+impl<'de> Members<'de> for Reference<'de> {
+    fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        const KEYS: [&str; 3] = ["type", "name", "uri"];
+        let mut reference = Self::default();
+        let mut seen = 0;
+        while let Some(Text(key)) = map.next_key()? {
+            match KEYS.iter().position(|known| *known == key) {
+                Some(index) => once(&mut seen, index, &key)?,
+                None => reference.has_lookalike |= is_lookalike(&key, &KEYS),
+            }
+            match &*key {
+                "type" => reference.kind = map.next_value::<MaybeText<'de>>()?.0,
+                "name" => reference.name = map.next_value::<MaybeText<'de>>()?.0,
+                "uri" => reference.uri = map.next_value::<MaybeText<'de>>()?.0,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(reference)
+    }
+}
+
+/// What is read of `params._meta`.
+#[derive(Default)]
+struct Meta<'a> {
+    version: Option<Cow<'a, str>>,
+    takes_task: bool,
+}
+
+impl<'de> Members<'de> for Meta<'de> {
+    fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        const KEYS: [&str; 2] = [VERSION, CAPABILITIES];
+        let mut meta = Self::default();
+        let mut seen = 0;
+        while let Some(Text(key)) = map.next_key()? {
+            if let Some(index) = KEYS.iter().position(|known| *known == key) {
+                once(&mut seen, index, &key)?;
+            }
+            match &*key {
+                VERSION => meta.version = map.next_value::<MaybeText<'de>>()?.0,
+                CAPABILITIES => {
+                    let capabilities = map.next_value::<Maybe<Capabilities>>()?.0;
+                    meta.takes_task = capabilities.extensions.has_tasks;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(meta)
+    }
+}
+
+/// What is read of a client's capabilities.
+#[derive(Default)]
+struct Capabilities {
+    extensions: Extensions,
+}
+
+impl<'de> Members<'de> for Capabilities {
+    fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut capabilities = Self::default();
+        while let Some(Text(key)) = map.next_key()? {
+            if key == "extensions" {
+                capabilities.extensions = map.next_value::<Maybe<Extensions>>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(capabilities)
+    }
+}
+
+/// Which extensions a client has.
+#[derive(Default)]
+struct Extensions {
+    has_tasks: bool,
+}
+
+impl<'de> Members<'de> for Extensions {
+    fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut extensions = Self::default();
+        while let Some(Text(key)) = map.next_key()? {
+            extensions.has_tasks |= key == "io.modelcontextprotocol/tasks";
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(extensions)
     }
 }
 
@@ -377,60 +493,12 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A string; anything else counts as absent.
-struct MaybeText<'a>(Option<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for MaybeText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MaybeTextVisitor;
-        impl<'de> Visitor<'de> for MaybeTextVisitor {
-            type Value = MaybeText<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(MaybeText(Some(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(MaybeText(Some(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(MaybeText(None))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(MaybeText(None))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(MaybeText(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(MaybeText(None))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(MaybeText(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
-            }
-        }
-        deserializer.deserialize_any(MaybeTextVisitor)
-    }
+/// Whether a lenient parser would take `key` for one of `known`, which it is not.
+fn is_lookalike(key: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| folds_to(key, known))
 }
+
+mod lenient;
 
 #[cfg(test)]
 mod tests;

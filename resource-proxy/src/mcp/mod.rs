@@ -1,5 +1,12 @@
 //! MCP messages and sessions.
 
+pub mod absent;
+pub mod era;
+pub mod guard;
 pub mod header_match;
+pub mod list_filter;
 pub mod message;
 pub mod session;
+pub mod spans;
+pub mod tasks;
+pub mod uri;

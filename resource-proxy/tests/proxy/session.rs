@@ -95,18 +95,6 @@ async fn a_session_that_nobody_opened_here() {
     assert_eq!(world.mcp.received().len(), 1);
 }
 
-#[tokio::test]
-async fn a_client_of_the_revision_without_sessions_has_its_header_ignored() {
-    let world = world().await;
-    let request = world
-        .request(Method::POST, Some("alice"))
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-session-id", SESSION);
-    let answer = world.send(request, tool_call("read").to_string()).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert!(!world.mcp.only().headers.contains_key("mcp-session-id"));
-}
-
 /// O18: `replicas > 1` broke sessions.
 #[tokio::test]
 async fn replicas_with_one_keys_file_accept_each_others_sessions() {

@@ -135,9 +135,11 @@ async fn too_few_scopes() {
         challenge.contains("error=\"insufficient_scope\""),
         "{challenge}"
     );
-    assert!(challenge.contains("scope=\"notes:write\""), "{challenge}");
+    // What it has, and what it needs.
+    let both = "scope=\"notes:read notes:write\"";
+    assert!(challenge.contains(both), "{challenge}");
     assert!(challenge.contains("resource_metadata=\"http://localhost:9001/.well-known/"));
-    assert_eq!(answer.json()["scope"], "notes:write");
+    assert_eq!(answer.json()["scope"], "notes:read notes:write");
     assert!(world.mcp.received().is_empty());
     assert_eq!(
         world.call("reader", "anything_else").await.status,
@@ -159,7 +161,7 @@ async fn a_scope_that_implies_another_is_enough() {
 }
 
 #[tokio::test]
-async fn what_calls_no_tool_needs_no_scope() {
+async fn what_is_not_guarded_needs_no_scope() {
     let world = World::with("access: { rules: [{ tools: [read], scopes: [notes:read] }] }").await;
     world.introspection.grant("bare", "");
     for method in [

@@ -37,7 +37,12 @@ access:
   rules:                                 # first match wins; `*` matches any run of characters
     - { tools: ["create_*"], scopes: ["notes:write"] }
     - { tools: [health], anyToken: true }          # either scopes or anyToken
-  unmatched: RequireAllScopes            # or AnyToken
+    - { resources: ["notes://*"], scopes: ["notes:read"] }   # exactly one of tools, resources, prompts, methods
+    - { prompts: ["*"], scopes: ["notes:read"] }
+    - { methods: [acme/export], scopes: ["notes:write"] }    # methods that MCP does not define
+  unmatched: RequireAllScopes            # or Deny (as if it did not exist), or AnyToken
+  initialScopes: ["notes:read"]          # in the 401 and in scopes_supported; absent: all scopes
+  lists: Held                            # lists show what the token may use; or All
 friction:                                # off if absent
   rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
   groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
@@ -67,6 +72,7 @@ fn the_contracts_file_is_read_and_its_values_are_the_defaults() {
         }
     );
     assert_eq!(config.access.unmatched, short.access.unmatched);
+    assert_eq!(config.access.lists, short.access.lists);
     assert!(config.identity.is_some() && short.identity.is_none());
     assert!(config.friction.is_some() && short.friction.is_none());
 }

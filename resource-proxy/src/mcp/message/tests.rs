@@ -3,7 +3,8 @@ use super::*;
 fn tools(body: &str) -> Vec<String> {
     let messages =
         Messages::read(body.as_bytes()).unwrap_or_else(|fault| panic!("{body}\n{fault}"));
-    messages.tools().map(str::to_owned).collect()
+    let names = messages.guarded().map(|guarded| guarded.target.name());
+    names.map(str::to_owned).collect()
 }
 
 fn fault(body: impl AsRef<[u8]>) -> Fault {
@@ -35,15 +36,14 @@ fn names_are_borrowed_from_the_body() {
 }
 
 #[test]
-fn what_calls_no_tool_is_read_too() {
+fn what_is_not_guarded_is_read_too() {
     for body in [
         r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"method":"tools/call","params":{"name":"x"}}}"#,
-        r#"{"method":"prompts/get","params":{"name":{"a":[1]},"Name":1}}"#,
-        r#"{"method":"x","params":[1,2]}"#,
-        r#"{"method":"x","params":null}"#,
-        r#"{"method":"tools/calls","params":{"name":"read"}}"#,
+        r#"{"method":"tools/list","params":{"name":{"a":[1]},"Name":1,"_meta":[],"ref":1}}"#,
+        r#"{"method":"ping","params":[1,2]}"#,
+        r#"{"method":"ping","params":null}"#,
     ] {
         assert!(tools(body).is_empty(), "{body}");
     }
@@ -81,16 +81,20 @@ fn a_key_that_a_lenient_parser_takes_for_another() {
         r#"{"method":"ping","Method":"tools/call","params":{"name":"a"}}"#,
         r#"{"METHOD":"tools/call","params":{"name":"a"}}"#,
         r#"{"method":"tools/call","params":{"name":"a"},"paramſ":{"name":"b"}}"#,
-        r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
-        r#"{"method":"tools/call","params":{"NAME":"b"}}"#,
         r#"{"method":"Tools/Call","params":{"name":"a"}}"#,
         // What ends at a NUL to a parser in C.
         r#"{"method\u0000":"tools/call","method":"ping","params":{"name":"a"}}"#,
         r#"{"method":"tools/call\u0000","params":{"name":"a"}}"#,
+    ] {
+        assert_eq!(fault(body).code(), -32600, "{body}");
+    }
+    for body in [
+        r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
+        r#"{"method":"tools/call","params":{"NAME":"b"}}"#,
         r#"{"method":"tools/call","params":{"name\u0000":"b","name":"a"}}"#,
         r#"{"method":"tools/call","params":{"name":"a\u0000"}}"#,
     ] {
-        assert_eq!(fault(body).code(), -32600, "{body}");
+        assert_eq!(fault(body).code(), -32602, "{body}");
     }
     assert!(folds_to("tas\u{212a}", "task"));
 }
@@ -106,15 +110,65 @@ fn a_tool_call_without_a_name() {
         r#"{"name":null}"#,
     ] {
         let body = format!(r#"{{"method":"tools/call","params":{params}}}"#);
-        assert_eq!(fault(body).code(), -32600, "{params}");
+        let id = format!(r#"{{"id":7,"method":"tools/call","params":{params}}}"#);
+        assert_eq!(fault(&body).code(), -32602, "{params}");
+        assert!(matches!(fault(&id), Fault::Params { id: Some(id), .. } if id == 7));
     }
-    assert_eq!(fault(r#"{"method":"tools/call"}"#).code(), -32600);
+    assert_eq!(fault(r#"{"method":"tools/call"}"#).code(), -32602);
+    const MAX_NAME: usize = 1024;
     let named = |length| {
         let name = "a".repeat(length);
         format!(r#"{{"method":"tools/call","params":{{"name":"{name}"}}}}"#)
     };
     assert_eq!(tools(&named(MAX_NAME)).len(), 1);
-    assert_eq!(fault(named(MAX_NAME + 1)).code(), -32600);
+    assert_eq!(fault(named(MAX_NAME + 1)).code(), -32602);
+}
+
+#[test]
+fn a_message_has_a_method_or_is_an_answer() {
+    for body in ["{}", r#"{"id":1}"#, r#"{"params":{"name":"a"}}"#, "[{}]"] {
+        assert_eq!(fault(body).code(), -32600, "{body}");
+    }
+    let messages = Messages::read(br#"{"id":1,"result":{}}"#).unwrap();
+    assert!(messages.iter().all(|message| message.is_answer));
+}
+
+#[test]
+fn the_metadata_of_a_request_is_read() {
+    let read = |params: &str| {
+        let body = format!(r#"{{"id":1,"method":"ping","params":{params}}}"#);
+        let messages = Messages::read(body.as_bytes()).unwrap();
+        let params = &messages.iter().next().unwrap().params;
+        (
+            params.version.as_deref().map(str::to_owned),
+            params.takes_task,
+        )
+    };
+    let meta = |members: &str| format!(r#"{{"_meta":{{{members}}}}}"#);
+    let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+    assert_eq!(read(&meta(version)), (Some("2026-07-28".into()), false));
+    for (tasks, takes) in [
+        (
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+            true,
+        ),
+        (
+            r#"{"extensions":{"io.modelcontextprotocol\/tasks":{},"a":1}}"#,
+            true,
+        ),
+        (r#"{"extensions":{"a":{}}}"#, false),
+        (r#"{"extensions":5}"#, false),
+        ("[]", false),
+    ] {
+        let params = meta(&format!(
+            r#""io.modelcontextprotocol/clientCapabilities":{tasks}"#
+        ));
+        assert_eq!(read(&params), (None, takes), "{tasks}");
+    }
+    assert_eq!(read(r#"{"task":{"ttl":1}}"#), (None, true));
+    assert_eq!(read(r#"{"_meta":1}"#), (None, false));
+    let twice = format!(r#"{{"method":"ping","params":{{"_meta":{{{version},{version}}}}}}}"#);
+    assert_eq!(fault(twice).code(), -32600);
 }
 
 #[test]
@@ -137,11 +191,11 @@ fn deeply_nested_or_invalid_json() {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!(r#"{{"method":"x","params":{{"a":{open}{close}}}}}"#)
     };
-    assert!(tools(&nested(MAX_DEPTH - 2)).is_empty());
+    assert_eq!(tools(&nested(MAX_DEPTH - 2)), ["x"]);
     assert_eq!(fault(nested(MAX_DEPTH - 1)).code(), -32600);
     assert_eq!(fault("[".repeat(1_000_000)).code(), -32600);
     let brackets_in_a_string = format!(r#"{{"method":"{}\\\"["}}"#, "[".repeat(500));
-    assert!(tools(&brackets_in_a_string).is_empty());
+    assert_eq!(tools(&brackets_in_a_string).len(), 1);
     for body in [
         "",
         "{",

@@ -21,6 +21,9 @@ use tokio::sync::{Semaphore, mpsc};
 /// The id of every session that this server opens.
 pub const SESSION: &str = "session.1";
 
+/// The id of the task that the tools `begin` and `begin_stateless` begin.
+pub const TASK: &str = "task-1";
+
 #[derive(Clone)]
 pub struct McpServer {
     pub address: SocketAddr,
@@ -141,6 +144,22 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
             answer
                 .headers_mut()
                 .insert("mcp-session-id", SESSION.parse().unwrap());
+            answer
+        }
+        ("tools/call", "begin") => {
+            json_answer(&json!({"task": {"taskId": TASK, "status": "working"}}))
+        }
+        ("tools/call", "begin_stateless") => {
+            json_answer(&json!({"resultType": "task", "taskId": TASK, "status": "working"}))
+        }
+        ("tools/list", _) => json_answer(&json!({
+            "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
+        })),
+        ("resources/list", "stream") => stream(state),
+        ("prompts/list", "compressed") => {
+            let mut answer = json_answer(&json!({"prompts": []}));
+            let encoding = "gzip".parse().unwrap();
+            answer.headers_mut().insert("content-encoding", encoding);
             answer
         }
         ("notifications/initialized", _) => plain(StatusCode::ACCEPTED, ""),

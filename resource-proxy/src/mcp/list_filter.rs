@@ -1,0 +1,242 @@
+//! What a caller sees of the server's lists and events: what the caller's token may use.
+//!
+//! Lists are known by their shape, because a resumed stream may carry the answer to any request. What is not removed
+//! stays as the server wrote it, byte for byte.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+
+use crate::auth::authorize::{AccessRules, Operation};
+use crate::auth::identity::Identity;
+use crate::mcp::spans::{elements, members, string, value};
+use crate::mcp::tasks::Tasks;
+use crate::mcp::uri::{self, Kind};
+
+/// Who sees, and by which rules.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The rules.
+    pub rules: Arc<AccessRules>,
+    /// The caller.
+    pub caller: Arc<Identity>,
+    /// The tasks that are known.
+    pub tasks: Arc<Tasks>,
+    /// The lists of tools, resources, templates and prompts are passed on whole.
+    pub sees_all: bool,
+    /// A list must say who may cache it (MCP 2026-07-28).
+    pub says_cache_scope: bool,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filtered {
+    /// It stays as it is.
+    Unchanged,
+    /// This takes its place.
+    Changed(Vec<u8>),
+    /// It is about something that the caller may not use.
+    Removed,
+}
+
+/// The message is not JSON, so nobody knows what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// A part of the text, and what takes its place.
+type Edit = (Range<usize>, Vec<u8>);
+
+/// What the entries of a list are.
+#[derive(Clone, Copy)]
+enum Entry {
+    Tool,
+    Resource,
+    Template,
+    Prompt,
+    Task,
+}
+
+impl Entry {
+    /// Of a list of this name in a result, and which member names an entry.
+    fn of(list: &str) -> Option<(Self, &'static str)> {
+        Some(match list {
+            "tools" => (Self::Tool, "name"),
+            "resources" => (Self::Resource, "uri"),
+            "resourceTemplates" => (Self::Template, "uriTemplate"),
+            "prompts" => (Self::Prompt, "name"),
+            "tasks" => (Self::Task, "taskId"),
+            _ => return None,
+        })
+    }
+}
+
+impl View {
+    /// What the caller sees of a message, or of a batch of them.
+    ///
+    /// # Errors
+    /// The text is not JSON.
+    pub fn filter(&self, text: &[u8]) -> Result<Filtered, Unreadable> {
+        let valid = std::str::from_utf8(text).map_err(|_| Unreadable)?;
+        serde_json::from_str::<IgnoredAny>(valid).map_err(|_| Unreadable)?;
+        let whole = value(text, 0);
+        let mut edits = Vec::new();
+        if text.get(whole.start) == Some(&b'[') {
+            for message in elements(text, whole.start) {
+                if !self.message(text, message.start, &mut edits) {
+                    // In a batch, an event is replaced by one without content.
+                    edits.push((message, br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"debug","data":null}}"#.to_vec()));
+                }
+            }
+        } else if !self.message(text, whole.start, &mut edits) {
+            return Ok(Filtered::Removed);
+        }
+        Ok(match edits.is_empty() {
+            true => Filtered::Unchanged,
+            false => Filtered::Changed(apply(text, edits)),
+        })
+    }
+
+    /// Collects what changes in the message at `at`. False: the caller may not see it at all.
+    fn message(&self, text: &[u8], at: usize, edits: &mut Vec<Edit>) -> bool {
+        let mut is_seen = true;
+        for (name, value) in members(text, at) {
+            match string(text, &name).as_deref() {
+                Some("result") => self.result(text, value.start, edits),
+                Some("method") => {
+                    is_seen &= match string(text, &value).as_deref() {
+                        Some("notifications/resources/updated") => {
+                            self.sees_event(text, at, "uri", Entry::Resource)
+                        }
+                        Some("notifications/tasks" | "notifications/tasks/status") => {
+                            self.sees_event(text, at, "taskId", Entry::Task)
+                        }
+                        _ => true,
+                    };
+                }
+                _ => {}
+            }
+        }
+        is_seen
+    }
+
+    fn sees_event(&self, text: &[u8], at: usize, member: &str, entry: Entry) -> bool {
+        let mut params =
+            members(text, at).filter(|(name, _)| string(text, name).as_deref() == Some("params"));
+        params.all(|(_, params)| self.sees(text, params.start, member, entry))
+    }
+
+    fn result(&self, text: &[u8], at: usize, edits: &mut Vec<Edit>) {
+        let (mut is_list, mut cache_scope) = (false, None);
+        for (name, value) in members(text, at) {
+            let Some(name) = string(text, &name) else {
+                continue;
+            };
+            if name == "cacheScope" {
+                cache_scope = Some(value);
+                continue;
+            }
+            let is_array = text.get(value.start) == Some(&b'[');
+            let Some((entry, member)) = Entry::of(&name).filter(|_| is_array) else {
+                continue;
+            };
+            is_list |= !matches!(entry, Entry::Task);
+            if self.sees_all && !matches!(entry, Entry::Task) {
+                continue;
+            }
+            self.list(text, value, member, entry, edits);
+        }
+        if !is_list || self.sees_all {
+            return;
+        }
+        match cache_scope {
+            Some(span) if text.get(span.clone()) != Some(PRIVATE) => {
+                edits.push((span, PRIVATE.to_vec()))
+            }
+            None if self.says_cache_scope => {
+                // A list has at least one member, so a comma follows.
+                let start = value(text, at).start + 1;
+                let member = [br#""cacheScope":"#, PRIVATE, b","].concat();
+                edits.push((start..start, member));
+            }
+            _ => {}
+        }
+    }
+
+    fn list(
+        &self,
+        text: &[u8],
+        list: Range<usize>,
+        member: &str,
+        entry: Entry,
+        edits: &mut Vec<Edit>,
+    ) {
+        let mut kept = Vec::with_capacity(list.len());
+        let mut is_whole = true;
+        for element in elements(text, list.start) {
+            if self.sees(text, element.start, member, entry) {
+                let separator: &[u8] = if kept.is_empty() { b"[" } else { b"," };
+                kept.extend_from_slice(separator);
+                kept.extend_from_slice(text.get(element).unwrap_or_default());
+            } else {
+                is_whole = false;
+            }
+        }
+        if !is_whole {
+            if kept.is_empty() {
+                kept.push(b'[');
+            }
+            kept.push(b']');
+            edits.push((list, kept));
+        }
+    }
+
+    /// Whether the caller may use what the object at `at` names, however often it does.
+    fn sees(&self, text: &[u8], at: usize, member: &str, entry: Entry) -> bool {
+        let mut is_named = false;
+        for (name, value) in members(text, at) {
+            if string(text, &name).as_deref() != Some(member) {
+                continue;
+            }
+            is_named = true;
+            if !string(text, &value).is_some_and(|name| self.may_use(&name, entry)) {
+                return false;
+            }
+        }
+        is_named
+    }
+
+    fn may_use(&self, name: &str, entry: Entry) -> bool {
+        let operation = match entry {
+            Entry::Tool => Operation::Tool(name),
+            Entry::Prompt => Operation::Prompt(name),
+            Entry::Resource if uri::check(name, Kind::Uri).is_ok() => Operation::Resource(name),
+            Entry::Template if uri::check(name, Kind::Template).is_ok() => {
+                Operation::Resource(name)
+            }
+            Entry::Resource | Entry::Template => return false,
+            Entry::Task => return self.tasks.begun_by(&self.caller, name).is_some(),
+        };
+        self.rules.decide(operation, &self.caller.scopes).is_allowed
+    }
+}
+
+/// The value of `cacheScope` of what depends on the token (SEP-2549).
+const PRIVATE: &[u8] = br#""private""#;
+
+/// The text with its edits, which do not overlap.
+fn apply(text: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut changed = Vec::with_capacity(text.len() + 32);
+    let mut at = 0;
+    for (span, replacement) in edits {
+        changed.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        changed.extend_from_slice(&replacement);
+        at = span.end;
+    }
+    changed.extend_from_slice(text.get(at..).unwrap_or_default());
+    changed
+}
+
+#[cfg(test)]
+mod tests;

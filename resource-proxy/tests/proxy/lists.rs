@@ -1,0 +1,131 @@
+//! What lists show.
+
+use std::io;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming};
+use serde_json::{Value, json};
+
+use crate::common::upstream::Stream;
+use crate::common::{Answer, World};
+
+const RULES: &str = "access: { rules: [{ tools: [create_*], scopes: [notes:write] }, { resources: ['notes://*'], scopes: [notes:read] }], unmatched: AnyToken }";
+
+async fn world(more: &str) -> World {
+    let world = World::with(&format!("{RULES}\n{more}")).await;
+    world.introspection.grant("read", "notes:read");
+    world.introspection.grant("write", "notes:write");
+    world.introspection.grant("none", "");
+    world
+}
+
+fn message(method: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {}})
+}
+
+/// The name tells the server how to answer.
+fn named(method: &str, name: &str) -> Value {
+    let mut message = message(method);
+    message["params"]["name"] = json!(name);
+    message
+}
+
+fn names(answer: &Answer) -> Vec<String> {
+    let tools = answer.json()["result"]["tools"].clone();
+    let tools = tools.as_array().unwrap().iter();
+    tools
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_list_of_tools_shows_what_the_token_may_call() {
+    let world = world("").await;
+    let answer = world.post("read", &message("tools/list")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(names(&answer), ["read"]);
+    assert_eq!(answer.json()["result"]["nextCursor"], "c");
+    assert_eq!(answer.json()["result"]["cacheScope"], "private");
+    let answer = world.post("write", &message("tools/list")).await;
+    assert_eq!(names(&answer), ["read", "create_note"]);
+    // In a batch, too.
+    let batch = json!([message("ping"), message("tools/list")]);
+    assert_eq!(world.post("read", &batch).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_list_changes_with_the_rules() {
+    let world = world("").await;
+    world.reconfigure(
+        "access: { rules: [{ tools: [create_note], anyToken: true }], unmatched: Deny }",
+    );
+    let answer = world.post("none", &message("tools/list")).await;
+    assert_eq!(names(&answer), ["create_note"]);
+    world.reconfigure("access: { unmatched: Deny, lists: All }");
+    let answer = world.post("none", &message("tools/list")).await;
+    assert_eq!(names(&answer), ["read", "create_note"]);
+    assert_eq!(answer.json()["result"]["cacheScope"], "public");
+}
+
+#[tokio::test]
+async fn a_list_in_a_stream_is_filtered_and_nothing_else_of_it_is_held_back() {
+    let world = world("").await;
+    let request = world.request(Method::POST, Some("none"));
+    let begun = world.begin(request, named("resources/list", "stream").to_string());
+    let (response, stream) = tokio::join!(begun, world.mcp.stream());
+    events(response.into_body(), &stream).await;
+    assert!(!world.mcp.only().headers.contains_key("accept-encoding"));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_resumed_is_filtered_like_the_first() {
+    let world = world("").await;
+    let request = world
+        .request(Method::GET, Some("none"))
+        .header("accept-encoding", "gzip")
+        .header("last-event-id", "1");
+    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
+    events(response.into_body(), &stream).await;
+    let received = world.mcp.only();
+    assert_eq!(received.headers["last-event-id"], "1");
+    assert!(!received.headers.contains_key("accept-encoding"));
+}
+
+/// Events as a caller without scopes sees them.
+async fn events(mut body: Incoming, stream: &Stream) {
+    let list = r#"{"id":1,"result":{"resources":[{"uri":"notes://a"},{"uri":"other://a"}]}}"#;
+    let seen = r#"{"id":1,"result":{"resources":[{"uri":"other://a"}]}}"#;
+    let updated = |uri: &str| {
+        format!(
+            "data: {{\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":\"{uri}\"}}}}\n\n"
+        )
+    };
+    for (sent, passed) in [
+        (": comment\n\n".to_owned(), ": comment\n\n".to_owned()),
+        (
+            format!("id: 2\ndata: {list}\n\n"),
+            format!("id: 2\ndata: {seen}\n\n"),
+        ),
+        (
+            updated("notes://a") + &updated("other://a"),
+            updated("other://a"),
+        ),
+    ] {
+        let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(sent.into()));
+        stream.send(frame).await.unwrap();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.data_ref().unwrap(), passed.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_the_server_compresses_is_not_passed_on() {
+    let world = world("").await;
+    let answer = world
+        .post("read", &named("prompts/list", "compressed"))
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.json()["error"], "upstream_encoded");
+}
