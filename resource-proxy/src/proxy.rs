@@ -1,11 +1,11 @@
 //! The path of a request: the order of its checks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -20,14 +20,15 @@ use crate::compiled::{Compiled, Runtime};
 use crate::config::{Config, ConfigError};
 use crate::http::body;
 use crate::http::cors::{self, Origin};
+use crate::http::hard_limit;
 use crate::http::host;
 use crate::http::refusal::Refusal;
 use crate::http::stream::Body;
 use crate::http::upstream::SESSION_ID;
-use crate::limits::friction::{Caller, Friction, Slot};
 use crate::mcp::header_match;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
+use crate::pacing::{Calls, Pacing};
 use crate::trace::Trace;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
@@ -41,8 +42,7 @@ pub struct Proxy {
     compiled: ArcSwap<Compiled>,
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
-    /// Outlives a version of the configuration. Locked for microseconds, never across an await.
-    friction: Mutex<Option<Friction>>,
+    pacing: Arc<Pacing>,
 }
 
 impl Proxy {
@@ -51,13 +51,18 @@ impl Proxy {
     /// # Errors
     /// A value cannot be used, although it passed validation.
     pub fn new(config: Config, runtime: Runtime, keys: &ProxyKeys) -> Result<Self, ConfigError> {
-        let friction = config.friction.as_ref().map(Friction::new);
+        let pacing = Pacing::new(
+            config.friction.as_ref(),
+            runtime.clock.clone(),
+            runtime.metrics.clone(),
+            Arc::clone(&runtime.drain),
+        );
         let compiled = Compiled::new(config, &runtime, None)?;
         Ok(Self {
             compiled: ArcSwap::from_pointee(compiled),
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
-            friction: Mutex::new(friction),
+            pacing: Arc::new(pacing),
         })
     }
 
@@ -67,12 +72,7 @@ impl Proxy {
     /// A value cannot be used, although it passed validation; the old version stays in force.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         let compiled = Compiled::new(config, &self.runtime, Some(&self.compiled.load()))?;
-        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *friction, &compiled.config.friction) {
-            (Some(friction), Some(config)) => friction.reconfigure(config),
-            (slot, config) => *slot = config.as_ref().map(Friction::new),
-        }
-        drop(friction);
+        self.pacing.reconfigure(compiled.config.friction.as_ref());
         self.compiled.store(Arc::new(compiled));
         Ok(())
     }
@@ -159,10 +159,23 @@ impl Proxy {
         let (body, mut reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
         let mut listens = parts.method == Method::GET;
+        let mut sent = None;
         if parts.method == Method::POST {
             let messages = judge(compiled, &parts.headers, &body, identity, trace)?;
             listens = messages.listens();
-            self.hold_back(compiled, &messages, identity).await;
+            let calls = Calls {
+                caller: identity,
+                messages: &messages,
+                body: &body,
+                has_retries: is_sessionless(&parts.headers),
+            };
+            sent = match self.pacing.hold_back(calls, &compiled.labels).await {
+                Ok(sent) => sent,
+                Err(refused) => {
+                    let response = hard_limit::answer(&messages, &refused, calls.has_retries);
+                    return Ok(("hard_limit", response));
+                }
+            };
         } else if !body.is_empty() {
             let text = "GET and DELETE must not have a body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
@@ -177,12 +190,21 @@ impl Proxy {
                 .map(str::to_owned),
             false => None,
         };
+        if sent.is_some() {
+            // The response has to be readable.
+            parts.headers.remove(ACCEPT_ENCODING);
+        }
         let response = self.forward(compiled, parts, body, identity).await?;
+        let reader = sent.and_then(|sent| sent.read(response.status(), response.headers()));
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
         let response = response.map(|body| match body {
             Body::Right(stream) => {
                 let stream = stream.holding(reserved);
+                let stream = match reader {
+                    Some(reader) => stream.read_by(reader),
+                    None => stream,
+                };
                 Body::Right(match token {
                     Some(token) => stream.until(self.listening(compiled, token)),
                     None => stream,
@@ -232,48 +254,6 @@ impl Proxy {
         }
     }
 
-    /// Friction: delays the call, and does not count it if the client disconnects in the meantime.
-    async fn hold_back(&self, compiled: &Compiled, messages: &Messages<'_>, identity: &Identity) {
-        let waiting = self.admit(compiled, messages, identity);
-        if !waiting.delay.is_zero() {
-            tokio::select! {
-                () = self.runtime.clock.sleep(waiting.delay) => {}
-                // The server behind is about to stop.
-                () = self.runtime.drain.begun() => {}
-            }
-        }
-    }
-
-    fn admit(&self, compiled: &Compiled, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {
-        let mut waiting = Waiting {
-            proxy: self,
-            delay: Duration::ZERO,
-            slots: Vec::new(),
-        };
-        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(friction) = &mut *friction else {
-            return waiting;
-        };
-        let caller = Caller {
-            client_id: &who.client_id,
-            subject: &who.subject,
-        };
-        let now = self.runtime.clock.monotonic();
-        for tool in messages.tools() {
-            let decision = friction.admit(&caller, tool, now);
-            let label = compiled.labels.of(tool);
-            self.runtime.metrics.friction(label, &decision);
-            // Calls of a batch are counted one after the other: the last one's delay is that of
-            // all.
-            waiting.delay = waiting.delay.max(decision.delay);
-            waiting.slots.push(decision.slot);
-        }
-        if !waiting.delay.is_zero() {
-            self.runtime.metrics.held_back(1);
-        }
-        waiting
-    }
-
     async fn forward(
         &self,
         compiled: &Compiled,
@@ -304,33 +284,6 @@ impl Proxy {
             }
         }
         Ok(response)
-    }
-}
-
-/// Calls that friction delays. If they are dropped while they wait, they are not counted.
-struct Waiting<'a> {
-    proxy: &'a Proxy,
-    delay: Duration,
-    slots: Vec<Slot>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.delay.is_zero() {
-            return;
-        }
-        self.proxy.runtime.metrics.held_back(-1);
-        let now = self.proxy.runtime.clock.monotonic();
-        let mut friction = self
-            .proxy
-            .friction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(friction) = &mut *friction {
-            for slot in &self.slots {
-                friction.release(slot, now);
-            }
-        }
     }
 }
 

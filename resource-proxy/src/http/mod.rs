@@ -3,6 +3,7 @@
 pub mod body;
 pub mod connection;
 pub mod cors;
+pub mod hard_limit;
 pub mod host;
 pub mod metadata;
 pub mod refusal;

@@ -5,19 +5,26 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 
 use crate::limits::capacity::Reservation;
+use crate::mcp::answers::Format;
 
 /// The body of a response: one that the proxy wrote, or the server's.
 pub type Body = Either<Full<Bytes>, Stream>;
+
+/// Sees each piece of a body before it goes to the client, and says whether it has to see more.
+pub type Reader = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 /// The server's response as it arrives. A listening stream would never end by itself, so it
 /// ends with the client's token.
 pub struct Stream {
     body: Incoming,
     _reservation: Option<Reservation>,
+    reader: Option<Reader>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -27,6 +34,7 @@ impl Stream {
         Self {
             body,
             _reservation: None,
+            reader: None,
             end: None,
         }
     }
@@ -39,12 +47,37 @@ impl Stream {
         }
     }
 
+    /// Is read by `reader` as it passes.
+    pub fn read_by(self, reader: Reader) -> Self {
+        Self {
+            reader: Some(reader),
+            ..self
+        }
+    }
+
     /// Also ends when `end` does.
     pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             end: Some(Box::pin(end)),
             ..self
         }
+    }
+}
+
+/// How a response is written; none where it cannot be read.
+pub fn answer_format(headers: &HeaderMap) -> Option<Format> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return None;
+    }
+    let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = media_type.split(';').next()?.trim();
+    if media_type.eq_ignore_ascii_case("text/event-stream") {
+        Some(Format::Events)
+    } else if media_type.eq_ignore_ascii_case("application/json") {
+        Some(Format::Json)
+    } else {
+        None
     }
 }
 
@@ -62,7 +95,14 @@ impl hyper::body::Body for Stream {
             self.end = None;
             return Poll::Ready(None);
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let (Some(bytes), Some(reader)) = (frame.data_ref(), &mut self.reader)
+            && !reader(bytes)
+        {
+            self.reader = None;
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
