@@ -276,7 +276,7 @@ impl Sent {
                 friction.succeeded(&receipts[last - 1], now);
                 if last == receipts.len() {
                     // Which of a batch's calls failed is not known, but now none did.
-                    receipts.iter().for_each(|one| friction.proved(one));
+                    receipts.iter().for_each(|one| friction.proved(one, now));
                 }
             }
         }

@@ -305,7 +305,7 @@ hardLimit: { calls: 1000, periodSeconds: 60 }
             ),
             (
                 &format!("{rate}\nsubjectRate: {{ calls: 1, periodSeconds: 1 }}\nshare: .nan"),
-                "friction.share: NaN",
+                "non-finite float `.nan` rejected",
             ),
             (
                 &format!("{rate}\ngroups: [{{ name: a, tools: [x], {rate}, share: 0.5 }}]"),

@@ -45,7 +45,8 @@
 //!
 //! Memory is below a megabyte and never grows beyond (`table.rs`); [`Friction::admit`] takes less than a
 //! microsecond for any number of principals. Keys are hashed with random keys: names are not kept. A client cannot
-//! create targets by inventing names: the tools that never answered without an error share one cell of a principal.
+//! create targets by inventing names: calls of tools that never answered without an error are counted by one cell of
+//! the principal, until they do.
 
 mod counted;
 mod hard_limit;
@@ -138,8 +139,18 @@ pub struct Slot {
 pub struct Receipt {
     /// The cell of the subject's volume.
     volume: Option<u64>,
-    /// The tool, if it never answered without an error before.
-    unproven: Option<u64>,
+    /// If the tool never answered without an error before.
+    unproven: Option<Unproven>,
+}
+
+/// A call of a tool that never answered without an error.
+#[derive(Clone, Copy, Debug)]
+struct Unproven {
+    tool: u64,
+    /// What the call was charged, and the cell.
+    charge: (u64, f64),
+    /// The cell that the call would have had.
+    own: u64,
 }
 
 impl Receipt {
@@ -240,14 +251,7 @@ impl Friction {
         let (max_delay, warmup) = (targets.max_delay, targets.warmup);
         let mut receipt = Receipt::default();
 
-        let (mut name, target) = targets.of(counted);
-        if let Name::Tool(_) = name {
-            let tool = key(hasher, &name);
-            if !self.tools.contains(&tool) {
-                receipt.unproven = Some(tool);
-                name = Name::Unproven;
-            }
-        }
+        let (name, target) = targets.of(counted);
         let mut volume = 0.0;
         if let Some(tau) = targets.volume_tau {
             let key = key(hasher, &Owner::Volume(caller.subject));
@@ -255,9 +259,20 @@ impl Friction {
             volume = self.table.get(key).map_or(0.0, |s| s.recent(now, tau));
         }
         let law = target.at(volume);
-        let owner = Owner::Principal(client(targets.per, caller), caller.subject, name);
-        let key = self::key(hasher, &owner);
+        let client = client(targets.per, caller);
+        let cell = |name| key(hasher, &Owner::Principal(client, caller.subject, name));
+        let own = cell(name);
+        let unproven = match name {
+            Name::Tool(_) => Some(key(hasher, &name)).filter(|tool| !self.tools.contains(tool)),
+            _ => None,
+        };
+        let key = unproven.map_or(own, |_| cell(Name::Unproven));
         let verdict = law.admit(self.table.entry(key, now), now, warmup, max_delay);
+        receipt.unproven = unproven.map(|tool| Unproven {
+            tool,
+            charge: (key, verdict.charge),
+            own,
+        });
         let mut slowest = Slowest::new(&law, verdict, key);
         if let Some(law) = &targets.subject {
             let key = self::key(hasher, &Owner::Subject(caller.subject));
@@ -297,11 +312,23 @@ impl Friction {
         }
     }
 
-    /// The server answered a call of this tool without an error.
-    pub fn proved(&mut self, receipt: &Receipt) {
-        if let Some(tool) = receipt.unproven.filter(|_| self.tools.len() < TOOLS) {
-            self.tools.insert(tool);
+    /// The server answered a call of this tool without an error: it is counted by the tool's own cell instead.
+    pub fn proved(&mut self, receipt: &Receipt, now: Duration) {
+        let Some(unproven) = receipt.unproven else {
+            return;
+        };
+        if self.tools.len() >= TOOLS && !self.tools.contains(&unproven.tool) {
+            return;
         }
+        self.tools.insert(unproven.tool);
+        let (key, charge) = unproven.charge;
+        if let Some(state) = self.table.get(key) {
+            state.free_at -= charge;
+        }
+        let now = now.as_secs_f64();
+        let state = self.table.entry(unproven.own, now);
+        let law = self.targets.tool.at(0.0);
+        law.admit(state, now, 0, self.targets.max_delay);
     }
 
     /// Who may retry this call, if the server asks for input.

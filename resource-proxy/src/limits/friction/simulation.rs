@@ -94,7 +94,7 @@ pub(super) fn run(friction: &mut Friction, clients: &[Client], seconds: u64) -> 
         if let Some(call) = answered {
             let call: &Call = &calls[call];
             friction.succeeded(&call.decision.receipt, Duration::from_micros(now));
-            friction.proved(&call.decision.receipt);
+            friction.proved(&call.decision.receipt, Duration::from_micros(now));
             let next = now + random.around(client.think).max(1);
             events.push(Reverse((next, index, None)));
             continue;
@@ -343,6 +343,29 @@ fn invented_tool_names_are_no_way_out() {
     }
     let rate = f64::from(went) / 3000.0;
     assert!((0.9..=1.1).contains(&rate), "{rate}");
+}
+
+#[test]
+fn the_first_calls_of_many_tools_do_not_slow_each_other() {
+    let mut friction = Friction::new(&FrictionConfig {
+        rate: a_minute(1),
+        warmup_calls: 0,
+        ..config()
+    });
+    let tools: Vec<String> = (0..30).map(|n| format!("tool-{n}")).collect();
+    let mut call = |tool: &str, now: f64| {
+        let decision = friction.admit(&ANN, Counted::Tool(tool), at(now));
+        friction.proved(&decision.receipt, at(now));
+        decision.delay
+    };
+    for (n, tool) in tools.iter().enumerate() {
+        assert_eq!(call(tool, 0.1 * n as f64), Duration::ZERO, "{tool}");
+    }
+    // They were counted, each by itself.
+    for tool in &tools {
+        let delay = call(tool, 4.0).as_secs_f64();
+        assert!((30.0..60.0).contains(&delay), "{tool}: {delay}");
+    }
 }
 
 #[test]
@@ -641,7 +664,7 @@ fn calls_that_fail_are_no_volume() {
         let decision = friction.admit(&ANN, TOOL, at(now));
         now += decision.delay.as_secs_f64() + 0.05;
         friction.succeeded(&decision.receipt, at(now));
-        friction.proved(&decision.receipt);
+        friction.proved(&decision.receipt, at(now));
         went += u32::from(now > 1000.0);
         if now > 4000.0 {
             break;
@@ -773,7 +796,6 @@ fn idle_time_heals_with_the_half_life() {
 #[test]
 fn a_burst_after_long_idling_is_free_up_to_the_average_and_then_paced() {
     let mut friction = friction();
-    run(&mut friction, &[Client::new("first", 1)], 1);
     let calls = [Client {
         from: 100_000,
         ..Client::new("a", 64)

@@ -12,7 +12,8 @@ use crate::glob;
 #[derive(Debug)]
 pub(super) struct Targets {
     pub(super) per: Per,
-    tool: Target,
+    /// That of tools in no group, and of methods.
+    pub(super) tool: Target,
     groups: Vec<(Group, Target)>,
     pub(super) subject: Option<Law>,
     pub(super) resource: Option<Law>,
