@@ -1029,3 +1029,45 @@ fn a_decision_says_what_was_observed() {
     assert!(first.observed < 0.05);
     assert!(burst(&mut friction, "t", 99, 0.0).observed > 2.0);
 }
+
+#[test]
+fn a_retry_is_of_the_same_subject_client_and_call() {
+    let mut friction = friction();
+    let bob = Caller {
+        subject: "bob",
+        ..ANN
+    };
+    let other_client = Caller {
+        client_id: "other",
+        ..ANN
+    };
+    let call = friction.retry_key(&ANN, TOOL);
+    friction.asked(call, "state");
+    for (caller, counted, state) in [
+        (ANN, TOOL, "another"),
+        (ANN, Counted::Tool("x"), "state"),
+        (ANN, Counted::Method("prompts/get"), "state"),
+        (bob, TOOL, "state"),
+        (other_client, TOOL, "state"),
+    ] {
+        let key = friction.retry_key(&caller, counted);
+        assert!(state == "another" || key.call != call.call);
+        assert_eq!(
+            friction.is_retry(key, state),
+            None,
+            "{caller:?} {counted:?} {state}"
+        );
+    }
+    let mut next = friction.is_retry(call, "state");
+    assert!(next.is_some());
+    assert_eq!(friction.is_retry(call, "state"), None, "once");
+    // A server that asks for ever.
+    let mut retries = 0;
+    while let Some(key) = next {
+        friction.asked(key, "state");
+        next = friction.is_retry(call, "state");
+        retries += 1;
+        assert!(retries < 100);
+    }
+    assert_eq!(retries, super::retries::ROUNDS);
+}
