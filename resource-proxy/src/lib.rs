@@ -15,6 +15,7 @@ pub mod keys;
 pub mod limits;
 pub mod mcp;
 pub mod metrics;
+pub mod pacing;
 pub mod proxy;
 pub mod readiness;
 pub mod reload;

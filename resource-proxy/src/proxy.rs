@@ -1,6 +1,6 @@
 //! The path of a request: the order of its checks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use crate::auth::authorize::{Denial, Operation};
+use crate::auth::authorize::Denial;
 use crate::auth::bearer;
 use crate::auth::identity::Identity;
 use crate::auth::judge::Rejection;
@@ -25,12 +25,12 @@ use crate::config::{Config, ConfigError};
 use crate::http::body;
 use crate::http::cors::{self, Origin};
 use crate::http::filter::Filter;
+use crate::http::hard_limit;
 use crate::http::host;
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
-use crate::http::stream::Body;
+use crate::http::stream::{Body, Reader};
 use crate::http::upstream::{SESSION_ID, is_event_stream};
-use crate::limits::friction::{Caller, Friction, Slot};
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
@@ -39,6 +39,7 @@ use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
 use crate::mcp::tasks::{self, Call, Tasks};
+use crate::pacing::{Calls, Pacing};
 use crate::trace::Trace;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
@@ -53,8 +54,7 @@ pub struct Proxy {
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
     tasks: Arc<Tasks>,
-    /// Outlives a version of the configuration. Locked for microseconds, never across an await.
-    friction: Mutex<Option<Friction>>,
+    pacing: Arc<Pacing>,
 }
 
 impl Proxy {
@@ -63,14 +63,19 @@ impl Proxy {
     /// # Errors
     /// A value cannot be used, although it passed validation.
     pub fn new(config: Config, runtime: Runtime, keys: &ProxyKeys) -> Result<Self, ConfigError> {
-        let friction = config.friction.as_ref().map(Friction::new);
+        let pacing = Pacing::new(
+            config.friction.as_ref(),
+            runtime.clock.clone(),
+            runtime.metrics.clone(),
+            Arc::clone(&runtime.drain),
+        );
         let compiled = Compiled::new(config, &runtime, None)?;
         Ok(Self {
             compiled: ArcSwap::from_pointee(compiled),
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
             tasks: Arc::default(),
-            friction: Mutex::new(friction),
+            pacing: Arc::new(pacing),
         })
     }
 
@@ -80,12 +85,7 @@ impl Proxy {
     /// A value cannot be used, although it passed validation; the old version stays in force.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         let compiled = Compiled::new(config, &self.runtime, Some(&self.compiled.load()))?;
-        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *friction, &compiled.config.friction) {
-            (Some(friction), Some(config)) => friction.reconfigure(config),
-            (slot, config) => *slot = config.as_ref().map(Friction::new),
-        }
-        drop(friction);
+        self.pacing.reconfigure(compiled.config.friction.as_ref());
         self.compiled.store(Arc::new(compiled));
         Ok(())
     }
@@ -178,6 +178,7 @@ impl Proxy {
         let mut listens = parts.method == Method::GET;
         let mut begins = None;
         let mut lists = (parts.method == Method::GET).then_some(None);
+        let mut sent = None;
         if parts.method == Method::POST {
             let judging = (&declared, &*self.tasks);
             let messages = judge(compiled, &parts.headers, judging, &body, &identity, trace)?;
@@ -190,7 +191,19 @@ impl Proxy {
                     .and_then(|message| message.id.clone())
             };
             lists = messages.asks_for_lists().then(first_id);
-            self.hold_back(compiled, &messages, &identity).await;
+            let calls = Calls {
+                caller: &identity,
+                messages: &messages,
+                body: &body,
+                has_retries: declared == Ok(Some(Era::Stateless)),
+            };
+            sent = match self.pacing.hold_back(calls, &compiled.labels).await {
+                Ok(sent) => sent,
+                Err(refused) => {
+                    let response = hard_limit::answer(&messages, &refused, calls.has_retries);
+                    return Ok(("hard_limit", response));
+                }
+            };
         } else if !body.is_empty() {
             let text = "GET and DELETE must not have a body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
@@ -205,7 +218,7 @@ impl Proxy {
                 judge(&compiled, &parts.headers, judging, &body, &identity, trace)?;
             }
         }
-        if begins.is_some() || lists.is_some() {
+        if begins.is_some() || lists.is_some() || sent.is_some() {
             // The response must be readable here.
             parts.headers.remove(ACCEPT_ENCODING);
         }
@@ -223,7 +236,8 @@ impl Proxy {
             Some(id) => Some(self.filter(compiled, declared, &identity, &mut response, id)?),
             None => None,
         };
-        let observer = begins.map(|call| self.task_observer(response.headers(), &identity, call));
+        let task = begins.map(|call| self.task_reader(response.headers(), &identity, call));
+        let answer = sent.and_then(|sent| sent.read(response.status(), response.headers()));
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
         let response = response.map(|body| match body {
@@ -232,8 +246,8 @@ impl Proxy {
                 if let Some(filter) = filter {
                     stream = stream.filtered(filter);
                 }
-                if let Some(observer) = observer {
-                    stream = stream.observed(observer);
+                for reader in [task, answer].into_iter().flatten() {
+                    stream = stream.read_by(reader);
                 }
                 Body::Right(match token {
                     Some(token) => stream.until(self.listening(compiled, token)),
@@ -272,18 +286,21 @@ impl Proxy {
     }
 
     /// Remembers the tasks that the response to a call begins.
-    fn task_observer(&self, headers: &HeaderMap, caller: &Arc<Identity>, call: Call) -> Observer {
+    fn task_reader(&self, headers: &HeaderMap, caller: &Arc<Identity>, call: Call) -> Reader {
         let (tasks, caller) = (Arc::clone(&self.tasks), Arc::clone(caller));
         let seen = Box::new(move |message: &[u8]| {
             if let Some(id) = tasks::begun(message) {
                 tasks.remember(&caller, &id, call.clone());
             }
         });
-        if is_event_stream(headers) {
-            Observer::events(seen)
-        } else {
-            Observer::json(seen)
-        }
+        let mut observer = match is_event_stream(headers) {
+            true => Observer::events(seen),
+            false => Observer::json(seen),
+        };
+        Box::new(move |bytes| {
+            observer.read(bytes);
+            true
+        })
     }
 
     /// How long a client may listen: as long as its token is valid, and until its requests go to another pod.
@@ -331,54 +348,6 @@ impl Proxy {
         }
     }
 
-    /// Friction: delays the call, and does not count it if the client disconnects in the meantime.
-    async fn hold_back(&self, compiled: &Compiled, messages: &Messages<'_>, identity: &Identity) {
-        let waiting = self.admit(compiled, messages, identity);
-        if !waiting.delay.is_zero() {
-            tokio::select! {
-                () = self.runtime.clock.sleep(waiting.delay) => {}
-                // The server behind is about to stop.
-                () = self.runtime.drain.begun() => {}
-            }
-        }
-    }
-
-    fn admit(&self, compiled: &Compiled, messages: &Messages<'_>, who: &Identity) -> Waiting<'_> {
-        let mut waiting = Waiting {
-            proxy: self,
-            delay: Duration::ZERO,
-            slots: Vec::new(),
-        };
-        let mut friction = self.friction.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(friction) = &mut *friction else {
-            return waiting;
-        };
-        let caller = Caller {
-            client_id: &who.client_id,
-            subject: &who.subject,
-        };
-        let now = self.runtime.clock.monotonic();
-        let tools = messages
-            .guarded()
-            .filter_map(|guarded| match guarded.target {
-                Target::Operation(Operation::Tool(name)) => Some(name),
-                _ => None,
-            });
-        for tool in tools {
-            let decision = friction.admit(&caller, tool, now);
-            let label = compiled.labels.of(tool);
-            self.runtime.metrics.friction(label, &decision);
-            // Calls of a batch are counted one after the other: the last one's delay is that of
-            // all.
-            waiting.delay = waiting.delay.max(decision.delay);
-            waiting.slots.push(decision.slot);
-        }
-        if !waiting.delay.is_zero() {
-            self.runtime.metrics.held_back(1);
-        }
-        waiting
-    }
-
     async fn forward(
         &self,
         compiled: &Compiled,
@@ -411,33 +380,6 @@ impl Proxy {
             }
         }
         Ok(response)
-    }
-}
-
-/// Calls that friction delays. If they are dropped while they wait, they are not counted.
-struct Waiting<'a> {
-    proxy: &'a Proxy,
-    delay: Duration,
-    slots: Vec<Slot>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.delay.is_zero() {
-            return;
-        }
-        self.proxy.runtime.metrics.held_back(-1);
-        let now = self.proxy.runtime.clock.monotonic();
-        let mut friction = self
-            .proxy
-            .friction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(friction) = &mut *friction {
-            for slot in &self.slots {
-                friction.release(slot, now);
-            }
-        }
     }
 }
 

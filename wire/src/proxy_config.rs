@@ -28,7 +28,7 @@ pub const TIMEOUT_MILLISECONDS: Bounds = Bounds::new(1, 60_000);
 pub const CA_LENGTH: Bounds = Bounds::new(1, 65_536);
 
 /// The configuration file of the resource-proxy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProxyConfig {
     /// Addresses to listen at. They are taken at start and stay.

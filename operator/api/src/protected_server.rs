@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use mcpauth_wire::friction::{
     CALLS, GROUP_COUNT, GROUP_NAME_LENGTH, GROUP_TOOL_COUNT, HALF_LIFE_SECONDS,
-    MAX_DELAY_MILLISECONDS, PERIOD_SECONDS, WARMUP_CALLS,
+    MAX_DELAY_MILLISECONDS, PERIOD_SECONDS, SHARE_LEAST, SHARE_MOST, WARMUP_CALLS,
 };
 use mcpauth_wire::proxy_config::{BODY_BYTES, RESPONSE_HEADER_SECONDS, response_header_seconds};
 use mcpauth_wire::{access, origin, resource_uri, scope, tool};
@@ -401,12 +401,21 @@ pub enum Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityHeaders {}
 
-/// Delays for callers that exceed their target rate. Calls are never rejected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+/// Delays for callers that exceed their target rate. Calls are rejected only beyond `hardLimit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.subjectRate) || !has(self.share) && (!has(self.groups) || self.groups.all(g, !has(g.share)))").message("share requires subjectRate, which bounds the sum of all shares"))]
 #[serde(rename_all = "camelCase")]
 pub struct Friction {
-    /// Target rate per client and subject, for each tool that is not in a group.
+    /// Whose calls are counted together: those of a subject across all its clients, or under one client.
+    #[serde(default)]
+    pub per: Per,
+    /// Target rate for each tool that is not in a group. Calls of other methods count per method.
     pub rate: Rate,
+    /// A tool may exceed `rate` up to this fraction of the subject's recent successful calls, such as
+    /// 0.2. Requires `subjectRate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = SHARE_LEAST, max = SHARE_MOST))]
+    pub share: Option<f64>,
     /// Groups of tools that share a target rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = GROUP_COUNT.most))]
@@ -415,7 +424,7 @@ pub struct Friction {
     /// Target rate per subject, across all clients and tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_rate: Option<Rate>,
-    /// Target rate of the whole resource, across all subjects.
+    /// Target rate of the whole resource. Above it, each subject is slowed by its own volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_rate: Option<Rate>,
     /// Half-life of a call in the measured volume, in seconds.
@@ -430,6 +439,20 @@ pub struct Friction {
     #[serde(default = "warmup_calls")]
     #[schemars(range(min = WARMUP_CALLS.least, max = WARMUP_CALLS.most))]
     pub warmup_calls: u32,
+    /// Calls beyond this limit are rejected with a tool error that says when to try again. Omit it to
+    /// reject none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard_limit: Option<Rate>,
+}
+
+/// Whose calls are counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Per {
+    /// A subject, across all its clients.
+    #[default]
+    Subject,
+    /// A subject under one client.
+    ClientAndSubject,
 }
 
 fn half_life_seconds() -> u32 {
@@ -445,7 +468,7 @@ fn warmup_calls() -> u32 {
 }
 
 /// A group of tools that share a target rate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FrictionGroup {
     /// Name of the group, for metrics.
@@ -457,8 +480,13 @@ pub struct FrictionGroup {
         inner(length(min = tool::LENGTH.least, max = tool::LENGTH.most))
     )]
     pub tools: Vec<String>,
-    /// Target rate per client and subject, across the tools of the group.
+    /// Target rate across the tools of the group.
     pub rate: Rate,
+    /// The group may exceed `rate` up to this fraction of the subject's recent successful calls.
+    /// Requires `subjectRate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = SHARE_LEAST, max = SHARE_MOST))]
+    pub share: Option<f64>,
 }
 
 /// A number of calls per period.

@@ -3,7 +3,7 @@
 use mcpauth_api::ProtectedMcpServerSpec;
 use mcpauth_api::protected_server as api;
 use mcpauth_wire::access::{Access, Lists, Rule, Unmatched};
-use mcpauth_wire::friction::{Friction, Group, Rate};
+use mcpauth_wire::friction::{Friction, Group, Per, Rate};
 use mcpauth_wire::proxy_config::{
     self, BasicCredential, Identity, Introspection, Limits, Listen, ProxyConfig, Upstream,
 };
@@ -106,7 +106,12 @@ fn access(access: &api::Access) -> Access {
 
 fn friction(friction: &api::Friction) -> Friction {
     Friction {
+        per: match friction.per {
+            api::Per::Subject => Per::Subject,
+            api::Per::ClientAndSubject => Per::ClientAndSubject,
+        },
         rate: rate(&friction.rate),
+        share: friction.share,
         groups: friction
             .groups
             .iter()
@@ -114,6 +119,7 @@ fn friction(friction: &api::Friction) -> Friction {
                 name: group.name.clone(),
                 tools: group.tools.clone(),
                 rate: rate(&group.rate),
+                share: group.share,
             })
             .collect(),
         subject_rate: friction.subject_rate.as_ref().map(rate),
@@ -121,6 +127,7 @@ fn friction(friction: &api::Friction) -> Friction {
         half_life_seconds: friction.half_life_seconds,
         max_delay_milliseconds: friction.max_delay_milliseconds,
         warmup_calls: friction.warmup_calls,
+        hard_limit: friction.hard_limit.as_ref().map(rate),
     }
 }
 

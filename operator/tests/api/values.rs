@@ -531,8 +531,9 @@ async fn protected_servers() {
         "access": { "rules": [{ "tools": ["create_*"], "scopes": ["write"] }] },
         "allowedClients": { "namespaces": {} },
         "friction": {
-            "rate": rate, "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate }],
-            "subjectRate": rate, "resourceRate": rate,
+            "per": "Subject", "rate": rate, "share": 0.2,
+            "groups": [{ "name": "writes", "tools": ["create_*"], "rate": rate, "share": 0.1 }],
+            "subjectRate": rate, "resourceRate": rate, "hardLimit": rate,
         },
         "limits": {},
     });
@@ -556,6 +557,17 @@ async fn protected_servers() {
     let rules = |count: u32| vec![json!({ "tools": ["x"], "scopes": ["read"] }); count as usize];
     let tools = |count: u32| json!([{ "tools": vec!["x"; count as usize], "anyToken": true }]);
     let named = |name: &str| json!([{ "name": name }, { "name": "read" }, { "name": "write" }]);
+    let shares = (
+        vec![json!(friction::SHARE_LEAST), json!(friction::SHARE_MOST)],
+        vec![
+            json!(0.0099),
+            json!(0.9901),
+            json!(1),
+            json!(0),
+            json!(-0.5),
+            json!("0.2"),
+        ],
+    );
     let table = vec![
         strings("/resource", &resources, BAD_URLS),
         strings("/resource", &[&longest], &[&format!("{longest}a")]),
@@ -796,6 +808,27 @@ async fn protected_servers() {
             friction::MAX_DELAY_MILLISECONDS,
         ),
         bounds("/friction/warmupCalls", friction::WARMUP_CALLS),
+        bounds("/friction/hardLimit/calls", friction::CALLS),
+        strings(
+            "/friction/per",
+            &["Subject", "ClientAndSubject"],
+            &["Client", "subject", ""],
+        ),
+        values("/friction/share", shares.0.clone(), shares.1.clone()),
+        values("/friction/groups/0/share", shares.0, shares.1),
+        values(
+            "/friction",
+            vec![
+                json!({ "rate": rate }),
+                json!({ "rate": rate, "groups": [{ "name": "a", "tools": ["x"], "rate": rate }] }),
+            ],
+            vec![
+                json!({ "rate": rate, "share": 0.2 }),
+                json!({ "rate": rate, "groups": [
+                    { "name": "a", "tools": ["x"], "rate": rate, "share": 0.2 },
+                ] }),
+            ],
+        ),
         values(
             "/friction/groups",
             vec![

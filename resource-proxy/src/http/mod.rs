@@ -4,6 +4,7 @@ pub mod body;
 pub mod connection;
 pub mod cors;
 pub mod filter;
+pub mod hard_limit;
 pub mod host;
 pub mod metadata;
 pub mod observer;

@@ -5,23 +5,28 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::http::filter::Filter;
-use crate::http::observer::Observer;
 use crate::limits::capacity::Reservation;
+use crate::mcp::answers::Format;
 
 /// The body of a response: one that the proxy wrote, or the server's.
 pub type Body = Either<Full<Bytes>, Stream>;
+
+/// Sees each piece of a body before it goes to the client, and says whether it has to see more.
+pub type Reader = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 /// The server's response as it arrives. A listening stream would never end by itself, so it
 /// ends with the client's token.
 pub struct Stream {
     body: Incoming,
     _reservation: Option<Reservation>,
+    readers: Vec<Reader>,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    observer: Option<Box<Observer>>,
     filter: Option<Box<Filter>>,
 }
 
@@ -31,8 +36,8 @@ impl Stream {
         Self {
             body,
             _reservation: None,
+            readers: Vec::new(),
             end: None,
-            observer: None,
             filter: None,
         }
     }
@@ -45,20 +50,18 @@ impl Stream {
         }
     }
 
-    /// Is also read by `observer`.
-    pub fn observed(self, observer: Observer) -> Self {
-        Self {
-            observer: Some(Box::new(observer)),
-            ..self
-        }
-    }
-
     /// Keeps the capacity that is reserved for its request until it ends.
     pub fn holding(self, reservation: Reservation) -> Self {
         Self {
             _reservation: Some(reservation),
             ..self
         }
+    }
+
+    /// Is read by `reader` as it passes.
+    pub fn read_by(mut self, reader: Reader) -> Self {
+        self.readers.push(reader);
+        self
     }
 
     /// Also ends when `end` does.
@@ -85,7 +88,10 @@ impl Stream {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 // Trailers say nothing that a client of MCP reads.
                 Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
-                    Some(data) => filter.read(data),
+                    Some(data) => {
+                        self.readers.retain_mut(|read| read(data));
+                        filter.read(data)
+                    }
                     None => continue,
                 },
                 Poll::Ready(None) => filter.end(),
@@ -95,6 +101,23 @@ impl Stream {
             }
         }
         Poll::Ready(None)
+    }
+}
+
+/// How a response is written; none where it cannot be read.
+pub fn answer_format(headers: &HeaderMap) -> Option<Format> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return None;
+    }
+    let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = media_type.split(';').next()?.trim();
+    if media_type.eq_ignore_ascii_case("text/event-stream") {
+        Some(Format::Events)
+    } else if media_type.eq_ignore_ascii_case("application/json") {
+        Some(Format::Json)
+    } else {
+        None
     }
 }
 
@@ -116,11 +139,10 @@ impl hyper::body::Body for Stream {
             return self.poll_filtered(context);
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Some(observer) = &mut self.observer
-            && let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(bytes) = frame.data_ref()
         {
-            observer.read(data);
+            self.readers.retain_mut(|read| read(bytes));
         }
         frame
     }

@@ -99,6 +99,12 @@ pub fn needs(method: &str) -> Needs {
     }
 }
 
+/// The name of a method of MCP.
+pub fn known(method: &str) -> Option<&'static str> {
+    let mut names = TABLE.iter().map(|(name, _)| *name);
+    names.find(|name| *name == method)
+}
+
 impl<'a> Messages<'a> {
     /// The messages that need more than a valid token, in their order.
     pub fn guarded(&self) -> impl Iterator<Item = Guarded<'_>> + Clone {

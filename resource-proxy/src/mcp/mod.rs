@@ -1,6 +1,7 @@
 //! MCP messages and sessions.
 
 pub mod absent;
+pub mod answers;
 pub mod era;
 pub mod guard;
 pub mod header_match;

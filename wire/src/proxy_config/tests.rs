@@ -44,13 +44,16 @@ access:
   initialScopes: ["notes:read"]          # in the 401 and in scopes_supported; absent: all scopes
   lists: Held                            # lists show what the token may use; or All
 friction:                                # off if absent
-  rate: { calls: 60, periodSeconds: 60 }           # per (client, subject) and tool or group
-  groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 } }]
+  per: Subject                           # whose calls are counted together, or ClientAndSubject
+  rate: { calls: 60, periodSeconds: 60 }           # for each tool; other methods count per method
+  share: 0.2                             # optional; beyond `rate`, a tool's part of the subject's successful calls; requires subjectRate
+  groups: [{ name: writes, tools: ["create_*"], rate: { calls: 30, periodSeconds: 60 }, share: 0.1 }]
   subjectRate: { calls: 600, periodSeconds: 60 }   # optional; per subject, across all clients and tools
-  resourceRate: { calls: 6000, periodSeconds: 60 } # optional; for all callers together
+  resourceRate: { calls: 6000, periodSeconds: 60 } # optional; above it, each subject is slowed by its own volume
   halfLifeSeconds: 30
   maxDelayMilliseconds: 30000
   warmupCalls: 10
+  hardLimit: { calls: 3000, periodSeconds: 60 }    # optional; calls of a principal beyond it are refused with a tool error
 limits: { bodyBytes: 4194304 }           # two such bodies per subject at a time; further ones wait
 allowedOrigins: []                       # allowed browser origins; requests without `Origin` are always allowed
 identity: { headers: {} }                # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server; absent: nothing

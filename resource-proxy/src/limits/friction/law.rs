@@ -2,7 +2,7 @@
 
 /// The volume is kept at the target plus this part of it, so that a client that sends at its very
 /// target, with some jitter, is never delayed.
-const DEAD_ZONE: f64 = 0.05;
+pub(super) const DEAD_ZONE: f64 = 0.05;
 
 /// What a target and a half-life mean for the calls of one cell.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub(super) struct Law {
     /// The target, in calls per second.
     pub(super) target: f64,
     /// Seconds between calls at the pace that is kept.
-    interval: f64,
+    pub(super) interval: f64,
     /// Seconds in which a call's weight falls to 1/e.
     tau: f64,
     /// What is left of a call's weight after an interval: `e^(-interval/tau)`.
@@ -26,9 +26,9 @@ pub(super) struct State {
     /// When the newest call came.
     seen_at: f64,
     /// The average of all calls at `seen_at`, as a multiple of the pace.
-    volume: f32,
+    volume: f64,
     /// How many calls there were.
-    calls: u32,
+    pub(super) calls: u32,
 }
 
 /// What the law says of a call.
@@ -69,13 +69,27 @@ impl State {
 impl Law {
     /// `target` in calls per second, `half_life` in seconds; both positive.
     pub(super) fn new(target: f64, half_life: f64) -> Self {
-        let interval = 1.0 / (target * (1.0 + DEAD_ZONE));
         let tau = half_life / std::f64::consts::LN_2;
+        Self::paced(target * (1.0 + DEAD_ZONE), tau)
+    }
+
+    /// The law that keeps `pace`, in calls per second.
+    fn paced(pace: f64, tau: f64) -> Self {
+        let interval = 1.0 / pace;
         Self {
-            target,
+            target: pace / (1.0 + DEAD_ZONE),
             interval,
             tau,
             left: (-interval / tau).exp(),
+        }
+    }
+
+    /// This law, or that of `pace` if it is faster.
+    pub(super) fn or_faster(&self, pace: f64) -> Self {
+        if pace * self.interval > 1.0 {
+            Self::paced(pace, self.tau)
+        } else {
+            *self
         }
     }
 
@@ -113,16 +127,31 @@ impl Law {
 
     fn observe(&self, state: &mut State, now: f64) -> f64 {
         let age = (now - state.seen_at).max(0.0);
-        let volume = f64::from(state.volume) * (-age / self.tau).exp() + (1.0 - self.left);
+        let volume = state.volume * (-age / self.tau).exp() + (1.0 - self.left);
         state.seen_at = now;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "seven digits are enough to report"
-        )]
-        {
-            state.volume = volume as f32;
-        }
+        state.volume = volume;
         volume / self.interval
+    }
+}
+
+/// The cell of a subject's successful calls: an average without a target.
+impl State {
+    /// Counts a call.
+    pub(super) fn succeeded(&mut self, now: f64, tau: f64) {
+        self.volume = self.weight(now, tau) + 1.0;
+        self.seen_at = now;
+        // The table keeps the cells that were used last.
+        self.free_at = now;
+    }
+
+    /// Calls per second, recently.
+    pub(super) fn recent(&self, now: f64, tau: f64) -> f64 {
+        self.weight(now, tau) / tau
+    }
+
+    fn weight(&self, now: f64, tau: f64) -> f64 {
+        let age = (now - self.seen_at).max(0.0);
+        self.volume * (-age / tau).exp()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Friction: who calls too much waits. Nothing is refused.
+//! Friction: who calls too much waits. Nothing is refused, unless there is a `hardLimit`.
 //!
 //! # The law
 //!
@@ -28,31 +28,53 @@
 //! * The enforced pace is 5 % above the target: the **dead zone**.
 //! * The first `warmupCalls` of a cell count, but do not wait: the **warm-up**.
 //!
+//! # Shares
+//!
+//! With a `share`, the target `r` is `max(rate, share·V)`, where `V` is the subject's recent volume: the calls
+//! that the server answered without an error, averaged with the same half-life (or over ten calls at the slowest
+//! rate with a share, if that is longer). So a tool beside others at `y` settles at
+//! `max(rate, y·share/(1 - share))`. `subjectRate` bounds the sum.
+//!
 //! # Levels
 //!
-//! A call is counted by up to three cells, and waits for the longest of their delays: (client, subject,
-//! tool or group); the subject across all clients and tools (`subjectRate`), which new client ids do not
-//! evade; and the resource across all callers (`resourceRate`). A principal slows another only through
-//! the last two.
+//! A call is counted by up to three levels, and waits for the longest of their delays: the principal's tool or
+//! group; the subject across all clients and tools (`subjectRate`); and the resource (`resourceRate`), which
+//! slows each subject by its own volume (`shared.rs`). A subject never waits for another.
 //!
 //! # Bounds
 //!
-//! Memory is about half a megabyte and never grows (`table.rs`); [`Friction::admit`] allocates nothing
-//! and takes well under a microsecond. Keys are hashed with random keys: names are not kept.
+//! Memory is below a megabyte and never grows beyond (`table.rs`); [`Friction::admit`] takes less than a
+//! microsecond for any number of principals. Keys are hashed with random keys: names are not kept. A client cannot
+//! create targets by inventing names: calls of tools that never answered without an error are counted by one cell of
+//! the principal, until they do.
 
+mod counted;
+mod hard_limit;
 mod law;
+mod retries;
+mod shared;
 mod table;
+mod targets;
 
+#[cfg(test)]
+mod picture;
 #[cfg(test)]
 mod simulation;
 
-use std::{hash::RandomState, time::Duration};
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::time::Duration;
 
-use law::{Law, State, Verdict};
-pub use mcpauth_wire::friction::{Friction as FrictionConfig, Group, Rate};
+pub use counted::Counted;
+use law::{Law, Verdict};
+pub use mcpauth_wire::friction::{Friction as FrictionConfig, Group, Per, Rate};
+use retries::Retries;
+use shared::{Charge, Shared};
 use table::Table;
+use targets::{Name, Targets};
 
-use crate::glob;
+/// How many tools are known to exist. Further ones share a cell.
+const TOOLS: usize = 4096;
 
 /// The caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +88,7 @@ pub struct Caller<'a> {
 /// Which target a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// That of client and subject for a tool or group.
+    /// That of a principal for a tool or group.
     Tool,
     /// That of the subject.
     Subject,
@@ -98,6 +120,8 @@ pub struct Decision {
     pub target: f64,
     /// For [`Friction::release`].
     pub slot: Slot,
+    /// For [`Friction::succeeded`] and [`Friction::proved`].
+    pub receipt: Receipt,
 }
 
 /// The place of a waiting call.
@@ -107,6 +131,51 @@ pub struct Slot {
     goes_at: f64,
     /// What the call was charged: key of the cell and seconds, 0 where there was none.
     charges: [(u64, f64); 3],
+    shared: Charge,
+}
+
+/// What a call without an error counts for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt {
+    /// The cell of the subject's volume.
+    volume: Option<u64>,
+    /// If the tool never answered without an error before.
+    unproven: Option<Unproven>,
+}
+
+/// A call of a tool that never answered without an error.
+#[derive(Clone, Copy, Debug)]
+struct Unproven {
+    tool: u64,
+    /// What the call was charged, and the cell.
+    charge: (u64, f64),
+    /// The cell that the call would have had.
+    own: u64,
+}
+
+impl Receipt {
+    /// Whether it matters how the server answers.
+    pub fn matters(&self) -> bool {
+        self.volume.is_some() || self.unproven.is_some()
+    }
+}
+
+/// Calls exceed the hard limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// The limit.
+    pub limit: Rate,
+    /// How long it takes until calls are accepted again.
+    pub retry_after: Duration,
+}
+
+/// Who may retry which call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryKey {
+    subject: u64,
+    call: u64,
+    /// How many retries are left.
+    rounds: u8,
 }
 
 /// The controllers of one resource. Where nothing is configured, there is none.
@@ -114,66 +183,24 @@ pub struct Slot {
 pub struct Friction {
     targets: Targets,
     table: Table,
-    /// Not in the table, so that it is never evicted.
-    everybody: State,
+    shared: Shared,
+    /// The periods of the hard limit, if there is one: a table of its own, in which only other principals
+    /// compete for a place.
+    periods: Option<Table>,
+    retries: Retries,
+    /// The tools that once answered without an error, by hash.
+    tools: HashSet<u64>,
     hasher: RandomState,
-}
-
-/// The configuration as [`Friction::admit`] needs it.
-#[derive(Debug)]
-struct Targets {
-    tool: Law,
-    groups: Vec<(Group, Law)>,
-    subject: Option<Law>,
-    resource: Option<Law>,
-    max_delay: f64,
-    warmup: u32,
-}
-
-impl Targets {
-    fn new(config: &FrictionConfig) -> Self {
-        let law = |rate: Rate| Law::new(rate.per_second(), f64::from(config.half_life_seconds));
-        Self {
-            tool: law(config.rate),
-            groups: config
-                .groups
-                .iter()
-                .map(|g| (g.clone(), law(g.rate)))
-                .collect(),
-            subject: config.subject_rate.map(law),
-            resource: config.resource_rate.map(law),
-            max_delay: f64::from(config.max_delay_milliseconds) / 1e3,
-            warmup: config.warmup_calls,
-        }
-    }
-
-    /// The group of `tool`, or itself, and what is kept there.
-    fn of<'a>(&'a self, tool: &'a str) -> (Name<'a>, &'a Law) {
-        let group = self.groups.iter().find(|(group, _)| {
-            group
-                .tools
-                .iter()
-                .any(|pattern| glob::matches(pattern, tool))
-        });
-        match group {
-            Some((group, law)) => (Name::Group(&group.name), law),
-            None => (Name::Tool(tool), &self.tool),
-        }
-    }
-}
-
-/// What a principal's cell is for.
-#[derive(Clone, Copy, Hash)]
-enum Name<'a> {
-    Tool(&'a str),
-    Group(&'a str),
 }
 
 /// Whose cell it is: hashed to its key.
 #[derive(Hash)]
 enum Owner<'a> {
-    Principal(&'a str, &'a str, Name<'a>),
+    Principal(Option<&'a str>, &'a str, Name<'a>),
     Subject(&'a str),
+    Volume(&'a str),
+    Shared(&'a str),
+    Limit(Option<&'a str>, &'a str),
 }
 
 impl Friction {
@@ -182,7 +209,10 @@ impl Friction {
         Self {
             targets: Targets::new(config),
             table: Table::new(),
-            everybody: State::NEW,
+            shared: Shared::new(),
+            periods: config.hard_limit.map(|_| Table::new()),
+            retries: Retries::new(),
+            tools: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
@@ -190,31 +220,74 @@ impl Friction {
     /// Applies new, validated targets. The observed volume is kept.
     pub fn reconfigure(&mut self, config: &FrictionConfig) {
         self.targets = Targets::new(config);
+        let periods = self.periods.take();
+        self.periods = config
+            .hard_limit
+            .map(|_| periods.unwrap_or_else(Table::new));
+    }
+
+    /// Takes so many calls from the hard limit.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub fn limit(&mut self, caller: &Caller<'_>, calls: u32, now: Duration) -> Result<(), TooMany> {
+        let (Some(limit), Some(table)) = (self.targets.hard_limit, &mut self.periods) else {
+            return Ok(());
+        };
+        let now = now.as_secs_f64();
+        let owner = Owner::Limit(client(self.targets.per, caller), caller.subject);
+        let state = table.entry(key(&self.hasher, &owner), now);
+        hard_limit::take(limit, state, calls, now).map_err(|seconds| TooMany {
+            limit,
+            retry_after: Duration::from_secs_f64(seconds),
+        })
     }
 
     /// Counts a call and says how long it waits. `now` is a monotonic time since any fixed origin.
-    pub fn admit(&mut self, caller: &Caller<'_>, tool: &str, now: Duration) -> Decision {
+    pub fn admit(&mut self, caller: &Caller<'_>, counted: Counted<'_>, now: Duration) -> Decision {
         let now = now.as_secs_f64();
-        let Targets {
-            max_delay, warmup, ..
-        } = self.targets;
-        let (name, law) = self.targets.of(tool);
-        let key = key(
-            &self.hasher,
-            &Owner::Principal(caller.client_id, caller.subject, name),
-        );
+        let hasher = &self.hasher;
+        let targets = &self.targets;
+        let (max_delay, warmup) = (targets.max_delay, targets.warmup);
+        let mut receipt = Receipt::default();
+
+        let (name, target) = targets.of(counted);
+        let mut volume = 0.0;
+        if let Some(tau) = targets.volume_tau {
+            let key = key(hasher, &Owner::Volume(caller.subject));
+            receipt.volume = Some(key);
+            volume = self.table.get(key).map_or(0.0, |s| s.recent(now, tau));
+        }
+        let law = target.at(volume);
+        let client = client(targets.per, caller);
+        let cell = |name| key(hasher, &Owner::Principal(client, caller.subject, name));
+        let own = cell(name);
+        let unproven = match name {
+            Name::Tool(_) => Some(key(hasher, &name)).filter(|tool| !self.tools.contains(tool)),
+            _ => None,
+        };
+        let key = unproven.map_or(own, |_| cell(Name::Unproven));
         let verdict = law.admit(self.table.entry(key, now), now, warmup, max_delay);
-        let mut slowest = Slowest::new(law, verdict, key);
-        if let Some(law) = &self.targets.subject {
-            let key = self::key(&self.hasher, &Owner::Subject(caller.subject));
+        receipt.unproven = unproven.map(|tool| Unproven {
+            tool,
+            charge: (key, verdict.charge),
+            own,
+        });
+        let mut slowest = Slowest::new(&law, verdict, key);
+        if let Some(law) = &targets.subject {
+            let key = self::key(hasher, &Owner::Subject(caller.subject));
             let verdict = law.admit(self.table.entry(key, now), now, warmup, max_delay);
-            slowest.consider(Level::Subject, law, verdict, key);
+            slowest.consider(Level::Subject, law, verdict, (key, verdict.charge));
         }
-        if let Some(law) = &self.targets.resource {
-            let verdict = law.admit(&mut self.everybody, now, warmup, max_delay);
-            slowest.consider(Level::Resource, law, verdict, 0);
+        if let Some(law) = &targets.resource {
+            let key = self::key(hasher, &Owner::Shared(caller.subject));
+            let bounds = (max_delay, targets.half_life);
+            let table = &mut self.table;
+            let (verdict, charge) = self.shared.admit(law, table, key, now, bounds);
+            slowest.consider(Level::Resource, law, verdict, (key, charge.subject));
+            slowest.shared = charge;
         }
-        slowest.decide(now)
+        slowest.decide(now, receipt)
     }
 
     /// A call was cancelled: if it was still waiting, it is no longer counted. Has no effect when its wait
@@ -223,19 +296,80 @@ impl Friction {
         if now.as_secs_f64() >= slot.goes_at {
             return;
         }
-        let [tool, subject, (_, everybody)] = slot.charges;
-        for (key, charge) in [tool, subject] {
+        for (key, charge) in slot.charges {
             if let Some(state) = self.table.get(key).filter(|_| charge > 0.0) {
                 state.free_at -= charge;
             }
         }
-        self.everybody.free_at -= everybody;
+        self.shared.release(slot.shared);
+    }
+
+    /// The server answered a call of this subject without an error.
+    pub fn succeeded(&mut self, receipt: &Receipt, now: Duration) {
+        if let (Some(key), Some(tau)) = (receipt.volume, self.targets.volume_tau) {
+            let now = now.as_secs_f64();
+            self.table.entry(key, now).succeeded(now, tau);
+        }
+    }
+
+    /// The server answered a call of this tool without an error: it is counted by the tool's own cell instead.
+    pub fn proved(&mut self, receipt: &Receipt, now: Duration) {
+        let Some(unproven) = receipt.unproven else {
+            return;
+        };
+        if self.tools.len() >= TOOLS && !self.tools.contains(&unproven.tool) {
+            return;
+        }
+        self.tools.insert(unproven.tool);
+        let (key, charge) = unproven.charge;
+        if let Some(state) = self.table.get(key) {
+            state.free_at -= charge;
+        }
+        let now = now.as_secs_f64();
+        let state = self.table.entry(unproven.own, now);
+        let law = self.targets.tool.at(0.0);
+        law.admit(state, now, 0, self.targets.max_delay);
+    }
+
+    /// Who may retry this call, if the server asks for input.
+    pub fn retry_key(&self, caller: &Caller<'_>, counted: Counted<'_>) -> RetryKey {
+        RetryKey {
+            subject: key(&self.hasher, &Owner::Subject(caller.subject)),
+            call: key(&self.hasher, &(caller.client_id, caller.subject, counted)),
+            rounds: retries::ROUNDS,
+        }
+    }
+
+    /// A result that asks for input went out, with this `requestState`.
+    pub fn asked(&mut self, retry: RetryKey, state: &str) {
+        if retry.rounds > 0 {
+            let hash = key(&self.hasher, &(retry.call, state));
+            self.retries.remember(retry.subject, hash, retry.rounds);
+        }
+    }
+
+    /// Whether a call with this `requestState` is the retry of one that was counted. If so, once: the key for the
+    /// next.
+    pub fn is_retry(&mut self, retry: RetryKey, state: &str) -> Option<RetryKey> {
+        let hash = key(&self.hasher, &(retry.call, state));
+        let rounds = self.retries.take(retry.subject, hash)?;
+        Some(RetryKey {
+            rounds: rounds - 1,
+            ..retry
+        })
+    }
+}
+
+/// The client, where it is part of the principal.
+fn client<'a>(per: Per, caller: &Caller<'a>) -> Option<&'a str> {
+    match per {
+        Per::Subject => None,
+        Per::ClientAndSubject => Some(caller.client_id),
     }
 }
 
 /// The key of a cell; never 0, which marks an empty slot.
-fn key(hasher: &RandomState, owner: &Owner<'_>) -> u64 {
-    use std::hash::BuildHasher;
+fn key(hasher: &RandomState, owner: &impl Hash) -> u64 {
     hasher.hash_one(owner).max(1)
 }
 
@@ -247,6 +381,7 @@ struct Slowest {
     observed: f64,
     target: f64,
     charges: [(u64, f64); 3],
+    shared: Charge,
 }
 
 impl Slowest {
@@ -265,22 +400,23 @@ impl Slowest {
             observed,
             target: law.target,
             charges,
+            shared: Charge::default(),
         }
     }
 
-    fn consider(&mut self, level: Level, law: &Law, verdict: Verdict, key: u64) {
-        self.charges[level as usize] = (key, verdict.charge);
+    fn consider(&mut self, level: Level, law: &Law, verdict: Verdict, charge: (u64, f64)) {
+        self.charges[level as usize] = charge;
         if (verdict.delay, verdict.excess) > (self.delay, self.excess) {
             let charges = self.charges;
             *self = Self {
                 level,
                 charges,
-                ..Self::new(law, verdict, key)
+                ..Self::new(law, verdict, charge.0)
             };
         }
     }
 
-    fn decide(self, now: f64) -> Decision {
+    fn decide(self, now: f64, receipt: Receipt) -> Decision {
         Decision {
             delay: Duration::from_secs_f64(self.delay),
             level: self.level,
@@ -289,7 +425,9 @@ impl Slowest {
             slot: Slot {
                 goes_at: now + self.delay,
                 charges: self.charges,
+                shared: self.shared,
             },
+            receipt,
         }
     }
 }

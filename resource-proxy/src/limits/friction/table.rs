@@ -16,49 +16,40 @@ pub(super) struct Table {
 
 #[derive(Clone, Debug)]
 struct Bucket {
-    cells: [Cell; WAYS],
+    /// Together, so that a search reads little memory. 0: an empty slot.
+    keys: [u64; WAYS],
+    states: [State; WAYS],
     /// The latest `free_at` of the evicted cells.
     floor: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    /// 0: an empty slot.
-    key: u64,
-    state: State,
-}
-
 impl Table {
     pub(super) fn new() -> Self {
-        let cells = [Cell {
-            key: 0,
-            state: State::NEW,
-        }; WAYS];
+        let bucket = Bucket {
+            keys: [0; WAYS],
+            states: [State::NEW; WAYS],
+            floor: f64::NEG_INFINITY,
+        };
         Self {
-            buckets: vec![
-                Bucket {
-                    cells,
-                    floor: f64::NEG_INFINITY
-                };
-                BUCKETS
-            ],
+            buckets: vec![bucket; BUCKETS],
         }
     }
 
     /// The state of `key`, created if there is none.
     pub(super) fn entry(&mut self, key: u64, now: f64) -> &mut State {
         let bucket = &mut self.buckets[index(key)];
-        let place = bucket.place(key, now);
-        &mut bucket.cells[place].state
+        let place = match bucket.place(key) {
+            Some(place) => place,
+            None => bucket.evict(key, now),
+        };
+        &mut bucket.states[place]
     }
 
     /// The state of `key`, if it is in the table.
     pub(super) fn get(&mut self, key: u64) -> Option<&mut State> {
-        let cells = &mut self.buckets[index(key)].cells;
-        cells
-            .iter_mut()
-            .find(|cell| cell.key == key)
-            .map(|cell| &mut cell.state)
+        let bucket = &mut self.buckets[index(key)];
+        let place = bucket.place(key)?;
+        bucket.states.get_mut(place)
     }
 
     #[cfg(test)]
@@ -68,22 +59,21 @@ impl Table {
 }
 
 impl Bucket {
-    fn place(&mut self, key: u64, now: f64) -> usize {
+    fn place(&self, key: u64) -> Option<usize> {
+        self.keys.iter().position(|other| *other == key)
+    }
+
+    fn evict(&mut self, key: u64, now: f64) -> usize {
         let mut soonest = 0;
-        for (place, cell) in self.cells.iter().enumerate() {
-            if cell.key == key {
-                return place;
-            }
+        for (place, state) in self.states.iter().enumerate() {
             // An empty slot has no debt.
-            if cell.state.free_at < self.cells[soonest].state.free_at {
+            if state.free_at < self.states[soonest].free_at {
                 soonest = place;
             }
         }
-        self.floor = self.floor.max(self.cells[soonest].state.free_at);
-        self.cells[soonest] = Cell {
-            key,
-            state: State::since(self.floor, now),
-        };
+        self.floor = self.floor.max(self.states[soonest].free_at);
+        self.keys[soonest] = key;
+        self.states[soonest] = State::since(self.floor, now);
         soonest
     }
 }

@@ -20,6 +20,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// The id of every session that this server opens.
 pub const SESSION: &str = "session.1";
+/// The state that a client gets from the tool `asks`, until it answers `{"again": false}`.
+pub const STATE: &str = "state/1";
 
 /// The id of the task that the tools `begin` and `begin_stateless` begin.
 pub const TASK: &str = "task-1";
@@ -165,6 +167,14 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         ("notifications/initialized", _) => plain(StatusCode::ACCEPTED, ""),
         ("unknown", _) => plain(StatusCode::BAD_REQUEST, r#"{"error":"of the server"}"#),
         ("tools/call", "stream") | ("subscriptions/listen", _) => stream(state),
+        ("tools/call", name) if name.starts_with("fails") => {
+            json_answer(&json!({"content": [], "isError": true}))
+        }
+        ("tools/call", "asks") if message["params"]["inputResponses"]["again"] != json!(false) => {
+            json_answer(
+                &json!({"resultType": "input_required", "inputRequests": {}, "requestState": STATE}),
+            )
+        }
         ("tools/call", "hang") => {
             let _abandoned = Abandoned(Arc::clone(state));
             std::future::pending().await
