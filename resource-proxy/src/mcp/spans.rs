@@ -41,21 +41,21 @@ pub fn string(text: &[u8], span: &Range<usize>) -> Option<String> {
     serde_json::from_slice(text.get(span.clone())?).ok()
 }
 
-struct Parts<'a> {
+struct Spans<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-fn parts(text: &[u8], at: usize, bracket: u8) -> Parts<'_> {
+fn parts(text: &[u8], at: usize, bracket: u8) -> Spans<'_> {
     let start = skip_white(text, at);
     let is_there = text.get(start) == Some(&bracket);
-    Parts {
+    Spans {
         text,
         at: if is_there { start + 1 } else { text.len() },
     }
 }
 
-impl Iterator for Parts<'_> {
+impl Iterator for Spans<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
