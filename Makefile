@@ -106,7 +106,7 @@ scale: rust api-server ## Measure OBJECTS (default 1000) protected servers again
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --release --test api memory::three -- --ignored --nocapture
 	OBJECTS=$(or $(OBJECTS),1000) QUIET=$(or $(QUIET),300) \
-	  $(CARGO_TEST) --release --test api scale:: -- --ignored --nocapture
+	  $(CARGO_TEST) --release --test api scale:: -- --ignored --nocapture --test-threads 1
 
 ##@ Build
 .PHONY: build

@@ -9,7 +9,8 @@ type AuthServerConfig = mcp_authserver::config::Config;
 type ProxyConfig = mcp_resource_proxy::config::Config;
 
 fn render(example: &str, output: &Path, postgres_url_file: Option<String>) {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let examples =
+        std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../examples");
     render::render(&RenderArgs {
         file: examples.join(example),
         output: output.to_owned(),

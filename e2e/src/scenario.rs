@@ -4,8 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -20,7 +19,8 @@ pub struct Suite {
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
     on_failure: Hook,
-    has_failed: Arc<AtomicBool>,
+    /// The names of the scenarios that failed, and why.
+    failures: Arc<Mutex<Vec<String>>>,
 }
 
 impl Suite {
@@ -33,7 +33,7 @@ impl Suite {
             runtime: Arc::new(Runtime::new()?),
             trials: Vec::new(),
             on_failure,
-            has_failed: Arc::default(),
+            failures: Arc::default(),
         })
     }
 
@@ -44,17 +44,21 @@ impl Suite {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<()>>,
     {
-        let (runtime, has_failed) = (Arc::clone(&self.runtime), Arc::clone(&self.has_failed));
-        let on_failure = self.on_failure;
+        let (runtime, failures) = (Arc::clone(&self.runtime), Arc::clone(&self.failures));
+        let (on_failure, title) = (self.on_failure, name.to_owned());
         self.trials.push(Trial::test(name, move || {
             println!();
             let begin = Instant::now();
             let result = runtime.block_on(scenario());
             println!("  {:.1} s", begin.elapsed().as_secs_f64());
-            if result.is_err() && !has_failed.swap(true, Ordering::Relaxed) {
-                runtime.block_on(on_failure());
-            }
-            result.map_err(|error| Failed::from(format!("{error:#}")))
+            result.map_err(|error| {
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                if failures.is_empty() {
+                    runtime.block_on(on_failure());
+                }
+                failures.push(format!("{title}: {error:#}"));
+                Failed::from(format!("{error:#}"))
+            })
         }));
         self
     }
@@ -68,6 +72,11 @@ impl Suite {
         let end = libtest_mimic::run(&arguments, self.trials);
         if is_run {
             self.runtime.block_on(finally());
+        }
+        // The first one last: it often is the cause of the others, and the end of a long log is what people see.
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for failure in failures.iter().rev() {
+            eprintln!("failed: {failure}");
         }
         if is_run && end.num_passed + end.num_failed == 0 {
             eprintln!("no scenario has such a name: `--list` shows all");

@@ -10,8 +10,9 @@ pub fn assert_complete<'a>(program: &str, counted: impl Iterator<Item = (&'a str
 
 /// Name and kind of the metrics that the page has of `program`, sorted. None when there is no page.
 fn rows(program: &str) -> Vec<(String, String)> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics.md");
-    let page = std::fs::read_to_string(path).unwrap_or_default();
+    let crate_folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let page = std::fs::read_to_string(format!("{crate_folder}/../docs/reference/metrics.md"));
+    let page = page.unwrap_or_default();
     let prefix = format!("mcpauth_{program}_");
     let row = |line: &str| {
         let mut cells = line.split('|').map(str::trim).skip(1);

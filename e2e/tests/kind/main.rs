@@ -78,6 +78,10 @@ fn main() -> Result<ExitCode> {
         .scenario("a steady state writes nothing", operator::steady)
         .scenario("a broken resource says what to do", operator::broken)
         .scenario(
+            "a volume that cannot be mounted is named",
+            operator::unmounted,
+        )
+        .scenario(
             "the leader is killed, the other takes over",
             operator::leader_killed,
         )

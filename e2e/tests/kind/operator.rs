@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use mcp_auth_e2e::command::{get, kubectl_stdin, output, run, show};
 use mcpauth_test_support::{memory::Memory, wait::until};
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{NAMESPACE, SYSTEM, kubectl, names, object, text},
@@ -51,7 +52,22 @@ async fn scale_and_wait() -> Result<()> {
     .await
 }
 
-/// The resource versions of everything that the operator writes.
+/// What tells a version of an object from the next: its resource version, or without the status, where that is written by
+/// others whenever a pod misses a probe.
+fn version(item: &Value) -> Result<String> {
+    const STATUS_OF_OTHERS: [&str; 3] = ["Deployment", "StatefulSet", "PodDisruptionBudget"];
+    if !STATUS_OF_OTHERS.contains(&text(item, "/kind")?.as_str()) {
+        return text(item, "/metadata/resourceVersion");
+    }
+    let mut item = item.clone();
+    item["status"].take();
+    for field in ["resourceVersion", "managedFields"] {
+        item["metadata"][field].take();
+    }
+    Ok(item.to_string())
+}
+
+/// The versions of everything that the operator writes.
 pub(crate) async fn versions() -> Result<Vec<(String, String)>> {
     let kinds = "mas,pms,moc,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,pdb";
     let list = get(&[kinds, "-n", NAMESPACE]).await?;
@@ -60,7 +76,7 @@ pub(crate) async fn versions() -> Result<Vec<(String, String)>> {
         .iter()
         .map(|item| {
             let name = format!("{} {}", text(item, "/kind")?, text(item, "/metadata/name")?);
-            Ok((name, text(item, "/metadata/resourceVersion")?))
+            Ok((name, version(item)?))
         })
         .collect()
 }
@@ -115,38 +131,63 @@ pub(crate) async fn metrics_of(namespace: &str, pod: &str) -> Result<String> {
     Ok(output.stdout)
 }
 
+/// Applies a copy of the protected server `notes`, changed, under another name and resource.
+async fn apply_copy(name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+    let notes = object("pms", "notes").await?;
+    let mut copy = json!({ "apiVersion": notes["apiVersion"], "kind": notes["kind"],
+        "metadata": { "name": name }, "spec": notes["spec"] });
+    copy["spec"]["resource"] = "http://localhost:9003/mcp".into();
+    copy["spec"]["service"] = json!({});
+    change(&mut copy["spec"]);
+    let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
+    kubectl_stdin(&args, &copy.to_string()).await?;
+    Ok(())
+}
+
+/// Waits until the Ready condition has this reason and a message that contains `part`.
+async fn is_not_ready(name: &str, reason: &str, part: &str) -> Result<()> {
+    until("the condition says what is wrong", || async {
+        let server = object("pms", name).await?;
+        let conditions = server["status"]["conditions"].as_array();
+        let mut conditions = conditions.context("no conditions")?.iter();
+        let ready = conditions.find(|condition| condition["type"] == "Ready");
+        let ready = ready.context("no Ready")?;
+        let says = ready["reason"] == reason && text(ready, "/message")?.contains(part);
+        ensure!(ready["status"] == "False" && says, "{ready}");
+        Ok(())
+    })
+    .await
+}
+
 /// A resource that refers to what is not there is not Ready, and says why, to the user.
 pub(crate) async fn broken() -> Result<()> {
     setup::notes().await?;
-    let mut server = object("pms", "notes").await?;
-    server["metadata"] = serde_json::json!({ "name": "broken" });
-    server["spec"]["resource"] = "http://localhost:9003/mcp".into();
-    server["spec"]["authServerRef"]["name"] = "not-there".into();
-    server["spec"]["service"] = serde_json::json!({});
-    if let Some(server) = server.as_object_mut() {
-        server.remove("status");
-    }
-    let args = ["apply", "--server-side", "-n", NAMESPACE, "-f", "-"];
-    kubectl_stdin(&args, &server.to_string()).await?;
-    until("the condition says what is wrong", || async {
-        let broken = object("pms", "broken").await?;
-        let conditions = broken["status"]["conditions"]
-            .as_array()
-            .context("no conditions")?;
-        let ready = conditions
-            .iter()
-            .find(|condition| condition["type"] == "Ready");
-        let ready = ready.context("no Ready")?;
-        ensure!(
-            ready["status"] == "False" && ready["reason"] == "AuthServerNotFound",
-            "{ready}"
-        );
-        ensure!(text(ready, "/message")?.contains("not-there"), "{ready}");
-        Ok(())
+    apply_copy("broken", |spec| {
+        spec["authServerRef"]["name"] = "not-there".into();
     })
     .await?;
+    is_not_ready("broken", "AuthServerNotFound", "not-there").await?;
     show("kubectl", &["describe", "pms", "broken", "-n", NAMESPACE]).await?;
     kubectl(&["delete", "pms", "broken", "--timeout=60s"]).await?;
+    Ok(())
+}
+
+/// A volume whose Secret is missing keeps the pod from starting. Only its events say so, and the status repeats it.
+pub(crate) async fn unmounted() -> Result<()> {
+    setup::notes().await?;
+    apply_copy("unmounted", |spec| {
+        let server = &mut spec["server"]["template"];
+        server["volumes"] = json!([{ "name": "extra", "secret": { "secretName": "not-there" } }]);
+        server["volumeMounts"] = json!([{ "name": "extra", "mountPath": "/extra" }]);
+    })
+    .await?;
+    is_not_ready(
+        "unmounted",
+        "PodsNotReady",
+        "secret \"not-there\" not found",
+    )
+    .await?;
+    kubectl(&["delete", "pms", "unmounted", "--timeout=60s"]).await?;
     Ok(())
 }
 

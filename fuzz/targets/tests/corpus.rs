@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mcpauth_fuzz_targets::TARGETS;
 
 fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("..")
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

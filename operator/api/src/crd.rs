@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_file_is_taken_by_client_side_apply() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root =
+            std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..");
         for folder in ["crds", "charts/mcp-auth-operator/templates/crds"] {
             for file in std::fs::read_dir(root.join(folder)).unwrap() {
                 let file = file.unwrap();

@@ -2,9 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
@@ -45,14 +43,9 @@ impl Reconcile for McpAuthServer {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let controller = controller
-            .owns(scope.api::<ServiceAccount>(), children())
-            .owns(scope.api::<ConfigMap>(), children())
-            .owns(scope.api::<Service>(), children())
-            .owns(scope.api::<NetworkPolicy>(), children())
-            .owns(scope.api::<StatefulSet>(), children())
-            .owns(scope.api::<Deployment>(), children())
-            .owns(scope.api::<PodDisruptionBudget>(), children());
+        let controller = workload::watch_children(controller, scope, Component::AuthServer);
+        let sets = scope.api::<StatefulSet>();
+        let controller = controller.owns(sets, children(Component::Postgres));
         let secrets = scope.api::<PartialObjectMeta<Secret>>();
         let controller = watch_kept(controller, secrets, Component::AuthServer);
         let controller = lookup::watch_responding(controller, scope);

@@ -1,9 +1,6 @@
 //! ProtectedMcpServer: the pods of an MCP server with its proxy, and its registration.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
@@ -29,7 +26,7 @@ use crate::desired::protected_server::{self as desired, ProtectedServerObjects};
 use crate::desired::registration::{self, Selected};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext};
 use crate::framework::references::References;
 use crate::framework::status::{Condition, Observed};
 use crate::pods::Rollout;
@@ -51,13 +48,7 @@ impl Reconcile for ProtectedMcpServer {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let controller = controller
-            .owns(scope.api::<ServiceAccount>(), children())
-            .owns(scope.api::<ConfigMap>(), children())
-            .owns(scope.api::<Service>(), children())
-            .owns(scope.api::<NetworkPolicy>(), children())
-            .owns(scope.api::<Deployment>(), children())
-            .owns(scope.api::<PodDisruptionBudget>(), children());
+        let controller = workload::watch_children(controller, scope, Component::McpServer);
         let controller = environment::watch(controller, scope);
         lookup::watch_auth_servers(controller, scope)
     }
@@ -91,6 +82,10 @@ impl Reconcile for ProtectedMcpServer {
             // Pods first: they start whether or not the authorization server responds.
             Some(template) => {
                 let pods = run(self, template, context, &auth_server, server).await?;
+                if context.gives_way() {
+                    observed.is_partial = true;
+                    return Ok(observed);
+                }
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
                 observed.ready = format!("serving {}", self.spec.resource);

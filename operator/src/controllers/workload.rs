@@ -1,12 +1,13 @@
 //! Pods: shared by the two kinds that have them.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
+use kube::runtime::controller::Controller;
 use mcpauth_api::conditions::{reasons, types};
 use serde_json::{Value, json};
 
@@ -14,11 +15,27 @@ use crate::desired::labels::Component;
 use crate::desired::names::CONFIG_HASH;
 use crate::desired::{environment, hash, pod_security};
 use crate::framework::apply::{ApplyError, HASH};
+use crate::framework::context::Scope;
 use crate::framework::error::Error;
-use crate::framework::reconciler::ReconcileContext;
+use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::status::{Condition, Observed};
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
+
+/// Watches the children of a component with pods.
+pub fn watch_children<K: Reconcile>(
+    controller: Controller<Guarded<K>>,
+    scope: &Scope,
+    component: Component,
+) -> Controller<Guarded<K>> {
+    controller
+        .owns(scope.api::<ServiceAccount>(), children(component))
+        .owns(scope.api::<ConfigMap>(), children(component))
+        .owns(scope.api::<Service>(), children(component))
+        .owns(scope.api::<NetworkPolicy>(), children(component))
+        .owns(scope.api::<Deployment>(), children(component))
+        .owns(scope.api::<PodDisruptionBudget>(), children(component))
+}
 
 /// A hash of what people change about pods: the parts of the spec that reach them, what their environment comes from, and
 /// `more`.
@@ -309,6 +326,18 @@ impl Why {
     }
 }
 
+/// Why a volume of one of these pods is not mounted. Events are read only for a pod that has waited for long.
+async fn unmounted(context: &ReconcileContext<'_>, pods: &[Pod]) -> Result<Option<String>, Error> {
+    let now = context.program.now();
+    let waiting = pods.iter().find(|pod| pods::waits_for_volumes(pod, now));
+    let Some((pod, uid)) = waiting.and_then(|pod| Some((pod, pod.uid()?))) else {
+        return Ok(None);
+    };
+    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    let events = context.api::<Event>().list(&about.limit(100)).await?;
+    Ok(pods::mount_failure(pod, &events.items))
+}
+
 /// Why pods are not ready: what Kubernetes reports, or else what the program in a pod reports.
 pub async fn why_not_up(
     context: &ReconcileContext<'_>,
@@ -319,6 +348,10 @@ pub async fn why_not_up(
     let mut text = rollout.describe();
     if let Some(trouble) = pods.iter().find_map(pods::trouble) {
         text = format!("{text}; {trouble}");
+        return Ok(Why { text, said: None });
+    }
+    if let Some(failure) = unmounted(context, &pods).await? {
+        text = format!("{text}; {failure}");
         return Ok(Why { text, said: None });
     }
     let asked = pods.iter().find_map(pods::health_address);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long after a new object the next one is expected.
-const ARRIVING: Duration = Duration::from_millis(500);
+pub const ARRIVING: Duration = Duration::from_millis(500);
 /// After which an object waits no longer, however many new ones arrive, as long as it is one of [`AT_ONCE`].
 const LONG: Duration = Duration::from_secs(30);
 /// How many objects that have waited for [`LONG`] are reconciled at a time, while new ones arrive.
@@ -60,6 +60,11 @@ impl<K: Eq + Hash> Newcomers<K> {
     pub fn arriving(&self) -> Arriving<'_, K> {
         self.lock().arriving += 1;
         Arriving(self)
+    }
+
+    /// Whether other new objects are being reconciled beside the one that asks.
+    pub fn is_one_of_many(&self) -> bool {
+        self.lock().arriving > 1
     }
 
     /// Lets `object` be reconciled now, until the guard is dropped.

@@ -158,6 +158,11 @@ impl<'a> ReconcileContext<'a> {
         Ok(found.as_ref().as_ref())
     }
 
+    /// Whether this is a new object among others, so that what can wait is left to its next reconcile.
+    pub fn gives_way(&self) -> bool {
+        self.applier.fresh && self.program.newcomers.is_one_of_many()
+    }
+
     /// Records what the object references, before that is read.
     pub fn refers_to(&self, targets: impl IntoIterator<Item = Target>) {
         let key = (self.owner.namespace.clone(), self.owner.name.clone());
@@ -171,9 +176,12 @@ impl<'a> ReconcileContext<'a> {
     }
 }
 
-/// The selector with which children are watched.
-pub fn children() -> watcher::Config {
-    watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
+/// The selector with which children of one component are watched: each controller is sent its own alone.
+pub fn children(component: Component) -> watcher::Config {
+    let owner = component.owner_label();
+    watcher::Config::default().labels(&format!(
+        "app.kubernetes.io/managed-by={MANAGED_BY},{owner}"
+    ))
 }
 
 /// Watches the metadata of children that may outlive objects of kind `K`; the label of `component` names their owner.
@@ -186,7 +194,7 @@ where
     K: Reconcile,
     R: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
 {
-    controller.watches(api, children(), move |kept| {
+    controller.watches(api, children(component), move |kept| {
         let name = kept.labels().get(component.owner_label())?.clone();
         Some(ObjectRef::new(&name).within(&kept.namespace()?))
     })

@@ -16,7 +16,7 @@ use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::finalizer::{finalize, has_finalizer, withdraw};
 use crate::framework::installation::{CLAIM, Installation};
-use crate::framework::newcomers::Fingerprint;
+use crate::framework::newcomers::{ARRIVING, Fingerprint};
 use crate::framework::paused;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
 use crate::framework::report::{next_action, report};
@@ -160,6 +160,10 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
+    if observed.is_partial {
+        // Its turn comes when no new object arrives any more.
+        return Ok(Action::requeue(ARRIVING));
+    }
     match object.complete(&context, &mut observed).await {
         // Told like the others, instead of hiding them.
         Err(Error::Problem(problem)) if !observed.problems.contains(&problem) => {

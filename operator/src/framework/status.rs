@@ -92,6 +92,8 @@ pub struct Observed {
     pub forgotten: bool,
     /// Whether to look again soon although nothing is wrong: something is expected to answer.
     pub recheck: bool,
+    /// Whether the rest is left to the next reconcile, because other new objects have no children yet. Nothing is reported then.
+    pub is_partial: bool,
     /// Whether an upgrade waits for its turn.
     pub waiting: Option<Waiting>,
     /// Fields of the status besides `conditions` and `observedGeneration`, by JSON name.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::text::shorten;
 
@@ -130,6 +130,37 @@ pub fn creation_failure(events: &[Event]) -> Option<String> {
         .split_once("failed error: ")
         .map_or(note, |(_, why)| why);
     Some(shorten(&without_pod_name(why), 600).to_owned())
+}
+
+/// How long a pod's volumes take to be mounted at most, where nothing is wrong.
+const MOUNTING: SignedDuration = SignedDuration::from_secs(5);
+
+/// Whether a pod waits for its volumes, or for its network, for longer than usual. Its status does not say why; its events do.
+pub fn waits_for_volumes(pod: &Pod, now: Timestamp) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let began = status.start_time.as_ref();
+    let long = began.is_some_and(|began| now.duration_since(began.0) > MOUNTING);
+    let mut conditions = status.conditions.iter().flatten();
+    long && conditions.any(|c| c.type_ == "PodReadyToStartContainers" && c.status == "False")
+}
+
+/// Why a volume of a pod is not mounted: from the newest of the events about the pod.
+pub fn mount_failure(pod: &Pod, events: &[Event]) -> Option<String> {
+    let failures = events.iter().filter(|event| {
+        let reason = event.reason.as_deref().unwrap_or_default();
+        ["FailedMount", "FailedAttachVolume"].contains(&reason)
+    });
+    let note = failures
+        .max_by_key(|event| last_seen(event))?
+        .note
+        .as_deref();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let note = shorten(note.unwrap_or_default(), 600);
+    Some(format!(
+        "pod {name}: {note}. Create what is missing, or correct the volume; the pod starts without further action"
+    ))
 }
 
 /// When an event was last seen.
@@ -400,6 +431,37 @@ mod tests {
             creation_failure(&[again, created[1].clone()]).as_deref(),
             Some("no")
         );
+    }
+
+    #[test]
+    fn a_volume_that_is_not_mounted_is_in_the_newest_event() {
+        let pod = pod(&json!({
+            "startTime": "2026-01-01T00:00:00Z",
+            "conditions": [{ "type": "PodReadyToStartContainers", "status": "False" }],
+        }));
+        let after = |seconds: u8| format!("2026-01-01T00:00:{seconds:02}Z").parse().unwrap();
+        assert!(!waits_for_volumes(&pod, after(5)));
+        assert!(waits_for_volumes(&pod, after(6)));
+        let events = [
+            event("Scheduled", 3, "assigned"),
+            event("FailedMount", 2, "secret \"b\" not found"),
+            event("FailedMount", 1, "secret \"a\" not found"),
+        ];
+        let why = mount_failure(&pod, &events).unwrap();
+        assert!(why.contains("secret \"b\" not found. Create"), "{why}");
+        assert_eq!(mount_failure(&pod, &events[..1]), None);
+    }
+
+    #[test]
+    fn a_pod_whose_sandbox_runs_does_not_wait_for_volumes() {
+        let pod = pod(&json!({
+            "startTime": "2026-01-01T00:00:00Z",
+            "conditions": [{ "type": "PodReadyToStartContainers", "status": "True" }],
+        }));
+        assert!(!waits_for_volumes(
+            &pod,
+            "2026-01-01T01:00:00Z".parse().unwrap()
+        ));
     }
 
     #[test]

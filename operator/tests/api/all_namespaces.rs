@@ -226,9 +226,9 @@ async fn only_clients_of_admitted_namespaces_get_tokens() {
 
 const RESOURCE: &str = "http://localhost:9001/mcp";
 
-/// Whoever writes an object writes its claim, and can make it unreadable: neither keeps its tokens alive.
+/// Whoever writes an object writes its claim, can pause it, and can make it unreadable: none of it keeps its tokens alive.
 #[tokio::test]
-async fn a_foreign_claim_or_an_unreadable_spec_keeps_no_registration() {
+async fn a_foreign_claim_a_pause_or_an_unreadable_spec_keeps_no_registration() {
     let owner = World::apart("withdrawn").await;
     let guest = owner.neighbour("withdrawn-guest").await;
     let operator = owner.operator_with(owner.client.clone(), None);
@@ -240,9 +240,11 @@ async fn a_foreign_claim_or_an_unreadable_spec_keeps_no_registration() {
     let client = specs::with(specs::client(), "/authServerRef", reference.clone());
     let notes = specs::with(specs::protected_server(), "/authServerRef", reference);
     guest.create::<McpOAuthClient>("robot", &client).await;
+    guest.create::<McpOAuthClient>("idle", &client).await;
     guest.create::<ProtectedMcpServer>("notes", &notes).await;
     let paths = [
         format!("clients/{}_robot", guest.namespace),
+        format!("clients/{}_idle", guest.namespace),
         format!("resources/{}.notes", guest.namespace),
     ];
     for path in &paths {
@@ -255,6 +257,11 @@ async fn a_foreign_claim_or_an_unreadable_spec_keeps_no_registration() {
     let claim = json!({ "metadata": { "annotations": { "mcpauth.io/claimed-by": "nobody" } } });
     guest.patch::<McpOAuthClient>("robot", &claim).await;
     guest.events("robot", "ClaimedByAnother").await;
+    let pause = json!({ "metadata": { "annotations": { "mcpauth.io/paused": "true" } } });
+    guest.patch::<McpOAuthClient>("idle", &pause).await;
+    guest
+        .reaches::<McpOAuthClient>("idle", "Paused", "True", "Paused")
+        .await;
     guest
         .spoil::<ProtectedMcpServer>("notes", "/spec/server/template/resources")
         .await;

@@ -661,7 +661,8 @@ async fn what_cannot_change_is_refused() {
 #[tokio::test]
 async fn the_examples_are_accepted() {
     let world = World::new("crd-examples").await;
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let folder =
+        std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../examples");
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use mcp_auth_operator::config::Config;
 use mcpauth_api::{McpAuthServer, ProtectedMcpServer};
 use serde_json::{Value, json};
@@ -24,7 +24,9 @@ use crate::support::world::{Object, Operator, World, specs};
 /// Requests at once, of the plain client and of whoever creates the objects.
 const AT_ONCE: usize = 16;
 /// How often it is looked whether all children are there.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
+/// So long after the last write, no more are expected.
+const STILL: Duration = Duration::from_secs(10);
 /// The longest that one run may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -71,21 +73,32 @@ fn counting(world: &World, requests: &Requests) -> kube::Client {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures for minutes: make scale"]
-async fn many_protected_servers() {
-    let objects = number("OBJECTS", 1000);
-    let quiet = Duration::from_secs(number("QUIET", 300) as u64);
-    println!("{objects} objects, {AT_ONCE} requests at once");
-    for state in [
-        AuthServerIs::There,
-        AuthServerIs::Missing,
-        AuthServerIs::Refusing,
-        AuthServerIs::Silent,
-    ] {
-        run(state, objects, quiet).await;
-    }
+async fn with_the_authorization_server_there() {
+    run(AuthServerIs::There).await;
 }
 
-async fn run(state: AuthServerIs, objects: usize, quiet: Duration) {
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures for minutes: make scale"]
+async fn with_the_authorization_server_missing() {
+    run(AuthServerIs::Missing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures for minutes: make scale"]
+async fn with_the_authorization_server_refusing() {
+    run(AuthServerIs::Refusing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures for minutes: make scale"]
+async fn with_the_authorization_server_silent() {
+    run(AuthServerIs::Silent).await;
+}
+
+async fn run(state: AuthServerIs) {
+    let objects = number("OBJECTS", 1000);
+    let quiet = Duration::from_secs(number("QUIET", 300) as u64);
+    println!("{state:?}: {objects} objects, {AT_ONCE} requests at once");
     let world = World::new("many").await;
     let requests = Requests::default();
     let operator = world.operator_for(counting(&world, &requests), settings);
@@ -131,11 +144,18 @@ async fn is_quiet(
     quiet: Duration,
 ) {
     // Statuses follow the children.
-    let mut before = 0;
-    while before != operator.writes() {
-        before = operator.writes();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+    let started = Instant::now();
+    let (mut before, mut last) = (0, started);
+    while before != operator.writes() || last.elapsed() < STILL {
+        if before != operator.writes() {
+            (before, last) = (operator.writes(), Instant::now());
+        }
+        tokio::time::sleep(LOOK).await;
     }
+    println!(
+        "{state:?}: the last status {:.1} s after the children",
+        (last - started).as_secs_f64()
+    );
     let (reconciles, writes) = (operator.reconciles(), operator.writes());
     tokio::time::sleep(quiet).await;
     println!(
@@ -272,7 +292,13 @@ async fn plain(world: &World, objects: usize) -> Duration {
             write(there, deployment, &name).await;
         })
         .await;
-    started.elapsed()
+    let took = started.elapsed();
+    // For each new Service the API server counts all addresses that it has given: the operator starts with as few.
+    let (delete, list) = (DeleteParams::default(), ListParams::default());
+    let services = there.api::<Service>();
+    services.delete_collection(&delete, &list).await.unwrap();
+    until(|| async { count::<Service>(there).await == 0 }).await;
+    took
 }
 
 async fn config(world: &World) -> ConfigMap {

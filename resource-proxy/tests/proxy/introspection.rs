@@ -7,6 +7,8 @@ use http::StatusCode;
 use mcp_resource_proxy::config::Config;
 use mcpauth_test_support::certificates::Authority;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::common::introspection::{CREDENTIAL, IntrospectionServer, active};
 use crate::common::{NOW, World};
@@ -143,6 +145,35 @@ async fn the_authorization_server_away() {
     assert_eq!(answer.header("www-authenticate"), "");
     assert_eq!(answer.json()["error"], "temporarily_unavailable");
     assert!(world.mcp.received().is_empty());
+}
+
+/// A replica that stops closes its connections, also one on which the next request already is.
+#[tokio::test]
+async fn a_connection_that_is_closed_under_a_question_costs_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stopping = tokio::spawn(async move {
+        let body = active("notes:read").to_string();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        for answers in [false, true] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let read = stream.read(&mut [0; 4096]).await.unwrap();
+            assert_ne!(read, 0);
+            if answers {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    let endpoint = format!("http://{address}/introspect");
+    let world = world_with(&format!(
+        "introspection: {{ endpoint: '{endpoint}', tokenFile: TOKEN }}"
+    ))
+    .await;
+    assert_eq!(status(&world, "good").await, StatusCode::OK);
+    stopping.await.unwrap();
 }
 
 #[tokio::test]

@@ -66,6 +66,15 @@ impl Introspector {
     /// # Errors
     /// There is no usable answer: the caller fails closed.
     pub async fn introspect(&self, token: &str) -> Result<Answer, SourceError> {
+        match self.ask(token).await {
+            // A replica that stops may close its connection when the request is on its way. To ask changes nothing, so
+            // it is asked again, on another connection.
+            Err(SourceError::Transport(_)) => self.ask(token).await,
+            answer => answer,
+        }
+    }
+
+    async fn ask(&self, token: &str) -> Result<Answer, SourceError> {
         let form = Serializer::new(String::new())
             .append_pair("token", token)
             .append_pair("token_type_hint", "access_token")
