@@ -415,6 +415,7 @@ pub struct Friction {
     /// 0.2. Requires `subjectRate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = SHARE_LEAST, max = SHARE_MOST))]
+    #[x_kube(validation = rules::share())]
     pub share: Option<f64>,
     /// Groups of tools that share a target rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -468,7 +469,7 @@ fn warmup_calls() -> u32 {
 }
 
 /// A group of tools that share a target rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FrictionGroup {
     /// Name of the group, for metrics.
@@ -486,6 +487,7 @@ pub struct FrictionGroup {
     /// Requires `subjectRate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = SHARE_LEAST, max = SHARE_MOST))]
+    #[x_kube(validation = rules::share())]
     pub share: Option<f64>,
 }
 

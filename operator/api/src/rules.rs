@@ -2,6 +2,7 @@
 //! the value would reject.
 
 use kube::core::Rule;
+use mcpauth_wire::friction::{SHARE_LEAST, SHARE_MOST};
 use mcpauth_wire::{issuer, origin, redirect_uri, resource_uri, scope, web_url};
 
 /// A CEL expression that matches a value against a pattern.
@@ -19,6 +20,12 @@ pub(crate) fn secure(field: &str) -> Rule {
     let message =
         format!("{field} must be an https URL, or an http URL on localhost, 127.0.0.1 or [::1]");
     Rule::new(matches("self", web_url::SECURE_PATTERN)).message(message.as_str())
+}
+
+/// A share that is written as an integer. The API server compares it with the integer part of the schema's bounds.
+pub(crate) fn share() -> Rule {
+    Rule::new(format!("self >= {SHARE_LEAST:?}"))
+        .message(format!("share must be from {SHARE_LEAST} to {SHARE_MOST}").as_str())
 }
 
 /// No `.` or `..` in the path.
