@@ -2,14 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 /// The requests in flight on a connection. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(watch::Sender<usize>);
+pub struct Activity(Arc<Requests>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    in_flight: AtomicUsize,
+    changed: Notify,
+}
 
 /// A request in flight, until it is dropped.
 #[derive(Debug)]
@@ -18,30 +26,38 @@ pub struct InFlight(Activity);
 impl Activity {
     /// A request begins.
     pub fn begin(&self) -> InFlight {
-        self.0.send_modify(|requests| *requests += 1);
+        self.0.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
         InFlight(self.clone())
     }
 
     /// Whether there is no request.
     pub fn is_quiet(&self) -> bool {
-        *self.0.borrow() == 0
+        self.0.in_flight.load(Ordering::SeqCst) == 0
     }
 
     /// Ends when there is no request.
     pub async fn quiet(&self) {
-        let mut requests = self.0.subscribe();
-        let _ = requests.wait_for(|requests| *requests == 0).await;
+        loop {
+            let changed = self.changed();
+            if self.is_quiet() {
+                return;
+            }
+            changed.await;
+        }
     }
 
-    /// The number of requests, whenever it changes.
-    pub fn changes(&self) -> watch::Receiver<usize> {
-        self.0.subscribe()
+    /// Ends when a request begins or ends after this call, whenever it is waited for.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.changed.notified()
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| *requests -= 1);
+        let Requests { in_flight, changed } = &*self.0.0;
+        in_flight.fetch_sub(1, Ordering::SeqCst);
+        changed.notify_waiters();
     }
 }
 
@@ -138,6 +154,8 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -162,6 +180,25 @@ mod tests {
         drop(busy);
         connections.evict();
         assert!(alone.evicted.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_quiet_when_the_last_of_its_requests_has_ended() {
+        let activity = Activity::default();
+        activity.quiet().await;
+        let [first, second] = [activity.begin(), activity.begin()];
+        let mut quiet = std::pin::pin!(activity.quiet());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = || quiet.as_mut().poll(&mut context).is_pending();
+        assert!(waits());
+        drop(first);
+        assert!(waits());
+        drop(second);
+        assert!(!waits());
+        // A request that begins and ends before anybody waits is a change.
+        let changed = activity.changed();
+        drop(activity.begin());
+        changed.await;
     }
 
     #[test]
