@@ -18,6 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use mcp_authserver::config::Config;
 use mcp_authserver::http as routes;
 use mcp_authserver::http::app::{App, StartError};
+use mcp_authserver::http::internal::InternalPort;
 use mcp_authserver::http::serve::{serve, serve_internal};
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store, Unused};

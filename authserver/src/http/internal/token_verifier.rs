@@ -290,7 +290,7 @@ mod tests {
         *server.status.lock().unwrap() = Some(503);
         verifier.refresh().await;
         let principal = verifier.principal(&fresh(&signer)).await;
-        assert_eq!(principal.unwrap(), "system:serviceaccount:default:notes");
+        assert_eq!(&*principal.unwrap(), "system:serviceaccount:default:notes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -71,7 +71,7 @@ impl Introspection {
 
 async fn answer_all(connections: Kept, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
     let mut batch = Vec::with_capacity(CALLS);
-    while calls.lock().await.recv_many(&mut batch, CALLS).await > 0 {
+    while gather(&calls, &mut batch).await {
         // Who gave up waits no longer.
         batch.retain(|call| !call.answer.is_closed());
         if batch.is_empty() {
@@ -96,6 +96,22 @@ async fn answer_all(connections: Kept, calls: Arc<Mutex<mpsc::Receiver<Call>>>) 
             let _ = answer.send(token);
         }
     }
+}
+
+/// Takes the calls that wait, once there is one. False when there will be none.
+async fn gather(calls: &Mutex<mpsc::Receiver<Call>>, batch: &mut Vec<Call>) -> bool {
+    let mut calls = calls.lock().await;
+    if calls.recv_many(batch, CALLS).await == 0 {
+        return false;
+    }
+    // Requests that have arrived already come along, so that fewer queries answer all.
+    tokio::task::yield_now().await;
+    while batch.len() < CALLS
+        && let Ok(call) = calls.try_recv()
+    {
+        batch.push(call);
+    }
+    true
 }
 
 async fn find(
