@@ -1,6 +1,6 @@
 //! The open connections of a port, and which of them gives way when there are too many.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,12 +78,12 @@ pub(crate) struct Connections(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    connections: HashMap<u64, Entry>,
+    /// Of each network, by age.
+    networks: HashMap<IpAddr, BTreeMap<u64, Entry>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    network: IpAddr,
     activity: Activity,
     evicted: CancellationToken,
 }
@@ -92,6 +92,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Connection {
     open: Arc<Mutex<Open>>,
+    network: IpAddr,
     number: u64,
     /// Its requests.
     pub(crate) activity: Activity,
@@ -104,18 +105,20 @@ impl Connections {
     pub(crate) fn enter(&self, peer: SocketAddr) -> Connection {
         let activity = Activity::default();
         let evicted = CancellationToken::new();
+        let network = network(peer.ip());
         let mut open = lock(&self.0);
         let number = open.next;
         open.next += 1;
         let entry = Entry {
-            network: network(peer.ip()),
             activity: activity.clone(),
             evicted: evicted.clone(),
         };
-        open.connections.insert(number, entry);
+        let of_network = open.networks.entry(network).or_default();
+        of_network.insert(number, entry);
         drop(open);
         Connection {
             open: Arc::clone(&self.0),
+            network,
             number,
             activity,
             evicted,
@@ -126,17 +129,22 @@ impl Connections {
     /// have requests.
     pub(crate) fn evict(&self) {
         let open = lock(&self.0);
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for entry in open.connections.values() {
-            *counts.entry(entry.network).or_default() += 1;
+        // Each new connection asks while a flood of them lasts, so the connections are not gone through one by one.
+        let mut largest: Option<(usize, u64, &Entry)> = None;
+        for of_network in open.networks.values() {
+            let count = of_network.len();
+            if largest.is_some_and(|(most, ..)| count < most) {
+                continue;
+            }
+            let mut by_age = of_network.iter();
+            let quiet = by_age.find(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
+            if let Some((number, entry)) = quiet
+                && largest.is_none_or(|(most, oldest, _)| count > most || *number < oldest)
+            {
+                largest = Some((count, *number, entry));
+            }
         }
-        let quiet = open.connections.iter();
-        let quiet = quiet.filter(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
-        let rank = |(number, entry): &(&u64, &Entry)| {
-            let count = counts.get(&entry.network).copied().unwrap_or_default();
-            (count, std::cmp::Reverse(**number))
-        };
-        if let Some((_, entry)) = quiet.max_by_key(rank) {
+        if let Some((.., entry)) = largest {
             entry.evicted.cancel();
         }
     }
@@ -144,7 +152,13 @@ impl Connections {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        lock(&self.open).connections.remove(&self.number);
+        let mut open = lock(&self.open);
+        if let Some(of_network) = open.networks.get_mut(&self.network) {
+            of_network.remove(&self.number);
+            if of_network.is_empty() {
+                open.networks.remove(&self.network);
+            }
+        }
     }
 }
 
