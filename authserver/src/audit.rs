@@ -349,9 +349,9 @@ impl About {
 
 /// Where a request comes from, and where it went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Origin {
+pub struct Origin<'a> {
     /// The pattern of its route.
-    pub endpoint: String,
+    pub endpoint: &'a str,
     /// The peer's address.
     pub address: IpAddr,
     /// `User-Agent`.
@@ -359,7 +359,7 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The trace that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub trace_id: Option<&'a str>,
 }
 
 /// A line, but for its time.
@@ -373,7 +373,7 @@ pub struct Line<'a> {
     pub about: &'a About,
     /// Where the request comes from.
     #[serde(flatten)]
-    pub origin: &'a Origin,
+    pub origin: Origin<'a>,
 }
 
 #[cfg(test)]
@@ -469,7 +469,7 @@ mod tests {
         about.client("app");
         about.refused("invalid_grant", "expired");
         let origin = Origin {
-            endpoint: "/token".into(),
+            endpoint: "/token",
             address: "192.0.2.1".parse().unwrap(),
             user_agent: None,
             trace_id: None,
@@ -477,7 +477,7 @@ mod tests {
         let line = Line {
             event: Event::Refused(Request::Token, Refusal::of(400)),
             about: &about,
-            origin: &origin,
+            origin,
         };
         assert_eq!(
             serde_json::to_value(&line).unwrap(),

@@ -1,7 +1,7 @@
 //! The server's metrics: `mcpauth_authserver_…` on the health port.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpauth_service::audit;
@@ -117,6 +117,74 @@ impl Introspected {
             Self::Active => "active",
             Self::Inactive => "inactive",
             Self::Foreign => "foreign",
+        }
+    }
+}
+
+/// The counters of introspections, found once: looking them up costs more than counting.
+#[derive(Debug)]
+pub struct CountedIntrospections {
+    active: Counter,
+    inactive: Counter,
+    foreign: Counter,
+}
+
+impl CountedIntrospections {
+    /// Counts one.
+    pub fn count(&self, result: Introspected) {
+        let counter = match result {
+            Introspected::Active => &self.active,
+            Introspected::Inactive => &self.inactive,
+            Introspected::Foreign => &self.foreign,
+        };
+        counter.inc();
+    }
+}
+
+/// A route that is asked often: its counters are found once.
+pub struct CountedRoute {
+    metrics: Arc<Metrics>,
+    port: &'static str,
+    route: &'static str,
+    durations: Histogram,
+    answered: Counter,
+}
+
+impl fmt::Debug for CountedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CountedRoute({})", self.route)
+    }
+}
+
+impl CountedRoute {
+    /// The counters of a route.
+    pub fn new(metrics: Arc<Metrics>, port: &'static str, route: &'static str) -> Self {
+        let durations = Route {
+            port,
+            route: route.to_owned(),
+        };
+        let answered = Request {
+            port,
+            route: route.to_owned(),
+            status: 200,
+        };
+        Self {
+            durations: metrics.durations.get_or_create_owned(&durations),
+            answered: metrics.requests.get_or_create_owned(&answered),
+            metrics,
+            port,
+            route,
+        }
+    }
+
+    /// Counts a request.
+    pub fn request(&self, status: u16, took: Duration) {
+        match status {
+            200 => {
+                self.durations.observe(took.as_secs_f64());
+                self.answered.inc();
+            }
+            _ => self.metrics.request(self.port, self.route, status, took),
         }
     }
 }
@@ -287,12 +355,18 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an introspection.
-    pub fn introspection(&self, result: Introspected) {
-        let outcome = result.as_str();
-        self.introspections
-            .get_or_create(&Outcome { outcome })
-            .inc();
+    /// The counters of introspections.
+    pub fn introspections(&self) -> CountedIntrospections {
+        let of = |result: Introspected| {
+            let outcome = result.as_str();
+            self.introspections
+                .get_or_create_owned(&Outcome { outcome })
+        };
+        CountedIntrospections {
+            active: of(Introspected::Active),
+            inactive: of(Introspected::Inactive),
+            foreign: of(Introspected::Foreign),
+        }
     }
 
     /// Counts a sign-in attempt.

@@ -16,9 +16,10 @@ use mcpauth_wire::authserver_config::DynamicRegistration;
 use crate::config::{Config, Storage};
 use crate::http::app::App;
 use crate::http::core::Core;
+use crate::http::internal::InternalPort;
 use crate::http::internal::token_verifier::TokenVerifier;
-use crate::http::serve::serve;
-use crate::http::{internal as internal_port, public as public_port};
+use crate::http::public as public_port;
+use crate::http::serve::{serve, serve_internal};
 use crate::internal_tls::Certificate;
 use crate::metrics::Metrics;
 use crate::pepper_use;
@@ -95,8 +96,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let housekeeping = tokio::spawn(housekeeping(app.core, registration, shutdown.clone()));
         let routes = public_port::router(app.public);
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
-        let routes = internal_port::router(app.internal);
-        let serving_internal = serve(internal, routes, Limits::INTERNAL, shutdown);
+        let port = InternalPort::new(app.internal);
+        let serving_internal = serve_internal(internal, port, Limits::INTERNAL, shutdown);
         tokio::join!(serving_public, serving_internal);
         housekeeping.await?;
         counting.await?;
@@ -139,9 +140,10 @@ async fn start(
             let store = PostgresStore::with_ca(url.reveal(), ca_file.as_deref(), *max_connections)
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
-            let (pool, max) = (store.connections(), *max_connections);
+            let (connections, max) = (store.connections(), *max_connections);
             metrics.on_scrape(move |metrics| {
-                metrics.database_connections(pool.size(), pool.num_idle(), max);
+                let (open, idle) = connections();
+                metrics.database_connections(open, idle, max);
             });
             Arc::new(ObservedStore::new(store, Arc::clone(&metrics)))
         }

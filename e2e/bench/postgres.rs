@@ -1,4 +1,4 @@
-//! pgbench, and the server that it measures.
+//! A database server, and pgbench, which measures it.
 
 use std::fs;
 
@@ -7,7 +7,10 @@ use mcpauth_test_support::postgres::Postgres;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{load::Sample, programs::free_port};
+use crate::{
+    load::{CONNECTIONS, Sample},
+    programs::free_port,
+};
 
 /// A server with pgbench's tables.
 pub struct Database {
@@ -30,36 +33,56 @@ impl Database {
         Ok(database)
     }
 
-    /// The connection URL.
+    /// The connection URL of the database that has pgbench's tables.
     pub fn url(&self) -> String {
-        format!(
-            "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
-            self.port
-        )
+        self.url_of("postgres")
     }
 
-    /// pgbench's lookups by primary key, prepared statements, so many connections.
-    pub async fn select_only(&self, connections: usize, lookups: usize) -> Result<Sample> {
-        let log = self.files.path().join("log").display().to_string();
-        let each = (lookups / connections).to_string();
-        let clients = connections.to_string();
-        let printed = self
-            .pgbench(&[
-                "-S",
-                "-M",
-                "prepared",
-                "-n",
-                "-c",
-                &clients,
-                "-j",
-                "2",
-                "-t",
-                &each,
-                "-l",
-                "--log-prefix",
-                &log,
-            ])
+    /// A new database's connection URL.
+    pub async fn create(&self, name: &str) -> Result<String> {
+        self.sql("postgres", &format!("CREATE DATABASE {name}"))
             .await?;
+        Ok(self.url_of(name))
+    }
+
+    fn url_of(&self, name: &str) -> String {
+        let port = self.port;
+        format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable")
+    }
+
+    /// Executes statements, each by itself.
+    pub async fn sql(&self, database: &str, statements: &str) -> Result<()> {
+        let path = self.files.path().join("statements.sql");
+        fs::write(&path, statements)?;
+        let path = path.display().to_string();
+        let options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &path, database];
+        self.run("psql", &options).await?;
+        Ok(())
+    }
+
+    /// pgbench's lookups by primary key.
+    pub async fn select_only(&self, lookups: usize) -> Result<Sample> {
+        self.measure(&["-S"], lookups).await
+    }
+
+    /// The transactions of a script.
+    pub async fn script(&self, script: &str, transactions: usize) -> Result<Sample> {
+        let path = self.files.path().join("script.sql");
+        fs::write(&path, script)?;
+        let path = path.display().to_string();
+        self.measure(&["-f", &path], transactions).await
+    }
+
+    /// Prepared statements, as many connections as others have.
+    async fn measure(&self, what: &[&str], transactions: usize) -> Result<Sample> {
+        let log = self.files.path().join("log").display().to_string();
+        let each = (transactions / CONNECTIONS).to_string();
+        let clients = CONNECTIONS.to_string();
+        let options = [
+            "-M", "prepared", "-n", "-j", "2", "-c", &clients, "-t", &each,
+        ];
+        let logging = ["-l", "--log-prefix", &log];
+        let printed = self.pgbench(&[what, &options, &logging].concat()).await?;
         let rate = printed
             .lines()
             .find_map(|line| line.strip_prefix("tps = "))
@@ -82,23 +105,21 @@ impl Database {
     }
 
     async fn pgbench(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(self.server.program("pgbench"))
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &self.port.to_string(),
-                "-U",
-                "postgres",
-            ])
+        self.run("pgbench", &[arguments, &["postgres"]].concat())
+            .await
+    }
+
+    async fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let port = self.port.to_string();
+        let output = Command::new(self.server.program(program))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres"])
             .args(arguments)
-            .arg("postgres")
             .current_dir(self.files.path())
             .output()
             .await?;
         ensure!(
             output.status.success(),
-            "pgbench: {}",
+            "{program}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(String::from_utf8(output.stdout)?)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::load::CONNECTIONS;
 use mcpauth_test_support::{
     process::{Process, free_ports},
     wait::until,
@@ -20,6 +21,14 @@ use mcpauth_test_support::{
 pub const CREDENTIAL: &str = "bench";
 /// Its secret, of this run's loopback only.
 pub const SECRET: &str = "a-secret-of-this-run-on-loopback-only";
+
+/// Where the clients are that act for themselves.
+const NAMESPACE: &str = "bench";
+
+/// One of the clients that act for themselves; their secret is [`SECRET`], too.
+pub fn client_id(number: usize) -> String {
+    format!("bench-{number}")
+}
 
 /// A process that listens on a port.
 pub struct Program {
@@ -111,6 +120,11 @@ impl Authserver {
         Self::start(resource, Some(url)).await
     }
 
+    /// Resident memory, in MB.
+    pub fn megabytes(&self) -> Option<f64> {
+        Some(self.program.resident_megabytes())
+    }
+
     async fn start(resource: &str, url: Option<&str>) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let [public, internal, health] = free_ports();
@@ -122,6 +136,16 @@ impl Authserver {
                 json!({ "postgres": { "urlFile": write(files.path(), "url", url)?, "maxConnections": 16 } })
             }
         };
+        let clients: Vec<Value> = (0..CONNECTIONS)
+            .map(|number| {
+                json!({
+                    "clientId": client_id(number), "clientName": "bench", "namespace": NAMESPACE,
+                    "tokenEndpointAuthMethod": "client_secret_basic", "clientSecret": SECRET,
+                    "grantTypes": ["client_credentials"],
+                    "resources": [{ "uri": resource, "scopes": ["bench:call"] }],
+                })
+            })
+            .collect();
         let config = json!({
             "issuer": issuer,
             "listen": {
@@ -133,6 +157,9 @@ impl Authserver {
             "storage": storage,
             "login": { "developmentAutoApprove": { "subject": "developer" } },
             "registration": { "dynamic": {} },
+            // They are counted; nobody is to reach one.
+            "rateLimit": { "clientRequestsPerMinute": 1_000_000 },
+            "clients": clients,
             "internal": {
                 "credentials": [{ "id": CREDENTIAL, "secretFile": write(files.path(), "secret", SECRET)? }],
                 "admins": [],
@@ -141,10 +168,12 @@ impl Authserver {
                 "id": "bench", "resource": resource, "name": "bench",
                 "scopes": [{ "name": "bench:call", "description": "Call" }],
                 "introspectors": [format!("credential:{CREDENTIAL}")],
-                "allowedClients": { "selfRegistered": true },
+                "allowedClients": { "selfRegistered": true, "namespaces": [NAMESPACE] },
             }],
         });
-        let command = configured("mcp-authserver", files.path(), &config)?;
+        let mut command = configured("mcp-authserver", files.path(), &config)?;
+        // The audit.
+        command.stdout(fs::File::create(files.path().join("audit"))?);
         let program = Program::start(command, public, Some(files)).await?;
         Ok(Self {
             program,

@@ -30,7 +30,7 @@ impl Report {
     pub fn print(&self) -> bool {
         println!("\nmedians of {} rounds", self.pairs[0].ours.1.len());
         println!(
-            "{:<26}{:<16}{:>10}{:>9}{:>9}{:>8}",
+            "{:<28}{:<16}{:>10}{:>9}{:>9}{:>8}",
             "", "", "per s", "p50 ms", "p99 ms", "MB"
         );
         for pair in &self.pairs {
@@ -63,7 +63,7 @@ impl Report {
 
 impl Pair {
     /// The median of the rounds' ratios: what slows a whole round slows both.
-    fn ratio(&self) -> f64 {
+    pub fn ratio(&self) -> f64 {
         let rounds = self.ours.1.iter().zip(&self.theirs.1);
         median(
             rounds
@@ -81,7 +81,7 @@ fn row(pair: &str, (name, samples, megabytes): &Measured) {
     let of = |pick: fn(&Sample) -> f64| median(samples.iter().map(pick).collect());
     let megabytes = megabytes.map_or("-".to_owned(), |megabytes| format!("{megabytes:.1}"));
     println!(
-        "{pair:<26}{name:<16}{:>10.0}{:>9.2}{:>9.2}{megabytes:>8}",
+        "{pair:<28}{name:<16}{:>10.0}{:>9.2}{:>9.2}{megabytes:>8}",
         of(|sample| sample.rate),
         of(|sample| sample.p50 / 1000.0),
         of(|sample| sample.p99 / 1000.0),

@@ -1,15 +1,23 @@
 //! The open connections of a port, and which of them gives way when there are too many.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 /// The requests in flight on a connection. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(watch::Sender<usize>);
+pub struct Activity(Arc<Requests>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    in_flight: AtomicUsize,
+    changed: Notify,
+}
 
 /// A request in flight, until it is dropped.
 #[derive(Debug)]
@@ -18,30 +26,38 @@ pub struct InFlight(Activity);
 impl Activity {
     /// A request begins.
     pub fn begin(&self) -> InFlight {
-        self.0.send_modify(|requests| *requests += 1);
+        self.0.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
         InFlight(self.clone())
     }
 
     /// Whether there is no request.
     pub fn is_quiet(&self) -> bool {
-        *self.0.borrow() == 0
+        self.0.in_flight.load(Ordering::SeqCst) == 0
     }
 
     /// Ends when there is no request.
     pub async fn quiet(&self) {
-        let mut requests = self.0.subscribe();
-        let _ = requests.wait_for(|requests| *requests == 0).await;
+        loop {
+            let changed = self.changed();
+            if self.is_quiet() {
+                return;
+            }
+            changed.await;
+        }
     }
 
-    /// The number of requests, whenever it changes.
-    pub fn changes(&self) -> watch::Receiver<usize> {
-        self.0.subscribe()
+    /// Ends when a request begins or ends after this call, whenever it is waited for.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.changed.notified()
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| *requests -= 1);
+        let Requests { in_flight, changed } = &*self.0.0;
+        in_flight.fetch_sub(1, Ordering::SeqCst);
+        changed.notify_waiters();
     }
 }
 
@@ -62,12 +78,12 @@ pub(crate) struct Connections(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    connections: HashMap<u64, Entry>,
+    /// Of each network, by age.
+    networks: HashMap<IpAddr, BTreeMap<u64, Entry>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    network: IpAddr,
     activity: Activity,
     evicted: CancellationToken,
 }
@@ -76,6 +92,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Connection {
     open: Arc<Mutex<Open>>,
+    network: IpAddr,
     number: u64,
     /// Its requests.
     pub(crate) activity: Activity,
@@ -88,18 +105,20 @@ impl Connections {
     pub(crate) fn enter(&self, peer: SocketAddr) -> Connection {
         let activity = Activity::default();
         let evicted = CancellationToken::new();
+        let network = network(peer.ip());
         let mut open = lock(&self.0);
         let number = open.next;
         open.next += 1;
         let entry = Entry {
-            network: network(peer.ip()),
             activity: activity.clone(),
             evicted: evicted.clone(),
         };
-        open.connections.insert(number, entry);
+        let of_network = open.networks.entry(network).or_default();
+        of_network.insert(number, entry);
         drop(open);
         Connection {
             open: Arc::clone(&self.0),
+            network,
             number,
             activity,
             evicted,
@@ -110,17 +129,22 @@ impl Connections {
     /// have requests.
     pub(crate) fn evict(&self) {
         let open = lock(&self.0);
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for entry in open.connections.values() {
-            *counts.entry(entry.network).or_default() += 1;
+        // Each new connection asks while a flood of them lasts, so the connections are not gone through one by one.
+        let mut largest: Option<(usize, u64, &Entry)> = None;
+        for of_network in open.networks.values() {
+            let count = of_network.len();
+            if largest.is_some_and(|(most, ..)| count < most) {
+                continue;
+            }
+            let mut by_age = of_network.iter();
+            let quiet = by_age.find(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
+            if let Some((number, entry)) = quiet
+                && largest.is_none_or(|(most, oldest, _)| count > most || *number < oldest)
+            {
+                largest = Some((count, *number, entry));
+            }
         }
-        let quiet = open.connections.iter();
-        let quiet = quiet.filter(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
-        let rank = |(number, entry): &(&u64, &Entry)| {
-            let count = counts.get(&entry.network).copied().unwrap_or_default();
-            (count, std::cmp::Reverse(**number))
-        };
-        if let Some((_, entry)) = quiet.max_by_key(rank) {
+        if let Some((.., entry)) = largest {
             entry.evicted.cancel();
         }
     }
@@ -128,7 +152,13 @@ impl Connections {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        lock(&self.open).connections.remove(&self.number);
+        let mut open = lock(&self.open);
+        if let Some(of_network) = open.networks.get_mut(&self.network) {
+            of_network.remove(&self.number);
+            if of_network.is_empty() {
+                open.networks.remove(&self.network);
+            }
+        }
     }
 }
 
@@ -138,6 +168,8 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -162,6 +194,25 @@ mod tests {
         drop(busy);
         connections.evict();
         assert!(alone.evicted.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_quiet_when_the_last_of_its_requests_has_ended() {
+        let activity = Activity::default();
+        activity.quiet().await;
+        let [first, second] = [activity.begin(), activity.begin()];
+        let mut quiet = std::pin::pin!(activity.quiet());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = || quiet.as_mut().poll(&mut context).is_pending();
+        assert!(waits());
+        drop(first);
+        assert!(waits());
+        drop(second);
+        assert!(!waits());
+        // A request that begins and ends before anybody waits is a change.
+        let changed = activity.changed();
+        drop(activity.begin());
+        changed.await;
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 
 use crate::http::error::HttpError;
 use crate::oauth::error::OAuthError;
@@ -41,15 +44,38 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 /// # Errors
 /// 400 when it is none, when there are parameters in the URL, or when the body does not arrive; 413 when it is too large.
 pub async fn form<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, HttpError> {
-    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+    let (head, body) = request.into_parts();
+    check_form(&head)?;
+    read(Request::from_parts(head, body), state).await
+}
+
+/// Whether a request has a form, and all of its parameters in it.
+///
+/// # Errors
+/// 400 when it does not.
+pub(super) fn check_form(head: &Parts) -> Result<(), HttpError> {
+    if head.uri.query().is_some_and(|query| !query.is_empty()) {
         let text = "parameters in the URL are not accepted; send them in the form";
         return Err(OAuthError::InvalidRequest(text.into()).into());
     }
-    if !is_form(request.headers()) {
+    if !is_form(&head.headers) {
         let text = "the Content-Type must be application/x-www-form-urlencoded";
         return Err(OAuthError::InvalidRequest(text.into()).into());
     }
-    read(request, state).await
+    Ok(())
+}
+
+/// A body as hyper has it, unless it is larger than `most`.
+///
+/// # Errors
+/// 413 when it is too large, 400 when it does not arrive.
+pub(super) async fn collect(body: Incoming, most: usize) -> Result<Bytes, HttpError> {
+    let collected = Limited::new(body, most).collect().await;
+    let collected = collected.map_err(|error| match error.is::<LengthLimitError>() {
+        true => HttpError::BodyTooLarge,
+        false => unreadable(),
+    });
+    Ok(collected?.to_bytes())
 }
 
 /// The body, unless it is larger than the route allows.
@@ -61,8 +87,12 @@ pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => HttpError::BodyTooLarge,
-            _ => OAuthError::InvalidRequest("the request body could not be read".into()).into(),
+            _ => unreadable(),
         })
+}
+
+fn unreadable() -> HttpError {
+    OAuthError::InvalidRequest("the request body could not be read".into()).into()
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

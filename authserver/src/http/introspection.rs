@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::body::Body;
+use axum::response::Response;
 use http::{HeaderValue, header};
 use mcpauth_wire::introspection::{Answer, OneOrMany};
 use tracing::{Level, Span};
@@ -11,7 +12,7 @@ use tracing::{Level, Span};
 use crate::http::core::Core;
 use crate::http::error::HttpError;
 use crate::http::trace;
-use crate::metrics::{Introspected, Metrics};
+use crate::metrics::{CountedIntrospections, Introspected, Metrics};
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::token::{Token, TokenKind};
@@ -21,15 +22,18 @@ use crate::store::ActiveToken;
 #[derive(Debug)]
 pub(super) struct Introspection {
     core: Arc<Core>,
-    metrics: Arc<Metrics>,
+    counted: CountedIntrospections,
 }
 
-/// An answer, which nobody may store.
-pub(super) type Response = ([(header::HeaderName, HeaderValue); 1], Json<Answer>);
+/// About as much as an answer has, in bytes.
+const BODY: usize = 512;
 
 impl Introspection {
-    pub(super) fn new(core: Arc<Core>, metrics: Arc<Metrics>) -> Self {
-        Self { core, metrics }
+    pub(super) fn new(core: Arc<Core>, metrics: &Metrics) -> Self {
+        Self {
+            core,
+            counted: metrics.introspections(),
+        }
     }
 
     /// What the principal `caller` may know of a token.
@@ -53,20 +57,34 @@ impl Introspection {
             }
             None => None,
         };
-        let (outcome, body) = match &active {
+        let outcome = match &active {
             Some(token) if token.introspectors.iter().any(|one| one == caller) => {
-                (Introspected::Active, describe(core.issuer.as_str(), token))
+                Introspected::Active
             }
-            Some(_) => (Introspected::Foreign, Answer::default()),
-            None => (Introspected::Inactive, Answer::default()),
+            Some(_) => Introspected::Foreign,
+            None => Introspected::Inactive,
         };
-        self.metrics.introspection(outcome);
+        self.counted.count(outcome);
         if tracing::enabled!(Level::DEBUG) {
             trace_outcome(outcome, active.as_ref());
         }
-        let no_store = HeaderValue::from_static("no-store");
-        Ok(([(header::CACHE_CONTROL, no_store)], Json(body)))
+        let known = active.filter(|_| outcome == Introspected::Active);
+        let answer = known.map(|token| describe(core.issuer.as_str(), token));
+        respond(&answer.unwrap_or_default())
     }
+}
+
+/// An answer, which nobody may store.
+fn respond(answer: &Answer) -> Result<Response, HttpError> {
+    let mut body = Vec::with_capacity(BODY);
+    serde_json::to_writer(&mut body, answer).map_err(|_| OAuthError::ServerError)?;
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    let no_store = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, no_store);
+    Ok(response)
 }
 
 fn trace_outcome(outcome: Introspected, token: Option<&ActiveToken>) {
@@ -79,20 +97,20 @@ fn trace_outcome(outcome: Introspected, token: Option<&ActiveToken>) {
     tracing::debug!("answered");
 }
 
-fn describe(issuer: &str, token: &ActiveToken) -> Answer {
+fn describe(issuer: &str, token: ActiveToken) -> Answer {
     let one = |text: String| Some(OneOrMany::One(text));
     Answer {
         active: true,
         scope: token.scopes.to_parameter().map(OneOrMany::One),
-        client_id: Some(token.client_id.clone()),
         // Without a user the client acts for itself (RFC 9068, section 2.2).
-        sub: Some(token.subject.as_ref().unwrap_or(&token.client_id).clone()),
-        aud: one(token.resource.clone()),
+        sub: Some(token.subject.unwrap_or_else(|| token.client_id.clone())),
+        client_id: Some(token.client_id),
+        aud: one(token.resource),
         iss: Some(issuer.to_owned()),
         exp: Some(token.expires_at.as_seconds() as f64),
         iat: Some(token.issued_at.as_seconds() as f64),
         token_type: Some("Bearer".to_owned()),
-        jti: Some(token.token_id.clone()),
+        jti: Some(token.token_id),
         cnf: None,
     }
 }

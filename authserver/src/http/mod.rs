@@ -18,6 +18,7 @@ mod layers;
 pub mod peer;
 pub mod public;
 pub mod redirect;
+mod route;
 mod segment;
 pub mod serve;
 mod trace;

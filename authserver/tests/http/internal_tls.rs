@@ -12,8 +12,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mcp_authserver::config::InternalTls;
-use mcp_authserver::http as routes;
-use mcp_authserver::http::serve::serve;
+use mcp_authserver::http::internal::InternalPort;
+use mcp_authserver::http::serve::serve_internal;
 use mcp_authserver::internal_tls::Certificate;
 use mcp_authserver::metrics::Metrics;
 use mcpauth_service::listener::{Limits, Listener};
@@ -80,9 +80,14 @@ async fn a_certificate_rotates_under_load_without_a_failed_request() {
     let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
     let at = listener.address().to_string();
     let listener = listener.with_tls(certificate.tls());
-    let routes = routes::internal::router(server.app.internal.clone());
+    let port = InternalPort::new(server.app.internal.clone());
     let shutdown = Shutdown::default();
-    tokio::spawn(serve(listener, routes, Limits::INTERNAL, shutdown.clone()));
+    tokio::spawn(serve_internal(
+        listener,
+        port,
+        Limits::INTERNAL,
+        shutdown.clone(),
+    ));
 
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..4)

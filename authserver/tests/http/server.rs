@@ -18,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use mcp_authserver::config::Config;
 use mcp_authserver::http as routes;
 use mcp_authserver::http::app::{App, StartError};
-use mcp_authserver::http::serve::serve;
+use mcp_authserver::http::internal::InternalPort;
+use mcp_authserver::http::serve::{serve, serve_internal};
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::{MemoryStore, Store, Unused};
 use mcpauth_service::audit::Audit;
@@ -174,8 +175,8 @@ impl TestServer {
         };
         let routes = routes::public::router(app.public.clone());
         tokio::spawn(serve(public, routes, limits, shutdown.clone()));
-        let routes = routes::internal::router(app.internal.clone());
-        tokio::spawn(serve(internal, routes, limits, shutdown.clone()));
+        let port = InternalPort::new(app.internal.clone());
+        tokio::spawn(serve_internal(internal, port, limits, shutdown.clone()));
         Ok(Self {
             app,
             clock,

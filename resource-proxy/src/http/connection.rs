@@ -22,18 +22,17 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Ends when a connection has been idle for too long.
 pub async fn idle(activity: &Activity) {
-    let mut requests = activity.changes();
     let mut most = FIRST_TIMEOUT;
     loop {
-        let is_idle = *requests.borrow_and_update() == 0;
         // Also woken by a request that has both started and ended in the meantime.
-        let changed = requests.changed();
-        let changed = if is_idle {
-            tokio::time::timeout(most, changed).await
+        let changed = activity.changed();
+        let timed_out = if activity.is_quiet() {
+            tokio::time::timeout(most, changed).await.is_err()
         } else {
-            Ok(changed.await)
+            changed.await;
+            false
         };
-        if changed.is_err() {
+        if timed_out {
             return;
         }
         most = IDLE_TIMEOUT;

@@ -125,9 +125,10 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, HttpError> {
         )));
     }
     let parsed = value.to_str().ok().and_then(crate::http::basic::parse);
-    let (id, secret) = parsed.ok_or(HttpError::InvalidBasicCredentials)?;
+    let sent = parsed.ok_or(HttpError::InvalidBasicCredentials)?;
     // OAuth 2.1, section 2.4.1: both are form-encoded before they are joined.
-    match (form_decode(id.as_bytes()), form_decode(secret.as_bytes())) {
+    let decoded = [sent.user(), sent.password()].map(|text| form_decode(text.as_bytes()));
+    match decoded.into() {
         (Ok(id), Ok(secret)) if !id.contains('\0') && !secret.contains('\0') => {
             Ok(Some((id, secret)))
         }

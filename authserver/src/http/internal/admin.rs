@@ -35,7 +35,7 @@ pub(super) async fn only_admins(
 ) -> Result<Response, HttpError> {
     trace::caller(&principal);
     if !authentication.is_admin(&principal) {
-        return Err(HttpError::NotAdmin(principal));
+        return Err(HttpError::NotAdmin(principal.as_ref().to_owned()));
     }
     Ok(next.run(request).await)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use mcpauth_service::clock::Clock;
-use mcpauth_wire::principal;
 
 use super::token_verifier::TokenVerifier;
 use crate::config::{Internal, Introspection};
@@ -64,14 +63,14 @@ impl InternalAuthentication {
     ///
     /// # Errors
     /// 401 for anything else, 503 while the cluster's keys are not known.
-    pub async fn principal(&self, headers: &HeaderMap) -> Result<String, HttpError> {
+    pub async fn principal(&self, headers: &HeaderMap) -> Result<Arc<str>, HttpError> {
         let refused = HttpError::Unauthenticated;
         let value = basic::authorization(headers)?;
-        if let Some((id, secret)) = basic::parse(value) {
-            if self.callers.has(&id) {
-                trace::caller(&principal::credential(&id));
+        if let Some(sent) = basic::parse(value) {
+            if let Some(principal) = self.callers.named(sent.user()) {
+                trace::caller(principal);
             }
-            let principal = self.callers.principal(&id, &secret);
+            let principal = self.callers.principal(sent.user(), sent.password());
             return principal.ok_or(refused("the credential is unknown or its secret is wrong"));
         }
         match (bearer::parse(value), &self.service_accounts) {

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, put};
 use mcpauth_service::audit::Audit;
 use mcpauth_wire::admin::SIGNING_KEYS_PATH;
 
@@ -38,7 +38,7 @@ pub struct InternalState(Arc<Endpoints>);
 struct Endpoints {
     core: Arc<Core>,
     authentication: Arc<InternalAuthentication>,
-    introspection: Arc<Introspection>,
+    introspect: introspect::Endpoint,
     signing: Arc<Signing>,
     told: Told,
 }
@@ -52,16 +52,23 @@ impl InternalState {
         metrics: Arc<Metrics>,
         audit: Audit,
     ) -> Self {
+        let authentication = Arc::new(authentication);
+        let introspection = Introspection::new(Arc::clone(&core), &metrics);
+        let told = Told {
+            port: "internal",
+            metrics,
+            audit,
+        };
         Self(Arc::new(Endpoints {
-            authentication: Arc::new(authentication),
-            introspection: Arc::new(Introspection::new(Arc::clone(&core), Arc::clone(&metrics))),
+            introspect: introspect::Endpoint::new(
+                Arc::clone(&authentication),
+                introspection,
+                told.clone(),
+            ),
+            authentication,
             core,
             signing,
-            told: Told {
-                port: "internal",
-                metrics,
-                audit,
-            },
+            told,
         }))
     }
 }
@@ -78,20 +85,43 @@ impl FromRef<InternalState> for Arc<InternalAuthentication> {
     }
 }
 
-impl FromRef<InternalState> for Arc<Introspection> {
-    fn from_ref(state: &InternalState) -> Self {
-        Self::clone(&state.0.introspection)
-    }
-}
-
 impl FromRef<InternalState> for Arc<Signing> {
     fn from_ref(state: &InternalState) -> Self {
         Self::clone(&state.0.signing)
     }
 }
 
-/// The internal port.
-pub fn router(state: InternalState) -> Router {
+/// The internal port: introspection, and the routes of all else.
+#[derive(Clone, Debug)]
+pub struct InternalPort {
+    state: InternalState,
+    routes: Router,
+}
+
+impl InternalPort {
+    /// From its state.
+    pub fn new(state: InternalState) -> Self {
+        Self {
+            routes: router(state.clone()),
+            state,
+        }
+    }
+
+    /// The endpoint of introspection, if the request is for it.
+    pub(super) fn introspection<B>(
+        &self,
+        request: &http::Request<B>,
+    ) -> Option<&introspect::Endpoint> {
+        (request.uri().path() == INTROSPECT).then_some(&self.state.0.introspect)
+    }
+
+    /// All other routes.
+    pub(super) fn into_routes(self) -> Router {
+        self.routes
+    }
+}
+
+fn router(state: InternalState) -> Router {
     let resource = put(admin::put_resource)
         .get(admin::get_resource)
         .delete(admin::delete_resource);
@@ -111,22 +141,17 @@ pub fn router(state: InternalState) -> Router {
         .layer(middleware::from_fn(trace::request));
     let authenticate = middleware::from_fn_with_state(state.clone(), authenticate);
     let told = state.0.told.clone();
-    // Without the layers.
-    let introspect = post(introspect::introspect).fallback(introspect::introspect);
-    let introspect = Router::new()
-        .route(INTROSPECT, introspect)
-        .with_state(state.clone());
     let routes = admin
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authenticate)
         .with_state(state);
-    finish(routes, told, MAX_ADMIN_BODY).merge(introspect)
+    finish(routes, told, MAX_ADMIN_BODY)
 }
 
 /// The caller of the internal port.
 #[derive(Clone)]
-struct Principal(String);
+struct Principal(Arc<str>);
 
 /// Rejects unauthenticated requests to the internal port, on every path.
 async fn authenticate(

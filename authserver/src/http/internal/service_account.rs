@@ -1,5 +1,7 @@
 //! Validation of ServiceAccount tokens (pure).
 
+use std::sync::Arc;
+
 use jsonwebtoken::jwk::JwkSet;
 use mcpauth_service::clock::UnixTime;
 use serde::Deserialize;
@@ -27,7 +29,7 @@ pub struct ClusterKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccountToken {
     /// `system:serviceaccount:NAMESPACE:NAME`.
-    pub principal: String,
+    pub principal: Arc<str>,
     /// When it ends.
     pub expires: UnixTime,
 }
@@ -114,7 +116,7 @@ pub fn verify(
         return Err(Refused::Time);
     }
     Ok(ServiceAccountToken {
-        principal: claims.sub,
+        principal: claims.sub.into(),
         expires: UnixTime::from_seconds(claims.exp),
     })
 }

@@ -78,7 +78,7 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// 401 for an invalid token; 503 while there are no keys.
-    pub async fn principal(&self, token: &str) -> Result<String, HttpError> {
+    pub async fn principal(&self, token: &str) -> Result<Arc<str>, HttpError> {
         let (key, now) = (sha256(token), self.clock.now());
         if let Some(known) = self.verified.get(&key).filter(|known| known.expires > now) {
             return Ok(known.principal);
@@ -290,7 +290,7 @@ mod tests {
         *server.status.lock().unwrap() = Some(503);
         verifier.refresh().await;
         let principal = verifier.principal(&fresh(&signer)).await;
-        assert_eq!(principal.unwrap(), "system:serviceaccount:default:notes");
+        assert_eq!(&*principal.unwrap(), "system:serviceaccount:default:notes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use mcpauth_wire::principal;
+use axum::response::Response;
 
 use crate::http::basic::{self, BasicCallers};
 use crate::http::body::Form;
 use crate::http::client_auth::guesses::Guesses;
 use crate::http::error::HttpError;
-use crate::http::introspection::{Introspection, Response};
+use crate::http::introspection::Introspection;
 use crate::http::peer::Peer;
 use crate::http::trace;
 
@@ -30,16 +30,14 @@ pub(super) async fn introspect(
     let presented = basic::authorization(&form.headers)
         .ok()
         .and_then(basic::parse);
-    let (id, secret) = presented.ok_or(HttpError::UnknownCaller)?;
-    let guesses = public.callers.has(&id).then(|| {
-        let id = principal::credential(&id);
-        public.guesses.of(&id, peer.network())
-    });
-    if let Some(guesses) = &guesses {
-        trace::caller(&principal::credential(&id));
+    let sent = presented.ok_or(HttpError::UnknownCaller)?;
+    let named = public.callers.named(sent.user());
+    let guesses = named.map(|principal| public.guesses.of(principal, peer.network()));
+    if let (Some(principal), Some(guesses)) = (named, &guesses) {
+        trace::caller(principal);
         guesses.admit().await?;
     }
-    let Some(caller) = public.callers.principal(&id, &secret) else {
+    let Some(caller) = public.callers.principal(sent.user(), sent.password()) else {
         if let Some(guesses) = &guesses {
             guesses.failed();
         }

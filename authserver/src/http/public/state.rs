@@ -95,10 +95,7 @@ impl PublicState {
             introspection: Arc::new(PublicIntrospection {
                 callers: parts.introspection.callers.into_iter().collect(),
                 guesses: Arc::clone(&parts.guesses),
-                introspection: introspection::Introspection::new(
-                    Arc::clone(&core),
-                    Arc::clone(&parts.metrics),
-                ),
+                introspection: introspection::Introspection::new(Arc::clone(&core), &parts.metrics),
             }),
             key_set: Arc::new(KeySet(Arc::clone(&parts.signing))),
             pages: Arc::new(Pages {

@@ -15,10 +15,10 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is tried before it is used: the database may have been
 /// restarted. One in steady use is not; that would be one more round trip.
-const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
+pub(super) const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(50);
 /// How long that may take. Then there is time left for a new connection, perhaps to another server: where a machine is gone,
 /// nobody says so.
-const TRIAL_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const TRIAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often all connections are replaced at most, while the database is read-only.
 const REPLACED: Duration = Duration::from_secs(5);
 
@@ -57,7 +57,8 @@ impl Generation {
         }
     }
 
-    fn has(&self, age: Duration) -> bool {
+    /// Whether a connection of this age has not been given up.
+    pub(super) fn has(&self, age: Duration) -> bool {
         self.lock().is_none_or(|begin| begin.elapsed() >= age)
     }
 
@@ -119,7 +120,8 @@ async fn begin_session(connection: &mut PgConnection, server: Server) -> Result<
     Ok(())
 }
 
-async fn ping(connection: &mut PgConnection, within: Duration) -> Result<(), Error> {
+/// Whether the database answers at this connection.
+pub(super) async fn ping(connection: &mut PgConnection, within: Duration) -> Result<(), Error> {
     let answered = timeout(within, connection.ping()).await;
     answered.map_err(std::io::Error::from)?
 }

@@ -1,9 +1,7 @@
 //! Introspection, many tokens at a time.
 //!
-//! A query of its own for each call costs three round trips (we and the pool each try a connection when
-//! it comes back), a wake-up of one of many database processes, and a plan. So calls queue: while a query is
-//! under way the next ones gather, and one query answers them all. A single call does not
-//! wait.
+//! A query of its own for each call costs a round trip and a wake-up of one of many database processes. So calls queue:
+//! while a query is under way the next ones gather, and one query answers them all. A single call does not wait.
 //!
 //! It has connections of its own: a flood at the public port cannot use them up.
 
@@ -17,13 +15,15 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::super::{ActiveToken, StoreError};
 use super::clients::read_origin;
+use super::connections::Generation;
 use super::grants::{read_grant_id, read_hash, read_scopes};
+use super::kept::Kept;
 use super::{OPERATION_TIMEOUT, as_slices, read_time, within};
 use crate::keys::pepper::KeyedHash;
 
 /// How many queries are under way at once: a connection that broke delays only those who wait for it.
 const QUERIES: u32 = 2;
-/// How many connections that takes: one that comes back is tried by the pool while another is in use.
+/// How many connections that takes: one that comes back after an error is tried by the pool while another is in use.
 pub(super) const CONNECTIONS: u32 = 2 * QUERIES;
 /// How many calls one query answers at most.
 const CALLS: usize = 256;
@@ -43,11 +43,12 @@ struct Call {
 
 impl Introspection {
     /// Must be called within a Tokio runtime.
-    pub(super) fn new(pool: &PgPool) -> Self {
+    pub(super) fn new(pool: PgPool, generation: &Generation) -> Self {
+        let connections = Kept::new(pool, QUERIES, generation);
         let (queue, calls) = mpsc::channel(QUEUE);
         let calls = Arc::new(Mutex::new(calls));
         for _ in 0..QUERIES {
-            tokio::spawn(answer_all(pool.clone(), Arc::clone(&calls)));
+            tokio::spawn(answer_all(connections.clone(), Arc::clone(&calls)));
         }
         Self { queue }
     }
@@ -68,9 +69,9 @@ impl Introspection {
     }
 }
 
-async fn answer_all(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
+async fn answer_all(connections: Kept, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
     let mut batch = Vec::with_capacity(CALLS);
-    while calls.lock().await.recv_many(&mut batch, CALLS).await > 0 {
+    while gather(&calls, &mut batch).await {
         // Who gave up waits no longer.
         batch.retain(|call| !call.answer.is_closed());
         if batch.is_empty() {
@@ -81,7 +82,7 @@ async fn answer_all(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
             .flat_map(|call| &call.hashes)
             .copied()
             .collect();
-        let rows = within(OPERATION_TIMEOUT, find(&pool, &hashes)).await;
+        let rows = within(OPERATION_TIMEOUT, find(&connections, &hashes)).await;
         for Call { hashes, answer } in batch.drain(..) {
             let token = match &rows {
                 Ok(rows) => hashes
@@ -97,10 +98,27 @@ async fn answer_all(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
     }
 }
 
+/// Takes the calls that wait, once there is one. False when there will be none.
+async fn gather(calls: &Mutex<mpsc::Receiver<Call>>, batch: &mut Vec<Call>) -> bool {
+    let mut calls = calls.lock().await;
+    if calls.recv_many(batch, CALLS).await == 0 {
+        return false;
+    }
+    // Requests that have arrived already come along, so that fewer queries answer all.
+    tokio::task::yield_now().await;
+    while batch.len() < CALLS
+        && let Ok(call) = calls.try_recv()
+    {
+        batch.push(call);
+    }
+    true
+}
+
 async fn find(
-    pool: &PgPool,
+    connections: &Kept,
     hashes: &[KeyedHash],
 ) -> Result<HashMap<KeyedHash, PgRow>, StoreError> {
+    let mut connection = connections.acquire().await?;
     let rows = sqlx::query(concat!(
         "SELECT t.hash, t.grant_id, t.scopes, t.issued_at, t.expires_at,
                     g.client_id, g.subject, g.resource, r.introspectors, c.origin
@@ -113,8 +131,9 @@ async fn find(
         ")"
     ))
     .bind(as_slices(hashes))
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await?;
+    connection.keep();
     rows.into_iter()
         .map(|row| Ok((read_hash(&row)?, row)))
         .collect()

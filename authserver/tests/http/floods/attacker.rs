@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Flood;
-use super::requests::{Target, ask, connect, post};
+use super::requests::{Line, Target, connect};
 use super::user::User;
 use crate::assertion;
 use crate::server::{FORM, LOOPBACK, authorize_path, basic, query, text};
@@ -28,6 +28,8 @@ pub(super) struct Attacker {
     target: Target,
     count: usize,
     held: Vec<TcpStream>,
+    /// For requests: a flood of connections is another matter.
+    line: Line,
     /// The page that a stranger gets.
     ticket: String,
     cookie: String,
@@ -53,6 +55,7 @@ impl Attacker {
             target,
             count: 0,
             held: Vec::new(),
+            line: Line::new(at),
             ticket: page.ticket(),
             cookie,
             tokens,
@@ -73,14 +76,8 @@ impl Attacker {
                     ("password", "wrong"),
                 ];
                 let headers = [(header::CONTENT_TYPE, FORM), (header::COOKIE, &self.cookie)];
-                ask(
-                    at,
-                    public,
-                    (Method::POST, "/login"),
-                    &headers,
-                    &query(&form),
-                )
-                .await
+                let login = (Method::POST, "/login");
+                self.line.ask(public, login, &headers, &query(&form)).await
             }
             Flood::IdleSockets => return self.hold("").await,
             Flood::SlowReaders => {
@@ -92,18 +89,14 @@ impl Attacker {
                     "redirect_uris": [LOOPBACK], "client_name": "x".repeat(200),
                     "client_uri": format!("https://a.example/{}", "a".repeat(2000)),
                 });
-                ask(
-                    at,
-                    public,
-                    (Method::POST, "/register"),
-                    &[],
-                    &body.to_string(),
-                )
-                .await
+                let register = (Method::POST, "/register");
+                self.line
+                    .ask(public, register, &[], &body.to_string())
+                    .await
             }
             Flood::Discovery => {
                 let path = "/.well-known/oauth-authorization-server";
-                ask(at, public, (Method::GET, path), &[], "").await
+                self.line.ask(public, (Method::GET, path), &[], "").await
             }
             Flood::FailingTokenRequests => {
                 let form = [
@@ -111,11 +104,13 @@ impl Attacker {
                     ("client_id", "app"),
                     ("refresh_token", "mrt_guess"),
                 ];
-                post(at, public, "/token", "", &form).await
+                self.line.post(public, "/token", "", &form).await
             }
             Flood::WrongSecrets => {
                 let form = [("grant_type", "client_credentials")];
-                post(at, public, "/token", &basic("robot", "guess"), &form).await
+                self.line
+                    .post(public, "/token", &basic("robot", "guess"), &form)
+                    .await
             }
             Flood::BadAssertions => {
                 let jwt = self.assertion();
@@ -124,11 +119,13 @@ impl Attacker {
                     ("client_assertion_type", assertion::TYPE),
                     ("client_assertion", &jwt),
                 ];
-                post(at, public, "/token", "", &form).await
+                self.line.post(public, "/token", "", &form).await
             }
             Flood::JunkBearersInside => {
                 let junk = format!("Bearer junk-{}", self.count);
-                post(at, internal, "/introspect", &junk, &[("token", "x")]).await
+                self.line
+                    .post(internal, "/introspect", &junk, &[("token", "x")])
+                    .await
             }
             Flood::Refreshes => {
                 let token = text(&self.tokens["refresh_token"]);
@@ -137,7 +134,7 @@ impl Attacker {
                     ("client_id", "app"),
                     ("refresh_token", &token),
                 ];
-                let answer = post(at, public, "/token", "", &form).await;
+                let answer = self.line.post(public, "/token", "", &form).await;
                 if let Ok(answer) = answer.as_ref()
                     && answer.status == 200
                 {

@@ -1,9 +1,13 @@
-//! One request on a connection of its own, from an address of its own.
+//! Requests from an address of its own, each on its own connection or all on one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use bytes::Bytes;
 use http::{Method, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -81,14 +85,76 @@ pub(super) async fn post(
     authorization: &str,
     form: &[(&str, &str)],
 ) -> io::Result<Raw> {
-    let headers = [
-        (header::CONTENT_TYPE, FORM),
-        (header::AUTHORIZATION, authorization),
-    ];
-    let headers = if authorization.is_empty() {
-        &headers[..1]
-    } else {
-        &headers
-    };
-    ask(from, to, (Method::POST, path), headers, &query(form)).await
+    let headers = form_headers(authorization);
+    ask(from, to, (Method::POST, path), &headers, &query(form)).await
+}
+
+/// A connection that is kept from one request to the next.
+pub(super) struct Line {
+    from: Ipv4Addr,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Line {
+    pub const fn new(from: Ipv4Addr) -> Self {
+        Self { from, sender: None }
+    }
+
+    pub async fn ask(
+        &mut self,
+        to: SocketAddr,
+        (method, path): (Method, &str),
+        headers: &[(header::HeaderName, &str)],
+        body: &str,
+    ) -> io::Result<Raw> {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.header(header::HOST, "x");
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        let request = request.map_err(io::Error::other)?;
+        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => self.connect(to).await?,
+        };
+        sender.ready().await.map_err(io::Error::other)?;
+        let answer = sender.send_request(request).await;
+        let (head, body) = answer.map_err(io::Error::other)?.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        self.sender = Some(sender);
+        Ok(Raw {
+            status: head.status.as_u16(),
+            head: String::new(),
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    pub async fn post(
+        &mut self,
+        to: SocketAddr,
+        path: &str,
+        authorization: &str,
+        form: &[(&str, &str)],
+    ) -> io::Result<Raw> {
+        let headers = form_headers(authorization);
+        self.ask(to, (Method::POST, path), &headers, &query(form))
+            .await
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
+        let stream = connect(self.from, to).await?;
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+fn form_headers(authorization: &str) -> Vec<(header::HeaderName, &str)> {
+    let mut headers = vec![(header::CONTENT_TYPE, FORM)];
+    if !authorization.is_empty() {
+        headers.push((header::AUTHORIZATION, authorization));
+    }
+    headers
 }
