@@ -108,7 +108,7 @@ impl Database {
         ))
         .bind(as_slices(hashes))
         .bind(now.as_millis())
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await?
         .map(|row| read_grant(&row))
         .transpose()
@@ -148,7 +148,7 @@ impl Database {
     }
 
     pub(super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
-        delete_grant(&self.pool, id).await
+        delete_grant(self.pool(), id).await
     }
 
     pub(super) async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
@@ -158,7 +158,7 @@ impl Database {
         )
         .bind(subject)
         .bind(i64::from(BATCH))
-        .execute(&self.pool)
+        .execute(self.pool())
         .await?
         .rows_affected()
             == u64::from(BATCH)

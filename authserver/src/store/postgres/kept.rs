@@ -2,7 +2,7 @@
 //!
 //! The pool tries a connection that comes back, and so do we before it does: after a single statement these are two more round
 //! trips. One whose statement has ended needs no trial. All others, those of statements that were given up among them, go back
-//! to the pool.
+//! to the pool; and when the pool has none left, so do all that are kept, because nobody but us can use these.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ struct Idle {
 pub(super) struct InUse {
     connection: PoolConnection<Postgres>,
     began: Instant,
-    idle: Arc<Mutex<Vec<Idle>>>,
+    kept: Kept,
     /// Without one it cannot be kept.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -64,6 +64,19 @@ impl Kept {
         lock(&self.idle).len()
     }
 
+    /// Gives the pool back what is idle, if it has no connection for whoever asks it next.
+    pub(super) fn make_room(&self) {
+        if self.pool_is_used_up() {
+            // Dropped without the lock: the pool tries each of them.
+            let _idle = std::mem::take(&mut *lock(&self.idle));
+        }
+    }
+
+    fn pool_is_used_up(&self) -> bool {
+        let most = self.pool.options().get_max_connections();
+        self.pool.size() >= most && self.pool.num_idle() == 0
+    }
+
     /// A connection for one statement.
     ///
     /// # Errors
@@ -78,6 +91,7 @@ impl Kept {
                 idle.connection.close_on_drop();
             }
         }
+        self.make_room();
         let connection = self.pool.acquire().await?;
         Ok(self.in_use(connection, Instant::now(), place))
     }
@@ -91,7 +105,7 @@ impl Kept {
         InUse {
             connection,
             began,
-            idle: Arc::clone(&self.idle),
+            kept: self.clone(),
             place,
         }
     }
@@ -122,12 +136,12 @@ impl InUse {
         let Self {
             connection,
             began,
-            idle,
+            kept,
             place,
         } = self;
-        if place.is_some() && began.elapsed() < KEPT {
+        if place.is_some() && began.elapsed() < KEPT && !kept.pool_is_used_up() {
             let since = Instant::now();
-            lock(&idle).push(Idle {
+            lock(&kept.idle).push(Idle {
                 connection,
                 began,
                 since,

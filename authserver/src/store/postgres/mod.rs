@@ -175,11 +175,17 @@ impl PostgresStore {
 }
 
 impl Database {
+    /// The connections that operations share.
+    fn pool(&self) -> &PgPool {
+        self.kept.make_room();
+        &self.pool
+    }
+
     /// Begins a transaction in a task of its own. sqlx 0.9 does not roll back what is dropped while `BEGIN` is under way: a client
     /// that disconnects would leave the connection in a transaction, in which the statements of others are never
     /// committed, and whose locks nobody releases (sqlx issue 4393).
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let (pool, generation) = (self.pool.clone(), self.generation.clone());
+        let (pool, generation) = (self.pool().clone(), self.generation.clone());
         let begun = tokio::spawn(async move {
             let mut begin = std::pin::pin!(pool.begin());
             let begun = tokio::time::timeout(OPERATION_TIMEOUT, begin.as_mut()).await;
@@ -195,7 +201,7 @@ impl Database {
 
     /// A connection for what no request waits for: its statements may take longer. It is closed afterwards.
     async fn background(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool().acquire().await?;
         connection.close_on_drop();
         connection.execute("SET statement_timeout = 0").await?;
         Ok(connection)

@@ -149,7 +149,7 @@ impl Database {
                             WHERE id = $1 AND canonical IS NOT NULL AND NOT sweep)",
         )
         .bind(id)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await?;
         Ok(settled)
     }
@@ -161,7 +161,7 @@ impl Database {
              FROM resources WHERE id = $1 AND id NOT LIKE 'gone:%'",
         )
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await?
         .map(|row| read_resource(&row))
         .transpose()
@@ -194,7 +194,7 @@ impl Database {
         sqlx::query(MARK_GONE)
             .bind(id)
             .bind(None::<String>)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await?;
         Ok(())
     }
