@@ -223,7 +223,7 @@ impl Proxy {
             .forward(compiled, parts, body, &identity, has_sessions)
             .await?;
         let filter = match lists {
-            Some(id) => Some(self.filter(declared, &identity, &mut response, id)?),
+            Some(id) => Some(self.filter(&declared, &identity, &mut response, id)?),
             None => None,
         };
         let observer = begins.map(|call| self.task_observer(response.headers(), &identity, call));
@@ -251,7 +251,7 @@ impl Proxy {
     /// Shows the caller what the caller's token may use.
     fn filter(
         &self,
-        declared: Result<Option<Era>, Unsupported>,
+        declared: &Result<Option<Era>, Unsupported>,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
         id: Option<Value>,
@@ -267,7 +267,7 @@ impl Proxy {
             rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
-            says_cache_scope: declared == Ok(Some(Era::Stateless)),
+            says_cache_scope: *declared == Ok(Some(Era::Stateless)),
         };
         Ok(Filter::new(view, is_event_stream(headers), is_success, id))
     }

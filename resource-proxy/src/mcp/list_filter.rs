@@ -151,7 +151,7 @@ impl View {
         }
         match cache_scope {
             Some(span) if text.get(span.clone()) != Some(PRIVATE) => {
-                edits.push((span, PRIVATE.to_vec()))
+                edits.push((span, PRIVATE.to_vec()));
             }
             None if self.says_cache_scope => {
                 // A list has at least one member, so a comma follows.
