@@ -124,7 +124,6 @@ mod tests {
         let part = |span: &Range<usize>| std::str::from_utf8(&text[span.clone()]).unwrap();
         let found: Vec<(String, &str)> = members(text, 0)
             .map(|(name, value)| (string(text, &name).unwrap(), part(&value)))
-            .map(|(name, value)| (name, value))
             .collect();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b\"c", "d", "f"]);
