@@ -11,12 +11,11 @@ use http::header::{
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use mcpauth_wire::access::Lists;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use crate::auth::authorize::Denial;
+use crate::auth::authorize::{AccessRules, Denial};
 use crate::auth::bearer;
 use crate::auth::identity::Identity;
 use crate::auth::judge::Rejection;
@@ -51,6 +50,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub struct Proxy {
     compiled: ArcSwap<Compiled>,
+    /// Those of `compiled`, for streams that outlive it.
+    rules: Arc<ArcSwap<AccessRules>>,
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
     tasks: Arc<Tasks>,
@@ -71,6 +72,7 @@ impl Proxy {
         );
         let compiled = Compiled::new(config, &runtime, None)?;
         Ok(Self {
+            rules: Arc::new(ArcSwap::new(Arc::clone(&compiled.rules))),
             compiled: ArcSwap::from_pointee(compiled),
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
@@ -86,6 +88,7 @@ impl Proxy {
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         let compiled = Compiled::new(config, &self.runtime, Some(&self.compiled.load()))?;
         self.pacing.reconfigure(compiled.config.friction.as_ref());
+        self.rules.store(Arc::clone(&compiled.rules));
         self.compiled.store(Arc::new(compiled));
         Ok(())
     }
@@ -233,7 +236,7 @@ impl Proxy {
             .forward(compiled, parts, body, &identity, has_sessions)
             .await?;
         let filter = match lists {
-            Some(id) => Some(self.filter(compiled, declared, &identity, &mut response, id)?),
+            Some(id) => Some(self.filter(&declared, &identity, &mut response, id)?),
             None => None,
         };
         let task = begins.map(|call| self.task_reader(response.headers(), &identity, call));
@@ -262,8 +265,7 @@ impl Proxy {
     /// Shows the caller what the caller's token may use.
     fn filter(
         &self,
-        compiled: &Compiled,
-        declared: Result<Option<Era>, Unsupported>,
+        declared: &Result<Option<Era>, Unsupported>,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
         id: Option<Value>,
@@ -276,11 +278,10 @@ impl Proxy {
         }
         headers.remove(CONTENT_LENGTH);
         let view = View {
-            rules: Arc::clone(&compiled.rules),
+            rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
-            sees_all: compiled.config.access.lists == Lists::All,
-            says_cache_scope: declared == Ok(Some(Era::Stateless)),
+            says_cache_scope: *declared == Ok(Some(Era::Stateless)),
         };
         Ok(Filter::new(view, is_event_stream(headers), is_success, id))
     }

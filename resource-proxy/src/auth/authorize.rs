@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mcpauth_wire::access::{Rule, Unmatched};
+use mcpauth_wire::access::{Lists, Rule, Unmatched};
 use mcpauth_wire::scope::{Hierarchy, OFFLINE_ACCESS};
 
 use crate::config::Config;
@@ -52,6 +52,8 @@ pub struct AccessRules {
     /// The scopes that clients can ask for, in the order of the configuration.
     scopes: Vec<String>,
     hierarchy: Hierarchy,
+    /// Lists show what the caller may not use, too.
+    shows_all: bool,
 }
 
 /// What the rules say of one operation for one caller.
@@ -142,7 +144,13 @@ impl AccessRules {
             },
             scopes,
             hierarchy: config.scopes.iter().collect(),
+            shows_all: config.access.lists == Lists::All,
         }
+    }
+
+    /// Whether the lists of tools, resources, templates and prompts show everything.
+    pub fn show_all(&self) -> bool {
+        self.shows_all
     }
 
     /// What the rules say of an operation for a caller with the scopes `held`: the first rule that matches decides.

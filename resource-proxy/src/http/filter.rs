@@ -177,6 +177,8 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
 mod tests {
     use std::sync::Arc;
 
+    use arc_swap::ArcSwap;
+
     use super::*;
     use crate::auth::authorize::AccessRules;
     use crate::auth::identity::Identity;
@@ -188,14 +190,13 @@ mod tests {
         let rules = "access: { rules: [{ tools: [read], anyToken: true }] }";
         let config = Config::parse(&example(rules)).unwrap();
         let view = View {
-            rules: Arc::new(AccessRules::new(&config)),
+            rules: Arc::new(ArcSwap::from_pointee(AccessRules::new(&config))),
             caller: Arc::new(Identity {
                 client_id: "client".into(),
                 subject: "alice".into(),
                 scopes: vec![],
             }),
             tasks: Arc::default(),
-            sees_all: false,
             says_cache_scope: false,
         };
         Filter::new(view, is_stream, true, Some(json!(7)))

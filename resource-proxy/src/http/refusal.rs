@@ -130,9 +130,7 @@ impl Refusal {
         match self {
             Self::InvalidRequest(reason) | Self::InvalidToken(reason) => Cow::Borrowed(reason),
             Self::InsufficientScope(missing) => Cow::Owned(missing.to_string()),
-            Self::Absent(_) => {
-                Cow::Borrowed("access.unmatched denies it, or the task is not known here")
-            }
+            Self::Absent(absent) => Cow::Borrowed(absent.because),
             // The parser's message may quote the body.
             Self::Body(fault) => Cow::Owned(format!("JSON-RPC error {}", fault.code())),
             Self::BodyTooLarge(limit) => Cow::Owned(format!("more than {limit} bytes")),
@@ -217,11 +215,15 @@ impl Refusal {
                     Fault::Params { id, .. } => id,
                     Fault::Parse(_) | Fault::Invalid(_) => None,
                 };
-                json_rpc(code, &text, id)
+                json_rpc(code, &text, id.as_ref())
             }
-            Self::HeaderMismatch(reason, id) => json_rpc(HEADER_MISMATCH, &reason, id),
+            Self::HeaderMismatch(reason, id) => json_rpc(HEADER_MISMATCH, &reason, id.as_ref()),
             Self::UnsupportedVersion(Unsupported(requested), id) => {
-                let mut body = json_rpc(UNSUPPORTED_VERSION, "Unsupported protocol version", id);
+                let mut body = json_rpc(
+                    UNSUPPORTED_VERSION,
+                    "Unsupported protocol version",
+                    id.as_ref(),
+                );
                 body["error"]["data"] = json!({ "supported": SUPPORTED, "requested": requested });
                 body
             }
@@ -316,7 +318,7 @@ impl Refusal {
     }
 }
 
-fn json_rpc(code: i32, message: &str, id: Option<Value>) -> Value {
+fn json_rpc(code: i32, message: &str, id: Option<&Value>) -> Value {
     let error = json!({ "code": code, "message": message });
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }

@@ -16,6 +16,8 @@ pub struct Absent {
     pub status: StatusCode,
     /// The body; none where nothing asked for an answer.
     pub body: Option<Value>,
+    /// Why, for logs.
+    pub because: &'static str,
 }
 
 impl Absent {
@@ -49,6 +51,10 @@ impl Absent {
                 (Some(_), _) => StatusCode::OK,
             },
             body,
+            because: match denied.target {
+                Target::Operation(_) => "access.unmatched denies it",
+                Target::Task(_) => "the caller has begun no such task in this process",
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The revisions of MCP, and what each allows on the wire.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use mcpauth_wire::invalid::printable;
 
 use crate::mcp::message::{Fault, Messages};
@@ -56,7 +56,7 @@ impl Era {
 
     /// Whether a request names a revision without sessions, or is from a later one.
     pub fn is_stateless(headers: &HeaderMap) -> bool {
-        let value = headers.get(&VERSION).map(|value| value.as_bytes());
+        let value = headers.get(&VERSION).map(HeaderValue::as_bytes);
         value.is_some_and(|value| value.len() == 10 && value >= &b"2026-07-28"[..])
     }
 
@@ -98,8 +98,6 @@ impl Era {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(versions: &[&'static str]) -> HeaderMap {

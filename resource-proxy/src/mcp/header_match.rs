@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::mcp::era::{Era, VERSION};
 use crate::mcp::message::{Message, Messages};
@@ -55,7 +55,7 @@ pub fn check(era: Era, headers: &HeaderMap, messages: &Messages<'_>) -> Result<(
 
 /// A version in the body is that of the header.
 fn check_version(headers: &HeaderMap, messages: &Messages<'_>) -> Result<(), String> {
-    let declared = headers.get(&VERSION).map(|value| value.as_bytes());
+    let declared = headers.get(&VERSION).map(HeaderValue::as_bytes);
     let mut versions = messages.iter().map(|message| &message.params.version);
     let agree = versions.all(|version| {
         let version = version.as_deref().map(str::as_bytes);
@@ -109,7 +109,7 @@ fn decode(value: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde::de::IgnoredAny;
 
 use crate::auth::authorize::{AccessRules, Operation};
@@ -17,14 +18,12 @@ use crate::mcp::uri::{self, Kind};
 /// Who sees, and by which rules.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The rules.
-    pub rules: Arc<AccessRules>,
+    /// The rules in force, whenever something is filtered: a stream outlives them.
+    pub rules: Arc<ArcSwap<AccessRules>>,
     /// The caller.
     pub caller: Arc<Identity>,
     /// The tasks that are known.
     pub tasks: Arc<Tasks>,
-    /// The lists of tools, resources, templates and prompts are passed on whole.
-    pub sees_all: bool,
     /// A list must say who may cache it (MCP 2026-07-28).
     pub says_cache_scope: bool,
 }
@@ -128,6 +127,7 @@ impl View {
 
     fn result(&self, text: &[u8], at: usize, edits: &mut Vec<Edit>) {
         let (mut is_list, mut cache_scope) = (false, None);
+        let sees_all = self.rules.load().show_all();
         for (name, value) in members(text, at) {
             let Some(name) = string(text, &name) else {
                 continue;
@@ -141,17 +141,17 @@ impl View {
                 continue;
             };
             is_list |= !matches!(entry, Entry::Task);
-            if self.sees_all && !matches!(entry, Entry::Task) {
+            if sees_all && !matches!(entry, Entry::Task) {
                 continue;
             }
             self.list(text, value, member, entry, edits);
         }
-        if !is_list || self.sees_all {
+        if !is_list || sees_all {
             return;
         }
         match cache_scope {
             Some(span) if text.get(span.clone()) != Some(PRIVATE) => {
-                edits.push((span, PRIVATE.to_vec()))
+                edits.push((span, PRIVATE.to_vec()));
             }
             None if self.says_cache_scope => {
                 // A list has at least one member, so a comma follows.
@@ -217,7 +217,8 @@ impl View {
             Entry::Resource | Entry::Template => return false,
             Entry::Task => return self.tasks.begun_by(&self.caller, name).is_some(),
         };
-        self.rules.decide(operation, &self.caller.scopes).is_allowed
+        let rules = self.rules.load();
+        rules.decide(operation, &self.caller.scopes).is_allowed
     }
 }
 

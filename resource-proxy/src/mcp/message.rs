@@ -64,6 +64,10 @@ pub struct Reference<'a> {
 
 /// The content of a body.
 #[derive(Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every body is one message, which needs no memory of the heap this way"
+)]
 pub enum Messages<'a> {
     /// One message.
     Single(Message<'a>),

@@ -5,19 +5,19 @@ use std::ops::Range;
 
 /// The members of the object that begins at `at`: their names and values. None where there is no object.
 pub fn members(text: &[u8], at: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
-    let mut parts = parts(text, at, b'{');
+    let mut pieces = pieces(text, at, b'{');
     std::iter::from_fn(move || {
-        let name = parts.next()?;
+        let name = pieces.next()?;
         // Behind the colon.
         let value = value(text, skip_white(text, name.end) + 1);
-        parts.at = value.end;
+        pieces.at = value.end;
         Some((name, value))
     })
 }
 
 /// The elements of the array that begins at `at`. None where there is no array.
 pub fn elements(text: &[u8], at: usize) -> impl Iterator<Item = Range<usize>> + '_ {
-    parts(text, at, b'[')
+    pieces(text, at, b'[')
 }
 
 /// The value that begins at `at`, after white space.
@@ -41,21 +41,21 @@ pub fn string(text: &[u8], span: &Range<usize>) -> Option<String> {
     serde_json::from_slice(text.get(span.clone())?).ok()
 }
 
-struct Spans<'a> {
+struct Pieces<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-fn parts(text: &[u8], at: usize, bracket: u8) -> Spans<'_> {
+fn pieces(text: &[u8], at: usize, bracket: u8) -> Pieces<'_> {
     let start = skip_white(text, at);
     let is_there = text.get(start) == Some(&bracket);
-    Spans {
+    Pieces {
         text,
         at: if is_there { start + 1 } else { text.len() },
     }
 }
 
-impl Iterator for Spans<'_> {
+impl Iterator for Pieces<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
@@ -124,7 +124,6 @@ mod tests {
         let part = |span: &Range<usize>| std::str::from_utf8(&text[span.clone()]).unwrap();
         let found: Vec<(String, &str)> = members(text, 0)
             .map(|(name, value)| (string(text, &name).unwrap(), part(&value)))
-            .map(|(name, value)| (name, value))
             .collect();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b\"c", "d", "f"]);

@@ -23,7 +23,8 @@ async fn world() -> World {
     world
 }
 
-fn message(method: &str, params: Value) -> Value {
+fn message(method: &str, params: impl Into<Value>) -> Value {
+    let params = params.into();
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
 }
 
@@ -306,15 +307,14 @@ async fn the_initial_scopes_are_in_the_challenge_and_in_the_metadata() {
 async fn a_call_that_waited_is_judged_again() {
     let friction = "friction: { rate: { calls: 1, periodSeconds: 1 }, warmupCalls: 2, maxDelayMilliseconds: 5000 }";
     let batch = json!(vec![tool_call("create_note"); 100]);
-    let change_scopes = |world: &World| world.introspection.grant("alice", "notes:read");
-    let change_rules =
-        |world: &World| world.reconfigure(&format!("{friction}\naccess: {{ unmatched: Deny }}"));
-    let changes: [(&dyn Fn(&World), StatusCode); 3] = [
-        (&|_| {}, StatusCode::OK),
-        (&change_scopes, StatusCode::FORBIDDEN),
-        (&change_rules, StatusCode::OK),
-    ];
-    for (number, (change, status)) in changes.into_iter().enumerate() {
+    let scopes = |world: &World| world.introspection.grant("alice", "notes:read");
+    let rules = |world: &World| {
+        world.reconfigure(&format!("{friction}\naccess: {{ unmatched: Deny }}"));
+    };
+    for (number, status) in [StatusCode::OK, StatusCode::FORBIDDEN, StatusCode::OK]
+        .into_iter()
+        .enumerate()
+    {
         let world = World::with(friction).await;
         world.introspection.grant("alice", "notes:write");
         world.introspection.close();
@@ -323,7 +323,11 @@ async fn a_call_that_waited_is_judged_again() {
             world.introspection.arrived(1).await;
             world.introspection.open(1);
             world.introspection.arrived(1).await;
-            change(&world);
+            match number {
+                1 => scopes(&world),
+                2 => rules(&world),
+                _ => {}
+            }
             world.introspection.open(1);
         };
         let (answer, ()) = tokio::join!(answer, meanwhile);

@@ -121,6 +121,27 @@ async fn events(mut body: Incoming, stream: &Stream) {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_open_follows_the_rules() {
+    let world = world("").await;
+    let request = world.request(Method::GET, Some("none"));
+    let (response, stream) = tokio::join!(world.begin(request, ""), world.mcp.stream());
+    let mut body = response.into_body();
+    let list = "data: {\"result\":{\"tools\":[{\"name\":\"create_note\"}]}}\n\n";
+    for (rules, is_seen) in [
+        (RULES, false),
+        ("access: { unmatched: AnyToken }", true),
+        ("access: { unmatched: Deny }", false),
+    ] {
+        world.reconfigure(rules);
+        let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(list.into()));
+        stream.send(frame).await.unwrap();
+        let frame = body.frame().await.unwrap().unwrap();
+        let passed = str::from_utf8(frame.data_ref().unwrap()).unwrap();
+        assert_eq!(passed.contains("create_note"), is_seen, "{rules}: {passed}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_the_server_compresses_is_not_passed_on() {
     let world = world("").await;
     let answer = world

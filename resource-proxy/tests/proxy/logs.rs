@@ -44,6 +44,26 @@ async fn a_refusal_is_a_line_with_its_reason_and_what_one_searches_for() {
 }
 
 #[tokio::test]
+async fn a_denial_is_a_line_too_and_says_why() {
+    let logs = logs::capture();
+    let world = World::with("access: { unmatched: Deny }").await;
+    world.introspection.grant(GOOD, "notes:read");
+    let message = |method: &str| json!({"id": 1, "method": method, "params": {"taskId": "t"}});
+    world.post(GOOD, &message("acme/export")).await;
+    world.post(GOOD, &message("tasks/get")).await;
+    let lines = logs.containing("refused outcome=denied");
+    let [method, task] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(method.contains("access.unmatched denies it"), "{method}");
+    assert!(
+        method.contains("operation=\"acme/export\"") || method.contains("operation=acme/export"),
+        "{method}"
+    );
+    assert!(task.contains("no such task"), "{task}");
+}
+
+#[tokio::test]
 async fn a_method_that_a_stranger_makes_up_is_not_in_the_log() {
     let logs = logs::capture();
     let world = World::new().await;

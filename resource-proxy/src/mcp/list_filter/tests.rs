@@ -12,16 +12,24 @@ access:
 "#;
 
 fn view(scopes: &[&str]) -> View {
-    let config = Config::parse(&example(RULES)).unwrap();
+    by(RULES, scopes)
+}
+
+/// Lists are shown whole.
+fn whole() -> View {
+    by("access: { lists: All }", &[])
+}
+
+fn by(rules: &str, scopes: &[&str]) -> View {
+    let config = Config::parse(&example(rules)).unwrap();
     View {
-        rules: Arc::new(AccessRules::new(&config)),
+        rules: Arc::new(ArcSwap::from_pointee(AccessRules::new(&config))),
         caller: Arc::new(Identity {
             client_id: "client".into(),
             subject: "alice".into(),
             scopes: scopes.iter().map(ToString::to_string).collect(),
         }),
         tasks: Arc::default(),
-        sees_all: false,
         says_cache_scope: false,
     }
 }
@@ -74,10 +82,7 @@ fn each_list_shows_what_the_token_may_use() {
 fn a_list_that_is_allowed_is_not_touched() {
     let text = br#"{"id":1,"result":{"tools":[ {"name":"read_a"} , {"name":"read_b"} ]}}"#;
     assert_eq!(view(&["notes:read"]).filter(text), Ok(Filtered::Unchanged));
-    let whole = View {
-        sees_all: true,
-        ..view(&[])
-    };
+    let whole = whole();
     assert_eq!(whole.filter(text), Ok(Filtered::Unchanged));
 }
 
@@ -172,13 +177,19 @@ fn an_event_is_seen_by_those_who_may_read_what_it_is_about() {
 
 #[test]
 fn a_list_of_tasks_shows_the_callers_own() {
-    let whole = View {
-        sees_all: true,
-        ..view(&[])
-    };
+    let whole = whole();
     let call = Call::new(Operation::Tool("x")).unwrap();
     whole.tasks.remember(&whole.caller, "mine", call);
     let text = br#"{"result":{"tasks":[{"taskId":"other"},{"taskId":"mine"}]}}"#;
     let seen = br#"{"result":{"tasks":[{"taskId":"mine"}]}}"#.to_vec();
     assert_eq!(whole.filter(text), Ok(Filtered::Changed(seen)));
+}
+
+#[test]
+fn the_rules_of_the_moment_apply() {
+    let view = view(&[]);
+    let text = br#"{"id":1,"result":{"tools":[{"name":"write"}]}}"#;
+    assert_ne!(view.filter(text), Ok(Filtered::Unchanged));
+    view.rules.store(whole().rules.load_full());
+    assert_eq!(view.filter(text), Ok(Filtered::Unchanged));
 }
