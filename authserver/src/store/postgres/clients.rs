@@ -136,16 +136,15 @@ impl Database {
     }
 
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
-        let mut connection = self.kept.acquire().await?;
-        let row = sqlx::query(
+        sqlx::query(
             "SELECT client_id, origin, metadata::text, secret_hash, registration_token FROM clients
              WHERE client_id = $1 AND NOT gone",
         )
         .bind(client_id)
-        .fetch_optional(&mut *connection)
-        .await?;
-        connection.keep();
-        row.map(|row| read_client(&row)).transpose()
+        .fetch_optional(&self.pool)
+        .await?
+        .map(|row| read_client(&row))
+        .transpose()
     }
 
     pub(super) async fn register_client(

@@ -59,11 +59,6 @@ impl Kept {
         }
     }
 
-    /// How many wait for a statement.
-    pub(super) fn idle(&self) -> usize {
-        lock(&self.idle).len()
-    }
-
     /// A connection for one statement.
     ///
     /// # Errors
@@ -71,11 +66,13 @@ impl Kept {
     pub(super) async fn acquire(&self) -> Result<InUse, sqlx::Error> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         if place.is_some() {
-            while let Some(mut idle) = self.pop() {
+            if let Some(mut idle) = self.pop() {
                 if self.is_good(&mut idle).await {
                     return Ok(self.in_use(idle.connection, idle.began, place));
                 }
                 idle.connection.close_on_drop();
+                // What ended this one has probably ended the others. The pool tries them, while nobody waits.
+                drop(std::mem::take(&mut *lock(&self.idle)));
             }
         }
         let connection = self.pool.acquire().await?;

@@ -168,26 +168,24 @@ impl Database {
     }
 
     pub(super) async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
-        let mut connection = self.kept.acquire().await?;
-        let rows = sqlx::query(
+        sqlx::query(
             r#"SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
                       self_registered, without_consent::text
                FROM resources WHERE id NOT LIKE 'gone:%' ORDER BY id COLLATE "C""#,
         )
-        .fetch_all(&mut *connection)
-        .await?;
-        connection.keep();
-        rows.iter()
-            .map(read_resource)
-            .filter(|resource| match resource {
-                // The others must not suffer from it.
-                Err(error @ StoreError::TooNew(_)) => {
-                    tracing::error!(%error, "leaving a resource out");
-                    false
-                }
-                _ => true,
-            })
-            .collect()
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(read_resource)
+        .filter(|resource| match resource {
+            // The others must not suffer from it.
+            Err(error @ StoreError::TooNew(_)) => {
+                tracing::error!(%error, "leaving a resource out");
+                false
+            }
+            _ => true,
+        })
+        .collect()
     }
 
     pub(super) async fn mark_resource_gone(&self, id: &str) -> Result<(), StoreError> {
