@@ -94,11 +94,11 @@ fuzz: rust ## Fuzz untrusted input and the configuration files: each target (or 
 	scripts/fuzz.sh '$(or $(SECONDS),60)' $(TARGET)
 
 .PHONY: bench
-bench: rust api-server ## Benchmark against baselines in the same run, and measure memory (release builds, nginx, pgbench, a real API server)
+bench: rust api-server ## Benchmark against baselines in the same run, and measure memory (release builds, nginx, pgbench, a real API server); ROWS=N (default 10000000, 4 GB of disk) for the lookups
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
-	$(CARGO_TARGET_DIR)/release/bench
+	$(CARGO_TARGET_DIR)/release/bench $(if $(ROWS),--rows $(ROWS))
 	AUTHSERVER_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-authserver $(CARGO_TEST) --test http floods::how_long -- --ignored --nocapture
 
 .PHONY: scale

@@ -140,10 +140,9 @@ async fn start(
             let store = PostgresStore::with_ca(url.reveal(), ca_file.as_deref(), *max_connections)
                 .map_err(|error| anyhow::anyhow!("storage.postgres.urlFile: {error}"))?;
             migrate(&store, health).await;
-            let (connections, max) = (store.connections(), *max_connections);
+            let (pool, max) = (store.connections(), *max_connections);
             metrics.on_scrape(move |metrics| {
-                let (open, idle) = connections();
-                metrics.database_connections(open, idle, max);
+                metrics.database_connections(pool.size(), pool.num_idle(), max);
             });
             Arc::new(ObservedStore::new(store, Arc::clone(&metrics)))
         }

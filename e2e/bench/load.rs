@@ -15,10 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
-use crate::programs::{Authserver, CREDENTIAL, SECRET, client_id};
-
-/// Connections that are busy at once.
-pub const CONNECTIONS: usize = 32;
+use crate::programs::{Authserver, CONNECTIONS, CREDENTIAL, SECRET, client_id};
 
 /// Requests of one kind, which are sent over and over.
 #[derive(Clone)]

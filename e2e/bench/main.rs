@@ -262,7 +262,7 @@ async fn with_grants(
     let authserver = Authserver::on_postgres(RESOURCE, &url).await?;
     let client = Client::register(&authserver.issuer).await?;
     let mut own = Vec::new();
-    for _ in 0..load::CONNECTIONS {
+    for _ in 0..programs::CONNECTIONS {
         let tokens = client.authorize(RESOURCE, "bench:call").await?;
         own.push(tokens.refresh);
     }

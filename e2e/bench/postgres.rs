@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    load::{CONNECTIONS, Sample},
-    programs::free_port,
+    load::Sample,
+    programs::{CONNECTIONS, free_port},
 };
 
 /// A server with pgbench's tables.

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::load::CONNECTIONS;
 use mcpauth_test_support::{
     process::{Process, free_ports},
     wait::until,
 };
 
+/// Connections that are busy at once.
+pub const CONNECTIONS: usize = 32;
 /// Who introspects.
 pub const CREDENTIAL: &str = "bench";
 /// Its secret, of this run's loopback only.

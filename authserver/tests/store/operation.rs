@@ -1,6 +1,8 @@
 //! What only PostgreSQL can be asked: outages, several replicas on one database, mistakes in its
 //! configuration.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use mcp_authserver::issue::Minter;
 use mcp_authserver::oauth::grant::Refusal;
@@ -268,6 +270,25 @@ async fn introspection_has_connections_of_its_own() {
     let (first, second, active) = tokio::join!(first, second, introspect);
     assert!(active && first.is_ok() && second.is_ok());
     assert!(!f.is_active(&tokens.access, NOW).await);
+}
+
+/// A trial would be one more round trip for each query of introspection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_statement_has_ended_is_not_tried() {
+    let f = Fixture::postgres().await;
+    let tokens = f.family(NOW).await;
+    assert!(f.is_active(&tokens.access, NOW).await);
+    // Nobody waits for the trial.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut session = f.session(Postgres::shared()).await;
+    let last = "SELECT query FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let last: Vec<String> = sqlx::query_scalar(last)
+        .fetch_all(&mut session)
+        .await
+        .unwrap();
+    let kept = last.iter().any(|last| last.starts_with("SELECT t.hash"));
+    assert!(kept, "{last:#?}");
 }
 
 #[tokio::test]

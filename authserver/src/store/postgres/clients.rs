@@ -97,7 +97,7 @@ impl Database {
             return Ok(Vec::new());
         }
         let resources = sqlx::query_scalar("SELECT resource FROM resources");
-        let mut resources: Vec<String> = resources.fetch_all(self.pool()).await?;
+        let mut resources: Vec<String> = resources.fetch_all(&self.pool).await?;
         resources.retain(|resource| before.named(resource) && !client.may_ask_for(resource));
         Ok(resources)
     }
@@ -130,22 +130,21 @@ impl Database {
         .bind(&client.metadata.namespace)
         .bind(stored(client.registration_token))
         .bind(narrowed)
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(written.rows_affected() == 1)
     }
 
     pub(super) async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
-        let mut connection = self.kept.acquire().await?;
-        let row = sqlx::query(
+        sqlx::query(
             "SELECT client_id, origin, metadata::text, secret_hash, registration_token FROM clients
              WHERE client_id = $1 AND NOT gone",
         )
         .bind(client_id)
-        .fetch_optional(&mut *connection)
-        .await?;
-        connection.keep();
-        row.map(|row| read_client(&row)).transpose()
+        .fetch_optional(&self.pool)
+        .await?
+        .map(|row| read_client(&row))
+        .transpose()
     }
 
     pub(super) async fn register_client(
@@ -198,7 +197,7 @@ impl Database {
         .bind(to_json(&client.metadata)?)
         .bind(stored(client.secret_hash))
         .bind(stored(client.registration_token))
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(updated.rows_affected() == 1)
     }
@@ -214,7 +213,7 @@ impl Database {
         )
         .bind(client_id)
         .bind(now.as_millis())
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -231,7 +230,7 @@ impl Database {
         .bind(client_id)
         .bind(before.as_bytes())
         .bind(after.as_bytes())
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -239,7 +238,7 @@ impl Database {
     pub(super) async fn mark_client_gone(&self, client_id: &str) -> Result<(), StoreError> {
         sqlx::query(MARK_GONE)
             .bind(client_id)
-            .execute(self.pool())
+            .execute(&self.pool)
             .await?;
         Ok(())
     }

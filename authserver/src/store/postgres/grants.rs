@@ -108,7 +108,7 @@ impl Database {
         ))
         .bind(as_slices(hashes))
         .bind(now.as_millis())
-        .fetch_optional(self.pool())
+        .fetch_optional(&self.pool)
         .await?
         .map(|row| read_grant(&row))
         .transpose()
@@ -126,7 +126,6 @@ impl Database {
             ..minter
         };
         let issued = minter.issue(&grant, None, None, now)?;
-        let mut connection = self.kept.acquire().await?;
         // One statement: a transaction of several would take four times as many round trips.
         let inserting = sqlx::query(concat!(
             "WITH granted AS (",
@@ -140,15 +139,14 @@ impl Database {
             .bind(issued.scopes.to_string())
             .bind(now.as_millis())
             .bind(issued.access.expires_at.as_millis())
-            .execute(&mut *connection)
+            .execute(&self.pool)
             .await;
         check_inserted(inserted)?;
-        connection.keep();
         Ok(issued)
     }
 
     pub(super) async fn revoke_grant(&self, id: GrantId) -> Result<(), StoreError> {
-        delete_grant(self.pool(), id).await
+        delete_grant(&self.pool, id).await
     }
 
     pub(super) async fn revoke_user(&self, subject: &str) -> Result<(), StoreError> {
@@ -158,7 +156,7 @@ impl Database {
         )
         .bind(subject)
         .bind(i64::from(BATCH))
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?
         .rows_affected()
             == u64::from(BATCH)

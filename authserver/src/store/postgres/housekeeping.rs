@@ -62,7 +62,7 @@ impl Database {
         .bind(key)
         .bind(expires_at.as_millis())
         .bind(now.as_millis())
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(remembered.rows_affected() == 1)
     }

@@ -2,7 +2,7 @@
 //!
 //! The pool tries a connection that comes back, and so do we before it does: after a single statement these are two more round
 //! trips. One whose statement has ended needs no trial. All others, those of statements that were given up among them, go back
-//! to the pool; and when the pool has none left, so do all that are kept, because nobody but us can use these.
+//! to the pool.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ struct Idle {
 pub(super) struct InUse {
     connection: PoolConnection<Postgres>,
     began: Instant,
-    kept: Kept,
+    idle: Arc<Mutex<Vec<Idle>>>,
     /// Without one it cannot be kept.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -59,24 +59,6 @@ impl Kept {
         }
     }
 
-    /// How many wait for a statement.
-    pub(super) fn idle(&self) -> usize {
-        lock(&self.idle).len()
-    }
-
-    /// Gives the pool back what is idle, if it has no connection for whoever asks it next.
-    pub(super) fn make_room(&self) {
-        if self.pool_is_used_up() {
-            // Dropped without the lock: the pool tries each of them.
-            let _idle = std::mem::take(&mut *lock(&self.idle));
-        }
-    }
-
-    fn pool_is_used_up(&self) -> bool {
-        let most = self.pool.options().get_max_connections();
-        self.pool.size() >= most && self.pool.num_idle() == 0
-    }
-
     /// A connection for one statement.
     ///
     /// # Errors
@@ -84,14 +66,15 @@ impl Kept {
     pub(super) async fn acquire(&self) -> Result<InUse, sqlx::Error> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         if place.is_some() {
-            while let Some(mut idle) = self.pop() {
+            if let Some(mut idle) = self.pop() {
                 if self.is_good(&mut idle).await {
                     return Ok(self.in_use(idle.connection, idle.began, place));
                 }
                 idle.connection.close_on_drop();
+                // What ended this one has probably ended the others. The pool tries them, while nobody waits.
+                drop(std::mem::take(&mut *lock(&self.idle)));
             }
         }
-        self.make_room();
         let connection = self.pool.acquire().await?;
         Ok(self.in_use(connection, Instant::now(), place))
     }
@@ -105,7 +88,7 @@ impl Kept {
         InUse {
             connection,
             began,
-            kept: self.clone(),
+            idle: Arc::clone(&self.idle),
             place,
         }
     }
@@ -136,12 +119,12 @@ impl InUse {
         let Self {
             connection,
             began,
-            kept,
+            idle,
             place,
         } = self;
-        if place.is_some() && began.elapsed() < KEPT && !kept.pool_is_used_up() {
+        if place.is_some() && began.elapsed() < KEPT {
             let since = Instant::now();
-            lock(&kept.idle).push(Idle {
+            lock(&idle).push(Idle {
                 connection,
                 began,
                 since,

@@ -83,7 +83,6 @@ use crate::oauth::grant::{Grant, GrantId, NewGrant, Refusal};
 use crate::oauth::rate_limit::{Decision, RateLimit};
 use crate::oauth::resource::Resource;
 use connections::{ACQUIRE_TIMEOUT, Generation, POINT_TO_PRIMARY, Server};
-use kept::Kept;
 
 /// Timeout of an operation as a whole. A transaction that times out is rolled back.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
@@ -99,8 +98,6 @@ pub struct PostgresStore(Database);
 #[derive(Debug)]
 struct Database {
     pool: PgPool,
-    /// Of the pool's, for what is one statement and asked for often.
-    kept: Kept,
     /// Readiness has a connection of its own: a flood at the public port must not take the pod out of its Services.
     readiness: PgPool,
     introspection: introspection::Introspection,
@@ -137,21 +134,17 @@ impl PostgresStore {
             connections::pool(options.clone(), max_connections, server, &generation)
         };
         let own = pool(introspection::CONNECTIONS, Server::Primary);
-        let shared = pool(max_connections, Server::Primary);
         Ok(Self(Database {
             introspection: introspection::Introspection::new(own, &generation),
-            // Transactions have the others.
-            kept: Kept::new(shared.clone(), max_connections / 2, &generation),
-            pool: shared,
+            pool: pool(max_connections, Server::Primary),
             readiness: pool(1, Server::Any),
             generation,
         }))
     }
 
-    /// How many connections that operations share are open, and how many of them are idle, whenever it is asked for.
-    pub fn connections(&self) -> impl Fn() -> (u32, usize) + Send + Sync + use<> {
-        let (pool, kept) = (self.0.pool.clone(), self.0.kept.clone());
-        move || (pool.size(), pool.num_idle() + kept.idle())
+    /// The connections that operations share.
+    pub fn connections(&self) -> PgPool {
+        self.0.pool.clone()
     }
 
     /// Creates or updates the tables. Replicas that start together wait for each other (advisory lock).
@@ -175,17 +168,11 @@ impl PostgresStore {
 }
 
 impl Database {
-    /// The connections that operations share.
-    fn pool(&self) -> &PgPool {
-        self.kept.make_room();
-        &self.pool
-    }
-
     /// Begins a transaction in a task of its own. sqlx 0.9 does not roll back what is dropped while `BEGIN` is under way: a client
     /// that disconnects would leave the connection in a transaction, in which the statements of others are never
     /// committed, and whose locks nobody releases (sqlx issue 4393).
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let (pool, generation) = (self.pool().clone(), self.generation.clone());
+        let (pool, generation) = (self.pool.clone(), self.generation.clone());
         let begun = tokio::spawn(async move {
             let mut begin = std::pin::pin!(pool.begin());
             let begun = tokio::time::timeout(OPERATION_TIMEOUT, begin.as_mut()).await;
@@ -201,7 +188,7 @@ impl Database {
 
     /// A connection for what no request waits for: its statements may take longer. It is closed afterwards.
     async fn background(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        let mut connection = self.pool().acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         connection.close_on_drop();
         connection.execute("SET statement_timeout = 0").await?;
         Ok(connection)

@@ -38,7 +38,6 @@ impl Database {
         limit: RateLimit,
         now: UnixTime,
     ) -> Result<Decision, StoreError> {
-        let mut connection = self.kept.acquire().await?;
         let row = sqlx::query(HIT)
             .bind(key)
             .bind(limit.bucket(now))
@@ -46,9 +45,8 @@ impl Database {
             .bind(limit.window_millis())
             .bind(limit.count())
             .bind(limit.forgotten_at(now).as_millis())
-            .fetch_one(&mut *connection)
+            .fetch_one(&self.pool)
             .await?;
-        connection.keep();
         if row.try_get("counted")? {
             return Ok(Decision::Allowed);
         }
@@ -63,15 +61,13 @@ impl Database {
     }
 
     pub(super) async fn has_hits(&self, key: [u8; 32], now: UnixTime) -> Result<bool, StoreError> {
-        let mut connection = self.kept.acquire().await?;
         let has_hits = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM rate_windows WHERE key = $1 AND expires_at > $2)",
         )
         .bind(key)
         .bind(now.as_millis())
-        .fetch_one(&mut *connection)
+        .fetch_one(&self.pool)
         .await?;
-        connection.keep();
         Ok(has_hits)
     }
 }

@@ -149,7 +149,7 @@ impl Database {
                             WHERE id = $1 AND canonical IS NOT NULL AND NOT sweep)",
         )
         .bind(id)
-        .fetch_one(self.pool())
+        .fetch_one(&self.pool)
         .await?;
         Ok(settled)
     }
@@ -161,40 +161,38 @@ impl Database {
              FROM resources WHERE id = $1 AND id NOT LIKE 'gone:%'",
         )
         .bind(id)
-        .fetch_optional(self.pool())
+        .fetch_optional(&self.pool)
         .await?
         .map(|row| read_resource(&row))
         .transpose()
     }
 
     pub(super) async fn resources(&self) -> Result<Vec<Resource>, StoreError> {
-        let mut connection = self.kept.acquire().await?;
-        let rows = sqlx::query(
+        sqlx::query(
             r#"SELECT id, resource, name, scopes::text, introspectors, all_namespaces, namespaces,
                       self_registered, without_consent::text
                FROM resources WHERE id NOT LIKE 'gone:%' ORDER BY id COLLATE "C""#,
         )
-        .fetch_all(&mut *connection)
-        .await?;
-        connection.keep();
-        rows.iter()
-            .map(read_resource)
-            .filter(|resource| match resource {
-                // The others must not suffer from it.
-                Err(error @ StoreError::TooNew(_)) => {
-                    tracing::error!(%error, "leaving a resource out");
-                    false
-                }
-                _ => true,
-            })
-            .collect()
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(read_resource)
+        .filter(|resource| match resource {
+            // The others must not suffer from it.
+            Err(error @ StoreError::TooNew(_)) => {
+                tracing::error!(%error, "leaving a resource out");
+                false
+            }
+            _ => true,
+        })
+        .collect()
     }
 
     pub(super) async fn mark_resource_gone(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query(MARK_GONE)
             .bind(id)
             .bind(None::<String>)
-            .execute(self.pool())
+            .execute(&self.pool)
             .await?;
         Ok(())
     }

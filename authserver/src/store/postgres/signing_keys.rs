@@ -12,7 +12,7 @@ use crate::keys::rotation::KeyRecord;
 impl Database {
     pub(super) async fn signing_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
         sqlx::query("SELECT algorithm, sequence, not_before, retired_at, sealed FROM signing_keys")
-            .fetch_all(self.pool())
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .filter_map(|row| read(row).transpose())
@@ -38,7 +38,7 @@ impl Database {
         .bind(sequences)
         .bind(times)
         .bind(sealed)
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -57,7 +57,7 @@ impl Database {
         .bind(before.retired_at.map(UnixTime::as_millis))
         .bind(after.retired_at.map(UnixTime::as_millis))
         .bind(&after.sealed)
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(replaced.rows_affected() == 1)
     }
@@ -70,7 +70,7 @@ impl Database {
         .bind(key.slot())
         .bind(&key.sealed)
         .bind(key.retired_at.map(UnixTime::as_millis))
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Database {
     /// housekeeping does.
     pub(super) async fn begin_sweep(&self, sweep: &Sweep) {
         let step = async {
-            let mut connection = self.pool().acquire().await?;
+            let mut connection = self.pool.acquire().await?;
             sweep.step(&mut connection).await
         };
         if let Err(error) = self.within(step).await {
@@ -58,7 +58,7 @@ impl Database {
     /// up, and goes on from there when it is tried again.
     pub(super) async fn finish_sweep(&self, sweep: &Sweep, key: &str) -> Result<(), StoreError> {
         loop {
-            let mut connection = self.pool().acquire().await?;
+            let mut connection = self.pool.acquire().await?;
             let is_marked = sqlx::query_scalar(sweep.is_marked).bind(key);
             if !is_marked.fetch_one(&mut *connection).await? {
                 return Ok(());

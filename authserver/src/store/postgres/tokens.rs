@@ -26,7 +26,7 @@ impl Database {
         )
         .bind(as_slices(hashes))
         .bind(client_id)
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -43,7 +43,7 @@ impl Database {
         )
         .bind(as_slices(hashes))
         .bind(client_id)
-        .execute(self.pool())
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
