@@ -65,15 +65,15 @@ impl Kept {
     /// As the pool's.
     pub(super) async fn acquire(&self) -> Result<InUse, sqlx::Error> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        if place.is_some() {
-            if let Some(mut idle) = self.pop() {
-                if self.is_good(&mut idle).await {
-                    return Ok(self.in_use(idle.connection, idle.began, place));
-                }
-                idle.connection.close_on_drop();
-                // What ended this one has probably ended the others. The pool tries them, while nobody waits.
-                drop(std::mem::take(&mut *lock(&self.idle)));
+        if place.is_some()
+            && let Some(mut idle) = self.pop()
+        {
+            if self.is_good(&mut idle).await {
+                return Ok(self.in_use(idle.connection, idle.began, place));
             }
+            idle.connection.close_on_drop();
+            // What ended this one has probably ended the others. The pool tries them, while nobody waits.
+            drop(std::mem::take(&mut *lock(&self.idle)));
         }
         let connection = self.pool.acquire().await?;
         Ok(self.in_use(connection, Instant::now(), place))
