@@ -4,6 +4,9 @@
 /// The most of a message that is kept to be read, in bytes. A longer one is not looked at.
 const LONGEST: usize = 64 * 1024;
 
+/// The capacity that stays for the next line, in bytes.
+const SHORT: usize = 1024;
+
 /// What is done with a message.
 pub type Seen = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -99,15 +102,19 @@ fn end_line(line: &mut Vec<u8>, message: &mut Vec<u8>, is_too_long: &mut bool, s
         );
     }
     line.clear();
+    line.shrink_to(SHORT);
 }
 
-fn append(message: &mut Vec<u8>, is_too_long: &mut bool, bytes: &[u8]) {
-    if message.len() + bytes.len() > LONGEST {
+fn append(buffer: &mut Vec<u8>, is_too_long: &mut bool, bytes: &[u8]) {
+    if buffer.len() + bytes.len() > LONGEST {
         *is_too_long = true;
-        message.clear();
+        *buffer = Vec::new();
     }
     if !*is_too_long {
-        message.extend_from_slice(bytes);
+        buffer.extend_from_slice(bytes);
+    } else if buffer.is_empty() {
+        // One byte stays: an empty line would end the event.
+        buffer.extend(bytes.first());
     }
 }
 
@@ -161,6 +168,8 @@ mod tests {
     fn after_an_event_that_is_too_long_the_next_is_seen() {
         let long = format!("data: {}\n", "x".repeat(LONGEST));
         assert_eq!(seen(Observer::events, &[&long, "\n", "data: b\n\n"]), ["b"]);
+        let rest = "data: c\n\n";
+        assert_eq!(seen(Observer::events, &[&long, rest, "data: b\n\n"]), ["b"]);
         let lines = format!("data: {}\n", "x".repeat(LONGEST / 2)).repeat(3);
         assert_eq!(
             seen(Observer::events, &[&lines, "\n", "data: b\n\n"]),
