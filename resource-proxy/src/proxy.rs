@@ -169,7 +169,7 @@ impl Proxy {
             return Ok(("preflight", cors::preflight(request.headers())));
         }
         let (mut parts, body) = request.into_parts();
-        let identity = authenticate(compiled, &parts).await?;
+        let mut identity = authenticate(compiled, &parts).await?;
         trace.caller(&identity);
         let authenticated = self.runtime.clock.monotonic();
         let declared = Era::declared(&parts.headers);
@@ -214,7 +214,7 @@ impl Proxy {
         if self.runtime.clock.monotonic() > authenticated + FRESH {
             // While the body was received or the call was delayed, the token may have been revoked, or replaced by one
             // with fewer scopes, and the rules may have changed.
-            let identity = authenticate(&self.compiled(), &parts).await?;
+            identity = authenticate(&self.compiled(), &parts).await?;
             let compiled = self.compiled();
             if parts.method == Method::POST {
                 let judging = (&declared, &*self.tasks);
