@@ -26,10 +26,11 @@ use crate::http::cors::{self, Origin};
 use crate::http::filter::Filter;
 use crate::http::hard_limit;
 use crate::http::host;
+use crate::http::media_type::is_event_stream;
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
-use crate::http::upstream::{SESSION_ID, is_event_stream};
+use crate::http::upstream::SESSION_ID;
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
@@ -187,13 +188,7 @@ impl Proxy {
             let messages = judge(compiled, &parts.headers, judging, &body, &identity, trace)?;
             listens = messages.listens();
             begins = messages.may_begin_task();
-            let first_id = || {
-                messages
-                    .iter()
-                    .next()
-                    .and_then(|message| message.id.clone())
-            };
-            lists = messages.asks_for_lists().then(first_id);
+            lists = messages.asks_for_lists().then(|| messages.first_id());
             let calls = Calls {
                 caller: &identity,
                 messages: &messages,
@@ -408,21 +403,18 @@ fn judge<'a>(
 ) -> Result<Messages<'a>, Refusal> {
     let messages = Messages::read(body).map_err(Refusal::Body)?;
     trace.message(&messages);
-    let first_id = || {
-        messages
-            .iter()
-            .next()
-            .and_then(|message| message.id.clone())
-    };
     let era = match declared {
         Ok(declared) => Era::of(*declared),
         Err(unsupported) => {
-            return Err(Refusal::UnsupportedVersion(unsupported.clone(), first_id()));
+            return Err(Refusal::UnsupportedVersion(
+                unsupported.clone(),
+                messages.first_id(),
+            ));
         }
     };
     era.check(&messages).map_err(Refusal::Body)?;
     if let Err(reason) = header_match::check(era, headers, &messages) {
-        return Err(Refusal::HeaderMismatch(reason, first_id()));
+        return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
     }
     let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
     let mut begun = Vec::new();

@@ -292,11 +292,15 @@ pub async fn not_created_set(
     let (Some(uid), true) = (set.uid(), rollout.is_short() && !context.applier.fresh) else {
         return Ok(None);
     };
-    // The recorder of the StatefulSet controller keeps fewer about one object.
-    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
-    let events = context.api::<Event>().list(&about.limit(100)).await?;
-    let why = pods::creation_failure(&events.items);
+    let why = pods::creation_failure(&events_about(context, &uid).await?);
     Ok(why.map(|why| cannot_create(rollout, &why)))
+}
+
+/// The events about the object with this UID.
+async fn events_about(context: &ReconcileContext<'_>, uid: &str) -> Result<Vec<Event>, Error> {
+    // Kubernetes' own recorders keep fewer about one object.
+    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    Ok(context.api::<Event>().list(&about.limit(100)).await?.items)
 }
 
 /// That the pods of a Deployment are not ready, for the reason in `text`.
@@ -333,9 +337,8 @@ async fn unmounted(context: &ReconcileContext<'_>, pods: &[Pod]) -> Result<Optio
     let Some((pod, uid)) = waiting.and_then(|pod| Some((pod, pod.uid()?))) else {
         return Ok(None);
     };
-    let about = ListParams::default().fields(&format!("regarding.uid={uid}"));
-    let events = context.api::<Event>().list(&about.limit(100)).await?;
-    Ok(pods::mount_failure(pod, &events.items))
+    let events = events_about(context, &uid).await?;
+    Ok(pods::mount_failure(pod, &events))
 }
 
 /// Why pods are not ready: what Kubernetes reports, or else what the program in a pod reports.

@@ -6,6 +6,7 @@ pub mod cors;
 pub mod filter;
 pub mod hard_limit;
 pub mod host;
+pub mod media_type;
 pub mod metadata;
 pub mod observer;
 pub mod refusal;

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::http::filter::Filter;
+use crate::http::media_type::is_of_type;
 use crate::limits::capacity::Reservation;
 use crate::mcp::answers::Format;
 
@@ -110,11 +111,9 @@ pub fn answer_format(headers: &HeaderMap) -> Option<Format> {
     if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
         return None;
     }
-    let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let media_type = media_type.split(';').next()?.trim();
-    if media_type.eq_ignore_ascii_case("text/event-stream") {
+    if is_of_type(headers, "text/event-stream") {
         Some(Format::Events)
-    } else if media_type.eq_ignore_ascii_case("application/json") {
+    } else if is_of_type(headers, "application/json") {
         Some(Format::Json)
     } else {
         None

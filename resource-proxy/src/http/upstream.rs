@@ -15,6 +15,7 @@ use http_body_util::{Either, Full};
 use crate::auth::identity::Identity;
 use crate::client::{HttpClient, with_causes};
 use crate::config;
+use crate::http::media_type::is_event_stream;
 use crate::http::refusal::Refusal;
 use crate::http::stream::{Body, Stream};
 
@@ -225,14 +226,6 @@ fn remove_cors(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a response is an event stream.
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let kind = value.as_bytes().split(|byte| *byte == b';').next();
-        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,19 +315,5 @@ mod tests {
         );
         let names: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["mcp-protocol-version", "host"]);
-    }
-
-    #[test]
-    fn event_streams_are_known_by_their_type() {
-        for (kind, is) in [
-            ("text/event-stream", true),
-            ("Text/Event-Stream; charset=utf-8", true),
-            ("text/event-streams", false),
-            ("application/json", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            assert_eq!(is_event_stream(&headers), is, "{kind}");
-        }
     }
 }

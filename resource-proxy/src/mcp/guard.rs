@@ -88,21 +88,21 @@ impl<'a> Target<'a> {
 
 /// What a caller needs for a message with this method.
 pub fn needs(method: &str) -> Needs {
-    let mut table = TABLE.iter();
-    if let Some((_, needs)) = table.find(|(known, _)| *known == method) {
-        return *needs;
-    }
-    match method {
-        _ if method.starts_with(NOTIFICATIONS) => Needs::AnyToken,
-        _ if method.starts_with(TASKS) => Needs::Task,
-        _ => Needs::Method,
+    match entry(method) {
+        Some((_, needs)) => *needs,
+        None if method.starts_with(NOTIFICATIONS) => Needs::AnyToken,
+        None if method.starts_with(TASKS) => Needs::Task,
+        None => Needs::Method,
     }
 }
 
 /// The name of a method of MCP.
 pub fn known(method: &str) -> Option<&'static str> {
-    let mut names = TABLE.iter().map(|(name, _)| *name);
-    names.find(|name| *name == method)
+    entry(method).map(|(name, _)| *name)
+}
+
+fn entry(method: &str) -> Option<&'static (&'static str, Needs)> {
+    TABLE.iter().find(|(known, _)| *known == method)
 }
 
 impl<'a> Messages<'a> {

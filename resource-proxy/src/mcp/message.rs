@@ -140,6 +140,11 @@ impl<'a> Messages<'a> {
         }
     }
 
+    /// The id of the first message: that of a request that is not a batch.
+    pub fn first_id(&self) -> Option<Value> {
+        self.iter().next()?.id.clone()
+    }
+
     /// Whether the client asks for a stream that does not end by itself (MCP 2026-07-28).
     pub fn listens(&self) -> bool {
         self.iter()
