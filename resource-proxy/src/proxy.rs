@@ -174,8 +174,9 @@ impl Proxy {
         trace.caller(&identity);
         let authenticated = self.runtime.clock.monotonic();
         let declared = Era::declared(&parts.headers);
+        let is_stateless = declared == Ok(Some(Era::Stateless));
         route(compiled, &parts, &declared)?;
-        self.unbind_session(&mut parts.headers, &declared, &identity)?;
+        self.unbind_session(&mut parts.headers, is_stateless, &identity)?;
         let limit = compiled.config.limits.body_bytes;
         let (body, mut reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
@@ -184,8 +185,8 @@ impl Proxy {
         let mut lists = (parts.method == Method::GET).then_some(None);
         let mut sent = None;
         if parts.method == Method::POST {
-            let judging = (&declared, &*self.tasks);
-            let messages = judge(compiled, &parts.headers, judging, &body, &identity, trace)?;
+            let messages =
+                self.judge(compiled, &parts.headers, &declared, &body, &identity, trace)?;
             listens = messages.listens();
             begins = messages.may_begin_task();
             lists = messages.asks_for_lists().then(|| messages.first_id());
@@ -193,7 +194,7 @@ impl Proxy {
                 caller: &identity,
                 messages: &messages,
                 body: &body,
-                has_retries: declared == Ok(Some(Era::Stateless)),
+                has_retries: is_stateless,
             };
             sent = match self.pacing.hold_back(calls, &compiled.labels).await {
                 Ok(sent) => sent,
@@ -212,8 +213,14 @@ impl Proxy {
             identity = authenticate(&self.compiled(), &parts).await?;
             let compiled = self.compiled();
             if parts.method == Method::POST {
-                let judging = (&declared, &*self.tasks);
-                judge(&compiled, &parts.headers, judging, &body, &identity, trace)?;
+                self.judge(
+                    &compiled,
+                    &parts.headers,
+                    &declared,
+                    &body,
+                    &identity,
+                    trace,
+                )?;
             }
         }
         if begins.is_some() || lists.is_some() || sent.is_some() {
@@ -226,12 +233,11 @@ impl Proxy {
                 .map(str::to_owned),
             false => None,
         };
-        let has_sessions = declared != Ok(Some(Era::Stateless));
         let mut response = self
-            .forward(compiled, parts, body, &identity, has_sessions)
+            .forward(compiled, parts, body, &identity, !is_stateless)
             .await?;
         let filter = match lists {
-            Some(id) => Some(self.filter(&declared, &identity, &mut response, id)?),
+            Some(id) => Some(self.filter(is_stateless, &identity, &mut response, id)?),
             None => None,
         };
         let task = begins.map(|call| self.task_reader(response.headers(), &identity, call));
@@ -260,7 +266,7 @@ impl Proxy {
     /// Shows the caller what the caller's token may use.
     fn filter(
         &self,
-        declared: &Result<Option<Era>, Unsupported>,
+        is_stateless: bool,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
         id: Option<Value>,
@@ -276,7 +282,7 @@ impl Proxy {
             rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
-            says_cache_scope: *declared == Ok(Some(Era::Stateless)),
+            says_cache_scope: is_stateless,
         };
         Ok(Filter::new(view, is_event_stream(headers), is_success, id))
     }
@@ -315,10 +321,10 @@ impl Proxy {
     fn unbind_session(
         &self,
         headers: &mut HeaderMap,
-        declared: &Result<Option<Era>, Unsupported>,
+        is_stateless: bool,
         caller: &Identity,
     ) -> Result<(), Refusal> {
-        if *declared == Ok(Some(Era::Stateless)) {
+        if is_stateless {
             headers.remove(SESSION_ID);
             headers.remove(LAST_EVENT_ID);
             return Ok(());
@@ -342,6 +348,60 @@ impl Proxy {
             }
             None => Err(Refusal::UnknownSession),
         }
+    }
+
+    /// Applies the access rules to every message of a body. One that is denied stops all of them.
+    fn judge<'a>(
+        &self,
+        compiled: &Compiled,
+        headers: &HeaderMap,
+        declared: &Result<Option<Era>, Unsupported>,
+        body: &'a [u8],
+        identity: &Identity,
+        trace: &mut Trace,
+    ) -> Result<Messages<'a>, Refusal> {
+        let messages = Messages::read(body).map_err(Refusal::Body)?;
+        trace.message(&messages);
+        let era = match declared {
+            Ok(declared) => Era::of(*declared),
+            Err(unsupported) => {
+                return Err(Refusal::UnsupportedVersion(
+                    unsupported.clone(),
+                    messages.first_id(),
+                ));
+            }
+        };
+        era.check(&messages).map_err(Refusal::Body)?;
+        if let Err(reason) = header_match::check(era, headers, &messages) {
+            return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
+        }
+        let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
+        let mut begun = Vec::new();
+        for guarded in messages.guarded() {
+            if let Target::Task(id) = guarded.target {
+                begun.push(
+                    self.tasks
+                        .begun_by(identity, id)
+                        .ok_or_else(|| absent(guarded))?,
+                );
+            }
+        }
+        let operations = messages.guarded().scan(begun.iter(), |begun, guarded| {
+            Some(match guarded.target {
+                Target::Operation(operation) => operation,
+                Target::Task(_) => begun.next()?.operation(),
+            })
+        });
+        trace.decided(&compiled.rules, operations.clone(), &identity.scopes);
+        match compiled.rules.authorize(operations, &identity.scopes) {
+            Ok(()) => {}
+            Err(Denial::Scopes(missing)) => return Err(Refusal::InsufficientScope(missing)),
+            Err(Denial::Absent(index)) => {
+                let denied = messages.guarded().nth(index).map(absent);
+                return Err(denied.unwrap_or(Refusal::NotFound));
+            }
+        }
+        Ok(messages)
     }
 
     async fn forward(
@@ -390,59 +450,6 @@ async fn authenticate(compiled: &Compiled, parts: &RequestParts) -> Result<Arc<I
         Rejection::Invalid(reason) => Refusal::InvalidToken(reason),
         Rejection::Unavailable => Refusal::Unavailable,
     })
-}
-
-/// Applies the access rules to every message of a body. One that is denied stops all of them.
-fn judge<'a>(
-    compiled: &Compiled,
-    headers: &HeaderMap,
-    (declared, tasks): (&Result<Option<Era>, Unsupported>, &Tasks),
-    body: &'a [u8],
-    identity: &Identity,
-    trace: &mut Trace,
-) -> Result<Messages<'a>, Refusal> {
-    let messages = Messages::read(body).map_err(Refusal::Body)?;
-    trace.message(&messages);
-    let era = match declared {
-        Ok(declared) => Era::of(*declared),
-        Err(unsupported) => {
-            return Err(Refusal::UnsupportedVersion(
-                unsupported.clone(),
-                messages.first_id(),
-            ));
-        }
-    };
-    era.check(&messages).map_err(Refusal::Body)?;
-    if let Err(reason) = header_match::check(era, headers, &messages) {
-        return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
-    }
-    let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
-    let mut begun = Vec::new();
-    for guarded in messages.guarded() {
-        if let Target::Task(id) = guarded.target {
-            begun.push(
-                tasks
-                    .begun_by(identity, id)
-                    .ok_or_else(|| absent(guarded))?,
-            );
-        }
-    }
-    let operations = messages.guarded().scan(begun.iter(), |begun, guarded| {
-        Some(match guarded.target {
-            Target::Operation(operation) => operation,
-            Target::Task(_) => begun.next()?.operation(),
-        })
-    });
-    trace.decided(&compiled.rules, operations.clone(), &identity.scopes);
-    match compiled.rules.authorize(operations, &identity.scopes) {
-        Ok(()) => {}
-        Err(Denial::Scopes(missing)) => return Err(Refusal::InsufficientScope(missing)),
-        Err(Denial::Absent(index)) => {
-            let denied = messages.guarded().nth(index).map(absent);
-            return Err(denied.unwrap_or(Refusal::NotFound));
-        }
-    }
-    Ok(messages)
 }
 
 fn route(

@@ -14,14 +14,7 @@ use crate::common::{Answer, World, tool_call};
 
 async fn world() -> World {
     let world = World::new().await;
-    world.introspection.grant_to("alice", "client", "alice");
-    world
-        .introspection
-        .grant_to("alice-again", "client", "alice");
-    world.introspection.grant_to("bob", "client", "bob");
-    world
-        .introspection
-        .grant_to("alice-elsewhere", "other", "alice");
+    world.introspection.grant_to_alice_and_bob();
     world
 }
 

@@ -14,14 +14,7 @@ const RULES: &str = "access: { rules: [{ tools: [begin, begin_stateless, stream]
 
 async fn world() -> World {
     let world = World::with(RULES).await;
-    world.introspection.grant_to("alice", "client", "alice");
-    world
-        .introspection
-        .grant_to("alice-again", "client", "alice");
-    world.introspection.grant_to("bob", "client", "bob");
-    world
-        .introspection
-        .grant_to("alice-elsewhere", "other", "alice");
+    world.introspection.grant_to_alice_and_bob();
     world
 }
 

@@ -95,6 +95,14 @@ impl IntrospectionServer {
         self.set(token, &answer);
     }
 
+    /// From now on `alice` has two tokens with one client and one with another, and `bob` has one.
+    pub fn grant_to_alice_and_bob(&self) {
+        self.grant_to("alice", "client", "alice");
+        self.grant_to("alice-again", "client", "alice");
+        self.grant_to("alice-elsewhere", "other", "alice");
+        self.grant_to("bob", "client", "bob");
+    }
+
     /// From now on this is the answer for `token`.
     pub fn set(&self, token: &str, answer: &Value) {
         self.respond(token, StatusCode::OK, answer.to_string());
