@@ -16,11 +16,12 @@ use tokio::time::Instant;
 
 use super::connections::{Generation, TRIAL_TIMEOUT, TRUSTED_IDLE_TIME, ping};
 
-/// How long one is kept without a statement, and at all: then the pool decides what comes of it.
+/// How long one is kept without a statement, and at all: at the next statement the pool decides what comes of it.
 const KEPT_IDLE: Duration = Duration::from_secs(10);
 const KEPT: Duration = Duration::from_mins(5);
 
-/// The connections that are kept. They count as the pool's, which is to have more than these.
+/// The connections that are kept, for all tasks together: the one used last is taken first, so few are open, and after a failover
+/// few lead to the former primary. They count as the pool's, which is to have more than these.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pool: PgPool,
@@ -75,8 +76,10 @@ impl Kept {
             // What ended this one has probably ended the others. The pool tries them, while nobody waits.
             drop(std::mem::take(&mut *lock(&self.idle)));
         }
+        // Before the pool tries it: one that is given up meanwhile is not taken for new.
+        let began = Instant::now();
         let connection = self.pool.acquire().await?;
-        Ok(self.in_use(connection, Instant::now(), place))
+        Ok(self.in_use(connection, began, place))
     }
 
     fn in_use(
