@@ -330,15 +330,18 @@ impl Why {
     }
 }
 
-/// Why a volume of one of these pods is not mounted. Events are read only for a pod that has waited for long.
-async fn unmounted(context: &ReconcileContext<'_>, pods: &[Pod]) -> Result<Option<String>, Error> {
+/// Why one of these pods does not start. Events are read only for a pod that has waited for long.
+async fn not_started(
+    context: &ReconcileContext<'_>,
+    pods: &[Pod],
+) -> Result<Option<String>, Error> {
     let now = context.program.now();
-    let waiting = pods.iter().find(|pod| pods::waits_for_volumes(pod, now));
+    let waiting = pods.iter().find(|pod| pods::waits_to_start(pod, now));
     let Some((pod, uid)) = waiting.and_then(|pod| Some((pod, pod.uid()?))) else {
         return Ok(None);
     };
     let events = events_about(context, &uid).await?;
-    Ok(pods::mount_failure(pod, &events))
+    Ok(pods::start_failure(pod, &events))
 }
 
 /// Why pods are not ready: what Kubernetes reports, or else what the program in a pod reports.
@@ -353,7 +356,7 @@ pub async fn why_not_up(
         text = format!("{text}; {trouble}");
         return Ok(Why { text, said: None });
     }
-    if let Some(failure) = unmounted(context, &pods).await? {
+    if let Some(failure) = not_started(context, &pods).await? {
         text = format!("{text}; {failure}");
         return Ok(Why { text, said: None });
     }

@@ -135,32 +135,44 @@ pub fn creation_failure(events: &[Event]) -> Option<String> {
 /// How long a pod's volumes take to be mounted at most, where nothing is wrong.
 const MOUNTING: SignedDuration = SignedDuration::from_secs(5);
 
+/// The event about a pod whose sandbox, and with it its network, cannot be set up.
+const NO_SANDBOX: &str = "FailedCreatePodSandBox";
+
 /// Whether a pod waits for its volumes, or for its network, for longer than usual. Its status does not say why; its events do.
-pub fn waits_for_volumes(pod: &Pod, now: Timestamp) -> bool {
+pub fn waits_to_start(pod: &Pod, now: Timestamp) -> bool {
     let Some(status) = &pod.status else {
         return false;
     };
+    // Conditions of a pod that has ended, or is about to, say nothing about its start.
+    if status.phase.as_deref() != Some("Pending") || pod.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
     let began = status.start_time.as_ref();
     let long = began.is_some_and(|began| now.duration_since(began.0) > MOUNTING);
     let mut conditions = status.conditions.iter().flatten();
     long && conditions.any(|c| c.type_ == "PodReadyToStartContainers" && c.status == "False")
 }
 
-/// Why a volume of a pod is not mounted: from the newest of the events about the pod.
-pub fn mount_failure(pod: &Pod, events: &[Event]) -> Option<String> {
+/// Why a pod does not start: from the newest of the events about its volumes and its network.
+pub fn start_failure(pod: &Pod, events: &[Event]) -> Option<String> {
+    let reason = |event: &Event| event.reason.clone().unwrap_or_default();
     let failures = events.iter().filter(|event| {
-        let reason = event.reason.as_deref().unwrap_or_default();
-        ["FailedMount", "FailedAttachVolume"].contains(&reason)
+        let failures = ["FailedMount", "FailedAttachVolume", NO_SANDBOX];
+        failures.contains(&reason(event).as_str())
     });
-    let note = failures
-        .max_by_key(|event| last_seen(event))?
-        .note
-        .as_deref();
+    let last = failures.max_by_key(|event| last_seen(event))?;
+    let advice = match reason(last) == NO_SANDBOX {
+        true => {
+            "This is a fault of the node or of its network plugin, which the administrator of the cluster can see in the \
+                 node's logs; the pod is tried again without further action"
+        }
+        false => {
+            "Create what is missing, or correct the volume; the pod starts without further action"
+        }
+    };
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let note = shorten(note.unwrap_or_default(), 600);
-    Some(format!(
-        "pod {name}: {note}. Create what is missing, or correct the volume; the pod starts without further action"
-    ))
+    let note = shorten(last.note.as_deref().unwrap_or_default(), 600);
+    Some(format!("pod {name}: {note}. {advice}"))
 }
 
 /// When an event was last seen.
@@ -435,30 +447,44 @@ mod tests {
 
     #[test]
     fn a_volume_that_is_not_mounted_is_in_the_newest_event() {
-        let pod = pod(&json!({
-            "startTime": "2026-01-01T00:00:00Z",
+        let waiting = json!({
+            "phase": "Pending", "startTime": "2026-01-01T00:00:00Z",
             "conditions": [{ "type": "PodReadyToStartContainers", "status": "False" }],
-        }));
+        });
+        let mut pod = pod(&waiting);
         let after = |seconds: u8| format!("2026-01-01T00:00:{seconds:02}Z").parse().unwrap();
-        assert!(!waits_for_volumes(&pod, after(5)));
-        assert!(waits_for_volumes(&pod, after(6)));
-        let events = [
+        assert!(!waits_to_start(&pod, after(5)));
+        assert!(waits_to_start(&pod, after(6)));
+        let mut events = vec![
             event("Scheduled", 3, "assigned"),
             event("FailedMount", 2, "secret \"b\" not found"),
             event("FailedMount", 1, "secret \"a\" not found"),
         ];
-        let why = mount_failure(&pod, &events).unwrap();
+        let why = start_failure(&pod, &events).unwrap();
         assert!(why.contains("secret \"b\" not found. Create"), "{why}");
-        assert_eq!(mount_failure(&pod, &events[..1]), None);
+        assert_eq!(start_failure(&pod, &events[..1]), None);
+        events.push(event(NO_SANDBOX, 4, "no more addresses"));
+        let why = start_failure(&pod, &events).unwrap();
+        assert!(
+            why.contains("no more addresses. This is a fault of the node"),
+            "{why}"
+        );
+        // One that is deleted, or has ended, waits for nothing.
+        pod.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:06Z")).ok();
+        assert!(!waits_to_start(&pod, after(7)));
+        pod.metadata.deletion_timestamp = None;
+        pod.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+        assert!(!waits_to_start(&pod, after(7)));
     }
 
     #[test]
     fn a_pod_whose_sandbox_runs_does_not_wait_for_volumes() {
         let pod = pod(&json!({
-            "startTime": "2026-01-01T00:00:00Z",
+            "phase": "Pending", "startTime": "2026-01-01T00:00:00Z",
             "conditions": [{ "type": "PodReadyToStartContainers", "status": "True" }],
         }));
-        assert!(!waits_for_volumes(
+        assert!(!waits_to_start(
             &pod,
             "2026-01-01T01:00:00Z".parse().unwrap()
         ));

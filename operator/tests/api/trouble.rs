@@ -235,6 +235,50 @@ async fn children_of_a_new_object_are_created_without_a_read_before() {
     operator.stop().await;
 }
 
+/// Among many new objects each gets its pods before the first of them is finished.
+#[tokio::test]
+async fn many_new_objects_get_their_children_before_the_rest() {
+    const OBJECTS: usize = 8;
+    let world = World::new("crowd").await;
+    let before = world.operator();
+    let authserver = AuthServer::create(&world, "auth").await;
+    before.stop().await;
+    for i in 0..OBJECTS {
+        let url = json!(format!("http://localhost:9001/mcp/{i}"));
+        let spec = specs::with(specs::protected_server(), "/resource", url);
+        world
+            .create::<ProtectedMcpServer>(&format!("notes-{i}"), &spec)
+            .await;
+    }
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let record = Arc::clone(&seen);
+    let decide: Decide = Arc::new(move |method, path| {
+        record.lock().unwrap().push(format!("{method} {path}"));
+        Fate::Pass
+    });
+    let client = faults::client(world.cluster, decide);
+    let operator = world.operator_for(client, |config| config.concurrency = 16);
+    for i in 0..OBJECTS {
+        let name = format!("notes-{i}");
+        world
+            .reaches::<ProtectedMcpServer>(&name, "Registered", "True", "Ready")
+            .await;
+        let path = format!("resources/{}.{name}", world.namespace);
+        assert!(authserver.get(&world, "auth", &path).await.is_some());
+    }
+    let seen = seen.lock().unwrap().clone();
+    let status = seen
+        .iter()
+        .position(|r| r.contains("/protectedmcpservers/") && r.ends_with("/status"));
+    let before = &seen[..status.unwrap()];
+    let made = before
+        .iter()
+        .filter(|r| r.starts_with("POST ") && r.ends_with("/deployments"));
+    // The last of them has nobody to give way to.
+    assert!(made.count() + 1 >= OBJECTS, "{seen:#?}");
+    operator.stop().await;
+}
+
 /// A port that takes connections and says nothing.
 struct Silent {
     /// How many connections were made, are open, and were open at most.
