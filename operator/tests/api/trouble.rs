@@ -257,7 +257,7 @@ async fn many_new_objects_get_their_children_before_the_rest() {
         Fate::Pass
     });
     let client = faults::client(world.cluster, decide);
-    let operator = world.operator_for(client, |config| config.concurrency = 16);
+    let operator = world.operator_for(client, |config| config.concurrency = 3);
     for i in 0..OBJECTS {
         let name = format!("notes-{i}");
         world
