@@ -5,7 +5,6 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::{DeletionPolicy, PostgresStorage, SigningKeyStatus, Storage};
 use mcpauth_api::conditions::reasons;
@@ -30,6 +29,7 @@ use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children, watch_kept};
 use crate::framework::references::References;
 use crate::framework::status::Observed;
+use crate::framework::watched::Watched;
 use crate::pods::Rollout;
 use crate::problem::Problem;
 
@@ -44,9 +44,9 @@ impl Reconcile for McpAuthServer {
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
         let controller = workload::watch_children(controller, scope, Component::AuthServer);
-        let sets = scope.api::<StatefulSet>();
+        let sets = scope.api::<Watched<StatefulSet>>();
         let controller = controller.owns(sets, children(Component::Postgres));
-        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        let secrets = scope.api::<Watched<Secret>>();
         let controller = watch_kept(controller, secrets, Component::AuthServer);
         let controller = lookup::watch_responding(controller, scope);
         environment::watch(controller, scope)

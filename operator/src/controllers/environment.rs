@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 
 use crate::desired::environment::{self, SourceKind};
@@ -14,15 +13,16 @@ use crate::framework::context::Scope;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, watch_references};
 use crate::framework::references;
+use crate::framework::watched::Watched;
 
 /// Watches the Secrets and ConfigMaps that objects of kind `K` refer to.
 pub fn watch<K: Reconcile>(
     controller: Controller<Guarded<K>>,
     scope: &Scope,
 ) -> Controller<Guarded<K>> {
-    let secrets = scope.api::<PartialObjectMeta<Secret>>();
+    let secrets = scope.api::<Watched<Secret>>();
     let controller = watch_references(controller, secrets, references::Kind::Secret, scope);
-    let config_maps = scope.api::<PartialObjectMeta<ConfigMap>>();
+    let config_maps = scope.api::<Watched<ConfigMap>>();
     watch_references(controller, config_maps, references::Kind::ConfigMap, scope)
 }
 

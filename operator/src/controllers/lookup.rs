@@ -22,6 +22,7 @@ use crate::framework::reconciler::{
     Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
 };
 use crate::framework::references::{self, Target};
+use crate::framework::watched::Watched;
 use crate::problem::Problem;
 use crate::text::is_label;
 
@@ -69,7 +70,7 @@ pub fn watch_auth_servers<K: Reconcile>(
     if is_bounded(&scope.program) {
         return controller;
     }
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(scope.program.client.clone());
+    let namespaces: Api<Watched<Namespace>> = Api::all(scope.program.client.clone());
     let scope = scope.clone();
     controller.watches(namespaces, watcher::Config::default(), move |namespace| {
         let key = key_of(&namespace);

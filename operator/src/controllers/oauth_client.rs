@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use kube::{Api, ResourceExt as _};
 use mcpauth_api::auth_server::Storage;
@@ -25,6 +24,7 @@ use crate::framework::reconciler::{
 };
 use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
+use crate::framework::watched::Watched;
 use crate::problem::Problem;
 
 const COLLECTION: Collection = Collection::Clients;
@@ -43,12 +43,12 @@ impl Reconcile for McpOAuthClient {
     }
 
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
-        let secrets = scope.api::<PartialObjectMeta<Secret>>();
+        let secrets = scope.api::<Watched<Secret>>();
         let controller = watch_kept(controller, secrets, Component::OAuthClient);
         // One of another namespace can be named as well.
         let everywhere = scope.program.scopes().into_iter();
         let controller = everywhere.fold(controller, |controller, servers| {
-            let servers = servers.api::<PartialObjectMeta<ProtectedMcpServer>>();
+            let servers = servers.api::<Watched<ProtectedMcpServer>>();
             watch_references(
                 controller,
                 servers,

@@ -19,6 +19,7 @@ use crate::framework::context::Scope;
 use crate::framework::error::Error;
 use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, children};
 use crate::framework::status::{Condition, Observed};
+use crate::framework::watched::Watched;
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
@@ -29,12 +30,15 @@ pub fn watch_children<K: Reconcile>(
     component: Component,
 ) -> Controller<Guarded<K>> {
     controller
-        .owns(scope.api::<ServiceAccount>(), children(component))
-        .owns(scope.api::<ConfigMap>(), children(component))
-        .owns(scope.api::<Service>(), children(component))
-        .owns(scope.api::<NetworkPolicy>(), children(component))
-        .owns(scope.api::<Deployment>(), children(component))
-        .owns(scope.api::<PodDisruptionBudget>(), children(component))
+        .owns(scope.api::<Watched<ServiceAccount>>(), children(component))
+        .owns(scope.api::<Watched<ConfigMap>>(), children(component))
+        .owns(scope.api::<Watched<Service>>(), children(component))
+        .owns(scope.api::<Watched<NetworkPolicy>>(), children(component))
+        .owns(scope.api::<Watched<Deployment>>(), children(component))
+        .owns(
+            scope.api::<Watched<PodDisruptionBudget>>(),
+            children(component),
+        )
 }
 
 /// A hash of what people change about pods: the parts of the spec that reach them, what their environment comes from, and

@@ -19,4 +19,5 @@ pub mod references;
 pub mod report;
 pub mod run;
 pub mod status;
+pub mod watched;
 pub mod written;

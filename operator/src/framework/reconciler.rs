@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -23,6 +23,7 @@ use crate::framework::error::Error;
 use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
 use crate::framework::status::Observed;
+use crate::framework::watched::Watched;
 
 /// An object of kind `K`, which may fail to parse.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -184,10 +185,10 @@ pub fn children(component: Component) -> watcher::Config {
     ))
 }
 
-/// Watches the metadata of children that may outlive objects of kind `K`; the label of `component` names their owner.
+/// Watches children that may outlive objects of kind `K`; the label of `component` names their owner.
 pub fn watch_kept<K, R>(
     controller: Controller<Guarded<K>>,
-    api: Api<PartialObjectMeta<R>>,
+    api: Api<Watched<R>>,
     component: Component,
 ) -> Controller<Guarded<K>>
 where
@@ -200,10 +201,10 @@ where
     })
 }
 
-/// Watches the metadata of what objects of kind `K` refer to.
+/// Watches what objects of kind `K` refer to.
 pub fn watch_references<K, R>(
     controller: Controller<Guarded<K>>,
-    api: Api<PartialObjectMeta<R>>,
+    api: Api<Watched<R>>,
     kind: references::Kind,
     scope: &Scope,
 ) -> Controller<Guarded<K>>
