@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::mcp::events::{Events, Piece};
 use crate::mcp::list_filter::{Filtered, Unreadable, View};
 
 /// The longest document or event that is filtered, in bytes: a list of 1,000 tools, with room.
@@ -17,10 +18,8 @@ pub struct Filter {
     is_stream: bool,
     /// The document so far, or the event.
     held: Vec<u8>,
-    /// Where the line begins that is not complete.
-    line: usize,
-    /// The last byte was a carriage return, whose line feed may follow.
-    after_return: bool,
+    /// Where in the stream the next byte is.
+    events: Events,
     /// The request that is answered.
     id: Option<Value>,
     /// The response says that it went well.
@@ -35,8 +34,7 @@ impl Filter {
             view,
             is_stream,
             held: Vec::new(),
-            line: 0,
-            after_return: false,
+            events: Events::default(),
             id,
             is_success,
             has_ended: false,
@@ -58,11 +56,17 @@ impl Filter {
             self.hold(bytes, &mut passed);
             return passed.into();
         }
-        for byte in bytes {
-            if self.has_ended {
-                break;
+        let mut rest = &**bytes;
+        while !self.has_ended
+            && let Some((raw, piece)) = self.events.take(&mut rest)
+        {
+            match piece {
+                Piece::Feed if self.held.is_empty() => passed.extend_from_slice(raw),
+                _ => self.hold(raw, &mut passed),
             }
-            self.read_byte(*byte, &mut passed);
+            if piece == Piece::Event && !self.has_ended {
+                self.end_event(&mut passed);
+            }
         }
         passed.into()
     }
@@ -86,28 +90,6 @@ impl Filter {
         passed.into()
     }
 
-    fn read_byte(&mut self, byte: u8, passed: &mut Vec<u8>) {
-        let is_second = self.after_return && byte == b'\n';
-        self.after_return = byte == b'\r';
-        if is_second {
-            // It belongs to the line before.
-            let is_between = self.held.is_empty();
-            let target = if is_between { passed } else { &mut self.held };
-            target.push(byte);
-            self.line = self.held.len();
-            return;
-        }
-        self.hold(&[byte], passed);
-        if self.has_ended || (byte != b'\n' && byte != b'\r') {
-            return;
-        }
-        let is_blank = self.held.len() == self.line + 1;
-        self.line = self.held.len();
-        if is_blank {
-            self.end_event(passed);
-        }
-    }
-
     fn hold(&mut self, bytes: &[u8], passed: &mut Vec<u8>) {
         if self.held.len() + bytes.len() > LONGEST {
             tracing::warn!(most = LONGEST, "a list is too long to be filtered");
@@ -119,10 +101,7 @@ impl Filter {
 
     fn end_event(&mut self, passed: &mut Vec<u8>) {
         let event = std::mem::take(&mut self.held);
-        self.line = 0;
-        let lines = || event.split(|byte| *byte == b'\n' || *byte == b'\r');
-        let data: Vec<&[u8]> = lines().filter_map(data_of).collect();
-        let data = data.join(&b'\n');
+        let (data, others) = parts(&event);
         if data.trim_ascii().is_empty() {
             passed.extend_from_slice(&event);
             return;
@@ -130,12 +109,9 @@ impl Filter {
         match self.view.filter(&data) {
             Ok(Filtered::Unchanged) => passed.extend_from_slice(&event),
             Ok(Filtered::Changed(changed)) => {
-                // The other fields: above all the id, by which a client resumes.
-                for line in lines().filter(|line| !line.is_empty() && data_of(line).is_none()) {
-                    passed.extend_from_slice(line);
-                    passed.push(b'\n');
-                }
-                for line in changed.split(|byte| *byte == b'\n') {
+                // Above all the id, by which a client resumes.
+                passed.extend_from_slice(&others);
+                for line in changed.trim_ascii().split(|byte| *byte == b'\n') {
                     passed.extend_from_slice(b"data: ");
                     passed.extend_from_slice(line);
                     passed.push(b'\n');
@@ -162,15 +138,26 @@ impl Filter {
     }
 }
 
-/// The value of a line of data, of which a client removes one space.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
-    // A client removes a byte order mark at the beginning of a stream.
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    if line == b"data" {
-        return Some(b"");
+/// The data of an event, and its other lines.
+fn parts(mut event: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut data, mut others, mut line) = (Vec::new(), Vec::new(), Vec::new());
+    let mut events = Events::default();
+    while let Some((raw, piece)) = events.take(&mut event) {
+        match piece {
+            Piece::Data => data.extend_from_slice(raw),
+            Piece::Other => line.extend_from_slice(raw),
+            Piece::Line { is_data: true } => {
+                data.push(b'\n');
+                line.clear();
+            }
+            Piece::Line { is_data: false } => {
+                others.append(&mut line);
+                others.push(b'\n');
+            }
+            Piece::Event | Piece::Feed => {}
+        }
     }
-    let value = line.strip_prefix(b"data:")?;
-    Some(value.strip_prefix(b" ").unwrap_or(value))
+    (data, others)
 }
 
 #[cfg(test)]

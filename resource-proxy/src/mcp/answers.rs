@@ -1,5 +1,7 @@
 //! The JSON-RPC answers in a response, read as it passes. Nothing of it is kept but what is asked for.
 
+use crate::mcp::events::{Events, Piece};
+
 /// The longest `requestState` that is read, in bytes as it is written.
 const MAX_STATE: usize = 16 * 1024;
 /// Keys and values that matter are shorter.
@@ -45,66 +47,18 @@ impl Answers {
     }
 
     /// Reads what comes next, and gives each answer that it completes to `found`.
-    pub fn read(&mut self, bytes: &[u8], mut found: impl FnMut(Answer)) {
-        match &mut self.events {
-            None => self.scan.read(bytes, &mut found),
-            Some(events) => events.read(bytes, &mut self.scan, &mut found),
-        }
-    }
-}
-
-/// The lines of an event stream (HTML, "Server-sent events").
-#[derive(Debug, Default)]
-struct Events {
-    /// The beginning of the line, as far as it is needed.
-    field: Vec<u8>,
-    /// Whether the line is data, once that is known.
-    is_data: Option<bool>,
-    last: u8,
-}
-
-impl Events {
-    fn read(&mut self, mut bytes: &[u8], scan: &mut Scan, found: &mut impl FnMut(Answer)) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            if matches!(first, b'\n' | b'\r') {
-                // The second half of a line's end.
-                if !(first == b'\n' && self.last == b'\r') {
-                    self.end(scan);
-                }
-                self.last = first;
-                bytes = rest;
-                continue;
+    pub fn read(&mut self, mut bytes: &[u8], mut found: impl FnMut(Answer)) {
+        let Some(events) = &mut self.events else {
+            return self.scan.read(bytes, &mut found);
+        };
+        while let Some((raw, piece)) = events.take(&mut bytes) {
+            match piece {
+                Piece::Data => self.scan.read(raw, &mut found),
+                Piece::Line { is_data: true } => self.scan.read(b"\n", &mut found),
+                Piece::Event => self.scan = Scan::default(),
+                Piece::Other | Piece::Line { .. } | Piece::Feed => {}
             }
-            self.last = first;
-            let Some(is_data) = self.is_data else {
-                self.field.push(first);
-                self.is_data = match b"data:".strip_prefix(self.field.as_slice()) {
-                    Some([]) => Some(true),
-                    Some(_) => None,
-                    None => Some(false),
-                };
-                bytes = rest;
-                continue;
-            };
-            let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-            if is_data {
-                scan.read(line, found);
-            }
-            self.last = b'x';
-            bytes = rest;
         }
-    }
-
-    fn end(&mut self, scan: &mut Scan) {
-        if self.field.is_empty() {
-            // A blank line ends the event.
-            *scan = Scan::default();
-        } else if self.is_data == Some(true) {
-            scan.read(b"\n", &mut |_| {});
-        }
-        self.field.clear();
-        self.is_data = None;
     }
 }
 
