@@ -1,13 +1,21 @@
 //! Filters a body that may hold lists: a document as a whole, a stream event by event. Nothing else is held back.
+//!
+//! In a session, the answer to one request may come with that of another: a client that gives two the same id makes
+//! servers mix them up. So a body that should hold no list is watched. Of each message no more is held than the
+//! beginning, unless a list begins there.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::mcp::answers::Watch;
 use crate::mcp::events::{Events, Piece};
 use crate::mcp::list_filter::{Filtered, Unreadable, View};
 
 /// The longest document or event that is filtered, in bytes: a list of 1,000 tools, with room.
 pub const LONGEST: usize = 2 * 1024 * 1024;
+/// How much of a message is held to see whether it is a list or an event, in bytes. A list that begins later than that
+/// is not passed on.
+const BEGINNING: usize = 16 * 1024;
 /// The JSON-RPC error code of what is answered in place of a list that cannot be filtered.
 const INTERNAL_ERROR: i32 = -32603;
 
@@ -16,6 +24,8 @@ const INTERNAL_ERROR: i32 = -32603;
 pub struct Filter {
     view: View,
     is_stream: bool,
+    is_watching: bool,
+    stage: Stage,
     /// The document so far, or the event.
     held: Vec<u8>,
     /// Where in the stream the next byte is.
@@ -27,17 +37,39 @@ pub struct Filter {
     has_ended: bool,
 }
 
+/// How far a message has come.
+#[derive(Debug)]
+enum Stage {
+    /// It is held to its end, and then filtered.
+    Held,
+    /// Its beginning is held, in which no list begins.
+    Watched(Watch),
+    /// It passes, unless a list begins in the rest of it.
+    Passing(Watch),
+}
+
 impl Filter {
     /// Of a response to the request with this id.
     pub fn new(view: View, is_stream: bool, is_success: bool, id: Option<Value>) -> Self {
         Self {
             view,
             is_stream,
+            is_watching: false,
+            stage: Stage::Held,
             held: Vec::new(),
             events: Events::default(),
             id,
             is_success,
             has_ended: false,
+        }
+    }
+
+    /// Of a response to a request that asks for no list.
+    pub fn watching(self) -> Self {
+        Self {
+            is_watching: true,
+            stage: Stage::Watched(Watch::default()),
+            ..self
         }
     }
 
@@ -51,9 +83,17 @@ impl Filter {
         if self.has_ended {
             return Bytes::new();
         }
+        if let (false, Stage::Passing(watch)) = (self.is_stream, &mut self.stage) {
+            self.has_ended = watch.read(bytes);
+            return if self.has_ended {
+                Bytes::new()
+            } else {
+                bytes.clone()
+            };
+        }
         let mut passed = Vec::new();
         if !self.is_stream {
-            self.hold(bytes, &mut passed);
+            self.take(bytes, true, &mut passed);
             return passed.into();
         }
         let mut rest = &**bytes;
@@ -62,7 +102,8 @@ impl Filter {
         {
             match piece {
                 Piece::Feed if self.held.is_empty() => passed.extend_from_slice(raw),
-                _ => self.hold(raw, &mut passed),
+                Piece::Data | Piece::Line { is_data: true } => self.take(raw, true, &mut passed),
+                _ => self.take(raw, false, &mut passed),
             }
             if piece == Piece::Event && !self.has_ended {
                 self.end_event(&mut passed);
@@ -79,7 +120,12 @@ impl Filter {
         self.has_ended = true;
         let mut passed = Vec::new();
         // An event that is not complete does not count (HTML, section 9.2.6).
-        if !self.is_stream && !self.held.trim_ascii().is_empty() {
+        if self.is_stream {
+            return Bytes::new();
+        }
+        if !matches!(self.stage, Stage::Held) {
+            passed = std::mem::take(&mut self.held);
+        } else if !self.held.trim_ascii().is_empty() {
             match self.view.filter(&self.held) {
                 Ok(Filtered::Unchanged) => passed = std::mem::take(&mut self.held),
                 Ok(Filtered::Changed(changed)) => passed = changed,
@@ -90,17 +136,45 @@ impl Filter {
         passed.into()
     }
 
-    fn hold(&mut self, bytes: &[u8], passed: &mut Vec<u8>) {
-        if self.held.len() + bytes.len() > LONGEST {
-            tracing::warn!(most = LONGEST, "a list is too long to be filtered");
-            self.fail(passed);
-        } else {
-            self.held.extend_from_slice(bytes);
+    /// The next bytes of a message.
+    fn take(&mut self, raw: &[u8], is_data: bool, passed: &mut Vec<u8>) {
+        if let Stage::Watched(watch) | Stage::Passing(watch) = &mut self.stage
+            && is_data
+            && watch.read(raw)
+        {
+            if matches!(self.stage, Stage::Passing(_)) {
+                // The client cannot read what it has of the message.
+                self.has_ended = true;
+                return;
+            }
+            self.stage = Stage::Held;
+        }
+        let length = self.held.len() + raw.len();
+        if let Stage::Watched(watch) = &mut self.stage
+            && length > BEGINNING
+        {
+            self.stage = Stage::Passing(std::mem::take(watch));
+            passed.append(&mut self.held);
+        }
+        match self.stage {
+            Stage::Passing(_) => passed.extend_from_slice(raw),
+            Stage::Held if length > LONGEST => {
+                tracing::warn!(most = LONGEST, "a list is too long to be filtered");
+                self.fail(passed);
+            }
+            Stage::Held | Stage::Watched(_) => self.held.extend_from_slice(raw),
         }
     }
 
     fn end_event(&mut self, passed: &mut Vec<u8>) {
         let event = std::mem::take(&mut self.held);
+        if self.is_watching {
+            let stage = std::mem::replace(&mut self.stage, Stage::Watched(Watch::default()));
+            if !matches!(stage, Stage::Held) {
+                passed.extend_from_slice(&event);
+                return;
+            }
+        }
         let (data, others) = parts(&event);
         if data.trim_ascii().is_empty() {
             passed.extend_from_slice(&event);
@@ -262,6 +336,47 @@ mod tests {
             ..filter(false)
         };
         assert_eq!(passed(&mut page, &["<html>"]), "<html>");
+    }
+
+    #[test]
+    fn of_a_body_that_should_hold_no_list_little_is_held() {
+        let long = "x".repeat(BEGINNING);
+        let other = format!(r#"{{"id":7,"result":{{"content":["{long}"]}}}}"#);
+        // In a document, in the data of an event.
+        for (is_stream, start, end) in [(false, "", ""), (true, "data: ", "\n\n")] {
+            let watching = || filter(is_stream).watching();
+            let whole = |text: &str| format!("{start}{text}{end}");
+            assert_eq!(passed(&mut watching(), &[&whole(SEEN)]), whole(SEEN));
+            assert_eq!(passed(&mut watching(), &[&whole(LIST)]), whole(SEEN));
+            assert_eq!(
+                passed(&mut watching(), &[&whole("<html>")]),
+                whole("<html>")
+            );
+            let mut long_one = watching();
+            let begun = Bytes::from(format!("{start}{}", &other[..BEGINNING + 20]));
+            assert_eq!(long_one.read(&begun), begun);
+            let rest = format!("{}{end}", &other[BEGINNING + 20..]);
+            assert_eq!(passed(&mut long_one, &[&rest]), rest);
+            // A list that begins late.
+            let late = LIST.replace("\"tools\"", &format!("\"x\":\"{long}\",\"tools\""));
+            let (beginning, list) = late.split_at(late.find("\"tools").unwrap());
+            let mut stopped = watching();
+            let beginning = format!("{start}{beginning}");
+            let seen = passed(&mut stopped, &[&beginning, list, end, "data: 1\n\n"]);
+            assert!(!seen.contains("write") && stopped.has_ended(), "{seen}");
+        }
+        let mut events = filter(true).watching();
+        let list = format!("data: {LIST}\n\n");
+        let text = format!("data: {other}\n\n{list}data: 1\r\n\r\n: x\n\n{list}");
+        let expected = text.replace(LIST, SEEN);
+        assert_eq!(passed(&mut events, &[&text]), expected);
+        let list = format!("data: {LIST}\n\n");
+        let hidden = r#"data: {"method":"notifications/tasks","params":{"taskId":"t"}}"#;
+        let text = format!("{hidden}\n\n{list}");
+        assert_eq!(
+            passed(&mut filter(true).watching(), &[&text]),
+            list.replace(LIST, SEEN)
+        );
     }
 
     #[test]
