@@ -31,7 +31,7 @@ use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
 use crate::http::upstream::SESSION_ID;
-use crate::limits::capacity::Reservation;
+use crate::limits::capacity::{Reservation, Room};
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
@@ -288,7 +288,8 @@ impl Proxy {
         // response to another request: only what asks for lists is looked at.
         let filter = match plan.lists || !is_stateless && !response.body().is_end_stream() {
             true => {
-                let filter = self.filter(is_stateless, caller, &mut response, plan.id)?;
+                let room = reserved.room();
+                let filter = self.filter(is_stateless, caller, &mut response, room, plan.id)?;
                 Some(if plan.lists {
                     filter
                 } else {
@@ -324,6 +325,7 @@ impl Proxy {
         is_stateless: bool,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
+        room: Room,
         id: Option<Value>,
     ) -> Result<Filter, Refusal> {
         let is_success = response.status().is_success();
@@ -339,7 +341,13 @@ impl Proxy {
             tasks: Arc::clone(&self.tasks),
             says_cache_scope: is_stateless,
         };
-        Ok(Filter::new(view, is_event_stream(headers), is_success, id))
+        Ok(Filter::new(
+            view,
+            room,
+            is_event_stream(headers),
+            is_success,
+            id,
+        ))
     }
 
     /// Remembers the tasks that the response to a call begins.

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::limits::capacity::{Room, Space};
 use crate::mcp::answers::Watch;
 use crate::mcp::events::{Events, Piece};
 use crate::mcp::list_filter::{Filtered, Unreadable, View};
@@ -16,8 +17,21 @@ pub const LONGEST: usize = 2 * 1024 * 1024;
 /// How much of a message is held to see whether it is a list or an event, in bytes. A list that begins later than that
 /// is not passed on.
 const BEGINNING: usize = 16 * 1024;
-/// The JSON-RPC error code of what is answered in place of a list that cannot be filtered.
-const INTERNAL_ERROR: i32 = -32603;
+/// For how many more bytes capacity is taken at once.
+const STEP: u32 = 64 * 1024;
+/// What is answered in place of a list that cannot be filtered.
+const UNREADABLE: Failure = (
+    -32603,
+    "the server's response cannot be filtered by the access rules: it is too long, or not JSON",
+);
+/// What is answered in place of a list for which there is no capacity.
+const BUSY: Failure = (
+    -32000,
+    "too many lists for this subject are on their way; try again later",
+);
+
+/// A JSON-RPC error: its code and its message.
+type Failure = (i32, &'static str);
 
 /// Filters a body.
 #[derive(Debug)]
@@ -35,6 +49,21 @@ pub struct Filter {
     /// The response says that it went well.
     is_success: bool,
     has_ended: bool,
+    room: Room,
+    /// The capacity that was taken for `held`.
+    spaces: Vec<Space>,
+}
+
+/// What passes, with its capacity until the client has it.
+struct Passed(
+    Vec<u8>,
+    #[expect(dead_code, reason = "dropped with the rest")] Vec<Space>,
+);
+
+impl AsRef<[u8]> for Passed {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// How far a message has come.
@@ -50,7 +79,13 @@ enum Stage {
 
 impl Filter {
     /// Of a response to the request with this id.
-    pub fn new(view: View, is_stream: bool, is_success: bool, id: Option<Value>) -> Self {
+    pub fn new(
+        view: View,
+        room: Room,
+        is_stream: bool,
+        is_success: bool,
+        id: Option<Value>,
+    ) -> Self {
         Self {
             view,
             is_stream,
@@ -61,6 +96,8 @@ impl Filter {
             id,
             is_success,
             has_ended: false,
+            room,
+            spaces: Vec::new(),
         }
     }
 
@@ -94,7 +131,7 @@ impl Filter {
         let mut passed = Vec::new();
         if !self.is_stream {
             self.take(bytes, true, &mut passed);
-            return passed.into();
+            return self.pass(passed);
         }
         let mut rest = &**bytes;
         while !self.has_ended
@@ -109,7 +146,7 @@ impl Filter {
                 self.end_event(&mut passed);
             }
         }
-        passed.into()
+        self.pass(passed)
     }
 
     /// The end of the body; what is left.
@@ -130,10 +167,30 @@ impl Filter {
                 Ok(Filtered::Unchanged) => passed = std::mem::take(&mut self.held),
                 Ok(Filtered::Changed(changed)) => passed = changed,
                 Err(Unreadable) if !self.is_success => passed = std::mem::take(&mut self.held),
-                Ok(Filtered::Removed) | Err(Unreadable) => self.fail(&mut passed),
+                Ok(Filtered::Removed) | Err(Unreadable) => self.fail(UNREADABLE, &mut passed),
             }
         }
-        passed.into()
+        self.held = Vec::new();
+        self.pass(passed)
+    }
+
+    /// Passes bytes on. What was held of them is counted until they are written to the client.
+    fn pass(&mut self, passed: Vec<u8>) -> Bytes {
+        if passed.is_empty() || self.spaces.is_empty() || !self.held.is_empty() {
+            return passed.into();
+        }
+        Bytes::from_owner(Passed(passed, std::mem::take(&mut self.spaces)))
+    }
+
+    /// Whether there is capacity to hold so many bytes. That of the request is enough for the first.
+    fn fits(&mut self, length: usize) -> bool {
+        while length > BEGINNING + self.spaces.len() * STEP as usize {
+            match self.room.take(STEP) {
+                Some(space) => self.spaces.push(space),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// The next bytes of a message.
@@ -160,9 +217,12 @@ impl Filter {
             Stage::Passing(_) => passed.extend_from_slice(raw),
             Stage::Held if length > LONGEST => {
                 tracing::warn!(most = LONGEST, "a list is too long to be filtered");
-                self.fail(passed);
+                self.fail(UNREADABLE, passed);
             }
-            Stage::Held | Stage::Watched(_) => self.held.extend_from_slice(raw),
+            Stage::Held | Stage::Watched(_) => match self.fits(length) {
+                true => self.held.extend_from_slice(raw),
+                false => self.fail(BUSY, passed),
+            },
         }
     }
 
@@ -193,16 +253,16 @@ impl Filter {
                 passed.push(b'\n');
             }
             Ok(Filtered::Removed) => {}
-            Err(Unreadable) => self.fail(passed),
+            Err(Unreadable) => self.fail(UNREADABLE, passed),
         }
     }
 
     /// Ends the body with an error: what cannot be filtered is never passed on.
-    fn fail(&mut self, passed: &mut Vec<u8>) {
+    fn fail(&mut self, (code, text): Failure, passed: &mut Vec<u8>) {
         self.has_ended = true;
         self.held = Vec::new();
-        let text = "the server's response cannot be filtered by the access rules: it is too long, or not JSON";
-        let error = json!({ "code": INTERNAL_ERROR, "message": text });
+        self.spaces = Vec::new();
+        let error = json!({ "code": code, "message": text });
         let answer = json!({ "jsonrpc": "2.0", "id": self.id, "error": error }).to_string();
         if !self.is_stream {
             passed.extend_from_slice(answer.as_bytes());
@@ -239,15 +299,23 @@ mod tests {
     use std::sync::Arc;
 
     use arc_swap::ArcSwap;
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::auth::authorize::AccessRules;
     use crate::auth::identity::Identity;
     use crate::config::Config;
     use crate::config::tests::example;
+    use crate::limits::capacity::{Capacity, Reservation};
 
     /// Of a caller who may read.
     fn filter(is_stream: bool) -> Filter {
+        let capacity = Arc::new(Capacity::new(1));
+        let reserved = capacity.reserve("alice", 0).now_or_never();
+        filter_in(&reserved.unwrap().unwrap(), is_stream)
+    }
+
+    fn filter_in(reserved: &Reservation, is_stream: bool) -> Filter {
         let rules = "access: { rules: [{ tools: [read], anyToken: true }] }";
         let config = Config::parse(&example(rules)).unwrap();
         let view = View {
@@ -260,7 +328,7 @@ mod tests {
             tasks: Arc::default(),
             says_cache_scope: false,
         };
-        Filter::new(view, is_stream, true, Some(json!(7)))
+        Filter::new(view, reserved.room(), is_stream, true, Some(json!(7)))
     }
 
     fn passed(filter: &mut Filter, parts: &[&str]) -> String {
@@ -377,6 +445,51 @@ mod tests {
             passed(&mut filter(true).watching(), &[&text]),
             list.replace(LIST, SEEN)
         );
+    }
+
+    #[test]
+    fn what_is_held_and_what_no_client_reads_takes_capacity() {
+        let capacity = Arc::new(Capacity::new(1));
+        let reserve = |subject| {
+            capacity
+                .reserve(subject, 0)
+                .now_or_never()
+                .unwrap()
+                .unwrap()
+        };
+        let (alice, bob) = (reserve("alice"), reserve("bob"));
+        let list = LIST.replace(
+            "\"read\"",
+            &format!("\"read\",\"x\":\"{}\"", "x".repeat(1_900_000)),
+        );
+        let read = |reserved, is_stream| {
+            let mut filter = filter_in(reserved, is_stream);
+            let (start, end) = if is_stream {
+                ("data: ", "\n\n")
+            } else {
+                ("", "")
+            };
+            let passed = filter.read(&format!("{start}{list}{end}").into());
+            if passed.is_empty() {
+                filter.end()
+            } else {
+                passed
+            }
+        };
+        let is_list = |bytes: &Bytes| bytes.len() > 1_900_000;
+        let unread: Vec<Bytes> = [false, true, false, true]
+            .map(|kind| read(&alice, kind))
+            .into();
+        assert!(unread.iter().all(is_list));
+        let refused = read(&alice, false);
+        let answer: Value = serde_json::from_slice(&refused).unwrap();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(7), &json!(-32000))
+        );
+        assert!(is_list(&read(&bob, true)));
+        drop(unread);
+        assert!(is_list(&read(&alice, false)));
     }
 
     #[test]

@@ -155,6 +155,32 @@ async fn a_long_result_passes_as_it_comes() {
     }
 }
 
+#[tokio::test]
+async fn lists_that_are_held_are_bounded_for_each_subject() {
+    let world = world("").await;
+    let list = format!(
+        "data: {{\"result\":{{\"resources\":[\"{}",
+        "x".repeat(1_900_000)
+    );
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let request = world.request(Method::POST, Some("none"));
+        let begun = world.begin(request, named("resources/list", "stream").to_string());
+        let (response, stream) = tokio::join!(begun, world.mcp.stream());
+        let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(list.clone().into()));
+        stream.send(frame).await.unwrap();
+        open.push((response.into_body(), stream));
+    }
+    let first = open.iter_mut().map(|(body, _)| body.frame());
+    let (frame, ..) = futures::future::select_all(first).await;
+    let frame = frame.unwrap().unwrap().into_data().unwrap();
+    let error = str::from_utf8(&frame).unwrap();
+    assert!(
+        error.contains("-32000") && error.contains("too many lists"),
+        "{error}"
+    );
+}
+
 /// Events as a caller without scopes sees them.
 async fn events(mut body: Incoming, stream: &Stream) {
     let list = r#"{"id":1,"result":{"resources":[{"uri":"notes://a"},{"uri":"other://a"}]}}"#;
