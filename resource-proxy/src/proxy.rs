@@ -9,7 +9,7 @@ use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING,
 };
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::Value;
@@ -30,7 +30,7 @@ use crate::http::media_type::is_event_stream;
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
-use crate::http::upstream::SESSION_ID;
+use crate::http::upstream::{LAST_EVENT_ID, SESSION_ID, hides_headers};
 use crate::limits::capacity::{Reservation, Room};
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
@@ -45,8 +45,6 @@ use crate::trace::Trace;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
 const FRESH: Duration = Duration::from_millis(50);
-/// The header with which a client resumes a stream, before MCP 2026-07-28.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The proxy.
 #[derive(Debug)]
@@ -204,6 +202,10 @@ impl Proxy {
         let declared = Era::declared(&parts.headers);
         let is_stateless = declared == Ok(Some(Era::Stateless));
         route(compiled, &parts, &declared)?;
+        if hides_headers(&parts.headers) {
+            let text = "Connection names a header that is not about the connection";
+            return Err(Refusal::InvalidRequest(text));
+        }
         self.unbind_session(&mut parts.headers, is_stateless, &identity)?;
         let limit = compiled.config.limits.body_bytes;
         let (body, mut reserved) =
