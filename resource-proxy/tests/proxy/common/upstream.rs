@@ -171,6 +171,7 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         ("tools/call", name) if name.starts_with("fails") => {
             json_answer(&json!({"content": [], "isError": true}))
         }
+        ("tools/call", name) if name.starts_with("nothing") => plain(StatusCode::NO_CONTENT, ""),
         ("tools/call", "asks") if message["params"]["inputResponses"]["again"] != json!(false) => {
             json_answer(
                 &json!({"resultType": "input_required", "inputRequests": {}, "requestState": STATE}),
