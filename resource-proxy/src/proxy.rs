@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING,
-};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
@@ -26,7 +24,7 @@ use crate::http::cors::{self, Origin};
 use crate::http::filter::Filter;
 use crate::http::hard_limit;
 use crate::http::host;
-use crate::http::media_type::is_event_stream;
+use crate::http::media_type::{is_encoded, is_event_stream};
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
@@ -332,7 +330,7 @@ impl Proxy {
     ) -> Result<Filter, Refusal> {
         let is_success = response.status().is_success();
         let headers = response.headers_mut();
-        if headers.contains_key(CONTENT_ENCODING) {
+        if is_encoded(headers) {
             tracing::warn!("the server compressed a response, which cannot be filtered");
             return Err(Refusal::UpstreamEncoded);
         }

@@ -159,9 +159,9 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
             "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
         })),
         ("resources/list", "stream") => stream(state),
-        ("prompts/list", "compressed") => {
+        ("prompts/list", encoding @ ("gzip" | "identity")) => {
             let mut answer = json_answer(&json!({"prompts": []}));
-            let encoding = "gzip".parse().unwrap();
+            let encoding = encoding.parse().unwrap();
             answer.headers_mut().insert("content-encoding", encoding);
             answer
         }
