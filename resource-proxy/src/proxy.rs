@@ -29,7 +29,7 @@ use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
 use crate::http::upstream::{LAST_EVENT_ID, SESSION_ID, hides_headers};
-use crate::limits::capacity::{Reservation, Room};
+use crate::limits::capacity::{Allowance, Reservation};
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
@@ -288,8 +288,9 @@ impl Proxy {
         // response to another request: only what asks for lists is looked at.
         let filter = match plan.lists || !is_stateless && !response.body().is_end_stream() {
             true => {
-                let room = reserved.room();
-                let filter = self.filter(is_stateless, caller, &mut response, room, plan.id)?;
+                let allowance = reserved.allowance();
+                let filter =
+                    self.filter(is_stateless, caller, &mut response, allowance, plan.id)?;
                 Some(if plan.lists {
                     filter
                 } else {
@@ -325,7 +326,7 @@ impl Proxy {
         is_stateless: bool,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
-        room: Room,
+        allowance: Allowance,
         id: Option<Value>,
     ) -> Result<Filter, Refusal> {
         let is_success = response.status().is_success();
@@ -343,7 +344,7 @@ impl Proxy {
         };
         Ok(Filter::new(
             view,
-            room,
+            allowance,
             is_event_stream(headers),
             is_success,
             id,

@@ -7,12 +7,12 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::limits::capacity::{Room, Space};
+use crate::limits::capacity::{Allowance, Space};
 use crate::mcp::answers::Watch;
 use crate::mcp::events::{Events, Piece};
 use crate::mcp::list_filter::{Filtered, Unreadable, View};
 
-/// The longest document or event that is filtered, in bytes: a list of 1,000 tools, with room.
+/// The longest document or event that is filtered, in bytes: a list of 1,000 tools, with allowance.
 pub const LONGEST: usize = 2 * 1024 * 1024;
 /// How much of a message is held to see whether it is a list or an event, in bytes. A list that begins later than that
 /// is not passed on.
@@ -49,7 +49,7 @@ pub struct Filter {
     /// The response says that it went well.
     is_success: bool,
     has_ended: bool,
-    room: Room,
+    allowance: Allowance,
     /// The capacity that was taken for `held`.
     spaces: Vec<Space>,
 }
@@ -81,7 +81,7 @@ impl Filter {
     /// Of a response to the request with this id.
     pub fn new(
         view: View,
-        room: Room,
+        allowance: Allowance,
         is_stream: bool,
         is_success: bool,
         id: Option<Value>,
@@ -96,7 +96,7 @@ impl Filter {
             id,
             is_success,
             has_ended: false,
-            room,
+            allowance,
             spaces: Vec::new(),
         }
     }
@@ -185,7 +185,7 @@ impl Filter {
     /// Whether there is capacity to hold so many bytes. That of the request is enough for the first.
     fn fits(&mut self, length: usize) -> bool {
         while length > BEGINNING + self.spaces.len() * STEP as usize {
-            match self.room.take(STEP) {
+            match self.allowance.take(STEP) {
                 Some(space) => self.spaces.push(space),
                 None => return false,
             }
@@ -328,7 +328,7 @@ mod tests {
             tasks: Arc::default(),
             says_cache_scope: false,
         };
-        Filter::new(view, reserved.room(), is_stream, true, Some(json!(7)))
+        Filter::new(view, reserved.allowance(), is_stream, true, Some(json!(7)))
     }
 
     fn passed(filter: &mut Filter, parts: &[&str]) -> String {

@@ -53,12 +53,12 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Reservation {
     taken: [Taken; 2],
-    room: Room,
+    allowance: Allowance,
 }
 
 /// Where the response to a request gets capacity.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct Allowance {
     /// In KiB: the subject's, and everybody's.
     bodies: [Arc<Semaphore>; 2],
     member: Arc<Member>,
@@ -119,13 +119,13 @@ impl Capacity {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
         let all = self.all.clone();
-        let room = Room {
+        let allowance = Allowance {
             bodies: [&own, &all].map(|lots| Arc::clone(&lots.bodies)),
             member: Arc::new(member),
         };
         Ok(Reservation {
             taken: [own.take(needed).await, all.take(needed).await],
-            room,
+            allowance,
         })
     }
 
@@ -147,7 +147,7 @@ impl Capacity {
     }
 }
 
-impl Room {
+impl Allowance {
     /// Takes capacity for so many bytes, if it is there.
     pub fn take(&self, bytes: u32) -> Option<Space> {
         let take = |lot: &Arc<Semaphore>| {
@@ -164,8 +164,8 @@ impl Room {
 
 impl Reservation {
     /// Where the response gets capacity.
-    pub fn room(&self) -> Room {
-        self.room.clone()
+    pub fn allowance(&self) -> Allowance {
+        self.allowance.clone()
     }
 
     /// Returns the capacity that a body of this many bytes does not need.
@@ -303,13 +303,13 @@ mod tests {
     fn what_is_held_of_responses_takes_from_the_share_of_its_subject() {
         let capacity = capacity();
         let request = at_once(&capacity, "alice", 0).unwrap();
-        let room = request.room();
-        let spaces = [(); 2].map(|()| room.take(LARGEST).unwrap());
-        assert!(room.take(1).is_none());
+        let allowance = request.allowance();
+        let spaces = [(); 2].map(|()| allowance.take(LARGEST).unwrap());
+        assert!(allowance.take(1).is_none());
         assert!(at_once(&capacity, "alice", 1).is_none());
         assert!(at_once(&capacity, "bob", LARGEST).is_some());
         // It may outlive its request.
-        drop((request, room));
+        drop((request, allowance));
         assert!(at_once(&capacity, "alice", 1).is_none());
         drop(spaces);
         assert!(at_once(&capacity, "alice", LARGEST).is_some());
