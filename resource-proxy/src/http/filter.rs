@@ -12,7 +12,7 @@ use crate::mcp::answers::Watch;
 use crate::mcp::events::{Events, Piece};
 use crate::mcp::list_filter::{Filtered, Unreadable, View};
 
-/// The longest document or event that is filtered, in bytes: a list of 1,000 tools, with allowance.
+/// The longest document or event that is filtered, in bytes: a list of 1,000 tools, and more.
 pub const LONGEST: usize = 2 * 1024 * 1024;
 /// How much of a message is held to see whether it is a list or an event, in bytes. A list that begins later than that
 /// is not passed on.
