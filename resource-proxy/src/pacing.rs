@@ -16,14 +16,14 @@ use crate::limits::friction::{
 };
 use crate::mcp::answers::{Answer, Answers};
 use crate::mcp::guard::{self, Target};
-use crate::mcp::message::Messages;
+use crate::mcp::message::{Message, Messages};
 use crate::metrics::Metrics;
 use crate::tool_label::ToolLabels;
 
 /// How metrics name the methods about tasks.
 const TASKS: &str = "tasks";
 /// How metrics name the methods that MCP does not define.
-const OTHER: &str = "other methods";
+const OTHER: &str = "other_methods";
 
 /// Friction with its surroundings. It outlives a version of the configuration.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Pacing {
         calls: Calls<'_>,
         labels: &ToolLabels,
     ) -> Result<Option<Sent>, TooMany> {
-        let (waiting, sent) = self.admit(calls, labels)?;
+        let (mut waiting, sent) = self.admit(calls, labels)?;
         if !waiting.delay.is_zero() {
             tokio::select! {
                 () = self.clock.sleep(waiting.delay) => {}
@@ -90,6 +90,8 @@ impl Pacing {
                 () = self.drain.begun() => {}
             }
         }
+        // They go to the server now, so they count, even if the drain cut their wait short.
+        waiting.slots.clear();
         Ok(sent)
     }
 
@@ -111,6 +113,13 @@ impl Pacing {
             client_id: &request.caller.client_id,
             subject: &request.caller.subject,
         };
+        let now = self.clock.monotonic();
+        let number = counted(request.messages).count();
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        if number > 0 {
+            // Retries, too: to the server each is a request.
+            friction.limit(&caller, number, now)?;
+        }
         let mut sent = Sent::new(self);
         if let (true, Some(call)) = (request.has_retries, only(request.messages)) {
             let key = friction.retry_key(&caller, call);
@@ -120,12 +129,6 @@ impl Pacing {
             if next.is_some() {
                 return Ok((waiting, Some(sent)));
             }
-        }
-        let now = self.clock.monotonic();
-        let number = counted(request.messages).count();
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        if number > 0 {
-            friction.limit(&caller, number, now)?;
         }
         for call in counted(request.messages) {
             let decision = friction.admit(&caller, call, now);
@@ -147,6 +150,9 @@ impl Pacing {
         if !waiting.delay.is_zero() {
             self.metrics.held_back(1);
         }
+        if !only_calls_are_answered(request.messages) {
+            sent.receipts.clear();
+        }
         let is_needed = sent.retry.is_some() || !sent.receipts.is_empty();
         Ok((waiting, is_needed.then_some(sent)))
     }
@@ -166,6 +172,16 @@ fn counted<'a>(messages: &'a Messages<'_>) -> impl Iterator<Item = Counted<'a>> 
             Counted::Method(method.and_then(guard::known).unwrap_or(OTHER))
         }
     })
+}
+
+/// Whether every answer is that of a counted call, and every call has one: which answer is whose is not looked at, so
+/// that of a ping in the same batch would count as the success of a call.
+fn only_calls_are_answered(messages: &Messages<'_>) -> bool {
+    let is_request = |message: &&Message<'_>| message.id.is_some() && message.method.is_some();
+    let requests = messages.iter().filter(is_request).count();
+    let calls = messages.guarded();
+    let calls = calls.filter(|guarded| guarded.message.id.is_some());
+    requests == calls.count() && requests == counted(messages).count()
 }
 
 /// The call of a request that is not a batch.
@@ -246,11 +262,8 @@ impl Sent {
         }
         let Some(format) = answer_format(headers) else {
             // It cannot be read here, which is the server's choice and not the client's.
-            let calls = if status == StatusCode::ACCEPTED {
-                0
-            } else {
-                self.receipts.len()
-            };
+            let is_empty = matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
+            let calls = if is_empty { 0 } else { self.receipts.len() };
             (0..calls).for_each(|_| self.success());
             return None;
         };
@@ -299,6 +312,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_batch_proves_something_if_only_calls_are_answered() {
+        const CALL: &str = r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#;
+        const SILENT: &str = r#"{"method":"tools/call","params":{"name":"a"}}"#;
+        const PING: &str = r#"{"id":2,"method":"ping"}"#;
+        for (body, proves) in [
+            (CALL.to_owned(), true),
+            (format!("[{CALL},{CALL}]"), true),
+            (
+                format!(r#"[{CALL},{{"method":"notifications/x"}},{{"id":3,"result":{{}}}}]"#),
+                true,
+            ),
+            (format!("[{CALL},{PING}]"), false),
+            (format!("[{SILENT},{PING}]"), false),
+            (format!("[{SILENT},{CALL}]"), false),
+        ] {
+            let messages = Messages::read(body.as_bytes()).unwrap();
+            assert_eq!(only_calls_are_answered(&messages), proves, "{body}");
+        }
+    }
+
+    #[test]
     fn every_guarded_method_counts() {
         for (method, expected) in [
             ("tools/call", Some(Counted::Tool("a"))),
@@ -314,7 +348,7 @@ mod tests {
             ),
             ("tasks/get", Some(Counted::Method("tasks"))),
             ("tasks/made-up", Some(Counted::Method("tasks"))),
-            ("acme/export", Some(Counted::Method("other methods"))),
+            ("acme/export", Some(Counted::Method("other_methods"))),
             ("initialize", None),
             ("ping", None),
             ("tools/list", None),

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING,
-};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -26,11 +24,12 @@ use crate::http::cors::{self, Origin};
 use crate::http::filter::Filter;
 use crate::http::hard_limit;
 use crate::http::host;
-use crate::http::media_type::is_event_stream;
+use crate::http::media_type::{is_encoded, is_event_stream};
 use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
 use crate::http::stream::{Body, Reader};
-use crate::http::upstream::SESSION_ID;
+use crate::http::upstream::{LAST_EVENT_ID, SESSION_ID, hides_headers};
+use crate::limits::capacity::{Allowance, Reservation};
 use crate::mcp::absent::Absent;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
@@ -39,13 +38,11 @@ use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::session::Sessions;
 use crate::mcp::tasks::{self, Call, Tasks};
-use crate::pacing::{Calls, Pacing};
+use crate::pacing::{Calls, Pacing, Sent};
 use crate::trace::Trace;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
 const FRESH: Duration = Duration::from_millis(50);
-/// The header with which a client resumes a stream, before MCP 2026-07-28.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The proxy.
 #[derive(Debug)]
@@ -57,6 +54,33 @@ pub struct Proxy {
     sessions: ArcSwap<Sessions>,
     tasks: Arc<Tasks>,
     pacing: Arc<Pacing>,
+}
+
+/// What is to be done with the response to a request.
+#[derive(Debug, Default)]
+struct Plan {
+    /// It is a stream that does not end by itself.
+    listens: bool,
+    /// The call that it may turn into a task.
+    begins: Option<Call>,
+    /// It may hold lists, or events.
+    lists: bool,
+    /// What an error in place of a list answers.
+    id: Option<Value>,
+    /// Calls whose results friction counts.
+    sent: Option<Sent>,
+}
+
+impl Plan {
+    fn of(messages: &Messages<'_>, sent: Option<Sent>) -> Self {
+        Self {
+            listens: messages.listens(),
+            begins: messages.may_begin_task(),
+            lists: messages.asks_for_lists(),
+            id: messages.first_id(),
+            sent,
+        }
+    }
 }
 
 impl Proxy {
@@ -176,33 +200,36 @@ impl Proxy {
         let declared = Era::declared(&parts.headers);
         let is_stateless = declared == Ok(Some(Era::Stateless));
         route(compiled, &parts, &declared)?;
+        if hides_headers(&parts.headers) {
+            let text = "Connection names a header that is not about the connection";
+            return Err(Refusal::InvalidRequest(text));
+        }
         self.unbind_session(&mut parts.headers, is_stateless, &identity)?;
         let limit = compiled.config.limits.body_bytes;
         let (body, mut reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
-        let mut listens = parts.method == Method::GET;
-        let mut begins = None;
-        let mut lists = (parts.method == Method::GET).then_some(None);
-        let mut sent = None;
+        let is_get = parts.method == Method::GET;
+        let mut plan = Plan {
+            listens: is_get,
+            lists: is_get,
+            ..Plan::default()
+        };
         if parts.method == Method::POST {
             let messages =
                 self.judge(compiled, &parts.headers, &declared, &body, &identity, trace)?;
-            listens = messages.listens();
-            begins = messages.may_begin_task();
-            lists = messages.asks_for_lists().then(|| messages.first_id());
             let calls = Calls {
                 caller: &identity,
                 messages: &messages,
                 body: &body,
                 has_retries: is_stateless,
             };
-            sent = match self.pacing.hold_back(calls, &compiled.labels).await {
-                Ok(sent) => sent,
+            match self.pacing.hold_back(calls, &compiled.labels).await {
+                Ok(sent) => plan = Plan::of(&messages, sent),
                 Err(refused) => {
                     let response = hard_limit::answer(&messages, &refused, calls.has_retries);
                     return Ok(("hard_limit", response));
                 }
-            };
+            }
         } else if !body.is_empty() {
             let text = "GET and DELETE must not have a body";
             return Err(Refusal::Body(Fault::Invalid(text.into())));
@@ -223,28 +250,62 @@ impl Proxy {
                 )?;
             }
         }
-        if begins.is_some() || lists.is_some() || sent.is_some() {
+        if !is_stateless || plan.begins.is_some() || plan.lists || plan.sent.is_some() {
             // The response must be readable here.
             parts.headers.remove(ACCEPT_ENCODING);
         }
-        let token = match listens {
+        let token = match plan.listens {
             true => bearer::token(&parts.uri, &parts.headers)
                 .ok()
                 .map(str::to_owned),
             false => None,
         };
-        let mut response = self
+        let response = self
             .forward(compiled, parts, body, &identity, !is_stateless)
             .await?;
-        let filter = match lists {
-            Some(id) => Some(self.filter(is_stateless, &identity, &mut response, id)?),
-            None => None,
-        };
-        let task = begins.map(|call| self.task_reader(response.headers(), &identity, call));
-        let answer = sent.and_then(|sent| sent.read(response.status(), response.headers()));
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
-        let response = response.map(|body| match body {
+        let response = self.read_along(response, plan, is_stateless, &identity, reserved)?;
+        let response = response.map(|body| match (body, token) {
+            (Body::Right(stream), Some(token)) => {
+                Body::Right(stream.until(self.listening(compiled, token)))
+            }
+            (body, _) => body,
+        });
+        Ok(("forwarded", response))
+    }
+
+    /// Reads the response as it passes, and removes what the caller may not see.
+    fn read_along(
+        &self,
+        mut response: Response<Body>,
+        plan: Plan,
+        is_stateless: bool,
+        caller: &Arc<Identity>,
+        reserved: Reservation,
+    ) -> Result<Response<Body>, Refusal> {
+        // Requests of 2026-07-28 have no session, so a server has nothing by which it could send a list with the
+        // response to another request: only what asks for lists is looked at.
+        let filter = match plan.lists || !is_stateless && !response.body().is_end_stream() {
+            true => {
+                let allowance = reserved.allowance();
+                let filter =
+                    self.filter(is_stateless, caller, &mut response, allowance, plan.id)?;
+                Some(if plan.lists {
+                    filter
+                } else {
+                    filter.watching()
+                })
+            }
+            false => None,
+        };
+        let task = plan
+            .begins
+            .map(|call| self.task_reader(response.headers(), caller, call));
+        let answer = plan
+            .sent
+            .and_then(|sent| sent.read(response.status(), response.headers()));
+        Ok(response.map(|body| match body {
             Body::Right(stream) => {
                 let mut stream = stream.holding(reserved);
                 if let Some(filter) = filter {
@@ -253,14 +314,10 @@ impl Proxy {
                 for reader in [task, answer].into_iter().flatten() {
                     stream = stream.read_by(reader);
                 }
-                Body::Right(match token {
-                    Some(token) => stream.until(self.listening(compiled, token)),
-                    None => stream,
-                })
+                Body::Right(stream)
             }
             ours @ Body::Left(_) => ours,
-        });
-        Ok(("forwarded", response))
+        }))
     }
 
     /// Shows the caller what the caller's token may use.
@@ -269,12 +326,13 @@ impl Proxy {
         is_stateless: bool,
         caller: &Arc<Identity>,
         response: &mut Response<Body>,
+        allowance: Allowance,
         id: Option<Value>,
     ) -> Result<Filter, Refusal> {
         let is_success = response.status().is_success();
         let headers = response.headers_mut();
-        if headers.contains_key(CONTENT_ENCODING) {
-            tracing::warn!("the server compressed a list, which cannot be filtered");
+        if is_encoded(headers) {
+            tracing::warn!("the server compressed a response, which cannot be filtered");
             return Err(Refusal::UpstreamEncoded);
         }
         headers.remove(CONTENT_LENGTH);
@@ -284,7 +342,13 @@ impl Proxy {
             tasks: Arc::clone(&self.tasks),
             says_cache_scope: is_stateless,
         };
-        Ok(Filter::new(view, is_event_stream(headers), is_success, id))
+        Ok(Filter::new(
+            view,
+            allowance,
+            is_event_stream(headers),
+            is_success,
+            id,
+        ))
     }
 
     /// Remembers the tasks that the response to a call begins.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use mcpauth_wire::access::{Lists, Rule, Unmatched};
 use mcpauth_wire::scope::{Hierarchy, OFFLINE_ACCESS};
+use percent_encoding::percent_decode_str;
 
 use crate::config::Config;
 use crate::glob;
@@ -30,6 +31,15 @@ impl<'a> Operation<'a> {
         let (Self::Tool(name) | Self::Resource(name) | Self::Prompt(name) | Self::Method(name)) =
             self;
         name
+    }
+
+    /// The URI of a resource without percent-encoding, if it has one.
+    fn decoded(self) -> Option<String> {
+        let Self::Resource(uri) = self else {
+            return None;
+        };
+        let decoded = percent_decode_str(uri).decode_utf8_lossy();
+        (*decoded != *uri).then(|| decoded.into_owned())
     }
 
     /// The patterns of a rule for operations of this kind.
@@ -153,8 +163,18 @@ impl AccessRules {
         self.shows_all
     }
 
-    /// What the rules say of an operation for a caller with the scopes `held`: the first rule that matches decides.
+    /// What the rules say of an operation for a caller with the scopes `held`: the first rule that matches decides. A
+    /// server may look a resource up by its URI without percent-encoding, so both spellings must be allowed:
+    /// `notes://a%2Fb` passes by no looser rule than `notes://a/b`.
     pub fn decide(&self, operation: Operation<'_>, held: &[String]) -> Decision<'_> {
+        let written = self.decide_as_written(operation, held);
+        let decoded = operation.decoded().filter(|_| written.is_allowed);
+        decoded.map_or(written, |uri| {
+            self.decide_as_written(Operation::Resource(&uri), held)
+        })
+    }
+
+    fn decide_as_written(&self, operation: Operation<'_>, held: &[String]) -> Decision<'_> {
         let (by, needed) = match self.rule(operation) {
             Some((index, rule, pattern)) => (Decider::Rule(index, pattern), Some(&*rule.scopes)),
             None => (Decider::Unmatched, self.unmatched.as_deref()),
@@ -203,12 +223,16 @@ impl AccessRules {
     ) -> Denial {
         let mut needed: Vec<&String> = Vec::new();
         for (index, operation) in operations.enumerate() {
-            let Some(scopes) = self.decide(operation, held).needed else {
-                return Denial::Absent(index);
-            };
-            for scope in scopes {
-                if !needed.contains(&scope) {
-                    needed.push(scope);
+            let decoded = operation.decoded();
+            let spellings = [Some(operation), decoded.as_deref().map(Operation::Resource)];
+            for operation in spellings.into_iter().flatten() {
+                let Some(scopes) = self.decide_as_written(operation, held).needed else {
+                    return Denial::Absent(index);
+                };
+                for scope in scopes {
+                    if !needed.contains(&scope) {
+                        needed.push(scope);
+                    }
                 }
             }
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
+use crate::http::media_type::is_encoded;
 use crate::http::refusal::Refusal;
 use crate::limits::capacity::{Capacity, Reservation};
 use crate::mcp::message::Fault;
@@ -66,12 +67,9 @@ pub async fn read(
 /// Whether the server reads the same text as this check: uncompressed, and as UTF-8. Servers honor
 /// `charset`, and in UTF-7 `+ACI-` is a quote: a string here could be a tool call there.
 fn is_plain(headers: &HeaderMap) -> bool {
-    let uncompressed = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
     let kind = kinds.next().map(HeaderValue::as_bytes).unwrap_or_default();
-    headers.get_all(CONTENT_ENCODING).iter().all(uncompressed)
-        && kinds.next().is_none()
-        && is_utf8(&kind.to_ascii_lowercase())
+    !is_encoded(headers) && kinds.next().is_none() && is_utf8(&kind.to_ascii_lowercase())
 }
 
 /// Whether a media type in lower case names no character set but UTF-8. Fails closed: a `charset` beside any

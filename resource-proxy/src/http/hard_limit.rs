@@ -16,9 +16,16 @@ const TOO_MANY: i32 = -32000;
 
 /// Answers every message of a request. `has_types` says whether results have a type: since MCP 2026-07-28.
 pub fn answer(messages: &Messages<'_>, refused: &TooMany, has_types: bool) -> Response<Body> {
-    let seconds = refused.retry_after.as_secs_f64().ceil().max(1.0);
+    let seconds = refused.retry_after;
+    let seconds = seconds.map(|seconds| seconds.as_secs_f64().ceil().max(1.0));
+    let advice = match seconds {
+        Some(seconds) => format!("Try again in {seconds} seconds."),
+        None => {
+            "This batch has more, so it will never be accepted. Send fewer calls at once.".into()
+        }
+    };
     let text = format!(
-        "Too many calls: at most {} in {} seconds are allowed. Try again in {seconds} seconds.",
+        "Too many calls: at most {} in {} seconds are allowed. {advice}",
         refused.limit.calls, refused.limit.period_seconds
     );
     let one = |message: &Message<'_>| message_answer(message, &text, has_types);
@@ -36,7 +43,8 @@ pub fn answer(messages: &Messages<'_>, refused: &TooMany, has_types: bool) -> Re
     } else {
         json_response(StatusCode::OK, &body)
     };
-    if let Ok(seconds) = HeaderValue::try_from(seconds.to_string()) {
+    let seconds = seconds.map(|seconds| HeaderValue::try_from(seconds.to_string()));
+    if let Some(Ok(seconds)) = seconds {
         response.headers_mut().insert(RETRY_AFTER, seconds);
     }
     response

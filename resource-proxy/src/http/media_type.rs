@@ -1,7 +1,13 @@
 //! What a response says of its body.
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+
+/// Whether a body is written in another way than as it is: `identity` is no encoding.
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    !headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
+}
 
 /// Whether a response is an event stream.
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -21,9 +27,23 @@ pub fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+
+    #[test]
+    fn identity_is_no_encoding() {
+        for (values, is) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&["Identity", "identity"], false),
+            (&["gzip"], true),
+            (&["identity", "br"], true),
+            (&[""], true),
+        ] {
+            let values = values.iter().map(|value| HeaderValue::from_static(value));
+            let headers = values.map(|value| (CONTENT_ENCODING, value)).collect();
+            assert_eq!(is_encoded(&headers), is, "{headers:?}");
+        }
+    }
 
     #[test]
     fn event_streams_are_known_by_their_type() {

@@ -1,50 +1,38 @@
 //! Reads along what the server sends, without holding anything back: each message is seen before its last byte is passed
 //! on.
 
+use crate::mcp::events::{Events, Piece};
+
 /// The most of a message that is kept to be read, in bytes. A longer one is not looked at.
 const LONGEST: usize = 64 * 1024;
-
-/// The capacity that stays for the next line, in bytes.
-const SHORT: usize = 1024;
 
 /// What is done with a message.
 pub type Seen = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Reads along a body.
 pub struct Observer {
-    kind: Kind,
+    /// None: a JSON document.
+    events: Option<Events>,
     /// The message so far: of JSON the body, of events the data.
     message: Vec<u8>,
     is_too_long: bool,
     seen: Seen,
 }
 
-/// What a body consists of.
-enum Kind {
-    Json,
-    Events {
-        /// The line so far.
-        line: Vec<u8>,
-        /// The last byte was a carriage return, whose line feed may follow.
-        after_return: bool,
-    },
-}
-
 impl Observer {
     /// Of a JSON document.
     pub fn json(seen: Seen) -> Self {
-        Self::new(Kind::Json, seen)
+        Self::new(None, seen)
     }
 
     /// Of an event stream.
     pub fn events(seen: Seen) -> Self {
-        let (line, after_return) = (Vec::new(), false);
-        Self::new(Kind::Events { line, after_return }, seen)
+        Self::new(Some(Events::default()), seen)
     }
 
-    fn new(kind: Kind, seen: Seen) -> Self {
+    fn new(events: Option<Events>, seen: Seen) -> Self {
         Self {
-            kind,
+            events,
             message: Vec::new(),
             is_too_long: false,
             seen,
@@ -52,69 +40,41 @@ impl Observer {
     }
 
     /// The next bytes of the body.
-    pub fn read(&mut self, bytes: &[u8]) {
-        match &mut self.kind {
-            Kind::Json => {
-                append(&mut self.message, &mut self.is_too_long, bytes);
-                // A client that knows the length does not wait for the end.
-                if !self.is_too_long && self.message.trim_ascii_end().ends_with(b"}") {
-                    (self.seen)(&self.message);
-                }
+    pub fn read(&mut self, mut bytes: &[u8]) {
+        let Some(mut events) = self.events.take() else {
+            self.append(bytes);
+            // A client that knows the length does not wait for the end.
+            if self.message.trim_ascii_end().ends_with(b"}") {
+                (self.seen)(&self.message);
             }
-            Kind::Events { line, after_return } => {
-                for byte in bytes {
-                    let is_second = *after_return && *byte == b'\n';
-                    *after_return = *byte == b'\r';
-                    match byte {
-                        b'\n' if is_second => {}
-                        b'\n' | b'\r' => {
-                            end_line(
-                                line,
-                                &mut self.message,
-                                &mut self.is_too_long,
-                                &mut self.seen,
-                            );
-                        }
-                        _ => append(line, &mut self.is_too_long, &[*byte]),
-                    }
-                }
+            return;
+        };
+        while let Some((raw, piece)) = events.take(&mut bytes) {
+            match piece {
+                Piece::Data => self.append(raw),
+                Piece::Line { is_data: true } => self.append(b"\n"),
+                Piece::Event => self.end_event(),
+                Piece::Other | Piece::Line { .. } | Piece::Feed => {}
             }
         }
+        self.events = Some(events);
     }
-}
 
-/// A line of an event stream is complete (HTML, section 9.2.6).
-fn end_line(line: &mut Vec<u8>, message: &mut Vec<u8>, is_too_long: &mut bool, seen: &mut Seen) {
-    if line.is_empty() {
-        if !*is_too_long && !message.is_empty() {
-            seen(message);
+    fn append(&mut self, bytes: &[u8]) {
+        if self.is_too_long || self.message.len() + bytes.len() > LONGEST {
+            self.is_too_long = true;
+            self.message = Vec::new();
+        } else {
+            self.message.extend_from_slice(bytes);
         }
-        message.clear();
-        *is_too_long = false;
-    } else if let Some(data) = line.strip_prefix(b"data:") {
-        if !message.is_empty() {
-            append(message, is_too_long, b"\n");
-        }
-        append(
-            message,
-            is_too_long,
-            data.strip_prefix(b" ").unwrap_or(data),
-        );
     }
-    line.clear();
-    line.shrink_to(SHORT);
-}
 
-fn append(buffer: &mut Vec<u8>, is_too_long: &mut bool, bytes: &[u8]) {
-    if buffer.len() + bytes.len() > LONGEST {
-        *is_too_long = true;
-        *buffer = Vec::new();
-    }
-    if !*is_too_long {
-        buffer.extend_from_slice(bytes);
-    } else if buffer.is_empty() {
-        // One byte stays: an empty line would end the event.
-        buffer.extend(bytes.first());
+    fn end_event(&mut self) {
+        if !self.message.is_empty() {
+            (self.seen)(&self.message);
+        }
+        self.message.clear();
+        self.is_too_long = false;
     }
 }
 
@@ -129,8 +89,8 @@ mod tests {
         let list = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&list);
         let mut observer = make(Box::new(move |message| {
-            let text = String::from_utf8(message.to_vec()).unwrap();
-            into.lock().unwrap().push(text);
+            let text = str::from_utf8(message).unwrap().trim();
+            into.lock().unwrap().push(text.to_owned());
         }));
         for part in parts {
             observer.read(part.as_bytes());
@@ -142,7 +102,7 @@ mod tests {
     #[test]
     fn a_document_is_seen_with_its_last_byte() {
         assert_eq!(seen(Observer::json, &["{\"a\"", ":1}"]), ["{\"a\":1}"]);
-        assert_eq!(seen(Observer::json, &["{\"a\":1}\n"]), ["{\"a\":1}\n"]);
+        assert_eq!(seen(Observer::json, &["{\"a\":1}\n"]), ["{\"a\":1}"]);
         let long = format!("{{\"a\":\"{}\"", "x".repeat(LONGEST));
         assert!(seen(Observer::json, &[&long, "}"]).is_empty());
     }
@@ -160,7 +120,7 @@ mod tests {
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             assert_eq!(seen(Observer::events, &parts), whole, "{text:?}");
         }
-        assert_eq!(seen(Observer::events, &["data: a\ndata: b\n\n"]), ["a\nb"]);
+        assert_eq!(seen(Observer::events, &["data: a\ndata: b\n\n"]), ["a\n b"]);
         assert!(seen(Observer::events, &["data: a\n"]).is_empty());
     }
 

@@ -69,7 +69,7 @@ pub enum Refusal {
     UpstreamUnavailable,
     /// The MCP server did not answer in time.
     UpstreamTimeout,
-    /// The MCP server compressed a list, which it was asked not to do.
+    /// The MCP server compressed a response that must be filtered, which it was asked not to do.
     UpstreamEncoded,
 }
 
@@ -305,7 +305,7 @@ impl Refusal {
             Self::UpstreamTimeout => ("upstream_timeout", "the MCP server did not respond in time"),
             Self::UpstreamEncoded => (
                 "upstream_encoded",
-                "the MCP server compressed a list, which cannot be filtered",
+                "the MCP server compressed its response, which cannot be filtered",
             ),
             // These have bodies of their own.
             Self::Absent(_)

@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::http::filter::Filter;
-use crate::http::media_type::is_of_type;
+use crate::http::media_type::{is_encoded, is_of_type};
 use crate::limits::capacity::Reservation;
 use crate::mcp::answers::Format;
 
@@ -107,8 +106,7 @@ impl Stream {
 
 /// How a response is written; none where it cannot be read.
 pub fn answer_format(headers: &HeaderMap) -> Option<Format> {
-    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+    if is_encoded(headers) {
         return None;
     }
     if is_of_type(headers, "text/event-stream") {

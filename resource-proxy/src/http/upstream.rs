@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    HeaderName, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
@@ -21,6 +21,9 @@ use crate::http::stream::{Body, Stream};
 
 /// The header that names a session.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// The header with which a client resumes a stream, before MCP 2026-07-28.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Headers that say who calls. Only we may set them.
 const IDENTITY: [HeaderName; 3] = [
@@ -42,6 +45,17 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+];
+
+/// Headers that `Connection` must not name, besides those of MCP and [`IDENTITY`].
+const END_TO_END: [HeaderName; 7] = [
+    ACCEPT,
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HOST,
+    LAST_EVENT_ID,
+    ORIGIN,
 ];
 
 /// The MCP server.
@@ -186,44 +200,56 @@ impl fmt::Display for Upstream {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named: Vec<HeaderName> = named_by_connection(headers).collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-/// Removes the identity headers, also as `X_MCP_Subject`: many servers treat `_` and `-` as the
-/// same.
+/// Removes the identity headers, and every header whose name has another character than letters, digits and `-`: servers
+/// that make variables of the names (CGI, WSGI) read `mcp_session_id` as `mcp-session-id`.
 fn remove_identity(headers: &mut HeaderMap) {
-    let sent: Vec<HeaderName> = headers
+    let is_clear = |name: &str| {
+        let mut bytes = name.bytes();
+        // In 2026-07-28, `Mcp-Param-` is followed by a name that the server chose.
+        name.starts_with("mcp-param-")
+            || bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    remove(headers, |name| {
+        IDENTITY.contains(name) || !is_clear(name.as_str())
+    });
+}
+
+fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            let name = name.as_str().replace('_', "-");
-            IDENTITY.iter().any(|identity| identity.as_str() == name)
-        })
+        .filter(|name| is_unwanted(name))
         .cloned()
         .collect();
-    for name in sent {
+    for name in unwanted {
         headers.remove(name);
     }
 }
 
+/// Whether `Connection` names a header that is about more than one connection (RFC 9110, section 7.6.1) and that was
+/// checked here: removed as that header asks, the server would read the request differently.
+pub fn hides_headers(headers: &HeaderMap) -> bool {
+    named_by_connection(headers).any(|name| {
+        let is_mcp = name.as_str().starts_with("mcp-") || IDENTITY.contains(&name);
+        is_mcp || END_TO_END.contains(&name)
+    })
+}
+
+fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(','));
+    names.filter_map(|name| name.trim().parse().ok())
+}
+
 /// The proxy decides which pages may read a response.
 fn remove_cors(headers: &mut HeaderMap) {
-    let sent: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in sent {
-        headers.remove(name);
-    }
+    remove(headers, |name| name.as_str().starts_with("access-control-"));
 }
 
 #[cfg(test)]
@@ -273,10 +299,16 @@ mod tests {
             ("X-Mcp-Client-Id", "root"),
             ("x_mcp_scopes", "all"),
             ("x-mcp_subject", "root"),
+            ("x.mcp.subject", "root"),
+            ("mcp_session_id", "s"),
+            ("mcp-session_id", "s"),
+            ("content_length", "9"),
             ("x-mcp-toolsets", "repos"),
+            ("mcp-param-user_id", "u"),
         ];
         let request = forwarded(&sent, None);
-        assert_eq!(request.headers().len(), 2, "{:?}", request.headers());
+        assert_eq!(request.headers().len(), 3, "{:?}", request.headers());
+        assert_eq!(request.headers()["mcp-param-user_id"], "u");
         assert_eq!(request.headers()["x-mcp-toolsets"], "repos");
 
         let identity = Identity {

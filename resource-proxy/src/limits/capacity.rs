@@ -3,7 +3,8 @@
 //! A body is read completely before it is checked, and friction may delay it for minutes. Without
 //! a limit, a single client with a token could use up all memory. So capacity is reserved for a request
 //! before its body is read; if none is free, the request waits. No subject waits for another: each
-//! has a share. A body waits only for other bodies, however many streams are open.
+//! has a share. A body waits only for other bodies, however many streams are open. What is held of responses takes
+//! from the same shares, but does not wait: its request has begun.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +53,22 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Reservation {
     taken: [Taken; 2],
-    _member: Member,
+    allowance: Allowance,
+}
+
+/// Where the response to a request gets capacity.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// In KiB: the subject's, and everybody's.
+    bodies: [Arc<Semaphore>; 2],
+    member: Arc<Member>,
+}
+
+/// The capacity that some bytes of a response take, until it is dropped.
+#[derive(Debug)]
+pub struct Space {
+    _taken: [OwnedSemaphorePermit; 2],
+    _member: Arc<Member>,
 }
 
 /// What a request has of some lots.
@@ -103,9 +119,13 @@ impl Capacity {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
         let all = self.all.clone();
+        let allowance = Allowance {
+            bodies: [&own, &all].map(|lots| Arc::clone(&lots.bodies)),
+            member: Arc::new(member),
+        };
         Ok(Reservation {
             taken: [own.take(needed).await, all.take(needed).await],
-            _member: member,
+            allowance,
         })
     }
 
@@ -127,7 +147,27 @@ impl Capacity {
     }
 }
 
+impl Allowance {
+    /// Takes capacity for so many bytes, if it is there.
+    pub fn take(&self, bytes: u32) -> Option<Space> {
+        let take = |lot: &Arc<Semaphore>| {
+            let lot = Arc::clone(lot);
+            lot.try_acquire_many_owned(kibibytes(bytes)).ok()
+        };
+        let [own, all] = self.bodies.each_ref().map(take);
+        Some(Space {
+            _taken: [own?, all?],
+            _member: Arc::clone(&self.member),
+        })
+    }
+}
+
 impl Reservation {
+    /// Where the response gets capacity.
+    pub fn allowance(&self) -> Allowance {
+        self.allowance.clone()
+    }
+
     /// Returns the capacity that a body of this many bytes does not need.
     pub fn keep(&mut self, body: usize) {
         let needed = kibibytes(u32::try_from(body).unwrap_or(u32::MAX)) as usize;
@@ -257,6 +297,23 @@ mod tests {
             capacity.share as usize * SHARES
         );
         assert_eq!(capacity.all.requests.available_permits(), REQUESTS * SHARES);
+    }
+
+    #[test]
+    fn what_is_held_of_responses_takes_from_the_share_of_its_subject() {
+        let capacity = capacity();
+        let request = at_once(&capacity, "alice", 0).unwrap();
+        let allowance = request.allowance();
+        let spaces = [(); 2].map(|()| allowance.take(LARGEST).unwrap());
+        assert!(allowance.take(1).is_none());
+        assert!(at_once(&capacity, "alice", 1).is_none());
+        assert!(at_once(&capacity, "bob", LARGEST).is_some());
+        // It may outlive its request.
+        drop((request, allowance));
+        assert!(at_once(&capacity, "alice", 1).is_none());
+        drop(spaces);
+        assert!(at_once(&capacity, "alice", LARGEST).is_some());
+        assert!(capacity.subjects.lock().unwrap().is_empty());
     }
 
     #[test]

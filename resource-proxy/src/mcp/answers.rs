@@ -1,9 +1,12 @@
 //! The JSON-RPC answers in a response, read as it passes. Nothing of it is kept but what is asked for.
 
+use crate::mcp::events::{Events, Piece};
+use crate::mcp::list_filter::{is_event, is_list};
+
 /// The longest `requestState` that is read, in bytes as it is written.
 const MAX_STATE: usize = 16 * 1024;
-/// Keys and values that matter are shorter.
-const MAX_WORD: usize = 32;
+/// Keys and values that matter are shorter, even with every character escaped.
+const MAX_WORD: usize = 192;
 
 /// A JSON-RPC answer, as far as limits depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,66 +48,30 @@ impl Answers {
     }
 
     /// Reads what comes next, and gives each answer that it completes to `found`.
-    pub fn read(&mut self, bytes: &[u8], mut found: impl FnMut(Answer)) {
-        match &mut self.events {
-            None => self.scan.read(bytes, &mut found),
-            Some(events) => events.read(bytes, &mut self.scan, &mut found),
+    pub fn read(&mut self, mut bytes: &[u8], mut found: impl FnMut(Answer)) {
+        let Some(events) = &mut self.events else {
+            return self.scan.read(bytes, &mut found);
+        };
+        while let Some((raw, piece)) = events.take(&mut bytes) {
+            match piece {
+                Piece::Data => self.scan.read(raw, &mut found),
+                Piece::Line { is_data: true } => self.scan.read(b"\n", &mut found),
+                Piece::Event => self.scan = Scan::default(),
+                Piece::Other | Piece::Line { .. } | Piece::Feed => {}
+            }
         }
     }
 }
 
-/// The lines of an event stream (HTML, "Server-sent events").
+/// Looks whether a message, or a batch of them, has the shape of a list or of an event that is not for every caller.
 #[derive(Debug, Default)]
-struct Events {
-    /// The beginning of the line, as far as it is needed.
-    field: Vec<u8>,
-    /// Whether the line is data, once that is known.
-    is_data: Option<bool>,
-    last: u8,
-}
+pub struct Watch(Scan);
 
-impl Events {
-    fn read(&mut self, mut bytes: &[u8], scan: &mut Scan, found: &mut impl FnMut(Answer)) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            if matches!(first, b'\n' | b'\r') {
-                // The second half of a line's end.
-                if !(first == b'\n' && self.last == b'\r') {
-                    self.end(scan);
-                }
-                self.last = first;
-                bytes = rest;
-                continue;
-            }
-            self.last = first;
-            let Some(is_data) = self.is_data else {
-                self.field.push(first);
-                self.is_data = match b"data:".strip_prefix(self.field.as_slice()) {
-                    Some([]) => Some(true),
-                    Some(_) => None,
-                    None => Some(false),
-                };
-                bytes = rest;
-                continue;
-            };
-            let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-            if is_data {
-                scan.read(line, found);
-            }
-            self.last = b'x';
-            bytes = rest;
-        }
-    }
-
-    fn end(&mut self, scan: &mut Scan) {
-        if self.field.is_empty() {
-            // A blank line ends the event.
-            *scan = Scan::default();
-        } else if self.is_data == Some(true) {
-            scan.read(b"\n", &mut |_| {});
-        }
-        self.field.clear();
-        self.is_data = None;
+impl Watch {
+    /// Reads what comes next, and says whether it was found by now.
+    pub fn read(&mut self, bytes: &[u8]) -> bool {
+        self.0.read(bytes, &mut |_| {});
+        self.0.is_guarded
     }
 }
 
@@ -113,8 +80,10 @@ impl Events {
 enum Key {
     #[default]
     Other,
+    Method,
     Result,
     Error,
+    List,
     IsError,
     ResultType,
     RequestState,
@@ -138,6 +107,8 @@ struct Scan {
     /// The string that is open.
     string: Option<Text>,
     answer: Answer,
+    /// For [`Watch`].
+    is_guarded: bool,
 }
 
 /// An open string.
@@ -222,6 +193,7 @@ impl Scan {
                 self.answer.failed = true;
             }
             (1, Key::Result, _) => self.answer.answers = true,
+            (2, Key::Result, Key::List) if byte == b'[' => self.is_guarded = true,
             (2, Key::Result, Key::IsError) if byte == b't' => self.answer.failed = true,
             _ => {}
         }
@@ -233,7 +205,9 @@ impl Scan {
             self.value(b'"');
         }
         let most = match (is_key, self.level(), self.outer, self.inner) {
-            (true, ..) | (false, 2, Key::Result, Key::ResultType) => MAX_WORD,
+            (true, ..) | (false, 1, Key::Method, _) | (false, 2, Key::Result, Key::ResultType) => {
+                MAX_WORD
+            }
             (false, 2, Key::Result, Key::RequestState) => MAX_STATE,
             _ => 0,
         };
@@ -281,18 +255,21 @@ impl Scan {
         let word = text.unescaped();
         let word = word.as_deref();
         if !text.is_key {
-            match self.inner {
-                Key::ResultType => self.answer.asks = word == Some("input_required"),
+            match (self.level(), self.inner) {
+                (1, _) => self.is_guarded |= word.is_some_and(is_event),
+                (_, Key::ResultType) => self.answer.asks = word == Some("input_required"),
                 _ => self.answer.state = word.map(str::to_owned),
             }
             return;
         }
         let key = match word {
+            Some("method") => Key::Method,
             Some("result") => Key::Result,
             Some("error") => Key::Error,
             Some("isError") => Key::IsError,
             Some("resultType") => Key::ResultType,
             Some("requestState") => Key::RequestState,
+            Some(list) if is_list(list) => Key::List,
             _ => Key::Other,
         };
         match self.level() {
@@ -380,6 +357,41 @@ mod tests {
         assert_eq!(failed(Format::Events, text), [true, false]);
         let cut = "data: {\"result\":{\n\ndata: {\"result\":{}}\n\n";
         assert_eq!(failed(Format::Events, cut), [false]);
+    }
+
+    #[test]
+    fn a_list_or_an_event_is_known_as_soon_as_it_begins() {
+        let is_found = |text: &str| {
+            let whole = Watch::default().read(text.as_bytes());
+            let (mut watch, mut bytes) = (Watch::default(), text.as_bytes().chunks(1));
+            assert_eq!(bytes.any(|byte| watch.read(byte)), whole, "{text}");
+            whole
+        };
+        for text in [
+            r#"{"id":1,"result":{"tools":["#,
+            r#"{"id":1,"result":{"nextCursor":"x","resources" : ["#,
+            r#"{"result":{"_meta":{"a":[1]},"resourceTemplates":["#,
+            r#"{"result":{"prompts":[]}}"#,
+            r#"[{"result":{}},{"result":{"tasks":["#,
+            r#"{"r\u0065sult":{"\u0074ools":["#,
+            r#"{"method":"notifications/resources/updated""#,
+            r#"{"params":{"taskId":"t"},"method":"notifications\/tasks\/status""#,
+            r#"{"method":"notifications/tasks""#,
+        ] {
+            assert!(is_found(text), "{text}");
+            let escaped = text.replace("updated", r"\u0075\u0070\u0064\u0061\u0074\u0065\u0064");
+            assert!(is_found(&escaped), "{escaped}");
+        }
+        for text in [
+            r#"{"id":1,"result":{"tools":{}}}"#,
+            r#"{"result":{"capabilities":{"tools":[]}}}"#,
+            r#"{"result":{"content":[{"tools":[]}],"x":"\"tools\":["}}"#,
+            r#"{"params":{"tools":[]},"method":"sampling/createMessage"}"#,
+            r#"{"method":"notifications/progress","params":{"method":"notifications/tasks"}}"#,
+            "<html>",
+        ] {
+            assert!(!is_found(text), "{text}");
+        }
     }
 
     #[test]

@@ -68,6 +68,25 @@ impl Entry {
             _ => return None,
         })
     }
+
+    /// What notifications of this method are about, and which parameter names it.
+    fn of_event(method: &str) -> Option<(Self, &'static str)> {
+        Some(match method {
+            "notifications/resources/updated" => (Self::Resource, "uri"),
+            "notifications/tasks" | "notifications/tasks/status" => (Self::Task, "taskId"),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether an array of this name in a result is a list.
+pub fn is_list(name: &str) -> bool {
+    Entry::of(name).is_some()
+}
+
+/// Whether notifications of this method are not for every caller.
+pub fn is_event(method: &str) -> bool {
+    Entry::of_event(method).is_some()
 }
 
 impl View {
@@ -103,15 +122,9 @@ impl View {
             match string(text, &name).as_deref() {
                 Some("result") => self.result(text, value.start, edits),
                 Some("method") => {
-                    is_seen &= match string(text, &value).as_deref() {
-                        Some("notifications/resources/updated") => {
-                            self.sees_event(text, at, "uri", Entry::Resource)
-                        }
-                        Some("notifications/tasks" | "notifications/tasks/status") => {
-                            self.sees_event(text, at, "taskId", Entry::Task)
-                        }
-                        _ => true,
-                    };
+                    let method = string(text, &value).unwrap_or_default();
+                    is_seen &= Entry::of_event(&method)
+                        .is_none_or(|(entry, member)| self.sees_event(text, at, member, entry));
                 }
                 _ => {}
             }

@@ -193,16 +193,21 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// Whether `key` is `name` to a parser that ignores case, as Go's does (`ſ` and the Kelvin sign fold
-/// to ASCII), or to one that ends a string at NUL, as C's do.
+/// Whether `key` is `name`, which is ASCII, to a parser that ignores case in some way, or to one that ends a string at
+/// NUL, as C's do. To Go, `ſ` and the Kelvin sign are letters of ASCII; to Java and in Turkish `ı` and `İ` are; to what
+/// folds as Unicode does a ligature like `ﬆ` is two.
 pub(super) fn folds_to(key: &str, name: &str) -> bool {
     let key = key.split('\0').next().unwrap_or_default();
-    let fold = |character: char| match character {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    };
-    key.chars().map(fold).eq(name.chars().map(fold))
+    if key.is_ascii() {
+        return key.eq_ignore_ascii_case(name);
+    }
+    // The dot of `İ` in lower case is a character of its own.
+    let key = key.replace('\u{130}', "i").replace('\u{307}', "");
+    let upper = key
+        .chars()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase);
+    upper.eq(name.chars().map(|character| character.to_ascii_uppercase()))
 }
 
 /// Marks the key at `index` as seen.

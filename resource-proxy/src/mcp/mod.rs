@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod answers;
 pub mod era;
+pub mod events;
 pub mod guard;
 pub mod header_match;
 pub mod list_filter;

@@ -4,7 +4,7 @@
 //! They are kept in this process, so a task is not known in another replica. Ids are hashed together with their owner:
 //! the same id of two callers is two tasks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::auth::authorize::Operation;
 use crate::auth::identity::Identity;
 
-/// How many tasks are remembered; the oldest is forgotten.
+/// How many tasks are remembered. Then the subject with the most of them loses its oldest, so that nobody displaces the
+/// tasks of those who have fewer.
 const MOST: usize = 8192;
-/// How many of one owner, so that nobody displaces the tasks of others.
+/// How many of one subject, whatever its clients; its oldest is forgotten.
 const MOST_OF_ONE: usize = 512;
 /// The longest name of an operation that is remembered, in bytes: a bound on memory.
 const LONGEST_NAME: usize = 1024;
@@ -45,17 +46,15 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Table {
     tasks: HashMap<Key, Task>,
-    /// By age.
-    order: BTreeMap<u64, Key>,
-    /// The ages of each owner's tasks, the oldest first.
-    owners: HashMap<Key, VecDeque<u64>>,
-    next: u64,
+    /// Each subject's tasks, the oldest first.
+    subjects: HashMap<Key, VecDeque<Key>>,
+    /// How many each has.
+    sizes: BTreeSet<(usize, Key)>,
 }
 
 #[derive(Debug)]
 struct Task {
-    age: u64,
-    owner: Key,
+    subject: Key,
     call: Call,
 }
 
@@ -90,45 +89,47 @@ impl Call {
 impl Tasks {
     /// Remembers that a call of this caller began a task.
     pub fn remember(&self, caller: &Identity, id: &str, call: Call) {
-        let (owner, key) = (hash(caller, None), hash(caller, Some(id)));
+        let (subject, key) = (hash(&[&caller.subject]), task_key(caller, id));
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.forget(key);
-        let full_owner = table.owners.get(&owner);
-        let full_owner = full_owner.filter(|ages| ages.len() >= MOST_OF_ONE);
-        let oldest = match full_owner {
-            Some(ages) => ages.front().copied(),
-            None if table.tasks.len() >= MOST => table.order.keys().next().copied(),
-            None => None,
+        let own = table.subjects.get(&subject).map_or(0, VecDeque::len);
+        let loses = match own >= MOST_OF_ONE {
+            true => Some(subject),
+            false if table.tasks.len() >= MOST => table.sizes.last().map(|(_, most)| *most),
+            false => None,
         };
-        if let Some(key) = oldest.and_then(|age| table.order.get(&age).copied()) {
-            table.forget(key);
+        let oldest = loses.and_then(|subject| table.subjects.get(&subject)?.front().copied());
+        if let Some(oldest) = oldest {
+            table.forget(oldest);
         }
-        let age = table.next;
-        table.next += 1;
-        table.order.insert(age, key);
-        table.owners.entry(owner).or_default().push_back(age);
-        table.tasks.insert(key, Task { age, owner, call });
+        table.change(subject, |tasks| tasks.push_back(key));
+        table.tasks.insert(key, Task { subject, call });
     }
 
     /// The call of this caller that began a task, if it is known here.
     pub fn begun_by(&self, caller: &Identity, id: &str) -> Option<Call> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = table.tasks.get(&hash(caller, Some(id)))?;
+        let task = table.tasks.get(&task_key(caller, id))?;
         Some(task.call.clone())
     }
 }
 
 impl Table {
     fn forget(&mut self, key: Key) {
-        let Some(task) = self.tasks.remove(&key) else {
-            return;
-        };
-        self.order.remove(&task.age);
-        if let Some(ages) = self.owners.get_mut(&task.owner) {
-            ages.retain(|age| *age != task.age);
-            if ages.is_empty() {
-                self.owners.remove(&task.owner);
-            }
+        if let Some(task) = self.tasks.remove(&key) {
+            self.change(task.subject, |tasks| tasks.retain(|one| *one != key));
+        }
+    }
+
+    /// Changes which tasks a subject has.
+    fn change(&mut self, subject: Key, change: impl FnOnce(&mut VecDeque<Key>)) {
+        let tasks = self.subjects.entry(subject).or_default();
+        self.sizes.remove(&(tasks.len(), subject));
+        change(tasks);
+        if tasks.is_empty() {
+            self.subjects.remove(&subject);
+        } else {
+            self.sizes.insert((tasks.len(), subject));
         }
     }
 }
@@ -143,13 +144,14 @@ pub fn begun(message: &[u8]) -> Option<String> {
     Some(task.get("taskId")?.as_str()?.to_owned())
 }
 
+fn task_key(caller: &Identity, id: &str) -> Key {
+    hash(&[&caller.client_id, &caller.subject, id])
+}
+
 /// Lengths keep the parts apart.
-fn hash(caller: &Identity, id: Option<&str>) -> Key {
+fn hash(parts: &[&str]) -> Key {
     let mut context = Context::new(&SHA256);
-    for part in [Some(&*caller.client_id), Some(&*caller.subject), id]
-        .into_iter()
-        .flatten()
-    {
+    for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
@@ -235,6 +237,45 @@ mod tests {
     }
 
     #[test]
+    fn more_clients_of_a_subject_are_no_way_to_more_tasks() {
+        let tasks = Tasks::default();
+        let alice = caller("client", "alice");
+        tasks.remember(&alice, "first", call("read"));
+        for client in 0..20 {
+            for id in 0..MOST_OF_ONE {
+                let bob = caller(&client.to_string(), "bob");
+                tasks.remember(&bob, &id.to_string(), call("read"));
+            }
+        }
+        assert!(tasks.begun_by(&alice, "first").is_some());
+        assert_eq!(tasks.0.lock().unwrap().tasks.len(), MOST_OF_ONE + 1);
+    }
+
+    #[test]
+    fn who_has_most_loses_the_oldest() {
+        let tasks = Tasks::default();
+        let alice = caller("client", "alice");
+        tasks.remember(&alice, "first", call("read"));
+        for subject in 0..17 {
+            let other = caller("client", &subject.to_string());
+            for id in 0..MOST_OF_ONE {
+                tasks.remember(&other, &id.to_string(), call("read"));
+            }
+        }
+        assert!(tasks.begun_by(&alice, "first").is_some());
+        tasks.remember(&alice, "second", call("read"));
+        assert!(tasks.begun_by(&alice, "first").is_some());
+        let table = tasks.0.lock().unwrap();
+        assert_eq!(table.tasks.len(), MOST);
+        let others = table.subjects.values().map(VecDeque::len);
+        assert!(
+            others
+                .filter(|number| *number != 2)
+                .all(|number| number > MOST_OF_ONE - 50)
+        );
+    }
+
+    #[test]
     fn all_together_are_bounded_and_nothing_is_left_of_what_is_forgotten() {
         let tasks = Tasks::default();
         for subject in 0..40 {
@@ -245,9 +286,9 @@ mod tests {
             }
         }
         let table = tasks.0.lock().unwrap();
-        let of_owners: usize = table.owners.values().map(VecDeque::len).sum();
-        let counts = [table.tasks.len(), table.order.len(), of_owners];
-        assert_eq!(counts, [MOST; 3]);
+        let of_subjects: usize = table.subjects.values().map(VecDeque::len).sum();
+        assert_eq!([table.tasks.len(), of_subjects], [MOST; 2]);
+        assert_eq!(table.sizes.len(), table.subjects.len());
         drop(table);
         assert_eq!(
             Call::new(Operation::Tool(&"a".repeat(LONGEST_NAME + 1))),

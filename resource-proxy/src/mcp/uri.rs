@@ -29,6 +29,9 @@ pub fn check(uri: &str, kind: Kind) -> Result<(), &'static str> {
     if uri.contains('|') {
         return Err("has a character that must be encoded");
     }
+    if has_lower_case_escape(uri) {
+        return Err("has a percent-encoding in lower case");
+    }
     if encodes_unreserved(uri) {
         return Err("encodes a character that needs no encoding");
     }
@@ -42,7 +45,7 @@ pub fn check(uri: &str, kind: Kind) -> Result<(), &'static str> {
     if has_upper_case(authority, kind) || !authority.is_ascii() {
         return Err("has a host that is not in lower case");
     }
-    let decoded = path.replace("%2F", "/").replace("%2f", "/");
+    let decoded = path.replace("%2F", "/").replace("%5C", "/");
     if decoded.split('/').any(is_dot_segment) {
         return Err("has . or .. as a path segment");
     }
@@ -114,6 +117,16 @@ fn is_dot_segment(segment: &str) -> bool {
     name == "." || name == ".."
 }
 
+/// Whether hexadecimal digits of a percent-encoding are in lower case (RFC 3986, section 6.2.2.1).
+fn has_lower_case_escape(uri: &str) -> bool {
+    let escapes = uri.split('%').skip(1);
+    let mut digits = escapes.filter_map(|rest| rest.as_bytes().get(..2));
+    digits.any(|two| {
+        let is_escape = two.iter().all(u8::is_ascii_hexdigit);
+        is_escape && two.iter().any(u8::is_ascii_lowercase)
+    })
+}
+
 /// Whether a letter, a digit, `-`, `.`, `_` or `~` is percent-encoded.
 fn encodes_unreserved(uri: &str) -> bool {
     let encoded = uri.split('%').skip(1);
@@ -153,6 +166,9 @@ mod tests {
             "notes://a:/b",
             "notes://@a/b",
             "notes://a/..%2Fb",
+            "notes://a/..%5Cb",
+            "notes://a/b%2fc",
+            "notes://a/%c3%A9",
             "file:/a/b",
             "file://localhost/a",
             "file:///C|/x",

@@ -85,7 +85,7 @@ async fn who_only_listens_is_sent_elsewhere() {
 
 #[tokio::test]
 async fn a_call_that_waits_for_friction_goes_up_at_once() {
-    let friction = "friction: { rate: { calls: 1, periodSeconds: 60 }, warmupCalls: 0 }";
+    let friction = "friction: { rate: { calls: 1, periodSeconds: 60 }, warmupCalls: 0, maxDelayMilliseconds: 300000 }";
     let world = World::at(Clock::shifted(), friction).await;
     let mut good = active("notes:read");
     good["exp"] = json!(null);
@@ -99,6 +99,10 @@ async fn a_call_that_waits_for_friction_goes_up_at_once() {
     }
     world.shutdown.drain();
     assert_eq!(second.await.status, StatusCode::OK);
+    // It went to the server, so it counts: the third is told to wait for longer still.
+    assert_eq!(world.call("good", "read").await.status, StatusCode::OK);
+    let sum = "mcpauth_proxy_friction_delay_seconds_sum{tool=\"read\"}";
+    assert!(world.metric(sum) > 120.0, "{}", world.metric(sum));
 }
 
 #[tokio::test]

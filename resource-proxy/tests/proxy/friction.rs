@@ -105,6 +105,22 @@ async fn invented_tool_names_are_no_way_out() {
     invented(0).await;
     let took = invented(60).await;
     assert!((54.0..=66.0).contains(&took), "{took}");
+    // No content is no success.
+    let began = world.clock.monotonic();
+    for n in 0..60 {
+        world.call("alice", &format!("nothing-{n}")).await;
+    }
+    let took = (world.clock.monotonic() - began).as_secs_f64();
+    assert!((54.0..=66.0).contains(&took), "{took}");
+    // What a batch has beside them does not prove that they exist.
+    let began = world.clock.monotonic();
+    for n in 0..60 {
+        let call = tool_call(&format!("fails-batch-{n}"));
+        let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+        world.post("alice", &json!([call, ping])).await;
+    }
+    let took = (world.clock.monotonic() - began).as_secs_f64();
+    assert!((54.0..=66.0).contains(&took), "{took}");
     // Tools that exist do not wait for them.
     calls(&world, "bob", "read", 1).await;
     assert_eq!(calls(&world, "alice", "read", 2).await, Duration::ZERO);
@@ -171,6 +187,44 @@ async fn beyond_the_hard_limit_a_tool_error_says_when_to_try_again() {
     world.clock.advance(Duration::from_secs(41));
     let again = world.call("alice", "read").await;
     assert_eq!(again.json()["result"]["isError"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_batch_beyond_the_hard_limit_is_not_told_to_try_again() {
+    let world = world_with(LIMIT).await;
+    let answer = world
+        .post("alice", &json!(vec![tool_call("read"); 4]))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(!answer.headers.contains_key("retry-after"));
+    let text = "Too many calls: at most 3 in 60 seconds are allowed. \
+        This batch has more, so it will never be accepted. Send fewer calls at once.";
+    for one in answer.json().as_array().unwrap() {
+        assert_eq!(one["result"]["isError"], true);
+        assert_eq!(one["result"]["content"][0]["text"], text);
+    }
+    // Nothing of it was counted.
+    calls(&world, "alice", "read", 3).await;
+}
+
+#[tokio::test]
+async fn retries_are_no_way_around_the_hard_limit() {
+    let world = world_with(LIMIT).await;
+    let retry = json!({"requestState": STATE, "inputResponses": {"again": true}});
+    ask(&world, "alice", json!({})).await;
+    for _ in 0..5 {
+        ask(&world, "alice", retry.clone()).await;
+    }
+    assert_eq!(world.mcp.received().len(), 3);
+    world.clock.advance(Duration::from_secs(60));
+    // The state is still known, so that the retry counts for nothing else.
+    let counted = || world.metric("mcpauth_proxy_friction_delay_seconds_count{tool=\"other\"}");
+    let before = counted();
+    assert_eq!(
+        ask(&world, "alice", retry).await.json()["result"]["requestState"],
+        STATE
+    );
+    assert_eq!(counted(), before);
 }
 
 /// Calls the tool that asks for input, as a client of 2026-07-28.

@@ -93,6 +93,94 @@ async fn a_stream_that_is_resumed_is_filtered_like_the_first() {
     assert!(!received.headers.contains_key("accept-encoding"));
 }
 
+/// A server finds where an answer goes by its id, which the client chooses.
+#[tokio::test]
+async fn a_list_that_comes_where_nobody_asked_for_it_is_filtered() {
+    let world = world("").await;
+    for method in ["ping", "tools/call"] {
+        let answer = world.post("read", &named(method, "lists")).await;
+        assert_eq!(names(&answer), ["read"], "{method}");
+    }
+    world.mcp.received().iter().for_each(|received| {
+        assert!(!received.headers.contains_key("accept-encoding"));
+    });
+    let request = world.request(Method::POST, Some("none"));
+    let begun = world.begin(request, named("tools/call", "stream").to_string());
+    let (response, stream) = tokio::join!(begun, world.mcp.stream());
+    events(response.into_body(), &stream).await;
+}
+
+/// No request of MCP 2026-07-28 shares anything with another.
+#[tokio::test]
+async fn an_answer_of_2026_07_28_to_what_is_no_list_passes_as_it_is() {
+    let world = world("").await;
+    let mut message = named("tools/call", "lists");
+    message["params"]["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    let request = world
+        .request(Method::POST, Some("read"))
+        .header("accept-encoding", "gzip")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "lists");
+    let answer = world.send(request, message.to_string()).await;
+    assert_eq!(names(&answer), ["read", "create_note"]);
+    assert!(answer.headers.contains_key("content-length"));
+    assert!(world.mcp.only().headers.contains_key("accept-encoding"));
+}
+
+#[tokio::test]
+async fn a_long_result_passes_as_it_comes() {
+    let world = world("").await;
+    let request = world.request(Method::POST, Some("none"));
+    let begun = world.begin(request, named("tools/call", "stream").to_string());
+    let (response, stream) = tokio::join!(begun, world.mcp.stream());
+    let mut body = response.into_body();
+    let mut part = "data: {\"id\":1,\"result\":{\"content\":[\"".to_owned() + &"x".repeat(20_000);
+    // Were it held back, the next part would wait here for ever.
+    for next in ["x".repeat(3_000_000), "\"]}}\n\n".into(), String::new()] {
+        let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(part.clone().into()));
+        stream.send(frame).await.unwrap();
+        let mut passed = 0;
+        while passed < part.len() {
+            passed += body
+                .frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .data_ref()
+                .unwrap()
+                .len();
+        }
+        part = next;
+    }
+}
+
+#[tokio::test]
+async fn lists_that_are_held_are_bounded_for_each_subject() {
+    let world = world("").await;
+    let list = format!(
+        "data: {{\"result\":{{\"resources\":[\"{}",
+        "x".repeat(1_900_000)
+    );
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let request = world.request(Method::POST, Some("none"));
+        let begun = world.begin(request, named("resources/list", "stream").to_string());
+        let (response, stream) = tokio::join!(begun, world.mcp.stream());
+        let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(list.clone().into()));
+        stream.send(frame).await.unwrap();
+        open.push((response.into_body(), stream));
+    }
+    let first = open.iter_mut().map(|(body, _)| body.frame());
+    let (frame, ..) = futures::future::select_all(first).await;
+    let frame = frame.unwrap().unwrap().into_data().unwrap();
+    let error = str::from_utf8(&frame).unwrap();
+    assert!(
+        error.contains("-32000") && error.contains("too many lists"),
+        "{error}"
+    );
+}
+
 /// Events as a caller without scopes sees them.
 async fn events(mut body: Incoming, stream: &Stream) {
     let list = r#"{"id":1,"result":{"resources":[{"uri":"notes://a"},{"uri":"other://a"}]}}"#;
@@ -144,9 +232,9 @@ async fn a_stream_that_is_open_follows_the_rules() {
 #[tokio::test]
 async fn a_list_that_the_server_compresses_is_not_passed_on() {
     let world = world("").await;
-    let answer = world
-        .post("read", &named("prompts/list", "compressed"))
-        .await;
+    let answer = world.post("read", &named("prompts/list", "gzip")).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_eq!(answer.json()["error"], "upstream_encoded");
+    let answer = world.post("read", &named("prompts/list", "identity")).await;
+    assert_eq!(answer.json()["result"]["prompts"], json!([]));
 }

@@ -61,6 +61,31 @@ async fn a_plain_request_gets_through() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// Removed on the way, they would not be what was checked.
+#[tokio::test]
+async fn connection_names_no_header_that_was_checked() {
+    let world = world().await;
+    let length = PING.len();
+    for name in [
+        "Mcp-Session-Id",
+        "close, mcp-protocol-version",
+        "X-Mcp-Subject",
+        "content-type",
+        "last-event-id",
+    ] {
+        let request = head(&format!(
+            "Content-Length: {length}\r\nConnection: {name}\r\n"
+        )) + PING;
+        let answer = exchange(&world, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{name}: {answer}");
+        assert!(
+            answer.contains("Connection names a header"),
+            "{name}: {answer}"
+        );
+    }
+    assert!(world.mcp.received().is_empty());
+}
+
 #[tokio::test]
 async fn request_smuggling() {
     let length = PING.len();

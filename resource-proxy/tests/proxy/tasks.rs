@@ -121,10 +121,10 @@ async fn a_task_that_begins_in_a_stream_is_remembered_before_the_client_can_use_
     ] {
         let frame: io::Result<Frame<Bytes>> = Ok(Frame::data(Bytes::from_static(part.as_bytes())));
         stream.send(frame).await.unwrap();
-        http_body_util::BodyExt::frame(&mut body)
-            .await
-            .unwrap()
-            .unwrap();
     }
+    http_body_util::BodyExt::frame(&mut body)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(task(&world, "alice", "tasks/get").await.json()["result"].is_object());
 }

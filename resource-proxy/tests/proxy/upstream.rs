@@ -193,7 +193,8 @@ async fn identity_headers_sent_by_the_client_are_stripped() {
             .request(Method::POST, Some("good"))
             .header("x-mcp-subject", "root")
             .header("x-mcp-scopes", "all")
-            .header("x_mcp_subject", "root");
+            .header("x_mcp_subject", "root")
+            .header("mcp_session_id", "root");
         world.send(request, tool_call("read").to_string()).await;
         let received = world.mcp.only();
         let seen = received.headers.get("x-mcp-subject");

@@ -166,3 +166,26 @@ fn tool_names_in_other_case_or_unicode_forms_match_nothing() {
         assert_eq!(needs(&rules, Operation::Tool(tool)), every, "{tool:?}");
     }
 }
+
+#[test]
+fn a_uri_must_be_allowed_as_it_is_written_and_decoded() {
+    let rules = rules(
+        r#"access: { rules: [{ resources: ["notes://secret/*"], scopes: [notes:write] }, { resources: ["notes://*%2F*"], scopes: [notes:read] }, { resources: ["notes://*"], anyToken: true }], unmatched: Deny }"#,
+    );
+    let scopes = |uri| match rules.authorize([Operation::Resource(uri)].into_iter(), &[]) {
+        Ok(()) => vec![],
+        Err(Denial::Scopes(missing)) => missing.missing,
+        Err(denial) => panic!("{denial:?}"),
+    };
+    assert_eq!(scopes("notes://a/b"), owned(&[]));
+    assert_eq!(scopes("notes://a%20b"), owned(&[]));
+    assert_eq!(scopes("notes://secret/a"), owned(&["notes:write"]));
+    assert_eq!(scopes("notes://a%2Fb"), owned(&["notes:read"]));
+    assert_eq!(
+        scopes("notes://secret%2Fa"),
+        owned(&["notes:read", "notes:write"])
+    );
+    let held = owned(&["notes:read"]);
+    let decision = rules.decide(Operation::Resource("notes://secret%2Fa"), &held);
+    assert!(!decision.is_allowed, "{decision}");
+}

@@ -7,8 +7,16 @@ use super::law::State;
 /// The end of a period is the `free_at` of a cell, and `calls` are those since its beginning.
 ///
 /// # Errors
-/// The seconds until the period is over, if `calls` more are too many.
-pub(super) fn take(limit: Rate, state: &mut State, calls: u32, now: f64) -> Result<(), f64> {
+/// `calls` more are too many. The seconds until the period is over; `None` if they are too many for any period.
+pub(super) fn take(
+    limit: Rate,
+    state: &mut State,
+    calls: u32,
+    now: f64,
+) -> Result<(), Option<f64>> {
+    if calls > limit.calls {
+        return Err(None);
+    }
     // A period begins with its first call. A principal that was forgotten begins a new one.
     let is_unknown = state.calls == u32::MAX;
     if is_unknown || state.free_at <= now {
@@ -17,7 +25,7 @@ pub(super) fn take(limit: Rate, state: &mut State, calls: u32, now: f64) -> Resu
     }
     let after = state.calls.saturating_add(calls);
     if after > limit.calls {
-        return Err(state.free_at - now);
+        return Err(Some(state.free_at - now));
     }
     state.calls = after;
     Ok(())
@@ -37,9 +45,9 @@ mod tests {
         for now in [0.0, 10.0, 20.0] {
             assert_eq!(take(limit, &mut state, 1, now), Ok(()));
         }
-        assert_eq!(take(limit, &mut state, 1, 25.0), Err(35.0));
-        assert_eq!(take(limit, &mut state, 4, 60.0), Err(60.0));
+        assert_eq!(take(limit, &mut state, 1, 25.0), Err(Some(35.0)));
+        assert_eq!(take(limit, &mut state, 4, 60.0), Err(None));
         assert_eq!(take(limit, &mut state, 3, 61.0), Ok(()));
-        assert_eq!(take(limit, &mut state, 1, 119.0), Err(1.0));
+        assert_eq!(take(limit, &mut state, 1, 119.0), Err(Some(2.0)));
     }
 }

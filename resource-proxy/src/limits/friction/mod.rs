@@ -165,8 +165,8 @@ impl Receipt {
 pub struct TooMany {
     /// The limit.
     pub limit: Rate,
-    /// How long it takes until calls are accepted again.
-    pub retry_after: Duration,
+    /// How long it takes until calls are accepted again; `None` if so many at once never are.
+    pub retry_after: Option<Duration>,
 }
 
 /// Who may retry which call.
@@ -239,7 +239,7 @@ impl Friction {
         let state = table.entry(key(&self.hasher, &owner), now);
         hard_limit::take(limit, state, calls, now).map_err(|seconds| TooMany {
             limit,
-            retry_after: Duration::from_secs_f64(seconds),
+            retry_after: seconds.map(Duration::from_secs_f64),
         })
     }
 

@@ -96,7 +96,21 @@ fn a_key_that_a_lenient_parser_takes_for_another() {
     ] {
         assert_eq!(fault(body).code(), -32602, "{body}");
     }
-    assert!(folds_to("tas\u{212a}", "task"));
+    for (key, name) in [
+        ("tas\u{212a}", "task"),
+        ("param\u{17f}", "params"),
+        ("ur\u{131}", "uri"),
+        ("ur\u{130}", "uri"),
+        ("uri\u{307}", "uri"),
+        ("tools/li\u{fb06}", "tools/list"),
+        ("URI", "uri"),
+    ] {
+        assert!(folds_to(key, name), "{key}");
+    }
+    // Letters of other scripts that only look alike, and wide ones, are folded to ASCII by nobody.
+    for key in ["ur\u{456}", "\u{ff55}ri", "\u{fc}ri", "ur"] {
+        assert!(!folds_to(key, "uri"), "{key}");
+    }
 }
 
 #[test]

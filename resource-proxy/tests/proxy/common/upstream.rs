@@ -154,13 +154,14 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         ("tools/call", "begin_stateless") => {
             json_answer(&json!({"resultType": "task", "taskId": TASK, "status": "working"}))
         }
-        ("tools/list", _) => json_answer(&json!({
+        // The second is what a server answers that mixed up two requests with the same id.
+        ("tools/list", _) | (_, "lists") => json_answer(&json!({
             "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
         })),
         ("resources/list", "stream") => stream(state),
-        ("prompts/list", "compressed") => {
+        ("prompts/list", encoding @ ("gzip" | "identity")) => {
             let mut answer = json_answer(&json!({"prompts": []}));
-            let encoding = "gzip".parse().unwrap();
+            let encoding = encoding.parse().unwrap();
             answer.headers_mut().insert("content-encoding", encoding);
             answer
         }
@@ -170,6 +171,7 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         ("tools/call", name) if name.starts_with("fails") => {
             json_answer(&json!({"content": [], "isError": true}))
         }
+        ("tools/call", name) if name.starts_with("nothing") => plain(StatusCode::NO_CONTENT, ""),
         ("tools/call", "asks") if message["params"]["inputResponses"]["again"] != json!(false) => {
             json_answer(
                 &json!({"resultType": "input_required", "inputRequests": {}, "requestState": STATE}),
