@@ -1,7 +1,5 @@
 //! The server's lifecycle: open the ports and the store, serve, drain.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,15 +110,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The audit, on standard output: the log is on standard error.
+/// The audit, if there is one.
 fn audit(config: &Config, metrics: &Metrics) -> anyhow::Result<Audit> {
     if !config.audit {
         return Ok(Audit::off());
     }
-    // Not `Stdout`, which makes a system call for each line.
-    let out = std::io::stdout().as_fd().try_clone_to_owned();
-    let out = File::from(out.context("cannot write to standard output")?);
-    let audit = Audit::start(out, Clock::system(), metrics.audit_lines.clone());
+    let audit = Audit::on_standard_output(Clock::system(), metrics.audit_lines.clone());
     audit.context("cannot start the audit")
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::Clock;
 
 use crate::auth::authorize::AccessRules;
@@ -51,6 +52,8 @@ pub struct Runtime {
     pub client: HttpClient,
     /// Counters.
     pub metrics: Metrics,
+    /// Who called what.
+    pub audit: Audit,
     /// How far the end of this process has come.
     pub drain: Arc<Drain>,
 }

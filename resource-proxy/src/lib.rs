@@ -5,6 +5,7 @@
 //! it has passed all of them.
 
 pub mod auth;
+pub mod calls;
 pub mod client;
 pub mod compiled;
 pub mod config;

@@ -17,17 +17,23 @@ use mcp_resource_proxy::readiness::Readiness;
 use mcp_resource_proxy::reload::{Reloader, State};
 use mcp_resource_proxy::reload_keys::KeysReloader;
 use mcp_resource_proxy::{client, server};
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::Clock;
 use mcpauth_service::health::Health;
 use mcpauth_service::listener::Listener;
 use mcpauth_service::log;
+use mcpauth_service::otlp::{Destination, Traces};
 use mcpauth_service::program::{self, Failure};
 use mcpauth_service::shutdown::Shutdown;
 use mcpauth_wire::proxy_health;
 use mcpauth_wire::proxy_keys::ProxyKeys;
+use mcpauth_wire::read;
+use mcpauth_wire::telemetry::{self, Otlp};
 
 /// New connections are refused as soon as SIGTERM comes.
 const LEAD: Duration = Duration::ZERO;
+/// How long the last audit lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// OAuth 2.1 resource server: a proxy in front of one MCP server.
 #[derive(Debug, Parser)]
@@ -57,6 +63,7 @@ enum Command {
 struct Loaded {
     config: Config,
     text: String,
+    traces: Option<Destination>,
     keys: Option<(PathBuf, ProxyKeys)>,
 }
 
@@ -80,11 +87,35 @@ fn load(path: &Path, keys: Option<&Path>) -> Result<Loaded, ConfigError> {
     let config = Config::parse(&text)?;
     let keys = keys.map(|path| keys::read(path).map(|keys| (path.to_owned(), keys)));
     let keys = keys.transpose()?;
-    Ok(Loaded { config, text, keys })
+    let traces = traces(config.telemetry.otlp.as_ref());
+    let traces = traces.map_err(|invalid| read::located(&text, invalid))?;
+    Ok(Loaded {
+        config,
+        text,
+        traces,
+        keys,
+    })
+}
+
+/// Where traces go, if anywhere.
+fn traces(otlp: Option<&Otlp>) -> Result<Option<Destination>, ConfigError> {
+    let Some(otlp) = otlp else { return Ok(None) };
+    let key = "telemetry.otlp.headersFile";
+    let headers = otlp.headers_file.as_ref().map(|file| {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            ConfigError::new(key, format!("{} cannot be read: {error}", file.display()))
+        })?;
+        telemetry::parse_headers(key, &text)
+    });
+    Ok(Some(Destination {
+        endpoint: otlp.endpoint.clone(),
+        headers: headers.transpose()?.unwrap_or_default(),
+        service: "mcp-resource-proxy",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
 }
 
 fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
-    log::init("info", None);
     // Two threads serve thousands of requests per second; more threads would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -92,21 +123,38 @@ fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(serve(path, loaded))
+    let traces = loaded.traces.as_ref();
+    let traces = traces.map(|to| Traces::start(to, runtime.handle().clone()));
+    let traces = traces.transpose()?;
+    log::init(loaded.config.telemetry.log_level.as_str(), traces.as_ref());
+    let result = runtime.block_on(serve(path, loaded));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    result
 }
 
 async fn serve(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
-    let Loaded { config, text, keys } = loaded;
+    let Loaded {
+        config, text, keys, ..
+    } = loaded;
     let shared = keys.as_ref().map(|(_, keys)| keys.clone());
     let in_use = shared.map_or_else(keys::random, Ok)?;
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = config.listen;
     let clock = Clock::system();
+    let metrics = Metrics::new();
+    let audit = match config.telemetry.audit.enabled {
+        true => Audit::on_standard_output(clock.clone(), metrics.audit_lines()),
+        false => Ok(Audit::off()),
+    };
+    let audit = audit.context("cannot start the audit")?;
     let runtime = Runtime {
         drain: Drain::new(shutdown.clone(), clock.clone()),
         clock,
         client: client::new(),
-        metrics: Metrics::new(),
+        metrics,
+        audit: audit.clone(),
     };
     let metrics = runtime.metrics.clone();
     let health = Health::new(shutdown.clone(), move || metrics.encode());
@@ -129,6 +177,9 @@ async fn serve(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     });
     server::serve(listener, proxy, shutdown).await;
     health_port.stop().await;
+    if !audit.flush(FLUSH) {
+        tracing::error!("audit lines are lost: nobody reads standard output");
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The proxy's metrics: `mcpauth_proxy_…` on the health port.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mcpauth_service::audit::Counted;
 use mcpauth_service::metrics::Registry;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -30,7 +32,43 @@ struct Inner {
     friction_target: Family<Tool, Gauge<f64, AtomicU64>>,
     friction_waiting: Gauge,
     reloads: Family<Labelled, Counter>,
+    rejected: Gauge,
+    calls: Family<Call, Counter>,
+    call_seconds: Family<ByRule, Histogram>,
+    audit_lines: Counted,
     outage: AtomicBool,
+}
+
+/// The rule that decided about a call: by its place, because rules have no names, and patterns may be many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// The one at this place in `access.rules`.
+    At(usize),
+    /// `access.unmatched`.
+    Unmatched,
+    /// It was refused before the rules were asked.
+    None,
+}
+
+impl EncodeLabelValue for Rule {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::At(index) => write!(encoder, "{index}"),
+            Self::Unmatched => encoder.write_str("unmatched"),
+            Self::None => encoder.write_str("none"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRule {
+    rule: Rule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    rule: Rule,
+    outcome: &'static str,
 }
 
 /// The outcome of a request.
@@ -88,6 +126,10 @@ impl Metrics {
             friction_target: Family::default(),
             friction_waiting: Gauge::default(),
             reloads: Family::default(),
+            rejected: Gauge::default(),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(few_seconds),
+            audit_lines: Counted::default(),
             outage: AtomicBool::new(false),
         };
         inner.register();
@@ -168,10 +210,23 @@ impl Metrics {
         self.0.friction_waiting.inc_by(more);
     }
 
-    /// Counts a reload of the configuration.
+    /// Counts a reload of the configuration, and says whether the file is another one than that in force.
     pub fn reload(&self, succeeded: bool) {
         let result = if succeeded { "success" } else { "failure" };
         self.0.reloads.get_or_create(&Labelled { result }).inc();
+        self.0.rejected.set(i64::from(!succeeded));
+    }
+
+    /// Counts a call by the rule that decided, and how long it took.
+    pub fn call(&self, rule: Rule, outcome: &'static str, took: Duration) {
+        self.0.calls.get_or_create(&Call { rule, outcome }).inc();
+        let seconds = self.0.call_seconds.get_or_create(&ByRule { rule });
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts lines of the audit.
+    pub fn audit_lines(&self) -> Counted {
+        self.0.audit_lines.clone()
     }
 }
 
@@ -230,6 +285,27 @@ impl Inner {
             "Reloads of the configuration file, by result",
             self.reloads.clone(),
         );
+        registry.register(
+            "config_rejected",
+            "1 while the configuration file is invalid and the previous one stays in force",
+            self.rejected.clone(),
+        );
+        self.register_calls();
+    }
+
+    fn register_calls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "calls",
+            "Calls that access rules are about, by the rule that decided and outcome",
+            self.calls.clone(),
+        );
+        registry.register(
+            "call_duration_seconds",
+            "Time until the response headers of a call, including friction's delay",
+            self.call_seconds.clone(),
+        );
+        self.audit_lines.register(registry);
     }
 }
 
@@ -237,6 +313,11 @@ fn seconds() -> Histogram {
     Histogram::new([
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
     ])
+}
+
+/// Fewer, because there is a histogram for each rule.
+fn few_seconds() -> Histogram {
+    Histogram::new([0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0])
 }
 
 fn delays() -> Histogram {
@@ -256,6 +337,10 @@ mod tests {
         metrics.lookup(Lookup::NegativeHit);
         metrics.introspection(IntrospectionResult::Active, Duration::from_millis(3));
         metrics.reload(false);
+        let took = Duration::from_millis(20);
+        for rule in [Rule::At(3), Rule::Unmatched, Rule::None] {
+            metrics.call(rule, "refused", took);
+        }
         let text = metrics.encode();
         for line in [
             "mcpauth_proxy_requests_total{outcome=\"forwarded\"} 1",
@@ -263,6 +348,10 @@ mod tests {
             "mcpauth_proxy_introspections_total{result=\"active\"} 1",
             "mcpauth_proxy_introspection_duration_seconds_count 1",
             "mcpauth_proxy_config_reloads_total{result=\"failure\"} 1",
+            "mcpauth_proxy_config_rejected 1",
+            "mcpauth_proxy_calls_total{rule=\"3\",outcome=\"refused\"} 1",
+            "mcpauth_proxy_calls_total{rule=\"unmatched\",outcome=\"refused\"} 1",
+            "mcpauth_proxy_call_duration_seconds_bucket{le=\"0.025\",rule=\"none\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -36,7 +36,7 @@ use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
 use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
-use crate::mcp::session::Sessions;
+use crate::mcp::session::{Fingerprint, Sessions};
 use crate::mcp::tasks::{self, Call, Tasks};
 use crate::pacing::{Calls, Pacing, Sent};
 use crate::trace::Trace;
@@ -158,10 +158,11 @@ impl Proxy {
         }
         let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
         let is_json_rpc = Era::is_stateless(request.headers());
-        let mut trace = Trace::new(&request);
-        let span = trace.span();
+        let mut trace = Trace::new(&request, &compiled.resource, &self.runtime);
+        let (span, collected) = (trace.span(), trace.collected());
         let served = self
             .serve(&compiled, &origin, request, &mut trace)
+            .instrument(collected)
             .instrument(span)
             .await;
         let (outcome, mut response) = served.unwrap_or_else(|refusal| {
@@ -172,7 +173,7 @@ impl Proxy {
                 refusal.into_response(&compiled.challenge, is_json_rpc),
             )
         });
-        trace.ended(outcome);
+        trace.ended(outcome, response.status());
         self.runtime.metrics.request(outcome);
         origin.expose(&mut response);
         response
@@ -205,6 +206,7 @@ impl Proxy {
             return Err(Refusal::InvalidRequest(text));
         }
         self.unbind_session(&mut parts.headers, is_stateless, &identity)?;
+        trace.session(|| self.fingerprint(&parts.headers));
         let limit = compiled.config.limits.body_bytes;
         let (body, mut reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
@@ -217,13 +219,16 @@ impl Proxy {
         if parts.method == Method::POST {
             let messages =
                 self.judge(compiled, &parts.headers, &declared, &body, &identity, trace)?;
+            let judged = self.runtime.clock.monotonic();
             let calls = Calls {
                 caller: &identity,
                 messages: &messages,
                 body: &body,
                 has_retries: is_stateless,
             };
-            match self.pacing.hold_back(calls, &compiled.labels).await {
+            let held = self.pacing.hold_back(calls, &compiled.labels).await;
+            trace.delayed(self.runtime.clock.monotonic().saturating_sub(judged));
+            match held {
                 Ok(sent) => plan = Plan::of(&messages, sent),
                 Err(refused) => {
                     let response = hard_limit::answer(&messages, &refused, calls.has_retries);
@@ -262,6 +267,7 @@ impl Proxy {
         };
         let response = self
             .forward(compiled, parts, body, &identity, !is_stateless)
+            .instrument(trace.call())
             .await?;
         // The server has the body; only the connection to it still needs capacity.
         reserved.keep(0);
@@ -379,6 +385,12 @@ impl Proxy {
                 () = drain.elsewhere() => {}
             }
         }
+    }
+
+    /// What the audit calls the session of a request.
+    fn fingerprint(&self, headers: &HeaderMap) -> Option<Fingerprint> {
+        let id = headers.get(SESSION_ID)?;
+        self.sessions.load().fingerprint(id.as_bytes())
     }
 
     /// Restores the server's own session id, if the session is the caller's.

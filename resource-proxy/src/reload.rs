@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpauth_wire::proxy_health::{self, InForce, Rejected};
+use mcpauth_wire::read;
 
 use crate::config::{Config, ConfigError};
 use crate::proxy::Proxy;
@@ -129,11 +130,15 @@ impl Reloader {
 
     fn apply(&self, text: &str) -> Result<(), ConfigError> {
         let config = Config::parse(text)?;
-        if config.listen != self.proxy.compiled().config.listen {
+        let (listen, telemetry) = (config.listen, config.telemetry.clone());
+        let before = self.proxy.compiled();
+        let reconfigured = self.proxy.reconfigure(config);
+        reconfigured.map_err(|invalid| read::located(text, invalid))?;
+        if (listen, &telemetry) != (before.config.listen, &before.config.telemetry) {
             tracing::warn!(
-                "a change of `listen` takes effect only after a restart; all other changes apply now"
+                "a change of `listen` or `telemetry` takes effect only after a restart; all other changes apply now"
             );
         }
-        self.proxy.reconfigure(config)
+        Ok(())
     }
 }

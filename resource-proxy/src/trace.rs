@@ -2,37 +2,63 @@
 //!
 //! A refusal is logged at info, with its reason and the fields that people search for. The span around a request is
 //! at debug, so that a request that is not traced costs only a check of the level.
+//!
+//! The same goes to the collector and, for calls, to the audit and the metrics. A request belongs to the trace of its
+//! `traceparent` header; without one, to that of `params._meta` of its first message (MCP 2026-07-28); otherwise, where
+//! traces are collected, to one that begins here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Method, Request};
-use mcpauth_service::trace::{subject_hash, trace_id};
+use http::{HeaderValue, Method, Request, StatusCode};
+use mcpauth_service::otlp::{self, RemoteSpan};
+use mcpauth_service::trace::{TraceParent, subject_hash};
 use mcpauth_wire::invalid::printable;
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::auth::authorize::{AccessRules, Operation};
 use crate::auth::identity::Identity;
+use crate::calls::Calls;
+use crate::compiled::Runtime;
 use crate::http::refusal::Refusal;
 use crate::mcp::guard::Target;
 use crate::mcp::message::Messages;
+use crate::mcp::session::Fingerprint;
+use crate::resource::Resource;
 
-/// What is known of a request: for its span, and for the line of its refusal. It allocates nothing, because
-/// most requests are not refused.
+/// What is known of a request: for its spans, for the line of its refusal, and for what is told of its calls. Without an
+/// audit, a request that calls nothing allocates nothing here.
 #[derive(Debug)]
 pub struct Trace {
     span: Span,
+    /// What the collector gets.
+    collected: Span,
+    /// The caller's span, by the body, if the header has none.
+    by_body: Option<RemoteSpan>,
+    has_header: bool,
     method: &'static str,
     trace_id: Option<[u8; 32]>,
     caller: Option<Arc<Identity>>,
     operation: Name,
     tool: Name,
+    calls: Calls,
 }
 
 impl Trace {
     /// For a new request.
-    pub fn new<B>(request: &Request<B>) -> Self {
-        let (method, trace_id) = (method(request.method()), trace_id(request.headers()));
+    pub fn new<B>(request: &Request<B>, resource: &Resource, runtime: &Runtime) -> Self {
+        let (method, headers) = (method(request.method()), request.headers());
+        let route = match resource.serves(request.uri().path()) {
+            true => resource.path(),
+            false => "other",
+        };
+        let collected = otlp::request_span(request.method(), route, "proxy", headers);
+        let caller = TraceParent::of(headers);
+        let begun = otlp::traceparent(&collected).filter(|_| caller.is_none());
+        let begun = begun.as_ref().map(HeaderValue::to_str);
+        let begun = begun.and_then(Result::ok).and_then(TraceParent::parse);
+        let trace_id = caller.or(begun).map(|parent| parent.trace_id);
         Self {
             span: tracing::debug_span!(
                 "request",
@@ -45,22 +71,41 @@ impl Trace {
                 rule = Empty,
                 outcome = Empty,
             ),
+            collected,
+            by_body: None,
+            has_header: caller.is_some(),
             method,
             trace_id: trace_id.and_then(|id| id.as_bytes().try_into().ok()),
             caller: None,
             operation: Name::default(),
             tool: Name::default(),
+            calls: Calls::new(runtime),
         }
     }
 
-    /// The request's span.
+    /// The request's span in the log.
     pub fn span(&self) -> Span {
         self.span.clone()
+    }
+
+    /// The request's span for the collector. It is the inner one, so that what is sent from here finds it.
+    pub fn collected(&self) -> Span {
+        self.collected.clone()
+    }
+
+    /// The span of the call to the server. Where only the body names the caller's span, it belongs to that trace.
+    pub fn call(&self) -> Span {
+        let span = otlp::call_span("MCP server");
+        if let Some(caller) = &self.by_body {
+            otlp::move_to(&span, caller);
+        }
+        span
     }
 
     /// Records the caller.
     pub fn caller(&mut self, identity: &Arc<Identity>) {
         self.caller = Some(Arc::clone(identity));
+        self.calls.caller(identity);
         if !self.span.is_disabled() {
             self.span.record("client", identity.client_id.as_str());
             self.span.record("subject", subject_hash(&identity.subject));
@@ -69,6 +114,8 @@ impl Trace {
 
     /// Records what is asked for: of a batch, the first message that is guarded.
     pub fn message(&mut self, messages: &Messages<'_>) {
+        self.calls.asked(messages);
+        self.of_body(messages);
         let guarded = messages.guarded().next();
         let first = guarded
             .map(|guarded| guarded.message)
@@ -87,13 +134,42 @@ impl Trace {
         }
     }
 
-    /// Records what the rules say of the first operation, and why.
+    /// The trace that the body names, if the header names none.
+    fn of_body(&mut self, messages: &Messages<'_>) {
+        let params = messages.iter().next().map(|message| &message.params);
+        let Some(params) = params.filter(|_| !self.has_header) else {
+            return;
+        };
+        let parent = params.traceparent.as_deref().and_then(TraceParent::parse);
+        let Some(parent) = parent else { return };
+        self.trace_id = parent.trace_id.as_bytes().try_into().ok();
+        if !self.span.is_disabled() {
+            self.span.record("trace_id", parent.trace_id);
+        }
+        if !self.collected.is_disabled() {
+            let state = params.tracestate.as_deref();
+            self.by_body = Some(RemoteSpan::new(&parent, state));
+        }
+    }
+
+    /// In which session the request is.
+    pub fn session(&mut self, fingerprint: impl FnOnce() -> Option<Fingerprint>) {
+        self.calls.session(fingerprint);
+    }
+
+    /// How long friction held it back.
+    pub fn delayed(&mut self, delay: Duration) {
+        self.calls.delayed(delay);
+    }
+
+    /// Records what the rules say of each operation, and of the first one why.
     pub fn decided<'a>(
-        &self,
+        &mut self,
         rules: &AccessRules,
-        mut operations: impl Iterator<Item = Operation<'a>>,
+        mut operations: impl Iterator<Item = Operation<'a>> + Clone,
         held: &[String],
     ) {
+        self.calls.decided(rules, operations.clone(), held);
         if self.span.is_disabled() {
             return;
         }
@@ -104,12 +180,19 @@ impl Trace {
     }
 
     /// The end of the request.
-    pub fn ended(&self, outcome: &'static str) {
+    pub fn ended(&mut self, outcome: &'static str, status: StatusCode) {
         self.span.record("outcome", outcome);
+        self.collected.record("mcpauth.outcome", outcome);
+        otlp::answered(&self.collected, status.as_u16());
+        let forwarded = outcome == "forwarded";
+        let trace_id = self.trace_id.as_ref().map(|id| str::from_utf8(id));
+        self.calls
+            .ended(forwarded, status, trace_id.and_then(Result::ok));
     }
 
     /// Writes the line of a refusal.
-    pub fn refused(&self, refusal: &Refusal) {
+    pub fn refused(&mut self, refusal: &Refusal) {
+        self.calls.refused(refusal);
         let caller = self.caller.as_deref();
         let trace_id = self.trace_id.as_ref().map(|id| str::from_utf8(id));
         tracing::info!(
@@ -123,6 +206,13 @@ impl Trace {
             subject = caller.map(|caller| subject_hash(&caller.subject)),
             "refused"
         );
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let trace_id = self.trace_id.as_ref().map(|id| str::from_utf8(id));
+        self.calls.abandoned(trace_id.and_then(Result::ok));
     }
 }
 

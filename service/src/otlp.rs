@@ -55,6 +55,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESPONSE: usize = 64 * 1024;
 /// How long the last spans may take to be sent.
 const FLUSH: Duration = Duration::from_secs(2);
+/// The longest `tracestate` that goes on, in bytes: what W3C Trace Context asks for at least.
+const MAX_STATE: usize = 512;
 
 /// Where spans go.
 #[derive(Clone)]
@@ -157,15 +159,46 @@ pub fn request_span(method: &Method, route: &str, port: &'static str, headers: &
         http.request.method = known(method),
         http.route = route,
         http.response.status_code = Empty,
+        mcpauth.outcome = Empty,
         port,
     );
     if !span.is_disabled()
-        && let Some(parent) = TraceParent::of(headers)
+        && let Some(caller) = RemoteSpan::of(headers)
     {
         // A span that has just begun can have a parent.
-        let _ = span.set_parent(remote(&parent));
+        let _ = span.set_parent(caller.context());
     }
     span
+}
+
+/// The span of a request that this program sends, below the span that it is in; disabled outside of one that is collected.
+pub fn call_span(name: &'static str) -> Span {
+    if !is_collected(&Span::current()) {
+        return Span::none();
+    }
+    tracing::trace_span!(
+        target: TARGET,
+        "call",
+        otel.name = name,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.response.status_code = Empty,
+    )
+}
+
+/// Moves a span that has just begun to the trace of `caller`, with a link to where it would be otherwise.
+pub fn move_to(span: &Span, caller: &RemoteSpan) {
+    if span.is_disabled() {
+        return;
+    }
+    let here = Span::current().context();
+    let _ = span.set_parent(caller.context());
+    span.add_link(here.span().span_context().clone());
+}
+
+fn is_collected(span: &Span) -> bool {
+    let metadata = span.metadata();
+    metadata.is_some_and(|metadata| metadata.target() == TARGET)
 }
 
 /// What can be asked for is a known number of things.
@@ -190,30 +223,74 @@ pub fn answered(span: &Span, status: u16) {
     }
 }
 
-fn remote(parent: &TraceParent<'_>) -> Context {
-    // They are hex: see `TraceParent`.
-    let trace = TraceId::from_hex(parent.trace_id).unwrap_or(TraceId::INVALID);
-    let span = SpanId::from_hex(parent.parent_id).unwrap_or(SpanId::INVALID);
-    let flags = TraceFlags::default().with_sampled(parent.sampled);
-    Context::new().with_remote_span_context(SpanContext::new(
-        trace,
-        span,
-        flags,
-        true,
-        TraceState::default(),
-    ))
+/// Nobody answered what this program sent.
+pub fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
+}
+
+/// A span of another program (W3C Trace Context).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteSpan(SpanContext);
+
+impl RemoteSpan {
+    /// The caller's, by the headers of its request.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let parent = TraceParent::of(headers)?;
+        let mut states = headers.get_all("tracestate").iter();
+        let state = match (states.next(), states.next()) {
+            (Some(state), None) => state.to_str().ok(),
+            _ => None,
+        };
+        Some(Self::new(&parent, state))
+    }
+
+    /// With a `tracestate`, which is left out where it is malformed or too long.
+    pub fn new(parent: &TraceParent<'_>, state: Option<&str>) -> Self {
+        // They are hex: see `TraceParent`.
+        let trace = TraceId::from_hex(parent.trace_id).unwrap_or(TraceId::INVALID);
+        let span = SpanId::from_hex(parent.parent_id).unwrap_or(SpanId::INVALID);
+        let flags = TraceFlags::default().with_sampled(parent.sampled);
+        let state = state.filter(|state| state.len() <= MAX_STATE);
+        let state = state.and_then(|state| state.parse().ok());
+        let state: TraceState = state.unwrap_or_default();
+        Self(SpanContext::new(trace, span, flags, true, state))
+    }
+
+    fn context(&self) -> Context {
+        Context::new().with_remote_span_context(self.0.clone())
+    }
 }
 
 /// The `traceparent` for what is done in a span; none where no spans are collected.
 pub fn traceparent(span: &Span) -> Option<HeaderValue> {
-    if span.is_disabled() {
+    headers_of(span).map(|(parent, _)| parent)
+}
+
+/// Puts the headers of a trace on a request that is sent in a span. Where no spans are collected, they stay as they are.
+pub fn pass_on(span: &Span, headers: &mut HeaderMap) {
+    let Some((parent, state)) = headers_of(span) else {
+        return;
+    };
+    headers.insert("traceparent", parent);
+    match state {
+        Some(state) => headers.insert("tracestate", state),
+        None => headers.remove("tracestate"),
+    };
+}
+
+fn headers_of(span: &Span) -> Option<(HeaderValue, Option<HeaderValue>)> {
+    if !is_collected(span) {
         return None;
     }
     let context = span.context();
-    let context = context.span().span_context().clone();
+    let span = context.span();
+    let context = span.span_context();
     let (trace, id) = (context.trace_id(), context.span_id());
-    let text = format!("00-{trace}-{id}-{:02x}", context.trace_flags());
-    context.is_valid().then(|| text.parse().ok()).flatten()
+    let parent = format!("00-{trace}-{id}-{:02x}", context.trace_flags());
+    let parent = context.is_valid().then(|| parent.parse().ok()).flatten()?;
+    let state = context.trace_state().header();
+    let state = (!state.is_empty()).then(|| state.parse().ok()).flatten();
+    Some((parent, state))
 }
 
 fn client(endpoint: &str, runtime: Handle) -> anyhow::Result<Arc<dyn HttpClient>> {
@@ -276,8 +353,7 @@ mod tests {
                 .parse()
                 .unwrap(),
         )]);
-        let context = remote(&TraceParent::of(&headers).unwrap());
-        let context = context.span().span_context().clone();
+        let RemoteSpan(context) = RemoteSpan::of(&headers).unwrap();
         assert_eq!(
             context.trace_id().to_string(),
             "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -287,10 +363,30 @@ mod tests {
     }
 
     #[test]
+    fn a_state_goes_on_if_it_can() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let state = |state: &str| {
+            let parent = TraceParent::parse(parent).unwrap();
+            RemoteSpan::new(&parent, Some(state))
+                .0
+                .trace_state()
+                .header()
+        };
+        assert_eq!(state("a=1,b=2"), "a=1,b=2");
+        assert_eq!(state("no state"), "");
+        assert_eq!(state(&format!("a={}", "x".repeat(MAX_STATE))), "");
+    }
+
+    #[test]
     fn without_a_collector_there_are_no_spans() {
         let span = request_span(&Method::GET, "/", "public", &HeaderMap::new());
         assert!(span.is_disabled());
         assert_eq!(traceparent(&span), None);
+        let mut headers =
+            HeaderMap::from_iter([("traceparent".parse().unwrap(), "x".parse().unwrap())]);
+        let before = headers.clone();
+        pass_on(&call_span("call"), &mut headers);
+        assert_eq!(headers, before);
         answered(&span, 200);
     }
 

@@ -20,10 +20,15 @@ impl<'a> TraceParent<'a> {
     /// The one of a request, if it is valid and there is only one.
     pub fn of(headers: &'a HeaderMap) -> Option<Self> {
         let mut values = headers.get_all("traceparent").iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return None;
-        };
-        let mut parts = value.to_str().ok()?.split('-');
+        match (values.next(), values.next()) {
+            (Some(value), None) => Self::parse(value.to_str().ok()?),
+            _ => None,
+        }
+    }
+
+    /// The one that is written so, if it is valid.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split('-');
         let (version, trace_id, parent_id, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let hex = |text: &str, length: usize| {

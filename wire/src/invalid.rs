@@ -1,13 +1,24 @@
 //! A value that cannot be used, and the bounds of those that can.
 
-/// A key of a document with what would be right. Shown on one line, as `tokens.grantSeconds: TEXT`;
-/// without a key when it is about the whole document.
+/// A key of a document with what would be right. Shown on one line, as `tokens.grantSeconds: TEXT`, or
+/// `line 3, column 5: tokens.grantSeconds: TEXT`; without a key when it is about the whole document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// Where in the document, as `scopes[0].name`; empty: the whole document.
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,
+    /// Where the key stands in the text of the document, if that is known.
+    pub place: Option<Place>,
+}
+
+/// A place in a text. Both numbers begin at 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
 }
 
 impl Invalid {
@@ -18,6 +29,7 @@ impl Invalid {
         Self {
             key: key.into(),
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            place: None,
         }
     }
 
@@ -34,6 +46,9 @@ impl Invalid {
 
 impl std::fmt::Display for Invalid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(Place { line, column }) = self.place {
+            write!(f, "line {line}, column {column}: ")?;
+        }
         match self.key.as_str() {
             "" => f.write_str(&self.text),
             key => write!(f, "{key}: {}", self.text),

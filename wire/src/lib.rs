@@ -18,6 +18,7 @@ pub mod friction;
 pub mod introspection;
 pub mod invalid;
 pub mod issuer;
+mod locate;
 pub mod namespace;
 pub mod origin;
 pub mod pepper_file;

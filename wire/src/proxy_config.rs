@@ -12,6 +12,7 @@ use crate::friction::Friction;
 use crate::invalid::Bounds;
 use crate::resource_uri::ResourceUri;
 use crate::scope::{self, Scope};
+use crate::telemetry::Telemetry;
 use crate::{Invalid, issuer, origin, read};
 
 /// The longest request body, in bytes.
@@ -63,6 +64,9 @@ pub struct ProxyConfig {
     /// How the server is told who calls. Absent: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// What is told of its work. It is taken at start and stays.
+    #[serde(default, skip_serializing_if = "Telemetry::is_default")]
+    pub telemetry: Telemetry,
 }
 
 /// How the server is told who calls.
@@ -185,9 +189,8 @@ impl ProxyConfig {
     /// # Errors
     /// The first fault, on one line.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let config: Self = read::yaml(text)?;
-        config.check()?;
-        Ok(config)
+        let config = read::yaml(text).and_then(|config: Self| config.check().map(|()| config));
+        config.map_err(|invalid| read::located(text, invalid))
     }
 
     /// Checks every value.
@@ -211,6 +214,7 @@ impl ProxyConfig {
             friction.check().map_err(|error| error.below("friction"))?;
         }
         BODY_BYTES.number("limits.bodyBytes", self.limits.body_bytes)?;
+        self.telemetry.check()?;
         origin::check_all("allowedOrigins", &self.allowed_origins)
     }
 

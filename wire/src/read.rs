@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::Invalid;
+use crate::locate::locate;
 
 /// Reads YAML.
 ///
@@ -14,6 +15,15 @@ pub fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Invalid> {
         Invalid::new("", format!("not valid YAML: {error}"))
     })?;
     serde_path_to_error::deserialize(value).map_err(misshapen)
+}
+
+/// The same fault, with the place of its key in the YAML that it is in.
+#[must_use]
+pub fn located(text: &str, invalid: Invalid) -> Invalid {
+    Invalid {
+        place: locate(text, &invalid.key),
+        ..invalid
+    }
 }
 
 /// Reads JSON.

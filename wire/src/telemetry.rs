@@ -92,6 +92,12 @@ pub struct Otlp {
 }
 
 impl Telemetry {
+    /// Whether it need not be written: a reader that is older does not know it.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Checks what can be judged without the files that it names.
     ///
     /// # Errors

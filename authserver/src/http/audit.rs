@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
+use mcpauth_service::audit::budget::Source;
 use mcpauth_service::audit::{Audit, bounded};
 use mcpauth_service::trace::trace_id;
 
@@ -78,7 +79,7 @@ impl Noted {
         };
         match event.is_by_anybody() {
             true => {
-                let network = Peer(self.address).network();
+                let network = Source::Network(Peer(self.address).network());
                 let (name, _) = event.names();
                 self.audit.record_within_budget(name, network, &line);
             }

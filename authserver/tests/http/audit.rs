@@ -550,7 +550,7 @@ async fn a_refused_authorization_request_is_a_line() {
 #[tokio::test]
 async fn a_flood_of_refusals_is_some_lines_and_a_number() {
     let server = TestServer::start().await;
-    for _ in 0..budget::PER_NETWORK + 30 {
+    for _ in 0..budget::PER_SOURCE + 30 {
         let form = [
             ("grant_type", "refresh_token"),
             APP[0],
@@ -565,7 +565,7 @@ async fn a_flood_of_refusals_is_some_lines_and_a_number() {
         let found = |line: &&Value| line["event"] == event && line["outcome"] == outcome;
         lines.iter().filter(found).count()
     };
-    assert_eq!(of("token", "refused"), budget::PER_NETWORK as usize);
+    assert_eq!(of("token", "refused"), budget::PER_SOURCE as usize);
     assert_eq!(of("token", "issued"), 1);
     let omitted = lines
         .iter()

@@ -9,16 +9,15 @@ use base64::{
 use kube::ResourceExt;
 use mcpauth_api::{
     McpAuthServerSpec, ProtectedMcpServer, auth_server::Login, protected_server::ServerTemplate,
+    telemetry::Telemetry,
 };
 
 use mcp_auth_operator::desired::{
-    authserver_config::{
-        AuthServerPlace, authserver_config, initial_access_token as token_ref,
-        otlp_headers as headers_ref,
-    },
+    authserver_config::{AuthServerPlace, authserver_config, initial_access_token as token_ref},
     names,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
     registration::{self, Selected},
+    telemetry::otlp_headers as headers_ref,
     yaml,
 };
 use mcpauth_wire::admin::AllowedClients;
@@ -131,8 +130,14 @@ pub fn files(
                     id: id.clone(),
                     secret_file: seen(place, &id, "secret").into(),
                 }),
+                otlp_headers_file: seen(place, &id, "otlp-headers"),
             },
         );
+        let from = format!("ProtectedMcpServer {name}");
+        let headers = otlp_headers(manifests, &from, &namespace, &server.spec.telemetry)?;
+        if let Some(headers) = headers {
+            files.push(file(&id, "otlp-headers", headers));
+        }
         files.push(file(&id, "proxy.yaml", yaml(&config)?));
         files.push(file(&id, "secret", secret.clone()));
         files.push(file(AUTHSERVER, &id, secret));
@@ -153,7 +158,9 @@ pub fn files(
     if let Some(token) = initial_access_token(manifests, spec)? {
         files.push(file(AUTHSERVER, "initial-access-token", token));
     }
-    if let Some(headers) = otlp_headers(manifests, spec)? {
+    let from = format!("McpAuthServer {}", manifests.auth_server.name_any());
+    let namespace = namespace_of(&manifests.auth_server);
+    if let Some(headers) = otlp_headers(manifests, &from, &namespace, &spec.telemetry)? {
         files.push(file(AUTHSERVER, "otlp-headers", headers));
     }
     let callers = callers(manifests, place, &mut files)?;
@@ -313,13 +320,16 @@ fn initial_access_token(
         .context("registration.dynamic.initialAccessTokenSecretRef")
 }
 
-fn otlp_headers(manifests: &Manifests, spec: &McpAuthServerSpec) -> anyhow::Result<Option<String>> {
-    let Some(headers) = headers_ref(spec) else {
+fn otlp_headers(
+    manifests: &Manifests,
+    from: &str,
+    namespace: &str,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Option<String>> {
+    let Some(headers) = headers_ref(telemetry) else {
         return Ok(None);
     };
-    let from = format!("McpAuthServer {}", manifests.auth_server.name_any());
-    let namespace = namespace_of(&manifests.auth_server);
-    let text = manifests.secret(&from, &namespace, &headers.name, &headers.key);
+    let text = manifests.secret(from, namespace, &headers.name, &headers.key);
     text.map(Some).context("telemetry.otlp.headersSecretRef")
 }
 

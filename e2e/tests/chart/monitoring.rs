@@ -104,7 +104,7 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
     let objects = rendered_from(HELMS[0], ALL);
     let mut asked = Vec::new();
     expressions(&only(&objects, "PrometheusRule")["spec"], &mut asked);
-    assert_eq!(asked.len(), 11);
+    assert_eq!(asked.len(), 12);
     let shown = dashboard(&objects);
     expressions(&shown, &mut asked);
     assert!(asked.len() > 25);

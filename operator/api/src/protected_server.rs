@@ -17,6 +17,7 @@ use crate::{
     pod::{ImagePullPolicy, PodTemplate, Resources, Service},
     refs::{AllowedNamespaces, AuthServerRef, TrustedNamespaces},
     rules,
+    telemetry::Telemetry,
 };
 
 /// The desired state of a protected MCP server.
@@ -45,7 +46,7 @@ use crate::{
 )]
 #[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.rules) || self.access.rules.all(r, !has(r.scopes) || r.scopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n)))").message("access.rules: every scope must be one of spec.scopes"))]
 #[x_kube(validation = Rule::new("!has(self.access) || !has(self.access.initialScopes) || self.access.initialScopes.all(n, has(self.scopes) && self.scopes.exists(s, s.name == n))").message("access.initialScopes: every scope must be one of spec.scopes"))]
-#[x_kube(validation = Rule::new("!has(self.server.external) || !(has(self.access) && has(self.access.rules) && size(self.access.rules) > 0 || has(self.friction) || has(self.identity) || has(self.podTemplate) || has(self.allowedOrigins) && size(self.allowedOrigins) > 0)").message("server.external has no proxy: access.rules, friction, identity, allowedOrigins and podTemplate would have no effect, so leave them out"))]
+#[x_kube(validation = Rule::new("!has(self.server.external) || !(has(self.access) && has(self.access.rules) && size(self.access.rules) > 0 || has(self.friction) || has(self.identity) || has(self.podTemplate) || has(self.allowedOrigins) && size(self.allowedOrigins) > 0 || has(self.telemetry) && has(self.telemetry.otlp))").message("server.external has no proxy: access.rules, friction, identity, allowedOrigins, podTemplate and telemetry.otlp would have no effect, so leave them out"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedMcpServerSpec {
     /// The McpAuthServer that issues the tokens. Immutable.
@@ -115,6 +116,9 @@ pub struct ProtectedMcpServerSpec {
     /// The Service in front of the proxy.
     #[serde(default)]
     pub service: Service,
+    /// Log, audit and traces of the proxy. A change replaces the pods.
+    #[serde(default)]
+    pub telemetry: Telemetry,
 }
 
 /// The protected MCP server.

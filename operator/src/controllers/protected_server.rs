@@ -20,8 +20,9 @@ use super::upgrade::Workload as _;
 use super::workload::{self, apply_budget, apply_live_config, apply_network_policy};
 use crate::authserver::{Collection, Server};
 use crate::desired::AuthServerFacts;
+use crate::desired::environment::annotate;
 use crate::desired::labels::Component;
-use crate::desired::names;
+use crate::desired::names::{self, TELEMETRY_HASH};
 use crate::desired::protected_server::{self as desired, ProtectedServerObjects};
 use crate::desired::registration::{self, Selected};
 use crate::framework::context::{Context, Scope};
@@ -160,13 +161,22 @@ async fn run(
     let mut objects = build(object, template, context, auth_server, server)?;
     secrets::proxy_keys(context).await?;
     environment::note(context, &mut objects.deployment).await?;
+    if let Some(hash) = secrets::proxy_telemetry(context, &object.spec.telemetry).await? {
+        annotate(&mut objects.deployment, TELEMETRY_HASH, hash);
+    }
     let security = workload::pod_security(&objects.deployment);
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
     let account = desired::service_account(&objects.deployment).unwrap_or(name);
     let introspector = names::service_account_principal(namespace, account);
     let policy_hash = objects.policy_hash.clone();
     let spec = &object.spec;
-    let spec = json!([spec.server, spec.pod_template, spec.proxy, spec.limits]);
+    let spec = json!([
+        spec.server,
+        spec.pod_template,
+        spec.proxy,
+        spec.limits,
+        spec.telemetry
+    ]);
     let cause = workload::cause(&spec, &objects.deployment, &[]);
     let applied = apply(objects, context, cause).await?;
     Ok(Pods {

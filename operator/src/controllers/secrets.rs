@@ -5,14 +5,16 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use mcpauth_api::auth_server::{Ca, Login, PostgresStorage, Storage};
 use mcpauth_api::conditions::reasons;
+use mcpauth_api::telemetry::Telemetry;
 use mcpauth_api::{McpAuthServer, McpAuthServerSpec};
 use mcpauth_wire::authserver_config;
 use mcpauth_wire::pepper_file;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use mcpauth_wire::telemetry;
 
-use crate::desired::authserver_config::{initial_access_token, otlp_headers, postgres_ca};
+use crate::desired::authserver_config::{initial_access_token, postgres_ca};
 use crate::desired::labels::Component;
+use crate::desired::telemetry::otlp_headers;
 use crate::desired::{auth_server, hash, injection, names, postgres, protected_server};
 use crate::framework::apply::{ApplyError, is_code};
 use crate::framework::error::Error;
@@ -20,6 +22,9 @@ use crate::framework::reconciler::ReconcileContext;
 use crate::framework::references;
 use crate::problem::Problem;
 use crate::random::{self, NoRandomness};
+
+/// The field that names the headers for the collector.
+const HEADERS: &str = "spec.telemetry.otlp.headersSecretRef";
 
 /// Hashes of what pods read on start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +59,7 @@ pub async fn of_auth_server(
         foreign.push((field.to_owned(), &url.name, &url.key));
     }
     let callers = callers(spec);
-    let headers = otlp_headers(spec);
+    let headers = otlp_headers(&spec.telemetry);
     let ca = postgres_ca(spec);
     // These are not hashed: the server reloads them, so that a new user or token needs no restart.
     let tls = spec.internal_tls.as_ref().map(|tls| &tls.secret_ref.name);
@@ -97,9 +102,8 @@ pub async fn of_auth_server(
         values.push(value);
     }
     if let Some(headers) = headers {
-        let field = "spec.telemetry.otlp.headersSecretRef";
-        let value = value_of(context, field, &headers.name, &headers.key).await?;
-        check_headers(field, &headers.name, &headers.key, &value)?;
+        let value = value_of(context, HEADERS, &headers.name, &headers.key).await?;
+        check_headers(HEADERS, &headers.name, &headers.key, &value)?;
         values.push(value);
     }
     if let Some(ca) = ca {
@@ -245,6 +249,31 @@ pub async fn proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
     })
 }
 
+/// The hash of what proxies read only when they start, unless it is the default: their telemetry, and the headers for the
+/// collector.
+///
+/// # Errors
+/// The headers are missing or cannot be used, or the API server does not respond.
+pub async fn proxy_telemetry(
+    context: &ReconcileContext<'_>,
+    spec: &Telemetry,
+) -> Result<Option<String>, Error> {
+    if *spec == Telemetry::default() {
+        return Ok(None);
+    }
+    let mut parts = vec![format!("{spec:?}").into_bytes()];
+    if let Some(headers) = otlp_headers(spec) {
+        let (name, key) = (&headers.name, &headers.key);
+        let at = (context.owner.namespace.clone(), name.clone());
+        context.refers_also_to([(references::Kind::Secret, at)]);
+        let (secret, value) = secret_of(context, HEADERS, name, key).await?;
+        check_headers(HEADERS, name, key, &value)?;
+        parts.push(secret.uid().unwrap_or_default().into_bytes());
+        parts.push(value);
+    }
+    Ok(Some(hash(parts.iter().map(Vec::as_slice))))
+}
+
 /// Deletes the keys of a proxy that is being deleted.
 ///
 /// # Errors
@@ -334,14 +363,26 @@ async fn value_of(
     name: &str,
     key: &str,
 ) -> Result<Vec<u8>, Error> {
+    let (_, value) = secret_of(context, field, name, key).await?;
+    Ok(value)
+}
+
+/// The same with the Secret.
+async fn secret_of(
+    context: &ReconcileContext<'_>,
+    field: &str,
+    name: &str,
+    key: &str,
+) -> Result<(Secret, Vec<u8>), Error> {
     let Some(secret) = context.api::<Secret>().get_opt(name).await? else {
         let message = format!("{field}: Secret {name} does not exist: create it with key {key}");
         return Err(Problem::outage(reasons::SECRET_NOT_FOUND, message).into());
     };
-    value(&secret, key).ok_or_else(|| {
+    let value = value(&secret, key).ok_or_else(|| {
         let message = format!("{field}: Secret {name} has no value for key {key}: add it");
-        Problem::outage(reasons::SECRET_INVALID, message).into()
-    })
+        Problem::outage(reasons::SECRET_INVALID, message)
+    })?;
+    Ok((secret, value))
 }
 
 /// The certificates of the CA of an external PostgreSQL.

@@ -26,8 +26,7 @@ use mcpauth_wire::authserver_config::{
 use super::{
     Admin, BuildError, Images,
     authserver_config::{
-        AuthServerPlace, authserver_config, initial_access_token, otlp_headers, postgres_ca,
-        wants_postgres,
+        AuthServerPlace, authserver_config, initial_access_token, postgres_ca, wants_postgres,
     },
     everywhere, hash,
     labels::{Component, Owner},
@@ -35,7 +34,9 @@ use super::{
     network_policy, pod,
     pod_template::{self, Own, Refused},
     postgres::{self, PostgresInputs, PostgresObjects},
-    secret, yaml,
+    secret,
+    telemetry::otlp_headers,
+    yaml,
 };
 
 const COMPONENT: Component = Component::AuthServer;
@@ -397,7 +398,7 @@ fn volumes(owner: &Owner, spec: &McpAuthServerSpec) -> Vec<Volume> {
         let volume = pod::secret_volume("registration", &token.name, &token.key, "token");
         volumes.push(volume);
     }
-    if let Some(headers) = otlp_headers(spec) {
+    if let Some(headers) = otlp_headers(&spec.telemetry) {
         let volume = pod::secret_volume("otlp", &headers.name, &headers.key, "headers");
         volumes.push(volume);
     }

@@ -2,8 +2,7 @@
 
 use mcpauth_api::McpAuthServerSpec;
 use mcpauth_api::auth_server as api;
-use mcpauth_api::refs::{HeadersSecretRef, InitialAccessTokenSecretRef};
-use mcpauth_api::telemetry as api_telemetry;
+use mcpauth_api::refs::InitialAccessTokenSecretRef;
 use mcpauth_wire::admin::Resource;
 use mcpauth_wire::authserver_config::{
     AuthServerConfig, Credential, DynamicRegistration, Internal, Introspection, Listen, Login,
@@ -11,7 +10,8 @@ use mcpauth_wire::authserver_config::{
 };
 use mcpauth_wire::client::{Client, GrantType};
 use mcpauth_wire::client_address::ClientAddress;
-use mcpauth_wire::telemetry::{Audit, LogLevel, Otlp, Telemetry};
+
+use super::telemetry::telemetry;
 
 /// What the file contains besides the spec: the environment that the authserver runs in.
 #[derive(Clone, Debug)]
@@ -142,36 +142,6 @@ fn signing_keys(keys: &api::SigningKeys) -> SigningKeys {
         algorithms: keys.algorithms.iter().map(algorithm).collect(),
         rotation_days: keys.rotation_days,
     }
-}
-
-fn telemetry(spec: &api_telemetry::Telemetry, headers_file: String) -> Telemetry {
-    let otlp = |spec: &api_telemetry::Otlp| Otlp {
-        endpoint: spec.endpoint.clone(),
-        headers_file: spec
-            .headers_secret_ref
-            .as_ref()
-            .map(|_| headers_file.into()),
-    };
-    Telemetry {
-        log_level: match spec.log_level {
-            api_telemetry::LogLevel::Error => LogLevel::Error,
-            api_telemetry::LogLevel::Warn => LogLevel::Warn,
-            api_telemetry::LogLevel::Info => LogLevel::Info,
-            api_telemetry::LogLevel::Debug => LogLevel::Debug,
-            api_telemetry::LogLevel::Trace => LogLevel::Trace,
-        },
-        audit: Audit {
-            enabled: spec.audit.enabled,
-        },
-        otlp: spec.otlp.as_ref().map(otlp),
-    }
-}
-
-/// The Secret with the headers for the OpenTelemetry collector, if it needs any.
-#[must_use]
-pub fn otlp_headers(spec: &McpAuthServerSpec) -> Option<&HeadersSecretRef> {
-    let otlp = spec.telemetry.otlp.as_ref()?;
-    otlp.headers_secret_ref.as_ref()
 }
 
 fn tokens(tokens: &api::Tokens) -> Tokens {

@@ -74,11 +74,16 @@ fn whole_objects(container: &Container, sources: &mut Sources) {
 
 /// Puts the hash on the pods of a Deployment.
 pub fn put_hash(deployment: &mut Deployment, hash: String) {
+    annotate(deployment, ENVIRONMENT_HASH, hash);
+}
+
+/// Annotates the pods of a Deployment, so that they are replaced when this hash changes.
+pub fn annotate(deployment: &mut Deployment, annotation: &str, hash: String) {
     let PodTemplateSpec { metadata, .. } = &mut deployment.spec.get_or_insert_default().template;
     let annotations = &mut metadata.get_or_insert_default().annotations;
     annotations
         .get_or_insert_default()
-        .insert(ENVIRONMENT_HASH.to_owned(), hash);
+        .insert(annotation.to_owned(), hash);
 }
 
 /// The hash on the pods of a Deployment.

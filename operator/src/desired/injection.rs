@@ -15,6 +15,7 @@ use super::{
     names::{self, HEALTH_PORT, PUBLIC_PORT},
     pod,
     proxy_config::{ProxyCredential, ProxyPlace, proxy_config},
+    telemetry::{HEADERS_FILE, otlp_headers},
     yaml,
 };
 
@@ -27,6 +28,8 @@ const KEYS_FOLDER: &str = "/etc/mcpauth/proxy-keys";
 /// The key in the Secret with the proxy's keys, and the file.
 pub const KEYS_FILE: &str = "keys";
 const TOKEN_FOLDER: &str = "/var/run/secrets/mcpauth";
+const OTLP_VOLUME: &str = "mcpauth-otlp";
+const OTLP_FOLDER: &str = "/etc/mcpauth/otlp";
 const CONFIG_FOLDER: &str = "/etc/mcpauth/proxy";
 /// The file in the ConfigMap.
 pub const CONFIG_FILE: &str = "proxy.yaml";
@@ -59,6 +62,7 @@ pub fn config_yaml(
         introspection_endpoint: format!("{}/introspect", auth_server.internal_url),
         introspection_ca: auth_server.internal_ca.clone(),
         credential: ProxyCredential::TokenFile(format!("{TOKEN_FOLDER}/token")),
+        otlp_headers_file: format!("{OTLP_FOLDER}/{HEADERS_FILE}"),
     };
     let config = proxy_config(spec, place);
     config.check()?;
@@ -81,10 +85,18 @@ pub fn inject(
     }
     pod.termination_grace_period_seconds = Some(grace_seconds(spec));
     let present = pod.volumes.get_or_insert_default();
-    present.splice(0..0, volumes(name, auth_server));
+    present.splice(0..0, volumes(name, spec, auth_server));
 }
 
 fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
+    let mut mounts = vec![
+        pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
+        pod::mount(KEYS_VOLUME, KEYS_FOLDER),
+        pod::mount(TOKEN_VOLUME, TOKEN_FOLDER),
+    ];
+    if otlp_headers(&spec.telemetry).is_some() {
+        mounts.push(pod::mount(OTLP_VOLUME, OTLP_FOLDER));
+    }
     let container = Container {
         name: CONTAINER.to_owned(),
         image: Some(
@@ -107,11 +119,7 @@ fn container(spec: &ProtectedMcpServerSpec, images: &Images) -> Container {
         resources: Some(pod::resources(spec.proxy.resources.as_ref(), &DEFAULTS)),
         termination_message_policy: Some(pod::TERMINATION_MESSAGE_POLICY.to_owned()),
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![
-            pod::mount(CONFIG_VOLUME, CONFIG_FOLDER),
-            pod::mount(KEYS_VOLUME, KEYS_FOLDER),
-            pod::mount(TOKEN_VOLUME, TOKEN_FOLDER),
-        ]),
+        volume_mounts: Some(mounts),
         lifecycle: Some(Lifecycle {
             // Begins the drain while the server still runs. By an exec, not a GET: that would be for anybody.
             pre_stop: Some(LifecycleHandler {
@@ -151,8 +159,12 @@ fn grace_seconds(spec: &ProtectedMcpServerSpec) -> i64 {
 
 /// The sidecar's volumes. ConfigMap and Secret are mounted as folders, not as files, so that changes
 /// reach running pods.
-fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
-    vec![
+fn volumes(
+    name: &str,
+    spec: &ProtectedMcpServerSpec,
+    auth_server: &AuthServerFacts,
+) -> Vec<Volume> {
+    let mut volumes = vec![
         pod::config_volume(CONFIG_VOLUME, names::proxy_config(name)),
         pod::secret_volume(KEYS_VOLUME, &names::proxy_keys(name), KEYS_FILE, KEYS_FILE),
         Volume {
@@ -170,5 +182,10 @@ fn volumes(name: &str, auth_server: &AuthServerFacts) -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-    ]
+    ];
+    if let Some(headers) = otlp_headers(&spec.telemetry) {
+        let volume = pod::secret_volume(OTLP_VOLUME, &headers.name, &headers.key, HEADERS_FILE);
+        volumes.push(volume);
+    }
+    volumes
 }

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod protected_server;
 pub mod proxy_config;
 pub mod registration;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 

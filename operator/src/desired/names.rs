@@ -15,6 +15,8 @@ pub const TOKEN_SECONDS: i64 = 600;
 /// Pod annotation with the hash of the pod's configuration. On the authserver's and the
 /// database's pods, which read it only on start, it comes from the template; on other pods it is injected when the configuration changes.
 pub const CONFIG_HASH: &str = "mcpauth.io/config-hash";
+/// On the pods of a proxy: the hash of its telemetry, which it reads only when it starts.
+pub const TELEMETRY_HASH: &str = "mcpauth.io/telemetry-hash";
 
 /// Version of the format of `authserver.yaml`, as part of its ConfigMap's name: pods of the previous version keep
 /// reading the old ConfigMap during a rollout.

@@ -9,6 +9,7 @@ use mcpauth_wire::proxy_config::{
 };
 
 use super::registration;
+use super::telemetry::telemetry;
 
 /// What the file contains besides the spec: the environment that the proxy runs in.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct ProxyPlace {
     pub introspection_ca: Option<String>,
     /// How the proxy authenticates to the authserver.
     pub credential: ProxyCredential,
+    /// The file with the headers for the OpenTelemetry collector, if the spec wants any.
+    pub otlp_headers_file: String,
 }
 
 /// How the proxy authenticates to the authserver.
@@ -74,6 +77,7 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
             .identity
             .as_ref()
             .map(|api::Identity::Headers(_)| Identity::Headers {}),
+        telemetry: telemetry(&spec.telemetry, place.otlp_headers_file),
     }
 }
 

@@ -581,6 +581,38 @@ fn the_headers_for_the_collector_are_where_the_authserver_reads_them() {
     assert_eq!(config.telemetry, Telemetry::default());
 }
 
+#[test]
+fn the_headers_for_the_collector_are_where_the_proxy_reads_them() {
+    let otlp = json!({ "endpoint": "http://collector:4318", "headersSecretRef": { "name": "otlp", "key": "h" } });
+    let telemetry = json!({ "logLevel": "debug", "audit": { "enabled": false }, "otlp": otlp });
+    let objects = build_protected_server(&json!({ "telemetry": telemetry }));
+    let pod = protected_server_pod(&objects);
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == "mcpauth-otlp");
+    let secret = volume.unwrap().secret.as_ref().unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("otlp"));
+    let item = &secret.items.as_ref().unwrap()[0];
+    assert_eq!(item.key, "h");
+    let proxy = &pod.init_containers.as_ref().unwrap()[0];
+    let mut mounts = proxy.volume_mounts.iter().flatten();
+    let mount = mounts.find(|mount| mount.name == "mcpauth-otlp").unwrap();
+    let file = format!("{}/{}", mount.mount_path, item.path);
+    let config = objects.config_map.data.unwrap();
+    let config = ProxyConfig::parse(&config["proxy.yaml"]).unwrap();
+    let expected = json!({
+        "logLevel": "debug", "audit": { "enabled": false },
+        "otlp": { "endpoint": "http://collector:4318", "headersFile": file },
+    });
+    assert_eq!(serde_json::to_value(config.telemetry).unwrap(), expected);
+
+    let usual = build_protected_server(&json!({}));
+    let volumes = protected_server_pod(&usual).volumes.unwrap();
+    assert!(volumes.iter().all(|volume| volume.name != "mcpauth-otlp"));
+    let config = usual.config_map.data.unwrap();
+    let config = ProxyConfig::parse(&config["proxy.yaml"]).unwrap();
+    assert_eq!(config.telemetry, Telemetry::default());
+}
+
 /// With `OrderedReady` the controller waits for ever for the broken pod.
 #[test]
 fn a_mended_image_replaces_a_pod_that_never_came_up() {

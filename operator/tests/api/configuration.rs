@@ -262,5 +262,9 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
         "limits": { "bodyBytes": 1024, "responseHeaderSeconds": 7 },
         "allowedOrigins": ["https://app.example"],
         "identity": { "headers": {} },
+        "telemetry": {
+            "logLevel": "debug", "audit": { "enabled": false },
+            "otlp": { "endpoint": "http://collector:4318", "headersSecretRef": { "name": "otlp" } },
+        },
     }));
 }

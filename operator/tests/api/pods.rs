@@ -13,10 +13,14 @@ use crate::support::world::{World, specs};
 const RESTRICTED: &str = "PodSecurityRestricted";
 
 async fn environment_hash(world: &World) -> Option<String> {
+    annotation(world, "mcpauth.io/environment-hash").await
+}
+
+/// An annotation of the pods.
+async fn annotation(world: &World, name: &str) -> Option<String> {
     let deployment: Deployment = world.appears("notes").await;
     let metadata = deployment.spec.unwrap().template.metadata.unwrap();
-    let annotations = metadata.annotations?;
-    annotations.get("mcpauth.io/environment-hash").cloned()
+    metadata.annotations?.get(name).cloned()
 }
 
 #[tokio::test]
@@ -78,6 +82,61 @@ async fn what_the_environment_comes_from_replaces_the_pods_when_it_changes() {
     world.patch::<Secret>("api", &unused).await;
     operator.goes_on(2).await;
     assert_eq!(environment_hash(&world).await, before);
+    operator.stop().await;
+}
+
+/// The proxy reads them only when it starts.
+#[tokio::test]
+async fn what_a_proxy_tells_of_its_work_replaces_the_pods_when_it_changes() {
+    let world = World::new("telemetry").await;
+    let operator = world.operator();
+    world
+        .create::<McpAuthServer>("auth", &specs::auth_server())
+        .await;
+    world
+        .create::<ProtectedMcpServer>("notes", &specs::protected_server())
+        .await;
+    let hash = || annotation(&world, "mcpauth.io/telemetry-hash");
+    assert_eq!(hash().await, None, "the default needs none");
+    let telemetry = |value: Value| {
+        let patch = json!({ "spec": { "telemetry": value } });
+        let world = &world;
+        async move { drop(world.patch::<ProtectedMcpServer>("notes", &patch).await) }
+    };
+    let changed = async |before: Option<String>| {
+        eventually("the pods are replaced", || async {
+            let now = hash().await;
+            (now != before).then_some(now)
+        })
+        .await
+    };
+    telemetry(json!({ "logLevel": "debug" })).await;
+    let debug = changed(None).await;
+    let otlp =
+        json!({ "endpoint": "http://collector:4318", "headersSecretRef": { "name": "otlp" } });
+    telemetry(json!({ "otlp": otlp })).await;
+    let missing = world
+        .not_ready::<ProtectedMcpServer>("notes", "SecretNotFound")
+        .await;
+    assert_eq!(
+        missing.message,
+        "spec.telemetry.otlp.headersSecretRef: Secret otlp does not exist: create it with key headers"
+    );
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "otlp" }, "stringData": { "headers": "hunter2" },
+    }))
+    .unwrap();
+    let new = PostParams::default();
+    world.api().create(&new, &secret).await.unwrap();
+    let invalid = world
+        .not_ready::<ProtectedMcpServer>("notes", "SecretInvalid")
+        .await;
+    assert!(!invalid.message.contains("hunter2"), "{}", invalid.message);
+    let headers = |value: &str| json!({ "stringData": { "headers": value } });
+    world.patch::<Secret>("otlp", &headers("x-key: one")).await;
+    let one = changed(debug).await;
+    world.patch::<Secret>("otlp", &headers("x-key: two")).await;
+    changed(one).await;
     operator.stop().await;
 }
 

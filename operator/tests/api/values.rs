@@ -43,6 +43,33 @@ fn values(at: &'static str, good: Vec<Value>, bad: Vec<Value>) -> Lines {
     Lines { at, good, bad }
 }
 
+/// Both servers have it.
+fn telemetry() -> Lines {
+    values(
+        "/telemetry",
+        vec![
+            json!({}),
+            json!({ "logLevel": "debug", "audit": { "enabled": false } }),
+            json!({ "otlp": { "endpoint": "http://collector.telemetry.svc:4318" } }),
+            json!({ "otlp": { "endpoint": "https://otlp.example.com/otlp/", "headersSecretRef": { "name": "otlp" } } }),
+            json!({ "otlp": { "endpoint": "http://[::1]:4318", "headersSecretRef": { "name": "otlp", "key": "h" } } }),
+        ],
+        vec![
+            json!({ "logLevel": "verbose" }),
+            json!({ "audit": { "enabled": "no" } }),
+            json!({ "otlp": {} }),
+            json!({ "otlp": { "endpoint": "" } }),
+            json!({ "otlp": { "endpoint": "collector:4318" } }),
+            json!({ "otlp": { "endpoint": "HTTP://collector:4318" } }),
+            json!({ "otlp": { "endpoint": "https://user:password@otlp.example.com" } }),
+            json!({ "otlp": { "endpoint": "https://otlp.example.com?key=x" } }),
+            json!({ "otlp": { "endpoint": "https://otlp.example.com/../x" } }),
+            json!({ "otlp": { "endpoint": format!("https://a/{}", "x".repeat(512)) } }),
+            json!({ "otlp": { "endpoint": "https://a.example", "headersSecretRef": {} } }),
+        ],
+    )
+}
+
 /// Least and most of a number are good, what lies next to them is bad.
 fn bounds(at: &'static str, bounds: mcpauth_wire::invalid::Bounds) -> Lines {
     let below = i64::from(bounds.least) - 1;
@@ -415,29 +442,7 @@ async fn auth_servers() {
                 json!({ "secretRef": "auth-internal" }),
             ],
         ),
-        values(
-            "/telemetry",
-            vec![
-                json!({}),
-                json!({ "logLevel": "debug", "audit": { "enabled": false } }),
-                json!({ "otlp": { "endpoint": "http://collector.telemetry.svc:4318" } }),
-                json!({ "otlp": { "endpoint": "https://otlp.example.com/otlp/", "headersSecretRef": { "name": "otlp" } } }),
-                json!({ "otlp": { "endpoint": "http://[::1]:4318", "headersSecretRef": { "name": "otlp", "key": "h" } } }),
-            ],
-            vec![
-                json!({ "logLevel": "verbose" }),
-                json!({ "audit": { "enabled": "no" } }),
-                json!({ "otlp": {} }),
-                json!({ "otlp": { "endpoint": "" } }),
-                json!({ "otlp": { "endpoint": "collector:4318" } }),
-                json!({ "otlp": { "endpoint": "HTTP://collector:4318" } }),
-                json!({ "otlp": { "endpoint": "https://user:password@otlp.example.com" } }),
-                json!({ "otlp": { "endpoint": "https://otlp.example.com?key=x" } }),
-                json!({ "otlp": { "endpoint": "https://otlp.example.com/../x" } }),
-                json!({ "otlp": { "endpoint": format!("https://a/{}", "x".repeat(512)) } }),
-                json!({ "otlp": { "endpoint": "https://a.example", "headersSecretRef": {} } }),
-            ],
-        ),
+        telemetry(),
         bounds("/rateLimit/clientRequestsPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/addressFailuresPerMinute", limits::PER_MINUTE),
         bounds("/rateLimit/loginFailuresPerMinute", limits::PER_MINUTE),
@@ -733,6 +738,7 @@ async fn protected_servers() {
             &["a", "team-a", &"a".repeat(63)],
             &["", "-a", "a-", "A", "a.b", "a_b", &"a".repeat(64)],
         ),
+        telemetry(),
         values(
             "/identity",
             vec![json!({ "headers": {} })],

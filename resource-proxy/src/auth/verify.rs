@@ -9,6 +9,7 @@ use mcpauth_service::admission::{Admission, Bounds, Caller, Place};
 use mcpauth_service::clock::Clock;
 use moka::sync::Cache;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::auth::judge::{Judgement, Rejection, Verdict, judge};
 use crate::auth::source::{SourceError, TokenSource};
@@ -174,7 +175,7 @@ impl Verifier {
         in_flight.insert(key, receiver.clone());
         let (verifier, token) = (Arc::clone(self), token.to_owned());
         // A separate task, so that the check continues when the client that caused it disconnects.
-        tokio::spawn(async move {
+        let check = async move {
             let answered = verifier.ask(&token, place).await;
             verifier.keep(key, &answered);
             let mut in_flight = verifier
@@ -184,7 +185,8 @@ impl Verifier {
             in_flight.remove(&key);
             drop(in_flight);
             sender.send_replace(Some(answered));
-        });
+        };
+        tokio::spawn(check.in_current_span());
         Joined::InFlight(receiver)
     }
 

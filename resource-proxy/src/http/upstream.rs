@@ -11,6 +11,8 @@ use http::header::{
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{Either, Full};
+use mcpauth_service::otlp;
+use tracing::Span;
 
 use crate::auth::identity::Identity;
 use crate::client::{HttpClient, with_causes};
@@ -158,12 +160,27 @@ impl Upstream {
             .body(Full::new(body))
     }
 
-    /// Sends a request and waits until the response begins. Dropping the future, and later the
+    /// Sends a request, in the span that this is called in, and waits until the response begins. Dropping the future, and later the
     /// body, closes the connection to the server, which tells it that the client disconnected.
     ///
     /// # Errors
     /// The server is unavailable or too slow.
     pub async fn send(
+        &self,
+        client: &HttpClient,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let span = Span::current();
+        otlp::pass_on(&span, request.headers_mut());
+        let response = self.answer(client, request).await;
+        match &response {
+            Ok(response) => otlp::answered(&span, response.status().as_u16()),
+            Err(_) => otlp::failed(&span),
+        }
+        response
+    }
+
+    async fn answer(
         &self,
         client: &HttpClient,
         request: Request<Full<Bytes>>,

@@ -44,6 +44,10 @@ pub struct Params<'a> {
     pub reference: Reference<'a>,
     /// The version in `params._meta`.
     pub version: Option<Cow<'a, str>>,
+    /// `traceparent` in `params._meta`, since 2026-07-28.
+    pub traceparent: Option<Cow<'a, str>>,
+    /// `tracestate` in `params._meta`.
+    pub tracestate: Option<Cow<'a, str>>,
     /// The client takes a task for an answer: `params.task`, or a capability in `params._meta`.
     pub takes_task: bool,
     /// There is a key that a lenient parser would treat as one of those above.
@@ -335,6 +339,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
                         "_meta" => {
                             let meta = map.next_value::<Maybe<Meta<'de>>>()?.0;
                             params.version = meta.version;
+                            params.traceparent = meta.traceparent;
+                            params.tracestate = meta.tracestate;
                             params.takes_task |= meta.takes_task;
                         }
                         "task" => {
@@ -405,6 +411,8 @@ impl<'de> Members<'de> for Reference<'de> {
 #[derive(Default)]
 struct Meta<'a> {
     version: Option<Cow<'a, str>>,
+    traceparent: Option<Cow<'a, str>>,
+    tracestate: Option<Cow<'a, str>>,
     takes_task: bool,
 }
 
@@ -419,6 +427,8 @@ impl<'de> Members<'de> for Meta<'de> {
             }
             match &*key {
                 VERSION => meta.version = map.next_value::<MaybeText<'de>>()?.0,
+                "traceparent" => meta.traceparent = map.next_value::<MaybeText<'de>>()?.0,
+                "tracestate" => meta.tracestate = map.next_value::<MaybeText<'de>>()?.0,
                 CAPABILITIES => {
                     let capabilities = map.next_value::<Maybe<Capabilities>>()?.0;
                     meta.takes_task = capabilities.extensions.has_tasks;

@@ -7,6 +7,8 @@
 //! Replicas share the key. Where it is replaced, sessions under the previous one go on. Under any other the client gets
 //! 404, which tells it to open a new session.
 
+use std::fmt;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,17 +23,51 @@ use crate::keys::subkeys;
 pub struct Sessions {
     /// The current one first.
     keys: Vec<hmac::Key>,
+    /// The current one of those for fingerprints.
+    fingerprints: Option<hmac::Key>,
+}
+
+/// A keyed hash of a session's id: the same in every replica, and no way back to the id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// In hexadecimal.
+    pub fn as_str(&self) -> &str {
+        // It consists of digits.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Sessions {
     /// With these keys.
     pub fn new(keys: &ProxyKeys) -> Self {
-        let keys = subkeys(keys, "sessions").into_iter();
+        let of = |purpose| {
+            let keys = subkeys(keys, purpose).into_iter();
+            keys.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key))
+        };
         Self {
-            keys: keys
-                .map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key))
-                .collect(),
+            keys: of("sessions").collect(),
+            fingerprints: of("session fingerprints").next(),
         }
+    }
+
+    /// What the audit calls the session with the server's `id`.
+    pub fn fingerprint(&self, id: &[u8]) -> Option<Fingerprint> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let tag = hmac::sign(self.fingerprints.as_ref()?, id);
+        let mut text = [0; 16];
+        for (two, byte) in text.chunks_exact_mut(2).zip(tag.as_ref()) {
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Some(Fingerprint(text))
     }
 
     /// What the client gets for the server's `id`.
@@ -94,6 +130,17 @@ mod tests {
             let other_key = with(8);
             assert_eq!(other_key.unbind(&bound, &owner), None);
         }
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_the_key_and_the_id() {
+        let of = |key, id: &[u8]| with(key).fingerprint(id).unwrap();
+        assert_eq!(of(7, b"abc"), of(7, b"abc"));
+        assert_ne!(of(7, b"abc"), of(7, b"abd"));
+        assert_ne!(of(7, b"abc"), of(8, b"abc"));
+        let text = of(7, b"abc");
+        assert_eq!(text.as_str().len(), 16);
+        assert!(text.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod common;
 
+mod audit;
 mod body;
 mod browser;
 mod drain;
@@ -24,4 +25,5 @@ mod reload;
 mod session;
 mod tasks;
 mod token;
+mod traces;
 mod upstream;

@@ -49,15 +49,15 @@ fn check_says_whether_a_configuration_can_be_used() {
     for (text, problem) in [
         (
             minimal("{ proxy: x }"),
-            "listen.proxy: invalid socket address syntax",
+            "line 1, column 11: listen.proxy: invalid socket address syntax",
         ),
         (
             minimal("{}").replace("url: http:", "url: https:"),
-            "upstream.url: expected an http:// URL",
+            "line 4, column 13: upstream.url: expected an http:// URL",
         ),
         (
             minimal("{}") + "colour: red\n",
-            "colour: unknown field `colour`",
+            "line 6, column 1: colour: unknown field `colour`",
         ),
     ] {
         let bad = written(&text);
@@ -164,7 +164,9 @@ async fn the_health_port_says_which_configuration_is_in_force_and_when_it_has_dr
     let rejected = second.rejected.unwrap();
     assert_eq!(rejected.hash.unwrap(), proxy_health::hash(&bad));
     assert!(
-        rejected.reason.starts_with("colour: unknown field"),
+        rejected
+            .reason
+            .contains(", column 1: colour: unknown field"),
         "{}",
         rejected.reason
     );

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use mcp_resource_proxy::reload::{Outcome, Reloader};
 
+use mcpauth_test_support::logs;
 use mcpauth_wire::proxy_health;
 
 use crate::common::World;
+
+const REJECTED: &str = "mcpauth_proxy_config_rejected";
 
 #[tokio::test]
 async fn a_changed_policy_applies_without_a_restart() {
@@ -54,6 +57,7 @@ async fn a_changed_policy_applies_without_a_restart() {
         assert_eq!(state.in_force().hash, proxy_health::hash(&second));
         let rejected = state.in_force().rejected.unwrap();
         assert_eq!(rejected.hash.unwrap(), proxy_health::hash(bad));
+        assert_eq!(world.metric(REJECTED), 1.0);
         assert_eq!(
             world.call("reader", "read").await.status,
             StatusCode::FORBIDDEN
@@ -66,6 +70,7 @@ async fn a_changed_policy_applies_without_a_restart() {
     assert_eq!(reloader.look().await, Outcome::Applied);
     assert_eq!(world.call("reader", "read").await.status, StatusCode::OK);
     assert_eq!(state.in_force().rejected, None);
+    assert_eq!(world.metric(REJECTED), 0.0);
     let reloads = "mcpauth_proxy_config_reloads_total";
     assert_eq!(
         world.metric(&format!("{reloads}{{result=\"success\"}}")),
@@ -90,4 +95,60 @@ async fn what_is_known_of_a_token_is_forgotten_when_the_resource_changes() {
         world.call("good", "read").await.status,
         StatusCode::UNAUTHORIZED
     );
+}
+
+/// Where to look is in the log, on the health port, and so in the status of the object.
+#[tokio::test]
+async fn a_fault_in_a_new_version_has_a_line_and_a_column() {
+    let logs = logs::capture();
+    let world = World::new().await;
+    let path = world.directory.path().join("proxy.yaml");
+    let first = world.configuration("");
+    let mut reloader = Reloader::new(path.clone(), first.clone(), Arc::clone(&world.proxy));
+    let line = first.lines().count();
+    for (more, expected) in [
+        (
+            "friction:\n  rate: { calls: 0, periodSeconds: 1 }",
+            (line + 2, 11, "friction.rate.calls: "),
+        ),
+        ("limits: none", (line + 1, 1, "limits: ")),
+        (
+            "allowedOrigins:\n- https://a.example\n- https://b.example/x",
+            (line + 3, 3, "allowedOrigins[1]: "),
+        ),
+        (
+            "identity: { headers: {}, x: 1 }",
+            (line + 1, 1, "identity: "),
+        ),
+    ] {
+        std::fs::write(&path, format!("{}\n{more}\n", first.trim_end())).unwrap();
+        assert_eq!(reloader.look().await, Outcome::Refused, "{more}");
+        let (line, column, key) = expected;
+        let expected = format!("line {line}, column {column}: {key}");
+        let reason = reloader.state().in_force().rejected.unwrap().reason;
+        assert!(reason.starts_with(&expected), "{more}: {reason}");
+        let logged = logs.containing("the new configuration is invalid");
+        assert!(logged.last().unwrap().contains(&expected), "{logged:?}");
+        assert_eq!(world.metric(REJECTED), 1.0);
+    }
+    std::fs::write(&path, "a: [1,\nb: {").unwrap();
+    assert_eq!(reloader.look().await, Outcome::Refused);
+    let reason = reloader.state().in_force().rejected.unwrap().reason;
+    assert!(reason.contains("at line 2, column 4"), "{reason}");
+    std::fs::write(&path, &first).unwrap();
+    assert_eq!(reloader.look().await, Outcome::Applied);
+    assert_eq!(world.metric(REJECTED), 0.0);
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_said() {
+    let logs = logs::capture();
+    let world = World::new().await;
+    let path = world.directory.path().join("proxy.yaml");
+    let first = world.configuration("");
+    let mut reloader = Reloader::new(path.clone(), first, Arc::clone(&world.proxy));
+    let changed = world.configuration("telemetry: { logLevel: debug }");
+    std::fs::write(&path, changed).unwrap();
+    assert_eq!(reloader.look().await, Outcome::Applied);
+    assert_eq!(logs.containing("only after a restart").len(), 1);
 }

@@ -9,24 +9,34 @@ use serde::Serialize;
 
 /// The time for which lines are counted.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// How many lines of one kind one network causes in it.
-pub const PER_NETWORK: u32 = 20;
+/// How many lines of one kind one source causes in it.
+pub const PER_SOURCE: u32 = 20;
 /// How many all of them cause together: at 500 bytes each, 25 kB a second.
 pub const OVERALL: u32 = 500;
+
+/// Who causes lines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Whoever is in this network: they are strangers.
+    Network(IpAddr),
+    /// The user of a token.
+    Subject(String),
+}
 
 /// What is over budget: so many lines are missing here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Over {
     event: &'static str,
     omitted_event: &'static str,
-    /// The network whose requests they were about; none for all networks that were too many to keep apart.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<IpAddr>,
+    /// Whose requests they were about; none for all those that were too many to keep apart.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
     count: u64,
 }
 
 #[derive(Default)]
-struct Source {
+struct Lines {
     written: u32,
     omitted: u64,
 }
@@ -37,24 +47,25 @@ pub struct Budget {
     began: Duration,
     written: u32,
     /// As many as there are lines: then nothing more is written in this window, and the rest is counted together.
-    sources: HashMap<(&'static str, IpAddr), Source>,
+    sources: HashMap<(&'static str, Source), Lines>,
     others: HashMap<&'static str, u64>,
 }
 
 impl Budget {
-    /// Whether one more line of this kind, about a request from this network, is written.
-    pub fn admit(&mut self, event: &'static str, network: IpAddr) -> bool {
+    /// Whether one more line of this kind, about a request from this source, is written.
+    pub fn admit(&mut self, event: &'static str, source: Source) -> bool {
         let room = self.sources.len() < OVERALL as usize;
-        if !room && !self.sources.contains_key(&(event, network)) {
+        let key = (event, source);
+        if !room && !self.sources.contains_key(&key) {
             *self.others.entry(event).or_default() += 1;
             return false;
         }
-        let source = self.sources.entry((event, network)).or_default();
-        if source.written >= PER_NETWORK || self.written >= OVERALL {
-            source.omitted += 1;
+        let lines = self.sources.entry(key).or_default();
+        if lines.written >= PER_SOURCE || self.written >= OVERALL {
+            lines.omitted += 1;
             return false;
         }
-        source.written += 1;
+        lines.written += 1;
         self.written += 1;
         true
     }
@@ -73,17 +84,18 @@ impl Budget {
 
     /// What is over budget until now.
     pub fn all_over(&mut self) -> Vec<Over> {
-        let omitted = |omitted_event, network, count| Over {
+        let omitted = |omitted_event, source, count| Over {
             event: "omitted",
             omitted_event,
-            network,
+            source,
             count,
         };
         let sources = self.sources.iter_mut();
         let mut over: Vec<_> = sources
-            .filter(|(_, source)| source.omitted > 0)
-            .map(|((event, network), source)| {
-                omitted(event, Some(*network), std::mem::take(&mut source.omitted))
+            .filter(|(_, lines)| lines.omitted > 0)
+            .map(|((event, source), lines)| {
+                let count = std::mem::take(&mut lines.omitted);
+                omitted(event, Some(source.clone()), count)
             })
             .collect();
         over.extend(
@@ -91,7 +103,7 @@ impl Budget {
                 .drain()
                 .map(|(event, count)| omitted(event, None, count)),
         );
-        over.sort_by_key(|over| (over.omitted_event, over.network));
+        over.sort_by(|a, b| (a.omitted_event, &a.source).cmp(&(b.omitted_event, &b.source)));
         over
     }
 }
@@ -100,17 +112,19 @@ impl Budget {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use serde_json::json;
+
     use super::*;
 
-    fn network(number: u32) -> IpAddr {
-        Ipv4Addr::from(number).into()
+    fn network(number: u32) -> Source {
+        Source::Network(Ipv4Addr::from(number).into())
     }
 
     fn over(omitted_event: &'static str, number: Option<u32>, count: u64) -> Over {
         Over {
             event: "omitted",
             omitted_event,
-            network: number.map(network),
+            source: number.map(network),
             count,
         }
     }
@@ -123,11 +137,11 @@ mod tests {
     #[test]
     fn a_flood_from_one_network_leaves_room_for_others() {
         let mut budget = Budget::default();
-        assert_eq!(admitted(&mut budget, "token", 1, 1_000), PER_NETWORK);
+        assert_eq!(admitted(&mut budget, "token", 1, 1_000), PER_SOURCE);
         assert_eq!(admitted(&mut budget, "token", 2, 3), 3);
         assert_eq!(admitted(&mut budget, "login", 1, 3), 3);
         assert_eq!(budget.over(WINDOW - Duration::from_millis(1)), []);
-        let omitted = u64::from(1_000 - PER_NETWORK);
+        let omitted = u64::from(1_000 - PER_SOURCE);
         assert_eq!(budget.over(WINDOW), [over("token", Some(1), omitted)]);
         // A new window.
         assert_eq!(admitted(&mut budget, "token", 1, 1), 1);
@@ -150,9 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_is_a_source_too() {
+        let mut budget = Budget::default();
+        let alice = || Source::Subject("alice".to_owned());
+        let admitted = (0..50).filter(|_| budget.admit("call", alice()));
+        assert_eq!(admitted.count(), PER_SOURCE as usize);
+        let over = serde_json::to_value(budget.all_over()).unwrap();
+        let expected = json!([{ "event": "omitted", "omitted_event": "call", "subject": "alice", "count": 30 }]);
+        assert_eq!(over, expected);
+    }
+
+    #[test]
     fn what_is_over_budget_is_reported_once() {
         let mut budget = Budget::default();
-        admitted(&mut budget, "token", 1, PER_NETWORK + 2);
+        admitted(&mut budget, "token", 1, PER_SOURCE + 2);
         assert_eq!(budget.all_over(), [over("token", Some(1), 2)]);
         assert_eq!(budget.all_over(), []);
         assert_eq!(

@@ -10,8 +10,9 @@ pub mod budget;
 mod line;
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::metrics::Registry;
-use budget::Budget;
+use budget::{Budget, Source};
 
 pub use line::bounded;
 
@@ -50,7 +51,7 @@ impl Counted {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "audit_lines",
-            "Audit lines, by result: written, over_budget (too many of one kind from one network), or dropped (not read in time)",
+            "Audit lines, by result: written, over_budget (too many of one kind from one source), or dropped (not read in time)",
             self.0.clone(),
         );
     }
@@ -107,6 +108,16 @@ impl Audit {
         Self::default()
     }
 
+    /// Begins to write to standard output: the log is on standard error.
+    ///
+    /// # Errors
+    /// When there can be no thread for it, or no descriptor.
+    pub fn on_standard_output(clock: Clock, counted: Counted) -> io::Result<Self> {
+        // Not `Stdout`, which makes a system call for each line.
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Self::start(out, clock, counted)
+    }
+
     /// Begins to write to `out`.
     ///
     /// # Errors
@@ -146,19 +157,13 @@ impl Audit {
         }
     }
 
-    /// The same for a line that a stranger can cause as often as they like: `event` names its kind, and the request came from
-    /// `network`.
-    pub fn record_within_budget(
-        &self,
-        event: &'static str,
-        network: IpAddr,
-        line: &impl Serialize,
-    ) {
+    /// The same for a line that `source` can cause as often as they like: `event` names its kind.
+    pub fn record_within_budget(&self, event: &'static str, source: Source, line: &impl Serialize) {
         let Some(queue) = &self.0 else { return };
         let now = queue.shared.clock.monotonic();
         let (over, admitted) = {
             let mut budget = queue.shared.budget();
-            (budget.over(now), budget.admit(event, network))
+            (budget.over(now), budget.admit(event, source))
         };
         for over in over {
             queue.put(&over);

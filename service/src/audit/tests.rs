@@ -57,15 +57,15 @@ fn lines_are_written_in_order_and_counted() {
 fn what_is_over_budget_is_a_number() {
     let (kept, counted, clock) = (Kept::default(), Counted::default(), clock());
     let audit = Audit::start(kept.clone(), clock.clone(), counted.clone()).unwrap();
-    let network = Ipv4Addr::LOCALHOST.into();
-    let refused = || audit.record_within_budget("token", network, &json!({ "event": "token" }));
-    (0..budget::PER_NETWORK + 7).for_each(|_| refused());
+    let network = || Source::Network(Ipv4Addr::LOCALHOST.into());
+    let refused = || audit.record_within_budget("token", network(), &json!({ "event": "token" }));
+    (0..budget::PER_SOURCE + 7).for_each(|_| refused());
     clock.advance(budget::WINDOW);
     refused();
     assert!(audit.flush(PATIENCE));
     let lines = kept.lines();
     let of = |name: &str| lines.iter().filter(|line| line["event"] == name).count();
-    assert_eq!(of("token"), budget::PER_NETWORK as usize + 1);
+    assert_eq!(of("token"), budget::PER_SOURCE as usize + 1);
     assert_eq!(of("omitted"), 1);
     let omitted = lines
         .iter()
@@ -82,9 +82,9 @@ fn what_is_over_budget_is_a_number() {
 fn the_writer_reports_by_itself_what_was_over_budget() {
     let (kept, counted, clock) = (Kept::default(), Counted::default(), clock());
     let audit = Audit::start(kept.clone(), clock.clone(), counted).unwrap();
-    let network = Ipv4Addr::LOCALHOST.into();
-    for _ in 0..=budget::PER_NETWORK {
-        audit.record_within_budget("token", network, &json!({ "event": "token" }));
+    let network = || Source::Network(Ipv4Addr::LOCALHOST.into());
+    for _ in 0..=budget::PER_SOURCE {
+        audit.record_within_budget("token", network(), &json!({ "event": "token" }));
     }
     clock.advance(budget::WINDOW);
     let reported = || kept.lines().iter().any(|line| line["event"] == "omitted");

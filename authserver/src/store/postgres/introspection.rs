@@ -12,6 +12,7 @@ use mcpauth_service::clock::UnixTime;
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tracing::{Instrument as _, Span};
 
 use super::super::{ActiveToken, StoreError};
 use super::clients::read_origin;
@@ -39,6 +40,7 @@ pub(super) struct Introspection {
 struct Call {
     hashes: Vec<KeyedHash>,
     answer: oneshot::Sender<Result<Option<ActiveToken>, StoreError>>,
+    span: Span,
 }
 
 impl Introspection {
@@ -62,7 +64,11 @@ impl Introspection {
         let (answer, answered) = oneshot::channel();
         let hashes = hashes.to_vec();
         let gone = || StoreError::Unavailable("the server is draining".into());
-        let call = Call { hashes, answer };
+        let call = Call {
+            hashes,
+            answer,
+            span: Span::current(),
+        };
         self.queue.send(call).await.map_err(|_| gone())?;
         let token = answered.await.map_err(|_| gone())??;
         Ok(token.filter(|token| token.expires_at > now))
@@ -74,16 +80,19 @@ async fn answer_all(connections: Kept, calls: Arc<Mutex<mpsc::Receiver<Call>>>) 
     while gather(&calls, &mut batch).await {
         // Who gave up waits no longer.
         batch.retain(|call| !call.answer.is_closed());
-        if batch.is_empty() {
+        let Some(first) = batch.first() else {
             continue;
-        }
+        };
+        // A statement is in one trace only.
+        let span = first.span.clone();
         let hashes: Vec<_> = batch
             .iter()
             .flat_map(|call| &call.hashes)
             .copied()
             .collect();
-        let rows = within(OPERATION_TIMEOUT, find(&connections, &hashes)).await;
-        for Call { hashes, answer } in batch.drain(..) {
+        let rows = within(OPERATION_TIMEOUT, find(&connections, &hashes));
+        let rows = rows.instrument(span).await;
+        for Call { hashes, answer, .. } in batch.drain(..) {
             let token = match &rows {
                 Ok(rows) => hashes
                     .iter()

@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use mcpauth_service::otlp;
 use mcpauth_wire::introspection::Answer;
+use tracing::{Instrument as _, Span};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::source::SourceError;
@@ -75,18 +77,30 @@ impl Introspector {
     }
 
     async fn ask(&self, token: &str) -> Result<Answer, SourceError> {
+        let span = otlp::call_span("introspection");
+        let answer = self.exchange(token, &span);
+        let answer = answer.instrument(span.clone()).await;
+        if answer.is_err() {
+            otlp::failed(&span);
+        }
+        answer
+    }
+
+    async fn exchange(&self, token: &str, span: &Span) -> Result<Answer, SourceError> {
         let form = Serializer::new(String::new())
             .append_pair("token", token)
             .append_pair("token_type_hint", "access_token")
             .finish();
-        let request = Request::post(self.endpoint.clone())
+        let mut request = Request::post(self.endpoint.clone())
             .header(AUTHORIZATION, self.credential.header()?)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .body(Full::from(form))
             .map_err(|error| SourceError::Transport(error.to_string()))?;
+        otlp::pass_on(span, request.headers_mut());
         let response = self.client.request(request).await;
         let response = response.map_err(|error| SourceError::Transport(with_causes(&error)))?;
+        otlp::answered(span, response.status().as_u16());
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {

@@ -17,6 +17,7 @@ use mcp_resource_proxy::drain::Drain;
 use mcp_resource_proxy::metrics::Metrics;
 use mcp_resource_proxy::proxy::Proxy;
 use mcp_resource_proxy::server;
+use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::{Clock, UnixTime};
 use mcpauth_service::listener::Listener;
 use mcpauth_service::shutdown::Shutdown;
@@ -79,6 +80,11 @@ impl World {
 
     /// With this clock.
     pub async fn at(clock: Clock, more: &str) -> Self {
+        Self::audited(clock, more, Audit::off()).await
+    }
+
+    /// With this audit.
+    pub async fn audited(clock: Clock, more: &str, audit: Audit) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let introspection = IntrospectionServer::start().await;
         let mcp = McpServer::start().await;
@@ -89,6 +95,7 @@ impl World {
             clock: clock.clone(),
             client: client::new(),
             metrics: Metrics::new(),
+            audit,
         };
         let text = configuration(&introspection, &mcp, &token_file(&directory), more);
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -37,6 +37,7 @@ struct State {
     received: Mutex<Vec<Received>>,
     streams: Mutex<Vec<Stream>>,
     opened: Count,
+    hanging: Count,
     abandoned: Count,
 }
 
@@ -94,6 +95,11 @@ impl McpServer {
     pub async fn stream(&self) -> Stream {
         self.state.opened.0.acquire().await.unwrap().forget();
         self.state.streams.lock().unwrap().remove(0)
+    }
+
+    /// Waits until there is a request that this server hangs at.
+    pub async fn arrived(&self) {
+        self.state.hanging.0.acquire().await.unwrap().forget();
     }
 
     /// Waits until a request that this server hangs at was given up.
@@ -179,6 +185,7 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         }
         ("tools/call", "hang") => {
             let _abandoned = Abandoned(Arc::clone(state));
+            state.hanging.0.add_permits(1);
             std::future::pending().await
         }
         _ => json_answer(&json!({"content": []})),
