@@ -132,7 +132,8 @@ impl Proxy {
             self.runtime.metrics.request("public");
             return response;
         }
-        let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
+        let (own, allowed) = (compiled.resource.origin(), &compiled.config.allowed_origins);
+        let origin = Origin::of(request.headers(), own, allowed);
         let is_json_rpc = Era::is_stateless(request.headers());
         let mut trace = Trace::new(&request);
         let span = trace.span();
@@ -360,18 +361,15 @@ impl Proxy {
         identity: &Identity,
         trace: &mut Trace,
     ) -> Result<Messages<'a>, Refusal> {
-        let messages = Messages::read(body).map_err(Refusal::Body)?;
+        let messages = Messages::parse(body).map_err(Refusal::Body)?;
         trace.message(&messages);
-        let era = match declared {
-            Ok(declared) => Era::of(*declared),
-            Err(unsupported) => {
-                return Err(Refusal::UnsupportedVersion(
-                    unsupported.clone(),
-                    messages.first_id(),
-                ));
-            }
-        };
+        let era = Era::judging(declared, headers, &messages)
+            .map_err(|unsupported| Refusal::UnsupportedVersion(unsupported, messages.first_id()))?;
         era.check(&messages).map_err(Refusal::Body)?;
+        if let Some(removed) = era.removed(&messages) {
+            return Err(Refusal::Absent(Absent::removed(era, &messages, removed)));
+        }
+        messages.check().map_err(Refusal::Body)?;
         if let Err(reason) = header_match::check(era, headers, &messages) {
             return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
         }
