@@ -37,6 +37,7 @@ use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
 use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
+use crate::mcp::param_headers::ParamHeaders;
 use crate::mcp::session::Sessions;
 use crate::mcp::tasks::{self, Call, Tasks};
 use crate::pacing::{Calls, Pacing};
@@ -56,6 +57,7 @@ pub struct Proxy {
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
     tasks: Arc<Tasks>,
+    param_headers: Arc<ParamHeaders>,
     pacing: Arc<Pacing>,
 }
 
@@ -78,6 +80,7 @@ impl Proxy {
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
             tasks: Arc::default(),
+            param_headers: Arc::default(),
             pacing: Arc::new(pacing),
         })
     }
@@ -283,6 +286,7 @@ impl Proxy {
             rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
+            param_headers: Arc::clone(&self.param_headers),
             says_cache_scope: is_stateless,
         };
         Ok(Filter::new(view, is_event_stream(headers), is_success, id))
@@ -370,9 +374,14 @@ impl Proxy {
             return Err(Refusal::Absent(Absent::removed(era, &messages, removed)));
         }
         messages.check().map_err(Refusal::Body)?;
-        if let Err(reason) = header_match::check(era, headers, &messages) {
-            return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
-        }
+        header_match::check(era, headers, &messages)
+            .and_then(|()| match &messages {
+                Messages::Single(message) if era == Era::Stateless => {
+                    self.param_headers.check(headers, message, body)
+                }
+                _ => Ok(()),
+            })
+            .map_err(|reason| Refusal::HeaderMismatch(reason, messages.first_id()))?;
         let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
         let mut begun = Vec::new();
         for guarded in messages.guarded() {

@@ -221,6 +221,44 @@ async fn a_request_of_2026_07_28_passes_if_its_headers_agree_with_its_body() {
 }
 
 #[tokio::test]
+async fn arguments_in_headers_agree_with_the_body_once_the_schema_passed() {
+    let world = world().await;
+    let version = ("mcp-protocol-version", STATELESS);
+    let read = json!({"name": "read", "arguments": {"region": "us"}});
+    let read = stateless("tools/call", read);
+    let call = [version, ("mcp-method", "tools/call"), ("mcp-name", "read")];
+    let with = |region: &'static str| [&call[..], &[("mcp-param-region", region)]].concat();
+    // Nobody knows yet what the header is about.
+    for headers in [&call[..], &with("eu")] {
+        let answer = send(&world, Method::POST, headers, &read).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let list = stateless("tools/list", json!({}));
+    let headers = [version, ("mcp-method", "tools/list")];
+    let answer = send(&world, Method::POST, &headers, &list).await;
+    assert_eq!(answer.status, StatusCode::OK);
+
+    for headers in [&call[..], &with("eu"), &with("=?base64?dXM?=")] {
+        let answer = send(&world, Method::POST, headers, &read).await;
+        is_error(&answer, StatusCode::BAD_REQUEST, -32020);
+        assert_eq!(answer.json()["id"], 7);
+    }
+    for region in ["us", "=?base64?dXM=?="] {
+        let answer = send(&world, Method::POST, &with(region), &read).await;
+        assert_eq!(answer.status, StatusCode::OK, "{region}");
+    }
+    // Before that revision a header is no argument.
+    let legacy = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "read", "arguments": {"region": "us"}}});
+    let headers = [
+        ("mcp-protocol-version", "2025-11-25"),
+        ("mcp-param-region", "eu"),
+    ];
+    let answer = send(&world, Method::POST, &headers, &legacy.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(world.mcp.received().len(), 6);
+}
+
+#[tokio::test]
 async fn in_2026_07_28_there_is_no_get_and_no_delete() {
     let world = world().await;
     for method in [Method::GET, Method::DELETE] {

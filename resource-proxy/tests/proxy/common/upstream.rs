@@ -155,7 +155,11 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
             json_answer(&json!({"resultType": "task", "taskId": TASK, "status": "working"}))
         }
         ("tools/list", _) => json_answer(&json!({
-            "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
+            "tools": [
+                {"name": "read", "inputSchema": {"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}},
+                {"name": "create_note"},
+            ],
+            "nextCursor": "c", "cacheScope": "public",
         })),
         ("resources/list", "stream") => stream(state),
         ("prompts/list", "compressed") => {
