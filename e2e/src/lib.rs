@@ -1,6 +1,7 @@
 //! What the end-to-end suites share besides `mcpauth-test-support`: commands and scenarios. The suites talk to the product only as its users do: kubectl, helm, HTTP.
 
 pub mod command;
+pub mod local;
 pub mod scenario;
 
 use std::path::PathBuf;

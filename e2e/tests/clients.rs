@@ -4,32 +4,21 @@
 #[cfg(test)]
 mod clients {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::process::Command;
-    use std::time::Duration;
 
-    use mcp_auth_e2e::top;
-    use mcpauth_test_support::process::{Process, free_ports};
+    use mcp_auth_e2e::{local::Local, top};
+    use mcpauth_test_support::process::free_ports;
     use serde_json::{Value, json};
-    use tempfile::TempDir;
 
     /// How long an access token lives.
     const SECONDS: u32 = 4;
-    /// How long the programs may take to start.
-    const START: Duration = Duration::from_secs(60);
 
-    /// The programs of `examples/notes.yaml`, on ports of their own. They end when this is dropped.
+    /// The programs of `examples/notes.yaml`, on ports of their own.
     struct Stack {
         resource: String,
         issuer: String,
-        _process: Process,
-        _files: TempDir,
-    }
-
-    /// The program, built beside this one.
-    fn program() -> PathBuf {
-        let exe = std::env::current_exe().unwrap();
-        exe.ancestors().nth(2).unwrap().join("kubectl-mcpauth")
+        _programs: Local,
     }
 
     /// The example without friction, which would only cost time, and with tokens that expire soon.
@@ -61,34 +50,16 @@ mod clients {
 
     impl Stack {
         fn start() -> Self {
-            let files = tempfile::tempdir().unwrap();
             let [issuer, resource, server] = free_ports();
             let issuer = format!("http://localhost:{issuer}");
             let resource = format!("http://localhost:{resource}/mcp");
-            let (file, log) = (files.path().join("notes.yaml"), files.path().join("log"));
-            fs::write(&file, manifest(&issuer, &resource, server)).unwrap();
-            let mut command = Command::new(program());
-            command.args(["local", "-f"]).arg(file);
-            let process = Process::logging(&mut command, &log);
-            wait_for(&log, "claude mcp add");
+            let programs = Local::start(&manifest(&issuer, &resource, server)).unwrap();
             Self {
                 resource,
                 issuer,
-                _process: process,
-                _files: files,
+                _programs: programs,
             }
         }
-    }
-
-    fn wait_for(log: &Path, text: &str) {
-        let tries = START.as_millis() / 100;
-        for _ in 0..tries {
-            if fs::read_to_string(log).is_ok_and(|log| log.contains(text)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("no {text:?} in the log");
     }
 
     /// Runs it, and gives what it printed.

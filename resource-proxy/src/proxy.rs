@@ -36,6 +36,7 @@ use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
 use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
+use crate::mcp::param_headers::ParamHeaders;
 use crate::mcp::session::{Fingerprint, Sessions};
 use crate::mcp::tasks::{self, Call, Tasks};
 use crate::pacing::{Calls, Pacing, Sent};
@@ -53,6 +54,7 @@ pub struct Proxy {
     runtime: Runtime,
     sessions: ArcSwap<Sessions>,
     tasks: Arc<Tasks>,
+    param_headers: Arc<ParamHeaders>,
     pacing: Arc<Pacing>,
 }
 
@@ -102,6 +104,7 @@ impl Proxy {
             runtime,
             sessions: ArcSwap::from_pointee(Sessions::new(keys)),
             tasks: Arc::default(),
+            param_headers: Arc::default(),
             pacing: Arc::new(pacing),
         })
     }
@@ -156,7 +159,8 @@ impl Proxy {
             self.runtime.metrics.request("public");
             return response;
         }
-        let origin = Origin::of(request.headers(), &compiled.config.allowed_origins);
+        let (own, allowed) = (compiled.resource.origin(), &compiled.config.allowed_origins);
+        let origin = Origin::of(request.headers(), own, allowed);
         let is_json_rpc = Era::is_stateless(request.headers());
         let mut trace = Trace::new(&request, &compiled.resource, &self.runtime);
         let (span, collected) = (trace.span(), trace.collected());
@@ -346,6 +350,7 @@ impl Proxy {
             rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
+            param_headers: Arc::clone(&self.param_headers),
             says_cache_scope: is_stateless,
         };
         Ok(Filter::new(
@@ -436,21 +441,23 @@ impl Proxy {
         identity: &Identity,
         trace: &mut Trace,
     ) -> Result<Messages<'a>, Refusal> {
-        let messages = Messages::read(body).map_err(Refusal::Body)?;
+        let messages = Messages::parse(body).map_err(Refusal::Body)?;
         trace.message(&messages);
-        let era = match declared {
-            Ok(declared) => Era::of(*declared),
-            Err(unsupported) => {
-                return Err(Refusal::UnsupportedVersion(
-                    unsupported.clone(),
-                    messages.first_id(),
-                ));
-            }
-        };
+        let era = Era::judging(declared, headers, &messages)
+            .map_err(|unsupported| Refusal::UnsupportedVersion(unsupported, messages.first_id()))?;
         era.check(&messages).map_err(Refusal::Body)?;
-        if let Err(reason) = header_match::check(era, headers, &messages) {
-            return Err(Refusal::HeaderMismatch(reason, messages.first_id()));
+        if let Some(removed) = era.removed(&messages) {
+            return Err(Refusal::Absent(Absent::removed(era, &messages, removed)));
         }
+        messages.check().map_err(Refusal::Body)?;
+        header_match::check(era, headers, &messages)
+            .and_then(|()| match &messages {
+                Messages::Single(message) if era == Era::Stateless => {
+                    self.param_headers.check(headers, message, body)
+                }
+                _ => Ok(()),
+            })
+            .map_err(|reason| Refusal::HeaderMismatch(reason, messages.first_id()))?;
         let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
         let mut begun = Vec::new();
         for guarded in messages.guarded() {

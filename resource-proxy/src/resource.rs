@@ -11,6 +11,7 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 #[derive(Clone, Debug)]
 pub struct Resource {
     uri: ResourceUri,
+    origin: String,
     host: String,
     path: String,
     metadata_url: String,
@@ -35,6 +36,7 @@ impl Resource {
         let path = if declared.is_empty() { "/" } else { declared };
         Ok(Self {
             path: path.to_owned(),
+            origin: origin.to_owned(),
             host,
             metadata_url,
             uri,
@@ -44,6 +46,11 @@ impl Resource {
     /// The identifier, as configured, byte for byte.
     pub fn identifier(&self) -> &str {
         self.uri.as_str()
+    }
+
+    /// Scheme, host and port, as browsers write them.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The host that clients address.

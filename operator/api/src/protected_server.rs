@@ -96,8 +96,8 @@ pub struct ProtectedMcpServerSpec {
     /// Limits of requests.
     #[serde(default)]
     pub limits: Limits,
-    /// Origins of web pages that may send requests, such as `https://app.example`. Requests without
-    /// an Origin header are not affected.
+    /// Origins of web pages that may send requests, such as `https://app.example`. Pages of
+    /// the resource's own origin and requests without an Origin header are not affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = origin::COUNT.most),

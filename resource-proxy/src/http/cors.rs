@@ -29,16 +29,13 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Judges the `Origin` header.
-    pub fn of(headers: &HeaderMap, allowed: &[String]) -> Self {
+    /// Judges the `Origin` header. A page that comes from the resource's own origin may call: no other host can claim it.
+    pub fn of(headers: &HeaderMap, own: &str, allowed: &[String]) -> Self {
         let mut values = headers.get_all(ORIGIN).iter();
+        let mut may_call = allowed.iter().map(String::as_str).chain([own]);
         match (values.next(), values.next()) {
             (None, _) => Self::Absent,
-            (Some(origin), None)
-                if allowed
-                    .iter()
-                    .any(|one| one.as_bytes() == origin.as_bytes()) =>
-            {
+            (Some(origin), None) if may_call.any(|one| one.as_bytes() == origin.as_bytes()) => {
                 Self::Allowed(origin.clone())
             }
             _ => Self::Refused,
@@ -110,19 +107,25 @@ mod tests {
         for value in values {
             headers.append(ORIGIN, HeaderValue::from_static(value));
         }
-        Origin::of(&headers, &["https://app.example".into()])
+        Origin::of(
+            &headers,
+            "http://localhost:9001",
+            &["https://app.example".into()],
+        )
     }
 
     #[test]
-    fn only_a_listed_origin_may_call() {
+    fn only_a_listed_origin_and_the_own_one_may_call() {
         assert_eq!(origin(&[]), Origin::Absent);
-        assert!(matches!(
-            origin(&["https://app.example"]),
-            Origin::Allowed(_)
-        ));
+        for own_or_listed in ["https://app.example", "http://localhost:9001"] {
+            assert!(matches!(origin(&[own_or_listed]), Origin::Allowed(_)));
+        }
         for other in [
             vec!["https://app.example:8443"],
             vec!["http://app.example"],
+            vec!["http://localhost"],
+            vec!["http://localhost:9002"],
+            vec!["https://localhost:9001"],
             vec!["https://app.example.evil.example"],
             vec!["null"],
             vec![""],

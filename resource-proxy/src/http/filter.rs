@@ -326,6 +326,7 @@ mod tests {
                 scopes: vec![],
             }),
             tasks: Arc::default(),
+            param_headers: Arc::default(),
             says_cache_scope: false,
         };
         Filter::new(view, reserved.allowance(), is_stream, true, Some(json!(7)))

@@ -59,6 +59,16 @@ impl Absent {
     }
 }
 
+impl Absent {
+    /// To messages of which this one has a method that the revision no longer has.
+    pub fn removed(era: Era, messages: &Messages<'_>, removed: Guarded<'_>) -> Self {
+        Self {
+            because: "this revision of MCP has no such method",
+            ..Self::new(era, messages, removed)
+        }
+    }
+}
+
 /// JSON-RPC: there is no such method.
 const METHOD_NOT_FOUND: i32 = -32601;
 /// JSON-RPC: what the parameters name does not exist.

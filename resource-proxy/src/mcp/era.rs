@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mcpauth_wire::invalid::printable;
 
+use crate::auth::authorize::Operation;
+use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::message::{Fault, Messages};
 
 /// The header that names the revision.
@@ -52,6 +54,43 @@ impl Era {
     /// The revision of a request that names this one, or none.
     pub fn of(declared: Option<Self>) -> Self {
         declared.unwrap_or(Self::Batches)
+    }
+
+    /// The revision that these messages are judged by: a revision that is not supported here ends them, unless they ask
+    /// which ones are. That answer is the server's, in the manner of the newest revision.
+    ///
+    /// # Errors
+    /// It is not supported.
+    pub fn judging(
+        declared: &Result<Option<Self>, Unsupported>,
+        headers: &HeaderMap,
+        messages: &Messages<'_>,
+    ) -> Result<Self, Unsupported> {
+        let is_only = headers.get_all(&VERSION).iter().count() == 1;
+        match declared {
+            Ok(declared) => Ok(Self::of(*declared)),
+            Err(_) if is_only && messages.discovers() => Ok(Self::Stateless),
+            Err(unsupported) => Err(unsupported.clone()),
+        }
+    }
+
+    /// The message whose method earlier revisions had and this one has not, although it names a resource or a task.
+    pub fn removed<'a>(self, messages: &'a Messages<'_>) -> Option<Guarded<'a>> {
+        const REMOVED: [&str; 3] = [
+            "resources/subscribe",
+            "resources/unsubscribe",
+            "tasks/result",
+        ];
+        if self != Self::Stateless {
+            return None;
+        }
+        messages.iter().find_map(|message| {
+            let method = message.method.as_deref()?;
+            let target = Target::Operation(Operation::Method(method));
+            REMOVED
+                .contains(&method)
+                .then_some(Guarded { message, target })
+        })
     }
 
     /// Whether a request names a revision without sessions, or is from a later one.

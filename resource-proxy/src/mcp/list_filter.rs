@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::auth::authorize::{AccessRules, Operation};
 use crate::auth::identity::Identity;
+use crate::mcp::param_headers::ParamHeaders;
 use crate::mcp::spans::{elements, members, string, value};
 use crate::mcp::tasks::Tasks;
 use crate::mcp::uri::{self, Kind};
@@ -24,6 +25,8 @@ pub struct View {
     pub caller: Arc<Identity>,
     /// The tasks that are known.
     pub tasks: Arc<Tasks>,
+    /// Learns from the lists of tools of MCP 2026-07-28.
+    pub param_headers: Arc<ParamHeaders>,
     /// A list must say who may cache it (MCP 2026-07-28).
     pub says_cache_scope: bool,
 }
@@ -153,6 +156,9 @@ impl View {
             let Some((entry, member)) = Entry::of(&name).filter(|_| is_array) else {
                 continue;
             };
+            if matches!(entry, Entry::Tool) && self.says_cache_scope {
+                self.param_headers.learn(text, value.start);
+            }
             is_list |= !matches!(entry, Entry::Task);
             if sees_all && !matches!(entry, Entry::Task) {
                 continue;

@@ -117,6 +117,16 @@ impl<'a> Messages<'a> {
     /// method that differs from a relevant one only by case or a NUL, too deep nesting, a guarded method
     /// that does not say what it is about.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
+        let messages = Self::parse(body)?;
+        messages.check()?;
+        Ok(messages)
+    }
+
+    /// Reads a body without [`Self::check`].
+    ///
+    /// # Errors
+    /// Input that two parsers could read differently is rejected.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::Parse(error.to_string()))?;
         if depth(body) > MAX_DEPTH {
             let message = format!("the body nests deeper than {MAX_DEPTH} levels");
@@ -132,8 +142,15 @@ impl<'a> Messages<'a> {
         if matches!(&messages, Self::Batch(batch) if batch.is_empty()) {
             return Err(Fault::Invalid("the batch is empty".into()));
         }
-        messages.iter().try_for_each(Message::check)?;
         Ok(messages)
+    }
+
+    /// Whether each message says what it does and, where that is guarded, what it is about.
+    ///
+    /// # Errors
+    /// One does not.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.iter().try_for_each(Message::check)
     }
 
     /// Every message.
@@ -147,6 +164,11 @@ impl<'a> Messages<'a> {
     /// The id of the first message: that of a request that is not a batch.
     pub fn first_id(&self) -> Option<Value> {
         self.iter().next()?.id.clone()
+    }
+
+    /// Whether the client asks which revisions there are.
+    pub fn discovers(&self) -> bool {
+        matches!(self, Self::Single(message) if message.method.as_deref() == Some("server/discover"))
     }
 
     /// Whether the client asks for a stream that does not end by itself (MCP 2026-07-28).

@@ -8,6 +8,7 @@ pub mod guard;
 pub mod header_match;
 pub mod list_filter;
 pub mod message;
+pub mod param_headers;
 pub mod session;
 pub mod spans;
 pub mod tasks;

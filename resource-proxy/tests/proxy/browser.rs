@@ -74,6 +74,16 @@ async fn an_unlisted_origin() {
 }
 
 #[tokio::test]
+async fn a_page_of_the_resource_itself() {
+    let world = world().await;
+    let request = world
+        .request(Method::POST, Some("good"))
+        .header("origin", "http://localhost:9001");
+    let answer = world.send(request, tool_call("read").to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn another_host() {
     let world = world().await;
     let request = world

@@ -110,6 +110,56 @@ async fn a_version_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
+async fn which_versions_there_are_is_for_the_server_to_say() {
+    let world = world().await;
+    let body = stateless("server/discover", json!({})).replace(STATELESS, "v999.0.0");
+    let method = ("mcp-method", "server/discover");
+    let version = ("mcp-protocol-version", "v999.0.0");
+    let answer = send(&world, Method::POST, &[version, method], &body).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(world.mcp.only().headers["mcp-protocol-version"], "v999.0.0");
+
+    // Its headers agree with its body, as ever, and it is alone.
+    let other = ("mcp-protocol-version", "v998.0.0");
+    for (headers, body, code) in [
+        (&[other, method][..], body.clone(), -32020),
+        (&[version, ("mcp-method", "ping")], body.clone(), -32020),
+        (&[version, other, method], body.clone(), -32022),
+        (&[version, method], format!("[{body}]"), -32022),
+        (
+            &[version, ("mcp-method", "ping")],
+            body.replace("server/discover", "ping"),
+            -32022,
+        ),
+    ] {
+        let answer = send(&world, Method::POST, headers, &body).await;
+        is_error(&answer, StatusCode::BAD_REQUEST, code);
+    }
+    assert_eq!(world.mcp.received().len(), 1);
+}
+
+#[tokio::test]
+async fn methods_that_2026_07_28_removed_are_not_there() {
+    let world = world().await;
+    for (method, params) in [
+        ("resources/subscribe", json!({"uri": "file:///a"})),
+        ("resources/subscribe", json!({})),
+        ("resources/unsubscribe", json!({})),
+        ("tasks/result", json!({"taskId": "x"})),
+    ] {
+        let headers = [("mcp-protocol-version", STATELESS), ("mcp-method", method)];
+        let answer = send(&world, Method::POST, &headers, &stateless(method, params)).await;
+        is_error(&answer, StatusCode::NOT_FOUND, -32601);
+        assert_eq!(answer.json()["id"], 7);
+    }
+    // Before, they need what they are about.
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "resources/subscribe"}).to_string();
+    let answer = send(&world, Method::POST, &[], &body).await;
+    is_error(&answer, StatusCode::BAD_REQUEST, -32602);
+    assert!(world.mcp.received().is_empty());
+}
+
+#[tokio::test]
 async fn a_request_of_2026_07_28_passes_if_its_headers_agree_with_its_body() {
     let world = world().await;
     let version = ("mcp-protocol-version", STATELESS);
@@ -168,6 +218,44 @@ async fn a_request_of_2026_07_28_passes_if_its_headers_agree_with_its_body() {
         -32600,
     );
     assert_eq!(world.mcp.received().len(), 2);
+}
+
+#[tokio::test]
+async fn arguments_in_headers_agree_with_the_body_once_the_schema_passed() {
+    let world = world().await;
+    let version = ("mcp-protocol-version", STATELESS);
+    let read = json!({"name": "read", "arguments": {"region": "us"}});
+    let read = stateless("tools/call", read);
+    let call = [version, ("mcp-method", "tools/call"), ("mcp-name", "read")];
+    let with = |region: &'static str| [&call[..], &[("mcp-param-region", region)]].concat();
+    // Nobody knows yet what the header is about.
+    for headers in [&call[..], &with("eu")] {
+        let answer = send(&world, Method::POST, headers, &read).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let list = stateless("tools/list", json!({}));
+    let headers = [version, ("mcp-method", "tools/list")];
+    let answer = send(&world, Method::POST, &headers, &list).await;
+    assert_eq!(answer.status, StatusCode::OK);
+
+    for headers in [&call[..], &with("eu"), &with("=?base64?dXM?=")] {
+        let answer = send(&world, Method::POST, headers, &read).await;
+        is_error(&answer, StatusCode::BAD_REQUEST, -32020);
+        assert_eq!(answer.json()["id"], 7);
+    }
+    for region in ["us", "=?base64?dXM=?="] {
+        let answer = send(&world, Method::POST, &with(region), &read).await;
+        assert_eq!(answer.status, StatusCode::OK, "{region}");
+    }
+    // Before that revision a header is no argument.
+    let legacy = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "read", "arguments": {"region": "us"}}});
+    let headers = [
+        ("mcp-protocol-version", "2025-11-25"),
+        ("mcp-param-region", "eu"),
+    ];
+    let answer = send(&world, Method::POST, &headers, &legacy.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(world.mcp.received().len(), 6);
 }
 
 #[tokio::test]

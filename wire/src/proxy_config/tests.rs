@@ -55,7 +55,7 @@ friction:                                # off if absent
   warmupCalls: 10
   hardLimit: { calls: 3000, periodSeconds: 60 }    # optional; calls of a principal beyond it are refused with a tool error
 limits: { bodyBytes: 4194304 }           # two such bodies per subject at a time; further ones wait
-allowedOrigins: []                       # allowed browser origins; requests without `Origin` are always allowed
+allowedOrigins: []                       # allowed browser origins beside the resource's own; requests without `Origin` are always allowed
 identity: { headers: {} }                # X-MCP-Subject, X-MCP-Client-Id, X-MCP-Scopes to the server; absent: nothing
 "#;
 

@@ -30,6 +30,7 @@ fn by(rules: &str, scopes: &[&str]) -> View {
             scopes: scopes.iter().map(ToString::to_string).collect(),
         }),
         tasks: Arc::default(),
+        param_headers: Arc::default(),
         says_cache_scope: false,
     }
 }

@@ -162,7 +162,11 @@ async fn message(state: &Arc<State>, body: &[u8]) -> Answer {
         }
         // The second is what a server answers that mixed up two requests with the same id.
         ("tools/list", _) | (_, "lists") => json_answer(&json!({
-            "tools": [{"name": "read"}, {"name": "create_note"}], "nextCursor": "c", "cacheScope": "public",
+            "tools": [
+                {"name": "read", "inputSchema": {"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}},
+                {"name": "create_note"},
+            ],
+            "nextCursor": "c", "cacheScope": "public",
         })),
         ("resources/list", "stream") => stream(state),
         ("prompts/list", encoding @ ("gzip" | "identity")) => {
