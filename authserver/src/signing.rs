@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use mcpauth_service::clock::UnixTime;
+use mcpauth_service::heavy;
 use mcpauth_wire::admin::SigningKeyState;
 use mcpauth_wire::authserver_config::{SigningAlgorithm, SigningKeys};
 
@@ -175,8 +176,8 @@ async fn reseal(
 async fn make(pepper: &Pepper, wanted: Vec<NewKey>) -> Result<Vec<KeyRecord>, SigningError> {
     let mut made = Vec::new();
     for new in wanted {
-        let key = tokio::task::spawn_blocking(move || SigningKey::generate(new.algorithm));
-        let key = key.await.map_err(|_| SigningError::Interrupted)??;
+        let key = heavy::run(move || SigningKey::generate(new.algorithm)).await;
+        let key = key.ok_or(SigningError::Interrupted)??;
         made.push(KeyRecord {
             algorithm: new.algorithm,
             sequence: new.sequence,

@@ -1,4 +1,4 @@
-//! Code that all servers of this workspace share: time, signals, ports and their limits, the health port, metrics,
+//! Code that all servers of this workspace share: time, signals, ports and their limits, threads for heavy work, the health port, metrics,
 //! the log, the audit, traces, and exit statuses.
 //!
 //! It knows nothing of OAuth, MCP or Kubernetes.
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod connections;
 pub mod fair_queue;
 pub mod health;
+pub mod heavy;
 pub mod listener;
 pub mod log;
 pub mod metrics;

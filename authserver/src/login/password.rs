@@ -8,6 +8,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time;
 use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::fair_queue::{FairQueue, Full, Turn};
+use mcpauth_service::heavy;
 
 /// Longer passwords are rejected without hashing them.
 pub const MAX_PASSWORD: usize = 1024;
@@ -146,7 +147,7 @@ impl Hashing {
             lock().push(memory);
             matches
         };
-        tokio::task::spawn_blocking(hash).await.ok()
+        heavy::run(hash).await
     }
 }
 

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use mcpauth_service::admission::{Bounds, Caller};
 use mcpauth_service::clock::UnixTime;
 use mcpauth_service::fair_queue::FairQueue;
+use mcpauth_service::heavy;
 use mcpauth_service::otlp::TARGET;
 use mcpauth_wire::client::{TokenEndpointAuthMethod, is_id};
 use tracing::Instrument as _;
@@ -230,8 +231,7 @@ impl ClientAuthentication {
             let jwks = owner.metadata.jwks.as_ref();
             client_assertion::verify(&jwt, jwks, &owner.client_id, audience, now)
         };
-        let verified = tokio::task::spawn_blocking(verify).await;
-        let claims = match verified.map_err(|_| OAuthError::ServerError)? {
+        let claims = match heavy::run(verify).await.ok_or(OAuthError::ServerError)? {
             Ok(claims) => claims,
             Err(error) => return Ok(Err(error.into())),
         };
