@@ -1,0 +1,61 @@
+//! Work that keeps a processor busy for milliseconds, on threads of its own.
+//!
+//! The threads have a lower priority than those that serve requests: however much of this work there is, a request that needs
+//! none waits for none.
+
+use std::num::NonZero;
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
+
+use rustix::process::nice;
+use tokio::runtime::{Builder, Runtime};
+
+/// By how much their priority is lower: a tenth of the processors, while requests need all of them.
+const NICE: i32 = 10;
+
+/// As many threads as there are processors. Where the system refuses them, the work is done among the blocking calls.
+static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("heavy")
+        // On Linux a thread has a priority of its own. A process may always lower it.
+        .on_thread_start(|| drop(nice(NICE)))
+        .build();
+    let runtime =
+        runtime.inspect_err(|error| tracing::warn!(%error, "cannot start threads of low priority"));
+    runtime.ok()
+});
+
+/// Does `work` to its end, also when the future is dropped; `None` if it panics, or the program ends meanwhile.
+pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let done = match &*THREADS {
+        Some(threads) => threads.spawn(async { work() }),
+        None => tokio::task::spawn_blocking(work),
+    };
+    done.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_has_a_lower_priority_than_requests() {
+        let own = getpriority_process(None).unwrap();
+        let heavy = run(|| getpriority_process(None).unwrap()).await.unwrap();
+        assert_eq!(heavy, (own + NICE).min(19));
+        assert_eq!(getpriority_process(None).unwrap(), own);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_no_result_and_ends_no_thread() {
+        for _ in 0..8 {
+            let failed: Option<()> = run(|| panic!("on purpose")).await;
+            assert_eq!(failed, None);
+        }
+        assert_eq!(run(|| 1).await, Some(1));
+    }
+}
