@@ -20,6 +20,7 @@ mod logs;
 mod metadata;
 mod program;
 mod raw;
+mod readers;
 mod readiness;
 mod reload;
 mod session;
