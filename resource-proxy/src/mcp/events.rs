@@ -98,7 +98,7 @@ mod tests {
                     Piece::Data => data.extend_from_slice(raw),
                     Piece::Line { is_data: true } => data.push(b'\n'),
                     Piece::Event => {
-                        found.push(String::from_utf8(std::mem::take(&mut data)).unwrap())
+                        found.push(String::from_utf8(std::mem::take(&mut data)).unwrap());
                     }
                     Piece::Other | Piece::Line { .. } | Piece::Feed => {}
                 }
