@@ -20,7 +20,9 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
         .worker_threads(threads)
         .thread_name("heavy")
         // On Linux a thread has a priority of its own. A process may always lower it.
-        .on_thread_start(|| drop(nice(NICE)))
+        .on_thread_start(|| {
+            let _ = nice(NICE);
+        })
         .build();
     let runtime =
         runtime.inspect_err(|error| tracing::warn!(%error, "cannot start threads of low priority"));
