@@ -18,7 +18,7 @@ pub struct Watched<K> {
 }
 
 #[derive(Deserialize)]
-struct Parts {
+struct Envelope {
     metadata: Identity,
 }
 
@@ -35,7 +35,7 @@ struct Identity {
 
 impl<'de, K> Deserialize<'de> for Watched<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Parts { metadata } = Parts::deserialize(deserializer)?;
+        let Envelope { metadata } = Envelope::deserialize(deserializer)?;
         Ok(Self {
             metadata: ObjectMeta {
                 name: metadata.name,
