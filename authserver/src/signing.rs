@@ -31,8 +31,10 @@ pub enum SigningError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The server is draining.
-    #[error("the server is draining")]
+    /// The thread that made a key panicked.
+    #[error(
+        "a signing key was not made, because its thread panicked: report this fault in the program"
+    )]
     Interrupted,
 }
 

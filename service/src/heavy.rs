@@ -29,7 +29,7 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     runtime.ok()
 });
 
-/// Does `work` to its end, also when the future is dropped; `None` if it panics, or the program ends meanwhile.
+/// Does `work` to its end, also when the future is dropped; `None` if it panics.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let done = match &*THREADS {
         Some(threads) => threads.spawn(async { work() }),

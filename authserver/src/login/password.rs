@@ -130,7 +130,7 @@ impl Hashing {
         self.queue.turn(caller, network).await
     }
 
-    /// Whether this is the password; `None` when the server is draining. The hash is computed to its end, and
+    /// Whether this is the password; `None` when its thread panicked. The hash is computed to its end, and
     /// keeps its turn, also when the browser disconnects.
     pub async fn verify(
         &self,

@@ -27,8 +27,10 @@ pub enum UsersError {
     /// Too many passwords wait to be hashed.
     #[error("too many sign-ins are in progress")]
     Busy,
-    /// The server is draining.
-    #[error("the server is draining")]
+    /// The thread that hashed the password panicked.
+    #[error(
+        "a password was not checked, because its thread panicked: report this fault in the program"
+    )]
     Interrupted,
 }
 
