@@ -11,7 +11,8 @@ use crate::desired::environment::{self, SourceKind};
 use crate::desired::hash;
 use crate::framework::context::Scope;
 use crate::framework::error::Error;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, watch_references};
+use crate::framework::guarded::Guarded;
+use crate::framework::reconciler::{Reconcile, ReconcileContext, watch_references};
 use crate::framework::references;
 use crate::framework::watched::Watched;
 

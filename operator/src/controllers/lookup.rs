@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
@@ -17,10 +17,9 @@ use mcpauth_api::refs::{AuthServerRef, NamespaceSelector, NamespacesFrom};
 use crate::authserver::{Internal, Server};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
+use crate::framework::guarded::Guarded;
 use crate::framework::installation::CLAIM;
-use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, referrers,
-};
+use crate::framework::reconciler::{Reconcile, ReconcileContext, deleted_at, key_of, referrers};
 use crate::framework::references::{self, Target};
 use crate::framework::watched::Watched;
 use crate::problem::Problem;
@@ -257,11 +256,11 @@ async fn read(
     let found = context.read_auth_server(&server.namespace, &server.name);
     match found.await? {
         None => Ok(None),
-        Some(DeserializeGuard(Ok(found))) => {
+        Some(Guarded(Ok(found))) => {
             note_internal(context, server, found).await;
             Ok(Some(found.clone()))
         }
-        Some(DeserializeGuard(Err(invalid))) => Err(Problem::person(
+        Some(Guarded(Err(invalid))) => Err(Problem::person(
             reasons::INVALID_SPEC,
             format!("McpAuthServer {server} has an invalid spec: {invalid}"),
         )
@@ -278,7 +277,7 @@ pub async fn is_there(context: &ReconcileContext<'_>, server: &Server) -> Result
     let Some(found) = found.await? else {
         return Ok(false);
     };
-    if let DeserializeGuard(Ok(found)) = found {
+    if let Guarded(Ok(found)) = found {
         note_internal(context, server, found).await;
     }
     Ok(deleted_at(found).is_none())

@@ -19,9 +19,8 @@ use crate::desired::oauth_client::{self as build, CLIENT_SECRET, ISSUED};
 use crate::desired::{names, registration};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
-use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, watch_kept, watch_references,
-};
+use crate::framework::guarded::Guarded;
+use crate::framework::reconciler::{Reconcile, ReconcileContext, watch_kept, watch_references};
 use crate::framework::references::{self, References};
 use crate::framework::status::Observed;
 use crate::framework::watched::Watched;

@@ -12,9 +12,10 @@ use kube::{Resource, ResourceExt};
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
 use crate::framework::finalizer::{has_finalizer, withdraw, write_claim};
+use crate::framework::guarded::Guarded;
 use crate::framework::installation::{CLAIM, Holder, Installation};
 use crate::framework::leader::LEASE_DURATION;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext};
+use crate::framework::reconciler::{Reconcile, ReconcileContext};
 
 /// The reason of the event about an object that is left alone.
 const CLAIMED: &str = "ClaimedByAnother";

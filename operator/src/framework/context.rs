@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use mcpauth_api::McpAuthServer;
 use mcpauth_service::clock::Clock;
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::desired::Images;
 use crate::framework::backoff::Backoff;
 use crate::framework::events::Events;
+use crate::framework::guarded::Guarded;
 use crate::framework::installation::{Holders, Installation, LeftAlone};
 use crate::framework::newcomers::Newcomers;
 use crate::framework::pacing::Pacing;
@@ -50,7 +51,7 @@ pub struct Context {
     /// Asks pods why they are not ready.
     pub health: Arc<Health>,
     /// The McpAuthServers that new objects refer to.
-    pub recent_auth_servers: Recent<Key, Option<DeserializeGuard<McpAuthServer>>>,
+    pub recent_auth_servers: Recent<Key, Option<Guarded<McpAuthServer>>>,
     /// What proxies say about the policy that they run.
     pub policies: Policies,
     /// Other installations of the operator.

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use crate::framework::apply::is_code;
 use crate::framework::error::Error;
+use crate::framework::guarded::Guarded;
 use crate::framework::installation::CLAIM;
-use crate::framework::reconciler::{
-    Guarded, Reconcile, ReconcileContext, deleted_at, key_of, stored,
-};
+use crate::framework::reconciler::{Reconcile, ReconcileContext, deleted_at, key_of, stored};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 

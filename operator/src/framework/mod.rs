@@ -7,6 +7,7 @@ pub mod context;
 pub mod error;
 pub mod events;
 pub mod finalizer;
+pub mod guarded;
 pub mod installation;
 pub mod leader;
 pub mod newcomers;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -20,13 +20,11 @@ use crate::desired::labels::{Component, MANAGED_BY, Owner};
 use crate::framework::apply::{Applier, Object};
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
+use crate::framework::guarded::Guarded;
 use crate::framework::ownership::Ownership;
 use crate::framework::references::{self, Key, References, Target};
 use crate::framework::status::Observed;
 use crate::framework::watched::Watched;
-
-/// An object of kind `K`, which may fail to parse.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One of our kinds.
 pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {

@@ -15,10 +15,11 @@ use crate::framework::claim::claim;
 use crate::framework::context::{Context, Scope};
 use crate::framework::error::Error;
 use crate::framework::finalizer::{finalize, has_finalizer, withdraw};
+use crate::framework::guarded::Guarded;
 use crate::framework::installation::{CLAIM, Installation};
 use crate::framework::newcomers::{ARRIVING, Fingerprint};
 use crate::framework::paused;
-use crate::framework::reconciler::{Guarded, Reconcile, ReconcileContext, key_of};
+use crate::framework::reconciler::{Reconcile, ReconcileContext, key_of};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 use crate::problem::Problem;
@@ -215,7 +216,6 @@ async fn unparsable<K: Reconcile>(
 
 #[cfg(test)]
 mod tests {
-    use kube::core::DeserializeGuard;
     use mcpauth_api::ProtectedMcpServer;
     use serde_json::json;
 
@@ -238,7 +238,7 @@ mod tests {
                 },
             }))
             .unwrap();
-            super::fingerprint(&DeserializeGuard(Ok(object)), &own)
+            super::fingerprint(&Guarded(Ok(object)), &own)
         };
         let unclaimed = fingerprint(json!({}));
         assert_eq!(fingerprint(json!({ CLAIM: "system/operator" })), unclaimed);
