@@ -49,6 +49,10 @@ impl Reconcile for ProtectedMcpServer {
         Some(&self.spec.auth_server_ref)
     }
 
+    fn has_pods(&self) -> bool {
+        self.spec.server.template().is_some()
+    }
+
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>> {
         let controller = workload::watch_children(controller, scope, Component::McpServer);
         let controller = environment::watch(controller, scope);
@@ -134,7 +138,6 @@ impl Reconcile for ProtectedMcpServer {
 
     async fn cleanup(raw: &DynamicObject, context: &ReconcileContext<'_>) -> Result<(), Error> {
         unregister(COLLECTION, raw, context).await?;
-        secrets::delete_proxy_keys(context).await?;
         let key = (context.owner.namespace.clone(), context.owner.name.clone());
         context.program.policies.forget(&key);
         Ok(())

@@ -235,7 +235,7 @@ pub async fn proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
         let key = random::bytes().map_err(no_randomness)?;
         Ok::<_, Error>(protected_server::keys_secret(&context.owner, key))
     };
-    let Some(secret) = existing_or_made(context, Component::McpServer, &name, make).await? else {
+    let Some(secret) = existing_or_made(context, &name, make).await? else {
         return Ok(());
     };
     let keys = value(&secret, injection::KEYS_FILE).unwrap_or_default();
@@ -274,17 +274,6 @@ pub async fn proxy_telemetry(
     Ok(Some(hash(parts.iter().map(Vec::as_slice))))
 }
 
-/// Deletes the keys of a proxy that is being deleted.
-///
-/// # Errors
-/// The API server rejects the request, or does not respond.
-pub async fn delete_proxy_keys(context: &ReconcileContext<'_>) -> Result<(), Error> {
-    let secret = names::proxy_keys(&context.owner.name);
-    let ownership = context.kept(Component::McpServer);
-    let api = context.api::<Secret>();
-    Ok(context.applier.delete(&api, &ownership, &secret).await?)
-}
-
 /// A Secret with random values, if it was made.
 async fn generated(
     context: &ReconcileContext<'_>,
@@ -296,14 +285,13 @@ async fn generated(
     Ok(applier.find(&api, ownership, name).await?)
 }
 
-/// A Secret with random values if it exists; else it is made. For a new object it is made without looking first.
+/// A Secret that goes with its object, if it exists; else it is made. For a new object it is made without looking first.
 async fn existing_or_made(
     context: &ReconcileContext<'_>,
-    component: Component,
     name: &str,
     make: impl FnOnce() -> Result<Secret, Error>,
 ) -> Result<Option<Secret>, Error> {
-    let (applier, ownership) = (&context.applier, &context.kept(component));
+    let (applier, ownership) = (&context.applier, &context.ownership);
     let api = context.api::<Secret>();
     if !applier.fresh
         && let Some(existing) = applier.find(&api, ownership, name).await?

@@ -134,7 +134,7 @@ fn deployment(
 /// The Secret with the keys that the replicas of the proxy share. It is created only once.
 #[must_use]
 pub fn keys_secret(owner: &Owner, key: [u8; 32]) -> Secret {
-    let metadata = owner.kept(names::proxy_keys(&owner.name), COMPONENT);
+    let metadata = owner.child(names::proxy_keys(&owner.name), COMPONENT);
     let keys = ProxyKeys::new(key).to_text();
     secret(metadata, [(injection::KEYS_FILE, keys)])
 }

@@ -625,7 +625,6 @@ fn a_mended_image_replaces_a_pod_that_never_came_up() {
 #[test]
 fn what_outlives_its_owner_is_no_part_of_an_application() {
     let auth = Owner::of(&auth_server_with(&managed())).unwrap();
-    let notes = Owner::of(&protected_server_with(&json!({}))).unwrap();
     let robot: McpOAuthClient = with_meta(McpOAuthClient::new(
         "robot",
         serde_json::from_value(json!({ "authServerRef": { "name": "auth" } })).unwrap(),
@@ -634,7 +633,6 @@ fn what_outlives_its_owner_is_no_part_of_an_application() {
     for secret in [
         auth_server::keys_secret(&auth, &[7; 32]),
         postgres::secret(&auth, "secret"),
-        protected_server::keys_secret(&notes, [7; 32]),
         oauth_client::secret(&client, &robot.spec, None, "http://localhost:9000"),
     ] {
         let labels = secret.metadata.labels.unwrap();

@@ -43,6 +43,7 @@ pub async fn claim<K: Reconcile>(
         Some(claim) => Some(claim.clone()),
         None => claim_of_auth_server(object, context).await?,
     };
+    let follows_ours = carried.is_none() && claim.as_ref() == Some(&own);
     let other = claim.filter(|claim| *claim != own);
     if let Some(other) = &other {
         let holder = holder(other, context).await?;
@@ -53,6 +54,11 @@ pub async fn claim<K: Reconcile>(
         }
     }
     left_alone::<K>(context, None);
+    if context.pods_first && follows_ours {
+        // No other installation claims it as long as the McpAuthServer is ours. What is made before the finalizer is
+        // garbage-collected.
+        return Ok(None);
+    }
     let claim = (carried != Some(&own)).then_some(own.as_str());
     // What does not parse has no children, or its finalizer already.
     let finalizer = object.0.is_ok() && !deleted;

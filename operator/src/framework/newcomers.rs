@@ -67,6 +67,11 @@ impl<K: Eq + Hash> Newcomers<K> {
         self.lock().arriving > 1
     }
 
+    /// Whether `object` was reconciled before.
+    pub fn knows(&self, object: &K) -> bool {
+        self.lock().known.contains_key(object)
+    }
+
     /// Lets `object` be reconciled now, until the guard is dropped.
     ///
     /// # Errors

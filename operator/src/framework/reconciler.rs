@@ -43,6 +43,11 @@ pub trait Reconcile: Object + Resource<Scope = NamespaceResourceScope> {
         None
     }
 
+    /// Whether the object has pods that start before it is registered: among many new objects, they come first.
+    fn has_pods(&self) -> bool {
+        false
+    }
+
     /// Watches the children of objects of this kind, and the objects that they reference.
     fn watch(controller: Controller<Guarded<Self>>, scope: &Scope) -> Controller<Guarded<Self>>;
 
@@ -91,13 +96,15 @@ pub struct ReconcileContext<'a> {
     pub ownership: Ownership,
     /// The object that events are about.
     pub about: ObjectReference,
+    /// Whether it gives way to other new objects, so that its pods alone are made, and the rest in its next reconcile.
+    pub pods_first: bool,
     references: &'a References,
     auth_server: OnceCell<Arc<Option<Guarded<McpAuthServer>>>>,
 }
 
 impl<'a> ReconcileContext<'a> {
-    /// For an object; none if it has no namespace or uid.
-    pub fn new<K: Reconcile>(object: &Guarded<K>, ctx: &'a Context) -> Option<Self> {
+    /// For an object, which `is_new` if it was not reconciled before; none if it has no namespace or uid.
+    pub fn new<K: Reconcile>(object: &Guarded<K>, is_new: bool, ctx: &'a Context) -> Option<Self> {
         let owner = Owner::of(object)?;
         Some(Self {
             program: ctx,
@@ -105,12 +112,12 @@ impl<'a> ReconcileContext<'a> {
                 manager: K::MANAGER,
                 written: &ctx.written,
                 metrics: &ctx.metrics,
-                // The finalizer is written before the first child.
-                fresh: !object.finalizers().iter().any(|f| f == K::FINALIZER),
+                fresh: is_new,
             },
             ownership: Ownership::Controller(owner.reference.clone()),
             owner,
             about: object.object_ref(&()),
+            pods_first: false,
             references: K::references(ctx),
             auth_server: OnceCell::new(),
         })
@@ -159,7 +166,7 @@ impl<'a> ReconcileContext<'a> {
 
     /// Whether this is a new object among others, so that what can wait is left to its next reconcile.
     pub fn gives_way(&self) -> bool {
-        self.applier.fresh && self.program.newcomers.is_one_of_many()
+        self.pods_first || self.applier.fresh && self.program.newcomers.is_one_of_many()
     }
 
     /// Records what the object references, before that is read.

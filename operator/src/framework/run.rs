@@ -1,5 +1,6 @@
 //! Runs a controller: reconciles with a timeout, and decides when to reconcile an object again.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::framework::guarded::Guarded;
 use crate::framework::installation::{CLAIM, Installation};
 use crate::framework::newcomers::{ARRIVING, Fingerprint};
 use crate::framework::paused;
-use crate::framework::reconciler::{Reconcile, ReconcileContext, key_of};
+use crate::framework::reconciler::{Reconcile, ReconcileContext, deleted_at, key_of};
 use crate::framework::report::{next_action, report};
 use crate::framework::status::Observed;
 use crate::problem::Problem;
@@ -40,6 +41,10 @@ pub async fn run<K: Reconcile>(scope: Scope, stop: CancellationToken) {
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     let key = (gone.namespace.unwrap_or_default(), gone.name);
                     ctx.forget(K::KIND, &key.0, &key.1);
+                    K::references(&ctx).set(&key, HashSet::new());
+                    if let Some(uid) = &gone.extra.uid {
+                        ctx.written.forget(uid);
+                    }
                     ctx.note_claim(K::KIND, key.clone(), None);
                     ctx.newcomers.forget(&(K::KIND, key.clone()));
                     ctx.backoff.succeeded(&(K::KIND, key));
@@ -99,9 +104,10 @@ async fn reconcile<K: Reconcile>(
             return Ok(Action::requeue(wait.mul_f64(1.0 + crate::random::jitter())));
         }
     };
-    let _arriving = (!has_finalizer(&object)).then(|| ctx.newcomers.arriving());
+    let is_new = !has_finalizer(&object) && !ctx.newcomers.knows(&key);
+    let _arriving = is_new.then(|| ctx.newcomers.arriving());
     let deadline = ctx.config.reconcile_timeout();
-    let result = tokio::time::timeout(deadline, step(&object, &ctx))
+    let result = tokio::time::timeout(deadline, step(&object, is_new, &ctx))
         .await
         .unwrap_or(Err(Error::Timeout(deadline)));
     let label = if result.is_ok() { "ok" } else { "error" };
@@ -130,10 +136,15 @@ fn fingerprint<K: Reconcile>(object: &Guarded<K>, own: &Installation) -> Fingerp
     hasher.finish()
 }
 
-async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
-    let Some(context) = ReconcileContext::new(guarded, ctx) else {
+async fn step<K: Reconcile>(
+    guarded: &Guarded<K>,
+    is_new: bool,
+    ctx: &Context,
+) -> Result<Action, Error> {
+    let Some(mut context) = ReconcileContext::new(guarded, is_new, ctx) else {
         return Ok(Action::await_change());
     };
+    context.pods_first = is_new && has_pods(guarded) && ctx.newcomers.is_one_of_many();
     let instead = match claim(guarded, &context).await {
         // Whose it is stays open, so nothing but an event is written.
         Err(Error::Problem(problem)) => {
@@ -161,7 +172,7 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
         Err(Error::Problem(problem)) => Observed::problem(problem),
         Err(other) => return Err(other),
     };
-    if observed.is_partial {
+    if observed.is_partial || context.pods_first {
         // Its turn comes when no new object arrives any more.
         return Ok(Action::requeue(ARRIVING));
     }
@@ -175,6 +186,12 @@ async fn step<K: Reconcile>(guarded: &Guarded<K>, ctx: &Context) -> Result<Actio
     }
     let since = report::<K>(ctx, object, &observed).await?;
     next_action(ctx, &observed, since)
+}
+
+/// Whether pods are to be made for an object.
+fn has_pods<K: Reconcile>(object: &Guarded<K>) -> bool {
+    let stays = deleted_at(object).is_none() && !paused::is_paused(object);
+    stays && object.0.as_ref().is_ok_and(K::has_pods)
 }
 
 /// Leaves an object unchanged that is paused. A withdrawn admission still ends its tokens.

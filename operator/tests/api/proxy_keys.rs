@@ -27,15 +27,18 @@ async fn with_server(name: &str) -> World {
 }
 
 #[tokio::test]
-async fn they_are_made_once_and_go_with_their_object() {
+async fn they_are_made_once_and_belong_to_their_object() {
     let world = with_server("proxy-keys").await;
     let operator = world.operator();
     world.appears::<Deployment>("notes").await;
     let made: Secret = world.get(NAME).await.unwrap();
     assert_eq!(ProxyKeys::parse(&text(&made)).unwrap().all().count(), 1);
-    assert_eq!(made.metadata.owner_references, None);
-    let labels = made.metadata.labels.as_ref().unwrap();
-    assert_eq!(labels["mcpauth.io/protected-server"], "notes");
+    // So it is garbage-collected with it.
+    let owner = &made.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!(
+        (owner.name.as_str(), owner.controller),
+        ("notes", Some(true))
+    );
 
     // A person replaces the key by a line on top.
     let rotated = ProxyKeys::new([1; 32]).to_text() + &text(&made);
@@ -59,11 +62,6 @@ async fn they_are_made_once_and_go_with_their_object() {
     world.delete::<Secret>(NAME).await;
     let again: Secret = world.appears(NAME).await;
     assert_ne!(text(&again), text(&made));
-    // There is no authorization server to wait for.
-    world.delete::<McpAuthServer>("auth").await;
-    world.disappears::<McpAuthServer>("auth").await;
-    world.delete::<ProtectedMcpServer>("notes").await;
-    world.disappears::<Secret>(NAME).await;
     operator.stop().await;
 }
 

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use http::Method;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use mcpauth_api::{McpAuthServer, McpOAuthClient, ProtectedMcpServer};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -265,6 +266,11 @@ async fn many_new_objects_get_their_children_before_the_rest() {
             .await;
         let path = format!("resources/{}.{name}", world.namespace);
         assert!(authserver.get(&world, "auth", &path).await.is_some());
+        let object: ProtectedMcpServer = world.get(&name).await.unwrap();
+        assert!(
+            object.metadata.finalizers.is_some()
+                && object.annotations().contains_key("mcpauth.io/claimed-by")
+        );
     }
     let seen = seen.lock().unwrap().clone();
     let status = seen
@@ -276,6 +282,15 @@ async fn many_new_objects_get_their_children_before_the_rest() {
         .filter(|r| r.starts_with("POST ") && r.ends_with("/deployments"));
     // The last of them has nobody to give way to.
     assert!(made.count() + 1 >= OBJECTS, "{seen:#?}");
+    let is_claim = |r: &&String| r.starts_with("PATCH ") && r.contains("/protectedmcpservers/");
+    let last = before
+        .iter()
+        .rposition(|r| r.starts_with("POST ") && r.ends_with("/deployments"));
+    let claims = before[..last.unwrap()].iter().filter(is_claim).count();
+    assert!(
+        claims <= 2,
+        "the claim of the McpAuthServer is enough: {seen:#?}"
+    );
     operator.stop().await;
 }
 
