@@ -47,7 +47,11 @@ async fn objects_take_less_than(objects: usize, limit: f64) {
         .await;
     for at in 0..objects {
         judged::<McpAuthServer>(&world, &format!("auth-{at}")).await;
+    }
+    for at in 0..objects {
         judged::<ProtectedMcpServer>(&world, &format!("notes-{at}")).await;
+    }
+    for at in 0..objects {
         judged::<McpOAuthClient>(&world, &format!("robot-{at}")).await;
     }
 
