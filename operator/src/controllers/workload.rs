@@ -21,6 +21,7 @@ use crate::framework::guarded::Guarded;
 use crate::framework::reconciler::{Reconcile, ReconcileContext, children};
 use crate::framework::status::{Condition, Observed};
 use crate::framework::watched::Watched;
+use crate::framework::written::Fingerprint;
 use crate::pods::{self, Rollout};
 use crate::problem::Problem;
 
@@ -185,8 +186,7 @@ pub async fn apply_live_config(
     component: Component,
     config: ConfigMap,
 ) -> Result<(), Error> {
-    const PODS: &str = "pods";
-    const BEHIND: &str = "behind";
+    const PODS_BEHIND: &str = "pods-behind";
     let (api, owner) = (context.api(), &context.owner.reference.uid);
     let (config, changed) = context
         .applier
@@ -194,14 +194,14 @@ pub async fn apply_live_config(
         .await?;
     let written = &context.program.written;
     if changed {
-        written.set(owner, PODS.to_owned(), BEHIND.to_owned());
+        written.set(owner, PODS_BEHIND, Fingerprint::default());
     }
-    if !written.is(owner, PODS, BEHIND) {
+    if !written.knows(owner, PODS_BEHIND) {
         return Ok(());
     }
     let hash = config.annotations().get(HASH).cloned().unwrap_or_default();
     match touch_pods(context, component, &hash).await {
-        Ok(()) => written.set(owner, PODS.to_owned(), String::new()),
+        Ok(()) => written.unset(owner, PODS_BEHIND),
         // They still get it, only later.
         Err(error) => {
             let (namespace, name) = (&context.owner.namespace, &context.owner.name);

@@ -175,7 +175,7 @@ impl Applier<'_> {
                 &serde_json::to_value(&desired)?,
             )
         {
-            self.written.set(ownership.owner(), uid, before);
+            self.written.set(ownership.owner(), &uid, before);
             return Ok((live, false));
         }
         if live.meta().deletion_timestamp.is_some() {
@@ -194,7 +194,7 @@ impl Applier<'_> {
             .map_err(at)?;
         let after = fingerprint(&live)?;
         let changed = after != before;
-        self.written.set(ownership.owner(), uid, after);
+        self.written.set(ownership.owner(), &uid, after);
         Ok((live, changed))
     }
 
@@ -279,7 +279,7 @@ impl Applier<'_> {
             .map_err(|e| api_error::<K>(&desired.name_any(), e))?;
         self.written.set(
             ownership.owner(),
-            live.uid().unwrap_or_default(),
+            &live.uid().unwrap_or_default(),
             fingerprint(&live)?,
         );
         Ok(live)

@@ -18,12 +18,23 @@ const NOTE: usize = 1000;
 /// How many events wait to be published. Beyond them, new ones are lost.
 const QUEUE: usize = 1024;
 
+/// After how many events a new recorder takes over: each remembers all that it published in the last minutes, to count
+/// repetitions, and looks through them for each new one.
+const REMEMBERED: usize = 256;
+
 /// Publishes events one after the other, so that no reconcile waits for them. A lost event is logged, but is not an error.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: kube::Client,
+    reporter: Reporter,
     places: Arc<Semaphore>,
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Mutex<Turn>>,
+}
+
+/// What publishes the next event.
+struct Turn {
+    recorder: Recorder,
+    published: usize,
 }
 
 impl Events {
@@ -34,9 +45,13 @@ impl Events {
             instance: Some(identity.to_owned()),
         };
         Self {
-            recorder: Recorder::new(client, reporter),
+            turn: Arc::new(Mutex::new(Turn {
+                recorder: Recorder::new(client.clone(), reporter.clone()),
+                published: 0,
+            })),
+            client,
+            reporter,
             places: Arc::new(Semaphore::new(QUEUE)),
-            turn: Arc::default(),
         }
     }
 
@@ -65,12 +80,16 @@ impl Events {
             );
             return;
         };
-        let (recorder, turn, about) =
-            (self.recorder.clone(), Arc::clone(&self.turn), about.clone());
+        let (events, about) = (self.clone(), about.clone());
         tokio::spawn(async move {
             // First come, first served.
-            let _turn = turn.lock().await;
-            if let Err(error) = recorder.publish(&event, &about).await {
+            let mut turn = events.turn.lock().await;
+            if turn.published == REMEMBERED {
+                turn.recorder = Recorder::new(events.client.clone(), events.reporter.clone());
+                turn.published = 0;
+            }
+            turn.published += 1;
+            if let Err(error) = turn.recorder.publish(&event, &about).await {
                 tracing::warn!(%error, reason = event.reason, "cannot publish an event");
             }
             drop(place);

@@ -9,33 +9,65 @@ use serde_json::Value;
 
 use crate::text::hex;
 
+/// How many children are remembered for each owner: some are made anew with each change of it, and the oldest are gone.
+const CHILDREN: usize = 64;
+
+/// SHA-256 of what someone could have changed of a child.
+pub type Fingerprint = [u8; 32];
+
 /// A fingerprint of each child after its last write by this process, by owner and child, to detect changes by others.
 /// Without an entry (after a restart) a child that [`contains`] what is desired counts as written.
 #[derive(Debug, Default)]
-pub struct Written(Mutex<HashMap<String, HashMap<String, String>>>);
+pub struct Written(Mutex<HashMap<Box<str>, Vec<Child>>>);
+
+#[derive(Debug)]
+struct Child {
+    uid: Box<str>,
+    fingerprint: Fingerprint,
+}
 
 impl Written {
     /// Whether the child was recorded with this fingerprint.
-    pub fn is(&self, owner: &str, child: &str, fingerprint: &str) -> bool {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(owner)
-            .and_then(|children| children.get(child))
-            .is_some_and(|f| f == fingerprint)
+    pub fn is(&self, owner: &str, uid: &str, fingerprint: &Fingerprint) -> bool {
+        self.get(owner, uid).as_ref() == Some(fingerprint)
     }
 
     /// Whether the child was recorded.
-    pub fn knows(&self, owner: &str, child: &str) -> bool {
+    pub fn knows(&self, owner: &str, uid: &str) -> bool {
+        self.get(owner, uid).is_some()
+    }
+
+    fn get(&self, owner: &str, uid: &str) -> Option<Fingerprint> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(owner)
-            .is_some_and(|children| children.contains_key(child))
+        let mut children = map.get(owner)?.iter();
+        let child = children.find(|child| *child.uid == *uid)?;
+        Some(child.fingerprint)
+    }
+
+    /// Forgets a child.
+    pub fn unset(&self, owner: &str, uid: &str) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(children) = map.get_mut(owner) {
+            children.retain(|child| *child.uid != *uid);
+        }
     }
 
     /// Records a child.
-    pub fn set(&self, owner: &str, child: String, fingerprint: String) {
+    pub fn set(&self, owner: &str, uid: &str, fingerprint: Fingerprint) {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.entry(owner.to_owned())
-            .or_default()
-            .insert(child, fingerprint);
+        let children = map.entry(owner.into()).or_default();
+        match children.iter_mut().find(|child| *child.uid == *uid) {
+            Some(child) => child.fingerprint = fingerprint,
+            None => {
+                if children.len() == CHILDREN {
+                    children.remove(0);
+                }
+                children.push(Child {
+                    uid: uid.into(),
+                    fingerprint,
+                });
+            }
+        }
     }
 
     /// Forgets the children of a deleted owner.
@@ -49,7 +81,7 @@ impl Written {
 
 /// A hash of everything that someone could have changed: all but the status and the metadata that the API server
 /// maintains itself.
-pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> {
+pub fn fingerprint<K: Serialize>(live: &K) -> Result<Fingerprint, serde_json::Error> {
     let mut value = serde_json::to_value(live)?;
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
@@ -59,7 +91,7 @@ pub fn fingerprint<K: Serialize>(live: &K) -> Result<String, serde_json::Error> 
             }
         }
     }
-    Ok(sha256(&serde_json::to_vec(&value)?))
+    Ok(digest_of(&serde_json::to_vec(&value)?))
 }
 
 /// Fields that server-side apply replaces as a whole, and that decide which pods are meant: an addition to one of them
@@ -108,7 +140,13 @@ fn is_empty(value: &Value) -> bool {
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    hex(&digest_of(bytes))
+}
+
+fn digest_of(bytes: &[u8]) -> Fingerprint {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    fingerprint
 }
 
 #[cfg(test)]
@@ -124,6 +162,20 @@ pub(super) mod tests {
             "data": { "a": "1" }
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn the_last_children_of_an_owner_are_remembered() {
+        let written = Written::default();
+        for child in 0..1000_u16 {
+            written.set("owner", &child.to_string(), [child.to_be_bytes()[1]; 32]);
+        }
+        assert!(written.is("owner", "999", &[231; 32]) && !written.is("owner", "999", &[0; 32]));
+        assert!(written.knows("owner", "936") && !written.knows("owner", "935"));
+        written.unset("owner", "999");
+        assert!(!written.knows("owner", "999") && written.knows("owner", "998"));
+        written.forget("owner");
+        assert!(!written.knows("owner", "998"));
     }
 
     #[test]
