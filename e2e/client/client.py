@@ -7,6 +7,7 @@ The exit status is 0 when all went well, 1 when the server or the flow said no, 
     client.py call create_note '{"title":"a","body":"b"}' --scope notes:read
     client.py outlive                                  a call before and one after the access token expires
     client.py loop --tool list_notes --seconds 20      a tight loop: counts, errors, latencies
+    client.py visits --until FILE                      sessions one after the other until FILE exists
     client.py token --out token.json                   tokens for other tests, mode 0600
 
 The authorization request is followed without a browser: the server has to approve it by itself, as
@@ -272,6 +273,24 @@ async def loop(session, options, transcript, storage):
     }
 
 
+async def visits(session, options, transcript, storage):
+    """Sessions one after the other, with a call in each. One that was in the memory of a pod ends with it (404)."""
+    transcript.quiet = True
+    calls, ended, errors = 0, 0, []
+    while not os.path.exists(options.until):
+        try:
+            async with connected(options, transcript, storage) as visit:
+                await call(visit, options.tool, {})
+            calls += 1
+        except Exception as error:  # counted: this is what the visits look for
+            reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
+            if "Session terminated" in reasons:
+                ended += 1
+            else:
+                errors.append(reasons)
+    return {"calls": calls, "ended": ended, "errors": len(errors), "error": errors[0] if errors else None}
+
+
 async def token(session, options, transcript, storage):
     client = storage.client
     tokens = storage.tokens
@@ -340,6 +359,9 @@ def options():
     sub.add_argument("--arguments", default="{}", help="JSON")
     sub.add_argument("--seconds", type=float, default=20)
     sub.add_argument("--workers", type=int, default=1)
+    sub = command("visits", visits)
+    sub.add_argument("--tool", default="list_notes")
+    sub.add_argument("--until", required=True, help="file to wait for")
     sub = command("token", token)
     sub.add_argument("--out", required=True, help="file to write, mode 0600")
     return parser.parse_args()

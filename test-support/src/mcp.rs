@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{
-    RequestBuilder, StatusCode,
+    RequestBuilder, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 use serde_json::{Value, json};
@@ -58,6 +58,23 @@ impl Session {
             .exchange(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
             .await?;
         Ok(session)
+    }
+
+    /// Listens for what the server sends by itself (GET).
+    ///
+    /// # Errors
+    /// When there is no answer. A refusal is an answer.
+    pub async fn listen(&self) -> Result<Response> {
+        let mut request = self
+            .http
+            .get(&self.url)
+            .header(ACCEPT, "text/event-stream")
+            .header("mcp-protocol-version", "2025-06-18")
+            .bearer_auth(&self.token);
+        if let Some(id) = &self.id {
+            request = request.header("mcp-session-id", id);
+        }
+        request.send().await.context("no answer")
     }
 
     /// The same session with another token.

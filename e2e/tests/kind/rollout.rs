@@ -1,9 +1,11 @@
 //! Pods that are replaced, and servers that do not respond.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use mcp_auth_e2e::command::run;
 use mcpauth_test_support::{mcp::Session, oauth::Client, wait::until};
 use serde_json::{Value, json};
 
@@ -42,11 +44,54 @@ async fn call(token: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sessions of the official Python SDK, one after the other, until the file `stop` exists.
+async fn python_visits(stop: PathBuf) -> Result<Value> {
+    let stop = stop
+        .to_str()
+        .context("a temporary folder that is not UTF-8")?;
+    let python =
+        std::env::var("MCP_PYTHON").context("MCP_PYTHON is not set: `make e2e` sets it")?;
+    let args = [
+        "e2e/client/client.py",
+        "visits",
+        "--url",
+        RESOURCE,
+        "--until",
+        stop,
+    ];
+    let printed = run(&python, &args).await?;
+    let last = printed.lines().last().unwrap_or_default();
+    Ok(serde_json::from_str(last)?)
+}
+
+/// Listens, and again when a stream ends, until the session is unknown: its pod has left. Each stream must end as HTTP says.
+async fn listen_until_the_pod_leaves(session: &Session) -> Result<u32> {
+    let mut streams = 0;
+    loop {
+        let mut stream = session.listen().await?;
+        if stream.status() == 404 && streams > 0 {
+            return Ok(streams);
+        }
+        ensure!(stream.status() == 200, "listening: {}", stream.status());
+        streams += 1;
+        while stream
+            .chunk()
+            .await
+            .context("the stream was cut off")?
+            .is_some()
+        {}
+    }
+}
+
 /// The old pod serves until the new one does, and stops after its last request.
 pub(crate) async fn no_request_is_lost() -> Result<()> {
     setup::notes().await?;
     let client = Client::register(ISSUER).await?;
     let token = client.authorize(RESOURCE, READ).await?.access;
+    let folder = tempfile::tempdir()?;
+    let visits = tokio::spawn(python_visits(folder.path().join("stop")));
+    let listener = Session::begin(RESOURCE, &token).await?;
+    let listening = tokio::spawn(async move { listen_until_the_pod_leaves(&listener).await });
     let stop = Arc::new(AtomicBool::new(false));
     let calling = {
         let (stop, token) = (Arc::clone(&stop), token.clone());
@@ -69,7 +114,16 @@ pub(crate) async fn no_request_is_lost() -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     let calls = calling.await??;
     ensure!(calls > 10, "only {calls} calls were made");
-    println!("      {calls} calls, none failed");
+    let streams = listening.await??;
+    let next = Session::begin(RESOURCE, &token).await?.listen().await?;
+    ensure!(next.status() == 200, "the next stream: {}", next.status());
+    std::fs::write(folder.path().join("stop"), "")?;
+    let visits = visits.await??;
+    let no_error = visits["errors"] == 0 && visits["refusals"] == json!([]);
+    ensure!(no_error && visits["calls"].as_u64() > Some(10), "{visits}");
+    println!(
+        "      {calls} calls, none failed; {streams} streams, none cut off; Python SDK: {visits}"
+    );
     Ok(())
 }
 
