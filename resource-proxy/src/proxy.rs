@@ -77,15 +77,24 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(messages: &Messages<'_>, sent: Option<Sent>, extensions: Vec<String>) -> Self {
+    fn of(messages: &Messages<'_>, sent: Option<Sent>) -> Self {
         Self {
             listens: messages.listens(),
             begins: messages.may_begin_task(),
-            lists: messages.asks_for_lists() || !extensions.is_empty(),
-            extensions,
+            lists: messages.asks_for_lists(),
             id: messages.first_id(),
             sent,
+            extensions: Vec::new(),
         }
+    }
+
+    /// What the server does not know of authorization, where the client discovers it.
+    fn declaring(mut self, compiled: &Compiled, messages: &Messages<'_>, body: &[u8]) -> Self {
+        if messages.discovers() {
+            self.extensions = discover::supported(body, &compiled.config.authorization_extensions);
+            self.lists |= !self.extensions.is_empty();
+        }
+        self
     }
 }
 
@@ -237,14 +246,7 @@ impl Proxy {
             let held = self.pacing.hold_back(calls, &compiled.labels).await;
             trace.delayed(self.runtime.clock.monotonic().saturating_sub(judged));
             match held {
-                Ok(sent) => {
-                    let served = &compiled.config.authorization_extensions;
-                    let extensions = match messages.discovers() {
-                        true => discover::supported(&body, served),
-                        false => Vec::new(),
-                    };
-                    plan = Plan::of(&messages, sent, extensions);
-                }
+                Ok(sent) => plan = Plan::of(&messages, sent).declaring(compiled, &messages, &body),
                 Err(refused) => {
                     let response = hard_limit::answer(&messages, &refused, calls.has_retries);
                     return Ok(("hard_limit", response));

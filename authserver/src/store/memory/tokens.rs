@@ -28,7 +28,7 @@ impl State {
             .find(|resource| resource.resource == grant.resource)?;
         let grantable = || {
             let client = self.clients.get(&grant.client_id);
-            client.and_then(|client| client.scopes_at(resource))
+            client.and_then(|known| known.client.scopes_at(resource))
         };
         Some(ActiveToken {
             grant_id: grant.id,

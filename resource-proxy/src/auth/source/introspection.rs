@@ -113,17 +113,17 @@ impl Introspector {
     }
 
     async fn exchange(&self, token: &str, span: &Span) -> Result<Answer, SourceError> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("token", token)
-            .append_pair("token_type_hint", "access_token");
-        if self.grantable.is_some() {
-            form.append_pair(GRANTABLE_SCOPE, "true");
-        }
+        let grantable = self.grantable.as_ref().map(|_| (GRANTABLE_SCOPE, "true"));
+        let form = Serializer::new(String::new())
+            .append_pair("token", token)
+            .append_pair("token_type_hint", "access_token")
+            .extend_pairs(grantable)
+            .finish();
         let mut request = Request::post(self.endpoint.clone())
             .header(AUTHORIZATION, self.credential.header()?)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
-            .body(Full::from(form.finish()))
+            .body(Full::from(form))
             .map_err(|error| SourceError::Transport(error.to_string()))?;
         otlp::pass_on(span, request.headers_mut());
         let response = self.client.request(request).await;
