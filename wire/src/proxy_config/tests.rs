@@ -6,7 +6,6 @@ fn example(more: &str) -> String {
         "
 resource: http://localhost:9001/mcp
 authorizationServers: [http://localhost:9000]
-authorizationExtensions: [io.modelcontextprotocol/oauth-client-credentials] # what they serve; for clients that ask by server/discover
 upstream: {{ url: http://127.0.0.1:8000/mcp }}
 introspection: {{ endpoint: http://auth:8081/introspect, tokenFile: /token }}
 scopes: [{{ name: notes:read }}, {{ name: notes:write, implies: [notes:read] }}]
@@ -20,6 +19,7 @@ listen: { proxy: "[::]:8080", health: "[::]:9090" }   # both IP families, if the
 resource: http://localhost:9001/mcp      # RFC 8707 audience; its path is the path that the proxy serves
 resourceName: notes
 authorizationServers: [http://localhost:9000]
+authorizationExtensions: [io.modelcontextprotocol/oauth-client-credentials] # what they serve; for clients that ask by server/discover
 upstream:
   url: http://127.0.0.1:8000/mcp
   responseHeaderSeconds: 300             # then 504; streams have no limit, but listening streams
