@@ -211,10 +211,7 @@ impl ProxyConfig {
     pub fn check(&self) -> Result<(), Invalid> {
         ResourceUri::parse(&self.resource).map_err(|error| Invalid::new("resource", error))?;
         self.check_authorization_servers()?;
-        EXTENSION_COUNT.list("authorizationExtensions", &self.authorization_extensions)?;
-        for (index, id) in self.authorization_extensions.iter().enumerate() {
-            EXTENSION_LENGTH.text(format!("authorizationExtensions[{index}]"), id)?;
-        }
+        self.check_authorization_extensions()?;
         http_url("upstream.url", &self.upstream.url)?;
         RESPONSE_HEADER_SECONDS.number(
             "upstream.responseHeaderSeconds",
@@ -231,6 +228,20 @@ impl ProxyConfig {
         BODY_BYTES.number("limits.bodyBytes", self.limits.body_bytes)?;
         self.telemetry.check()?;
         origin::check_all("allowedOrigins", &self.allowed_origins)
+    }
+
+    fn check_authorization_extensions(&self) -> Result<(), Invalid> {
+        let ids = &self.authorization_extensions;
+        EXTENSION_COUNT.list("authorizationExtensions", ids)?;
+        for (index, id) in ids.iter().enumerate() {
+            let key = format!("authorizationExtensions[{index}]");
+            EXTENSION_LENGTH.text(&key, id)?;
+            if ids[..index].contains(id) {
+                let text = "an earlier entry is the same; name each extension once";
+                return Err(Invalid::new(key, text));
+            }
+        }
+        Ok(())
     }
 
     fn check_authorization_servers(&self) -> Result<(), Invalid> {

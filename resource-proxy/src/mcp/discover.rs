@@ -50,8 +50,8 @@ pub fn declare(text: &[u8], at: usize, extensions: &[String]) -> Option<Edit> {
 /// Where the value of this member of the object at `at` begins: the last one, as most readers take it.
 fn member(text: &[u8], at: usize, wanted: &str) -> Option<usize> {
     let named = members(text, value(text, at).start);
-    let mut named = named.filter(|(name, _)| string(text, name).as_deref() == Some(wanted));
-    let (_, value) = named.by_ref().last()?;
+    let named = named.filter(|(name, _)| string(text, name).as_deref() == Some(wanted));
+    let (_, value) = named.last()?;
     Some(value.start)
 }
 

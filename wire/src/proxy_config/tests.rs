@@ -199,7 +199,11 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
             "authorizationExtensions[0]: expected 1 to 128 characters",
         ),
         (
-            "authorizationExtensions: [a, a, a, a, a, a, a, a, a]",
+            "authorizationExtensions: [x/a, x/b, x/a]",
+            "authorizationExtensions[2]: an earlier entry is the same",
+        ),
+        (
+            "authorizationExtensions: [a, b, c, d, e, f, g, h, i]",
             "authorizationExtensions: expected at most 8 entries",
         ),
         ("identity: { jwt: {} }", "identity: unknown variant"),
