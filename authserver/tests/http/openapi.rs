@@ -251,12 +251,6 @@ async fn every_response_of_the_internal_port_is_documented_and_comes() {
         let (operation, answer) = operator(operation, body).await;
         seen.note(operation, &answer);
     }
-    let other = TestServer::start().await;
-    let token = text(&other.tokens(&[]).await["access_token"]);
-    let body = format!("token={token}&grantable_scope=true");
-    let answer = inside(&other, "POST /introspect", "notes-proxy", &body).await;
-    assert_eq!(answer.json()["active"], true);
-    seen.note("POST /introspect", &answer);
     let (server, gone) = on_postgres(OPEN).await;
     gone.drop_it().await;
     for operation in operations(&document).keys() {
