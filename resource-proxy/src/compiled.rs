@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mcpauth_service::audit::Audit;
 use mcpauth_service::clock::Clock;
+use mcpauth_wire::access::Lists;
 
 use crate::auth::authorize::AccessRules;
 use crate::auth::source::TokenSource;
@@ -74,6 +75,7 @@ impl Compiled {
         let kept = previous.filter(|previous| {
             previous.config.resource == config.resource
                 && previous.config.introspection == config.introspection
+                && asks_grantable(&previous.config) == asks_grantable(&config)
         });
         let verifier = match kept {
             Some(previous) => Arc::clone(&previous.verifier),
@@ -102,12 +104,19 @@ impl Compiled {
     }
 }
 
+/// Whether lists depend on what client and user may have. Otherwise the authorization server is not asked for it, which would
+/// have it read more for each token.
+fn asks_grantable(config: &Config) -> bool {
+    config.access.lists == Lists::Grantable
+}
+
 fn verifier(
     config: &Config,
     resource: &Resource,
     runtime: &Runtime,
 ) -> Result<Arc<Verifier>, ConfigError> {
-    let introspector = Introspector::new(runtime.client.clone(), &config.introspection);
+    let client = runtime.client.clone();
+    let introspector = Introspector::new(client, &config.introspection, asks_grantable(config));
     let introspector = introspector.map_err(|problem| ConfigError::new("", problem))?;
     Ok(Arc::new(Verifier::new(
         TokenSource::Introspection(introspector),

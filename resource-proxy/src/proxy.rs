@@ -31,6 +31,7 @@ use crate::http::stream::{Body, Reader};
 use crate::http::upstream::{LAST_EVENT_ID, SESSION_ID, hides_headers};
 use crate::limits::capacity::{Allowance, Reservation};
 use crate::mcp::absent::Absent;
+use crate::mcp::discover;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
@@ -65,8 +66,10 @@ struct Plan {
     listens: bool,
     /// The call that it may turn into a task.
     begins: Option<Call>,
-    /// It may hold lists, or events.
+    /// It may hold lists, or events, or is to declare extensions.
     lists: bool,
+    /// The extensions that it is to declare.
+    extensions: Vec<String>,
     /// What an error in place of a list answers.
     id: Option<Value>,
     /// Calls whose results friction counts.
@@ -81,7 +84,17 @@ impl Plan {
             lists: messages.asks_for_lists(),
             id: messages.first_id(),
             sent,
+            extensions: Vec::new(),
         }
+    }
+
+    /// What the server does not know of authorization, where the client discovers it.
+    fn declaring(mut self, compiled: &Compiled, messages: &Messages<'_>, body: &[u8]) -> Self {
+        if messages.discovers() {
+            self.extensions = discover::supported(body, &compiled.config.authorization_extensions);
+            self.lists |= !self.extensions.is_empty();
+        }
+        self
     }
 }
 
@@ -233,7 +246,7 @@ impl Proxy {
             let held = self.pacing.hold_back(calls, &compiled.labels).await;
             trace.delayed(self.runtime.clock.monotonic().saturating_sub(judged));
             match held {
-                Ok(sent) => plan = Plan::of(&messages, sent),
+                Ok(sent) => plan = Plan::of(&messages, sent).declaring(compiled, &messages, &body),
                 Err(refused) => {
                     let response = hard_limit::answer(&messages, &refused, calls.has_retries);
                     return Ok(("hard_limit", response));
@@ -289,7 +302,7 @@ impl Proxy {
     fn read_along(
         &self,
         mut response: Response<Body>,
-        plan: Plan,
+        mut plan: Plan,
         is_stateless: bool,
         caller: &Arc<Identity>,
         reserved: Reservation,
@@ -299,8 +312,9 @@ impl Proxy {
         let filter = match plan.lists || !is_stateless && !response.body().is_end_stream() {
             true => {
                 let allowance = reserved.allowance();
-                let filter =
-                    self.filter(is_stateless, caller, &mut response, allowance, plan.id)?;
+                let mut view = self.view(is_stateless, caller);
+                view.extensions = std::mem::take(&mut plan.extensions);
+                let filter = filter(view, &mut response, allowance, plan.id)?;
                 Some(if plan.lists {
                     filter
                 } else {
@@ -330,36 +344,16 @@ impl Proxy {
         }))
     }
 
-    /// Shows the caller what the caller's token may use.
-    fn filter(
-        &self,
-        is_stateless: bool,
-        caller: &Arc<Identity>,
-        response: &mut Response<Body>,
-        allowance: Allowance,
-        id: Option<Value>,
-    ) -> Result<Filter, Refusal> {
-        let is_success = response.status().is_success();
-        let headers = response.headers_mut();
-        if is_encoded(headers) {
-            tracing::warn!("the server compressed a response, which cannot be filtered");
-            return Err(Refusal::UpstreamEncoded);
-        }
-        headers.remove(CONTENT_LENGTH);
-        let view = View {
+    /// What this caller sees.
+    fn view(&self, is_stateless: bool, caller: &Arc<Identity>) -> View {
+        View {
             rules: Arc::clone(&self.rules),
             caller: Arc::clone(caller),
             tasks: Arc::clone(&self.tasks),
             param_headers: Arc::clone(&self.param_headers),
             says_cache_scope: is_stateless,
-        };
-        Ok(Filter::new(
-            view,
-            allowance,
-            is_event_stream(headers),
-            is_success,
-            id,
-        ))
+            extensions: Vec::new(),
+        }
     }
 
     /// Remembers the tasks that the response to a call begins.
@@ -520,6 +514,24 @@ impl Proxy {
         }
         Ok(response)
     }
+}
+
+/// Shows the caller what the caller's token may use.
+fn filter(
+    view: View,
+    response: &mut Response<Body>,
+    allowance: Allowance,
+    id: Option<Value>,
+) -> Result<Filter, Refusal> {
+    let is_success = response.status().is_success();
+    let headers = response.headers_mut();
+    if is_encoded(headers) {
+        tracing::warn!("the server compressed a response, which cannot be filtered");
+        return Err(Refusal::UpstreamEncoded);
+    }
+    headers.remove(CONTENT_LENGTH);
+    let is_stream = is_event_stream(headers);
+    Ok(Filter::new(view, allowance, is_stream, is_success, id))
 }
 
 async fn authenticate(compiled: &Compiled, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {

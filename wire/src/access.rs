@@ -75,6 +75,8 @@ pub enum Lists {
     /// What the token may use.
     #[default]
     Held,
+    /// Also what its client and user could use with another token.
+    Grantable,
     /// Everything that the server has.
     All,
 }
@@ -173,6 +175,7 @@ mod tests {
             unmatched: AnyToken";
         assert_eq!(check(good), Ok(()));
         assert_eq!(check("{ unmatched: Deny, lists: All }"), Ok(()));
+        assert_eq!(check("lists: Grantable"), Ok(()));
         assert!(check("lists: Some").is_err());
         for (rule, key) in [
             ("{ tools: [x] }", "rules[0].scopes"),

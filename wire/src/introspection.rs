@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+/// The parameter that asks for [`Answer::grantable_scope`], by the value `true` (RFC 7662, section 2.1, leaves room for more
+/// parameters). A server that does not know it ignores it.
+pub const GRANTABLE_SCOPE: &str = "grantable_scope";
+
 /// What the endpoint says about a token. Ours says all of it in the first of each two forms; a proxy also
 /// reads the answers of others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,10 @@ pub struct Answer {
     /// The key that the caller must prove to possess (RFC 7800, RFC 8705).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Value>,
+    /// The scopes of the resource that client and user may have, held or not: what another authorization of theirs can
+    /// bring, separated by spaces, or empty. Ours alone, and only where [`GRANTABLE_SCOPE`] asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grantable_scope: Option<OneOrMany>,
 }
 
 /// A string or a list of them.

@@ -28,6 +28,13 @@ pub const TIMEOUT_MILLISECONDS: Bounds = Bounds::new(1, 60_000);
 /// The length of the CA of the introspection endpoint, in characters.
 pub const CA_LENGTH: Bounds = Bounds::new(1, 65_536);
 
+/// How many extensions of authorization there are.
+pub const EXTENSION_COUNT: Bounds = Bounds::new(0, 8);
+/// The length of an extension's id, in characters.
+pub const EXTENSION_LENGTH: Bounds = Bounds::new(1, 128);
+/// The extension for client credentials: every authorization server of this project serves it.
+pub const OAUTH_CLIENT_CREDENTIALS: &str = "io.modelcontextprotocol/oauth-client-credentials";
+
 /// The configuration file of the resource-proxy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -42,6 +49,10 @@ pub struct ProxyConfig {
     pub resource_name: Option<String>,
     /// Issuers whose tokens are accepted. At least one.
     pub authorization_servers: Vec<String>,
+    /// The extensions of MCP's authorization that those servers serve, by their ids: [`EXTENSION_COUNT`], [`EXTENSION_LENGTH`].
+    /// Clients that support one learn of it by `server/discover`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_extensions: Vec<String>,
     /// The MCP server.
     pub upstream: Upstream,
     /// How tokens are checked.
@@ -200,6 +211,7 @@ impl ProxyConfig {
     pub fn check(&self) -> Result<(), Invalid> {
         ResourceUri::parse(&self.resource).map_err(|error| Invalid::new("resource", error))?;
         self.check_authorization_servers()?;
+        self.check_authorization_extensions()?;
         http_url("upstream.url", &self.upstream.url)?;
         RESPONSE_HEADER_SECONDS.number(
             "upstream.responseHeaderSeconds",
@@ -216,6 +228,20 @@ impl ProxyConfig {
         BODY_BYTES.number("limits.bodyBytes", self.limits.body_bytes)?;
         self.telemetry.check()?;
         origin::check_all("allowedOrigins", &self.allowed_origins)
+    }
+
+    fn check_authorization_extensions(&self) -> Result<(), Invalid> {
+        let ids = &self.authorization_extensions;
+        EXTENSION_COUNT.list("authorizationExtensions", ids)?;
+        for (index, id) in ids.iter().enumerate() {
+            let key = format!("authorizationExtensions[{index}]");
+            EXTENSION_LENGTH.text(&key, id)?;
+            if ids[..index].contains(id) {
+                let text = "an earlier entry is the same; name each extension once";
+                return Err(Invalid::new(key, text));
+            }
+        }
+        Ok(())
     }
 
     fn check_authorization_servers(&self) -> Result<(), Invalid> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, header};
-use mcpauth_wire::introspection::{Answer, OneOrMany};
+use mcpauth_wire::introspection::{Answer, GRANTABLE_SCOPE, OneOrMany};
 use tracing::{Level, Span};
 
 use crate::http::core::Core;
@@ -16,7 +16,7 @@ use crate::metrics::{CountedIntrospections, Introspected, Metrics};
 use crate::oauth::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::token::{Token, TokenKind};
-use crate::store::ActiveToken;
+use crate::store::{ActiveToken, Extent};
 
 /// What introspection depends on.
 #[derive(Debug)]
@@ -53,7 +53,13 @@ impl Introspection {
         let active = match Token::parse(token).filter(|token| token.kind() == TokenKind::Access) {
             Some(token) => {
                 let hashes = token.hashes(&core.pepper);
-                core.store.introspect(&hashes, core.clock.now()).await?
+                let extent = match params.get(GRANTABLE_SCOPE) {
+                    Some("true") => Extent::Grantable,
+                    _ => Extent::Token,
+                };
+                core.store
+                    .introspect(&hashes, extent, core.clock.now())
+                    .await?
             }
             None => None,
         };
@@ -112,5 +118,6 @@ fn describe(issuer: &str, token: ActiveToken) -> Answer {
         token_type: Some("Bearer".to_owned()),
         jti: Some(token.token_id),
         cnf: None,
+        grantable_scope: token.grantable.and_then(|scopes| one(scopes.to_string())),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::admission::Owner;
-use crate::oauth::resource::Resource;
+use crate::oauth::resource::{self, Resource, ResourceScope};
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,26 +110,14 @@ impl Client {
         if !resource.allowed_clients.admit(self.owner()) {
             return None;
         }
-        if self.owner() == Owner::Itself {
-            return Some(resource.scope_names());
-        }
-        let mut named = self.allowed_at(&resource.resource).peekable();
-        named.peek()?;
-        let scopes: Scopes = named.flat_map(Scopes::iter).collect();
-        let implied = resource.with_implied(&scopes);
-        Some(implied.intersection(&resource.scope_names()))
+        let allowed = &self.metadata.allowed_resources;
+        grantable(self.origin, allowed, &resource.resource, &resource.scopes)
     }
 
     /// Whether the client names the resource with this URI, or needs not to.
     pub fn may_ask_for(&self, resource: &str) -> bool {
-        self.owner() == Owner::Itself || self.allowed_at(resource).next().is_some()
-    }
-
-    fn allowed_at<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = &'a Scopes> {
-        let named = |uri: &str| ResourceUri::parse(uri).is_ok_and(|uri| uri.is_named_by(resource));
-        let allowed = self.metadata.allowed_resources.iter();
-        let named = allowed.filter(move |allowed| named(&allowed.uri));
-        named.map(|allowed| &allowed.scopes)
+        let allowed = &self.metadata.allowed_resources;
+        self.owner() == Owner::Itself || named_in(allowed, resource).next().is_some()
     }
 
     /// Whether users are asked before the client gets access to the resource: both its own declaration and the
@@ -148,6 +136,35 @@ impl Client {
             }
         }
     }
+}
+
+/// The scopes that a client may have at a resource, where it is admitted: at issue, at refresh and in the answer of introspection.
+/// None when it may have no token at all. What a client may have, every user may grant it.
+pub fn grantable(
+    origin: ClientOrigin,
+    allowed: &[AllowedResource],
+    resource: &str,
+    known: &[ResourceScope],
+) -> Option<Scopes> {
+    let all = resource::names(known);
+    if origin == ClientOrigin::Dynamic {
+        return Some(all);
+    }
+    let mut named = named_in(allowed, resource).peekable();
+    named.peek()?;
+    let scopes: Scopes = named.flat_map(Scopes::iter).collect();
+    Some(resource::with_implied(known, &scopes).intersection(&all))
+}
+
+/// The scopes of each entry that names the resource with this URI.
+fn named_in<'a>(
+    allowed: &'a [AllowedResource],
+    resource: &'a str,
+) -> impl Iterator<Item = &'a Scopes> {
+    let named = |uri: &str| ResourceUri::parse(uri).is_ok_and(|uri| uri.is_named_by(resource));
+    let allowed = allowed.iter();
+    let named = allowed.filter(move |allowed| named(&allowed.uri));
+    named.map(|allowed| &allowed.scopes)
 }
 
 #[cfg(test)]

@@ -44,15 +44,25 @@ impl Resource {
 
     /// The names of all its scopes.
     pub fn scope_names(&self) -> Scopes {
-        self.scopes.iter().map(|scope| scope.name.clone()).collect()
+        names(&self.scopes)
     }
 
     /// These scopes with all that they imply, however deep.
     pub fn with_implied(&self, scopes: &Scopes) -> Scopes {
-        let implied = self.scopes.iter();
-        let implied = implied.map(|scope| (scope.name.as_str(), scope.implies.as_slice()));
-        Hierarchy::new(implied).with_implied(scopes)
+        with_implied(&self.scopes, scopes)
     }
+}
+
+/// The names of these scopes of a resource.
+pub fn names(known: &[ResourceScope]) -> Scopes {
+    known.iter().map(|scope| scope.name.clone()).collect()
+}
+
+/// These scopes with all that they imply at a resource that knows `known`.
+pub fn with_implied(known: &[ResourceScope], scopes: &Scopes) -> Scopes {
+    let implied = known.iter();
+    let implied = implied.map(|scope| (scope.name.as_str(), scope.implies.as_slice()));
+    Hierarchy::new(implied).with_implied(scopes)
 }
 
 #[cfg(test)]

@@ -118,6 +118,18 @@ pub struct ActiveToken {
     pub introspectors: Vec<String>,
     /// Its `jti`, see [`KeyedHash::public_id`].
     pub token_id: String,
+    /// The scopes of the resource that its client and user may have, see [`crate::oauth::client::grantable`]; of
+    /// [`Extent::Grantable`] alone.
+    pub grantable: Option<Scopes>,
+}
+
+/// How much introspection tells about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What it is.
+    Token,
+    /// Also what another token of its client and user could be for.
+    Grantable,
 }
 
 /// A client that registers itself.
@@ -281,6 +293,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn introspect(
         &self,
         hashes: &[KeyedHash],
+        extent: Extent,
         now: UnixTime,
     ) -> Result<Option<ActiveToken>, StoreError>;
 

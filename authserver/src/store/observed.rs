@@ -9,8 +9,8 @@ use mcpauth_service::otlp::TARGET;
 use tracing::Instrument as _;
 
 use super::{
-    ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
-    StoreError, Unused, Upsert,
+    ActiveToken, CodeRedemption, Extent, NewRegistration, PepperUse, Refresh, Refreshed,
+    Registered, Store, StoreError, Unused, Upsert,
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
@@ -89,7 +89,7 @@ observed! {
     fn refresh(refresh: &Refresh<'_>, now: UnixTime) -> Result<Refreshed, Refusal>;
     fn grant_of(hashes: &[KeyedHash], now: UnixTime) -> Option<Grant>;
     fn issue_access_token(grant: NewGrant, minter: Minter<'_>, now: UnixTime) -> Issued;
-    fn introspect(hashes: &[KeyedHash], now: UnixTime) -> Option<ActiveToken>;
+    fn introspect(hashes: &[KeyedHash], extent: Extent, now: UnixTime) -> Option<ActiveToken>;
     fn revoke_access_token(hashes: &[KeyedHash], client_id: &str) -> ();
     fn revoke_refresh_token(hashes: &[KeyedHash], client_id: &str) -> ();
     fn revoke_grant(id: GrantId) -> ();

@@ -2,6 +2,8 @@
 
 use http::{Method, Request, header};
 
+use serde_json::json;
+
 use crate::server::{FORM, NOTES, TestServer, basic, text};
 
 #[tokio::test]
@@ -24,6 +26,27 @@ async fn an_active_token_is_described() {
     assert_eq!(answer["iat"], now);
     assert_eq!(answer["token_type"], "Bearer");
     assert!(!text(&answer["jti"]).is_empty());
+}
+
+#[tokio::test]
+async fn what_client_and_user_may_have_is_told_to_those_who_ask() {
+    let server = TestServer::start().await;
+    let tokens = server.tokens(&[]).await;
+    let token = text(&tokens["access_token"]);
+    let ask = async |id, more: &[(&str, &str)]| {
+        let form = [&[("token", &*token)], more].concat();
+        server.introspect_with(id, &form).await.ok()
+    };
+    let asked = ask("notes-proxy", &[("grantable_scope", "true")]).await;
+    assert_eq!(asked["scope"], "notes:read");
+    assert_eq!(asked["grantable_scope"], "notes:read notes:write");
+    for more in [&[][..], &[("grantable_scope", "false")]] {
+        let answer = ask("notes-proxy", more).await;
+        assert_eq!(answer["active"], true);
+        assert_eq!(answer.get("grantable_scope"), None, "{more:?}");
+    }
+    let foreign = ask("mail-proxy", &[("grantable_scope", "true")]).await;
+    assert_eq!(foreign, json!({ "active": false }));
 }
 
 #[tokio::test]

@@ -306,11 +306,14 @@ impl TestServer {
     }
 
     pub async fn introspect_as(&self, id: &str, token: &str) -> Answer {
+        self.introspect_with(id, &[("token", token)]).await
+    }
+
+    pub async fn introspect_with(&self, id: &str, form: &[(&str, &str)]) -> Answer {
         let request = self
             .internal(Method::POST, "/introspect", id)
             .header(header::CONTENT_TYPE, FORM);
-        self.send(request.body(query(&[("token", token)]).into()).unwrap())
-            .await
+        self.send(request.body(query(form).into()).unwrap()).await
     }
 
     /// Whether the resource NOTES takes this token.

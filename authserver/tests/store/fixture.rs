@@ -14,7 +14,8 @@ use mcp_authserver::oauth::resource::Resource;
 use mcp_authserver::oauth::token::{Token, TokenKind};
 use mcp_authserver::random::RandomError;
 use mcp_authserver::store::{
-    ActiveToken, CodeRedemption, MemoryStore, PostgresStore, Refresh, Store, StoreError, Unused,
+    ActiveToken, CodeRedemption, Extent, MemoryStore, PostgresStore, Refresh, Store, StoreError,
+    Unused,
 };
 use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
@@ -265,8 +266,17 @@ impl Fixture {
     }
 
     pub async fn introspect(&self, token: &Token, now: UnixTime) -> Option<ActiveToken> {
+        self.introspect_to(token, Extent::Token, now).await
+    }
+
+    pub async fn introspect_to(
+        &self,
+        token: &Token,
+        extent: Extent,
+        now: UnixTime,
+    ) -> Option<ActiveToken> {
         let hashes = token.hashes(&self.pepper);
-        self.store.introspect(&hashes, now).await.unwrap()
+        self.store.introspect(&hashes, extent, now).await.unwrap()
     }
 
     /// Another session in the database, to disturb the store with.

@@ -2,9 +2,15 @@
 
 use mcp_authserver::issue::Minter;
 use mcp_authserver::keys::pepper::Pepper;
+use mcp_authserver::oauth::client::ClientOrigin;
+use mcp_authserver::oauth::grant::NewGrant;
+use mcp_authserver::oauth::resource::ResourceScope;
 use mcp_authserver::oauth::token::TokenKind;
+use mcp_authserver::store::Extent;
 
-use crate::fixture::{ACCESS, CLIENT, Fixture, NOTES, NOW, OLD_PEPPER, OTHER_CLIENT, scopes};
+use crate::fixture::{
+    ACCESS, CLIENT, Fixture, NOTES, NOW, OLD_PEPPER, OTHER_CLIENT, client, resource, scopes,
+};
 
 pub async fn a_live_token_is_described(f: &Fixture) {
     let first = f.family(NOW).await;
@@ -29,6 +35,50 @@ pub async fn client_credentials_have_no_subject(f: &Fixture) {
     assert_eq!(active.subject, None);
     assert_eq!(active.client_id, CLIENT);
     assert!(!f.is_active(&token, NOW.plus(ACCESS)).await);
+}
+
+pub async fn what_client_and_user_may_have_is_told_to_those_who_ask(f: &Fixture) {
+    let scope = |name: &str, implies: &[&str]| ResourceScope {
+        name: name.into(),
+        implies: implies.iter().map(ToString::to_string).collect(),
+        ..ResourceScope::default()
+    };
+    let mut notes = resource("notes", NOTES);
+    notes.scopes = vec![
+        scope("read", &[]),
+        scope("write", &["read"]),
+        scope("admin", &["write"]),
+    ];
+    f.store.upsert_resource(&notes).await.unwrap();
+    let narrow = NewGrant {
+        scopes: scopes("read"),
+        ..f.new_grant(CLIENT, Some("alice"))
+    };
+    let of_user = f.issue(narrow, NOW).await.unwrap();
+    let of_client = f.issue(f.new_grant(CLIENT, None), NOW).await.unwrap();
+    for (allowed, origin, expected) in [
+        ("write unknown", ClientOrigin::Declared, "read write"),
+        ("read", ClientOrigin::Declared, "read"),
+        ("unknown", ClientOrigin::Declared, ""),
+        ("read", ClientOrigin::Dynamic, "admin read write"),
+    ] {
+        let mut client = client(CLIENT);
+        client.origin = origin;
+        client.metadata.allowed_resources[0].scopes = scopes(allowed);
+        f.store.upsert_client(&client, NOW).await.unwrap();
+        // Together, so that on Postgres they share queries.
+        let ask = |token, extent| f.introspect_to(token, extent, NOW);
+        let (user, robot, unasked) = tokio::join!(
+            ask(&of_user, Extent::Grantable),
+            ask(&of_client, Extent::Grantable),
+            ask(&of_user, Extent::Token),
+        );
+        let (user, robot) = (user.unwrap(), robot.unwrap());
+        assert_eq!(user.scopes, scopes("read"), "{allowed}");
+        assert_eq!(user.grantable, Some(scopes(expected)), "{allowed}");
+        assert_eq!(robot.grantable, Some(scopes(expected)), "{allowed}");
+        assert_eq!(unasked.unwrap().grantable, None, "{allowed}");
+    }
 }
 
 pub async fn a_refresh_token_or_a_code_offered_as_an_access_token(f: &Fixture) {

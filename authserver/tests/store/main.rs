@@ -87,6 +87,7 @@ conformance! {
     introspection:
         a_live_token_is_described
         client_credentials_have_no_subject
+        what_client_and_user_may_have_is_told_to_those_who_ask
         a_refresh_token_or_a_code_offered_as_an_access_token
         an_expired_token_is_inactive
         a_token_made_under_an_older_pepper_is_known

@@ -1,7 +1,7 @@
 //! A newer version on the same database stores what this one does not know: it refuses that row alone, and says so.
 
 use futures::future::join_all;
-use mcp_authserver::store::{PostgresStore, Store, StoreError, Upsert};
+use mcp_authserver::store::{Extent, PostgresStore, Store, StoreError, Upsert};
 use mcpauth_test_support::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
@@ -89,7 +89,7 @@ async fn tokens_of_a_client_of_an_unknown_origin_are_left_to_the_newer_version()
     let change =
         format!("UPDATE clients SET origin = 'metadata-document' WHERE client_id = '{CLIENT}'");
     set(&mut session, change).await;
-    let ask = async |token| f.store.introspect(token, NOW).await;
+    let ask = async |token| f.store.introspect(token, Extent::Token, NOW).await;
     let hashes = [&foreign, &known].map(|token| token.hashes(&f.pepper));
     let together = (0..32).map(|at| ask(&hashes[at % 2]));
     for (at, answer) in join_all(together).await.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use mcp_authserver::oauth::grant::Refusal;
 use mcp_authserver::oauth::rate_limit::{Decision, RateLimit};
 use mcp_authserver::oauth::refresh::RefreshKind;
 use mcp_authserver::oauth::token::{Token, TokenKind};
-use mcp_authserver::store::{PostgresStore, Refresh, Store as _, StoreError, Upsert};
+use mcp_authserver::store::{Extent, PostgresStore, Refresh, Store as _, StoreError, Upsert};
 use sqlx::{Executor as _, PgConnection};
 
 use crate::fixture::{
@@ -33,7 +33,7 @@ async fn the_database_is_killed_between_calls() {
     let hashes = tokens.access.hashes(&f.pepper);
     // The server's other processes take a moment to notice that it is gone.
     let during = loop {
-        if let Err(error) = f.store.introspect(&hashes, NOW).await {
+        if let Err(error) = f.store.introspect(&hashes, Extent::Token, NOW).await {
             break error;
         }
     };

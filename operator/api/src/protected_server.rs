@@ -300,6 +300,8 @@ pub enum Lists {
     /// What the client's token may use.
     #[default]
     Held,
+    /// What the client's token may use, and what it could use with more scopes: those that the client and its user may have.
+    Grantable,
     /// Everything that the server has.
     All,
 }

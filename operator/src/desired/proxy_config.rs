@@ -53,6 +53,7 @@ pub fn proxy_config(spec: &ProtectedMcpServerSpec, place: ProxyPlace) -> ProxyCo
         resource: spec.resource.clone(),
         resource_name: Some(place.resource_name),
         authorization_servers: vec![place.issuer],
+        authorization_extensions: vec![proxy_config::OAUTH_CLIENT_CREDENTIALS.to_owned()],
         upstream: Upstream {
             url: place.upstream_url,
             response_header_seconds: spec.limits.response_header_seconds,
@@ -103,6 +104,7 @@ fn access(access: &api::Access) -> Access {
         initial_scopes: access.initial_scopes.clone(),
         lists: match access.lists {
             api::Lists::Held => Lists::Held,
+            api::Lists::Grantable => Lists::Grantable,
             api::Lists::All => Lists::All,
         },
     }

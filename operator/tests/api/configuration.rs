@@ -247,7 +247,7 @@ fn the_proxy_takes_everything_that_a_spec_can_say() {
                 { "methods": ["acme/export"], "scopes": ["read"] },
             ],
             "initialScopes": ["read"],
-            "lists": "All",
+            "lists": "Grantable",
             "unmatched": "AnyToken",
         },
         "friction": {

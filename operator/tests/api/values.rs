@@ -689,7 +689,7 @@ async fn protected_servers() {
         ),
         values(
             "/access/lists",
-            vec![json!("Held"), json!("All")],
+            vec![json!("Held"), json!("Grantable"), json!("All")],
             vec![json!("Some"), json!("")],
         ),
         values(

@@ -9,6 +9,7 @@ use mcpauth_wire::access::{Lists, Rule, Unmatched};
 use mcpauth_wire::scope::{Hierarchy, OFFLINE_ACCESS};
 use percent_encoding::percent_decode_str;
 
+use crate::auth::identity::Identity;
 use crate::config::Config;
 use crate::glob;
 
@@ -62,8 +63,7 @@ pub struct AccessRules {
     /// The scopes that clients can ask for, in the order of the configuration.
     scopes: Vec<String>,
     hierarchy: Hierarchy,
-    /// Lists show what the caller may not use, too.
-    shows_all: bool,
+    lists: Lists,
 }
 
 /// What the rules say of one operation for one caller.
@@ -154,13 +154,25 @@ impl AccessRules {
             },
             scopes,
             hierarchy: config.scopes.iter().collect(),
-            shows_all: config.access.lists == Lists::All,
+            lists: config.access.lists,
         }
     }
 
     /// Whether the lists of tools, resources, templates and prompts show everything.
     pub fn show_all(&self) -> bool {
-        self.shows_all
+        self.lists == Lists::All
+    }
+
+    /// Whether this caller's token may do it.
+    pub fn allows(&self, operation: Operation<'_>, caller: &Identity) -> bool {
+        self.decide(operation, &caller.scopes).is_allowed
+    }
+
+    /// Whether lists show it to this caller: what the token may do, and with [`Lists::Grantable`] what another one could.
+    /// Each is judged by itself, because the other token has what is granted then, not what this one holds.
+    pub fn shows(&self, operation: Operation<'_>, caller: &Identity) -> bool {
+        let is_grantable = || self.decide(operation, &caller.grantable).is_allowed;
+        self.allows(operation, caller) || self.lists == Lists::Grantable && is_grantable()
     }
 
     /// What the rules say of an operation for a caller with the scopes `held`: the first rule that matches decides. A

@@ -9,4 +9,7 @@ pub struct Identity {
     pub subject: String,
     /// The scopes of the token.
     pub scopes: Vec<String>,
+    /// The scopes that another token of the same client and subject could have. For lists alone: no call depends on them.
+    /// Empty where the authorization server was not asked, or does not say.
+    pub grantable: Vec<String>,
 }

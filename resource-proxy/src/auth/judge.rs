@@ -72,19 +72,24 @@ pub(super) fn judge(
         return Err(SourceError::Malformed(reason.into()));
     };
     let scopes = claims.scope.as_ref().map_or(&[][..], OneOrMany::as_slice);
+    let grantable = claims.grantable_scope.as_ref();
+    let grantable = grantable.map_or(&[][..], OneOrMany::as_slice);
     let identity = Identity {
         subject: claims.sub.unwrap_or_else(|| client_id.clone()),
         client_id,
-        scopes: scopes
-            .iter()
-            .flat_map(|scope| scope.split_ascii_whitespace())
-            .map(str::to_owned)
-            .collect(),
+        scopes: names(scopes),
+        grantable: names(grantable),
     };
     Ok(Judgement {
         verdict: Ok(Arc::new(identity)),
         remaining,
     })
+}
+
+/// The scopes in these texts.
+fn names(texts: &[String]) -> Vec<String> {
+    let names = texts.iter().flat_map(|text| text.split_ascii_whitespace());
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

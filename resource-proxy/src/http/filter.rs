@@ -324,10 +324,12 @@ mod tests {
                 client_id: "client".into(),
                 subject: "alice".into(),
                 scopes: vec![],
+                grantable: vec![],
             }),
             tasks: Arc::default(),
             param_headers: Arc::default(),
             says_cache_scope: false,
+            extensions: vec![],
         };
         Filter::new(view, reserved.allowance(), is_stream, true, Some(json!(7)))
     }

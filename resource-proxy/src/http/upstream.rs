@@ -332,6 +332,7 @@ mod tests {
             client_id: "client".into(),
             subject: "alice".into(),
             scopes: vec!["a".into(), "b".into()],
+            grantable: vec![],
         };
         let request = forwarded(&sent, Some(&identity));
         assert_eq!(request.headers()["x-mcp-subject"], "alice");

@@ -11,8 +11,9 @@ use serde::de::IgnoredAny;
 
 use crate::auth::authorize::{AccessRules, Operation};
 use crate::auth::identity::Identity;
+use crate::mcp::discover;
 use crate::mcp::param_headers::ParamHeaders;
-use crate::mcp::spans::{elements, members, string, value};
+use crate::mcp::spans::{Edit, apply, elements, members, string, value};
 use crate::mcp::tasks::Tasks;
 use crate::mcp::uri::{self, Kind};
 
@@ -29,6 +30,8 @@ pub struct View {
     pub param_headers: Arc<ParamHeaders>,
     /// A list must say who may cache it (MCP 2026-07-28).
     pub says_cache_scope: bool,
+    /// What the answer to `server/discover` is to declare.
+    pub extensions: Vec<String>,
 }
 
 /// What becomes of a message.
@@ -46,8 +49,8 @@ pub enum Filtered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// A part of the text, and what takes its place.
-type Edit = (Range<usize>, Vec<u8>);
+/// What the rules are asked: an event needs what is held; a list may show more.
+type Say = fn(&AccessRules, Operation<'_>, &Identity) -> bool;
 
 /// What the entries of a list are.
 #[derive(Clone, Copy)]
@@ -138,10 +141,13 @@ impl View {
     fn sees_event(&self, text: &[u8], at: usize, member: &str, entry: Entry) -> bool {
         let mut params =
             members(text, at).filter(|(name, _)| string(text, name).as_deref() == Some("params"));
-        params.all(|(_, params)| self.sees(text, params.start, member, entry))
+        params.all(|(_, params)| self.sees(text, params.start, member, entry, AccessRules::allows))
     }
 
     fn result(&self, text: &[u8], at: usize, edits: &mut Vec<Edit>) {
+        if !self.extensions.is_empty() {
+            edits.extend(discover::declare(text, at, &self.extensions));
+        }
         let (mut is_list, mut cache_scope) = (false, None);
         let sees_all = self.rules.load().show_all();
         for (name, value) in members(text, at) {
@@ -193,7 +199,7 @@ impl View {
         let mut kept = Vec::with_capacity(list.len());
         let mut is_whole = true;
         for element in elements(text, list.start) {
-            if self.sees(text, element.start, member, entry) {
+            if self.sees(text, element.start, member, entry, AccessRules::shows) {
                 let separator: &[u8] = if kept.is_empty() { b"[" } else { b"," };
                 kept.extend_from_slice(separator);
                 kept.extend_from_slice(text.get(element).unwrap_or_default());
@@ -210,22 +216,22 @@ impl View {
         }
     }
 
-    /// Whether the caller may use what the object at `at` names, however often it does.
-    fn sees(&self, text: &[u8], at: usize, member: &str, entry: Entry) -> bool {
+    /// Whether the rules say so of what the object at `at` names, however often it does.
+    fn sees(&self, text: &[u8], at: usize, member: &str, entry: Entry, say: Say) -> bool {
         let mut is_named = false;
         for (name, value) in members(text, at) {
             if string(text, &name).as_deref() != Some(member) {
                 continue;
             }
             is_named = true;
-            if !string(text, &value).is_some_and(|name| self.may_use(&name, entry)) {
+            if !string(text, &value).is_some_and(|name| self.sees_named(&name, entry, say)) {
                 return false;
             }
         }
         is_named
     }
 
-    fn may_use(&self, name: &str, entry: Entry) -> bool {
+    fn sees_named(&self, name: &str, entry: Entry, say: Say) -> bool {
         let operation = match entry {
             Entry::Tool => Operation::Tool(name),
             Entry::Prompt => Operation::Prompt(name),
@@ -236,27 +242,12 @@ impl View {
             Entry::Resource | Entry::Template => return false,
             Entry::Task => return self.tasks.begun_by(&self.caller, name).is_some(),
         };
-        let rules = self.rules.load();
-        rules.decide(operation, &self.caller.scopes).is_allowed
+        say(&self.rules.load(), operation, &self.caller)
     }
 }
 
 /// The value of `cacheScope` of what depends on the token (SEP-2549).
 const PRIVATE: &[u8] = br#""private""#;
-
-/// The text with its edits, which do not overlap.
-fn apply(text: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut changed = Vec::with_capacity(text.len() + 32);
-    let mut at = 0;
-    for (span, replacement) in edits {
-        changed.extend_from_slice(text.get(at..span.start).unwrap_or_default());
-        changed.extend_from_slice(&replacement);
-        at = span.end;
-    }
-    changed.extend_from_slice(text.get(at..).unwrap_or_default());
-    changed
-}
 
 #[cfg(test)]
 mod tests;

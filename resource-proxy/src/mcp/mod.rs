@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod answers;
+pub mod discover;
 pub mod era;
 pub mod events;
 pub mod guard;

@@ -109,6 +109,7 @@ mod tests {
             client_id: client_id.into(),
             subject: subject.into(),
             scopes: vec![],
+            grantable: vec![],
         }
     }
 

@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// A part of the text, and what takes its place.
+pub type Edit = (Range<usize>, Vec<u8>);
+
 /// The members of the object that begins at `at`: their names and values. None where there is no object.
 pub fn members(text: &[u8], at: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
     let mut pieces = pieces(text, at, b'{');
@@ -39,6 +42,20 @@ pub fn value(text: &[u8], at: usize) -> Range<usize> {
 /// The string at a span, without its escapes.
 pub fn string(text: &[u8], span: &Range<usize>) -> Option<String> {
     serde_json::from_slice(text.get(span.clone())?).ok()
+}
+
+/// The text with its edits, which do not overlap.
+pub fn apply(text: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut changed = Vec::with_capacity(text.len() + 32);
+    let mut at = 0;
+    for (span, replacement) in edits {
+        changed.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        changed.extend_from_slice(&replacement);
+        at = span.end;
+    }
+    changed.extend_from_slice(text.get(at..).unwrap_or_default());
+    changed
 }
 
 struct Pieces<'a> {

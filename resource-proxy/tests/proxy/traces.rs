@@ -1,9 +1,5 @@
 //! Traces: what a real collector receives, of a call that goes through the proxy, the authorization server and its database.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
 use http::{HeaderMap, Method, Request, StatusCode};
 use mcpauth_test_support::collector::Collector;
 use mcpauth_test_support::postgres::Postgres;
@@ -11,6 +7,7 @@ use mcpauth_test_support::process::Process;
 use mcpauth_test_support::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::common::programs::{program, start};
 use crate::common::{Answer, RESOURCE, World, tool_call};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -26,31 +23,6 @@ struct Stack {
     proxy: String,
     token: String,
     _processes: [Process; 2],
-}
-
-/// A program that is built beside the proxy.
-fn program(name: &str) -> Command {
-    let mut path = PathBuf::from(env!("CARGO_BIN_EXE_mcp-resource-proxy"));
-    path.set_file_name(name);
-    Command::new(path)
-}
-
-/// Starts a program; what it says that it listens on.
-fn start(command: &mut Command) -> (Process, Value) {
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut process = Process::start(command);
-    let mut log = BufReader::new(process.stderr()).lines();
-    let lines = log.by_ref().map(Result::unwrap);
-    let mut seen = Vec::new();
-    for line in lines {
-        if line.contains("\"serving\"") {
-            // Nobody reads the rest; a pipe that is full would stop the program.
-            std::thread::spawn(move || log.for_each(drop));
-            return (process, serde_json::from_str(&line).unwrap());
-        }
-        seen.push(line);
-    }
-    panic!("it does not serve: {seen:?}");
 }
 
 impl Stack {

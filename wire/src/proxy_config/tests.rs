@@ -19,6 +19,7 @@ listen: { proxy: "[::]:8080", health: "[::]:9090" }   # both IP families, if the
 resource: http://localhost:9001/mcp      # RFC 8707 audience; its path is the path that the proxy serves
 resourceName: notes
 authorizationServers: [http://localhost:9000]
+authorizationExtensions: [io.modelcontextprotocol/oauth-client-credentials] # what they serve; for clients that ask by server/discover
 upstream:
   url: http://127.0.0.1:8000/mcp
   responseHeaderSeconds: 300             # then 504; streams have no limit, but listening streams
@@ -42,7 +43,8 @@ access:
     - { methods: [acme/export], scopes: ["notes:write"] }    # methods that MCP does not define
   unmatched: RequireAllScopes            # or Deny (as if it did not exist), or AnyToken
   initialScopes: ["notes:read"]          # in the 401 and in scopes_supported; absent: all scopes
-  lists: Held                            # lists show what the token may use; or All
+  lists: Held                            # lists show what the token may use; Grantable: also what another token of the same client and user
+                                         # could use, for which introspection is asked with grantable_scope=true; or All
 friction:                                # off if absent
   per: Subject                           # whose calls are counted together, or ClientAndSubject
   rate: { calls: 60, periodSeconds: 60 }           # for each tool; other methods count per method
@@ -191,6 +193,18 @@ fn a_fault_names_its_key_and_what_would_be_right_on_one_line() {
         (
             "access: { rules: [{ tools: [a] }] }",
             "access.rules[0].scopes: expected scopes, or anyToken",
+        ),
+        (
+            "authorizationExtensions: ['']",
+            "authorizationExtensions[0]: expected 1 to 128 characters",
+        ),
+        (
+            "authorizationExtensions: [x/a, x/b, x/a]",
+            "authorizationExtensions[2]: an earlier entry is the same",
+        ),
+        (
+            "authorizationExtensions: [a, b, c, d, e, f, g, h, i]",
+            "authorizationExtensions: expected at most 8 entries",
         ),
         ("identity: { jwt: {} }", "identity: unknown variant"),
         (

@@ -15,7 +15,7 @@ use crate::http::peer::Peer;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::error::OAuthError;
 use crate::oauth::token::{Token, TokenKind};
-use crate::store::StoreError;
+use crate::store::{Extent, StoreError};
 
 /// 200 for everything but a client that is not authenticated: nobody learns whose token it was, or whether it
 /// existed. `token_type_hint` is not needed, the token's prefix says what it is.
@@ -61,7 +61,10 @@ async fn note_access_token(
     hashes: &[KeyedHash],
     client_id: &str,
 ) -> Result<bool, StoreError> {
-    let token = core.store.introspect(hashes, core.clock.now()).await?;
+    let token = core
+        .store
+        .introspect(hashes, Extent::Token, core.clock.now())
+        .await?;
     let Some(token) = token.filter(|token| token.client_id == client_id) else {
         return Ok(false);
     };

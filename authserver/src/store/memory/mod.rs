@@ -20,8 +20,8 @@ use mcpauth_service::clock::UnixTime;
 use mcpauth_wire::Scopes;
 
 use super::{
-    ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
-    StoreError, Unused, Upsert, digest,
+    ActiveToken, CodeRedemption, Extent, NewRegistration, PepperUse, Refresh, Refreshed,
+    Registered, Store, StoreError, Unused, Upsert, digest,
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
@@ -195,9 +195,10 @@ impl Store for MemoryStore {
     async fn introspect(
         &self,
         hashes: &[KeyedHash],
+        extent: Extent,
         now: UnixTime,
     ) -> Result<Option<ActiveToken>, StoreError> {
-        Ok(self.state().introspect(hashes, now))
+        Ok(self.state().introspect(hashes, extent, now))
     }
 
     async fn revoke_access_token(

@@ -2,13 +2,18 @@
 
 use mcpauth_service::clock::UnixTime;
 
-use super::super::ActiveToken;
+use super::super::{ActiveToken, Extent};
 use super::State;
 use crate::keys::pepper::KeyedHash;
 use crate::oauth::grant::GrantId;
 
 impl State {
-    pub(super) fn introspect(&self, hashes: &[KeyedHash], now: UnixTime) -> Option<ActiveToken> {
+    pub(super) fn introspect(
+        &self,
+        hashes: &[KeyedHash],
+        extent: Extent,
+        now: UnixTime,
+    ) -> Option<ActiveToken> {
         let (hash, member) = hashes
             .iter()
             .find_map(|hash| Some((hash, self.access_tokens.get(hash)?)))?;
@@ -21,6 +26,10 @@ impl State {
             .resources
             .values()
             .find(|resource| resource.resource == grant.resource)?;
+        let grantable = || {
+            let client = self.clients.get(&grant.client_id);
+            client.and_then(|known| known.client.scopes_at(resource))
+        };
         Some(ActiveToken {
             grant_id: grant.id,
             client_id: grant.client_id.clone(),
@@ -31,6 +40,7 @@ impl State {
             expires_at: token.expires_at,
             introspectors: resource.introspectors.clone(),
             token_id: hash.public_id(),
+            grantable: (extent == Extent::Grantable).then(|| grantable().unwrap_or_default()),
         })
     }
 

@@ -71,8 +71,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Row as _, Transaction};
 
 use super::{
-    ActiveToken, CodeRedemption, NewRegistration, PepperUse, Refresh, Refreshed, Registered, Store,
-    StoreError, Unused, Upsert, digest,
+    ActiveToken, CodeRedemption, Extent, NewRegistration, PepperUse, Refresh, Refreshed,
+    Registered, Store, StoreError, Unused, Upsert, digest,
 };
 use crate::issue::{Issued, Minter};
 use crate::keys::pepper::KeyedHash;
@@ -362,9 +362,10 @@ impl Store for PostgresStore {
     async fn introspect(
         &self,
         hashes: &[KeyedHash],
+        extent: Extent,
         now: UnixTime,
     ) -> Result<Option<ActiveToken>, StoreError> {
-        self.0.within(self.0.introspect(hashes, now)).await
+        self.0.within(self.0.introspect(hashes, extent, now)).await
     }
 
     async fn revoke_access_token(

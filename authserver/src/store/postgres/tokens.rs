@@ -2,7 +2,7 @@
 
 use mcpauth_service::clock::UnixTime;
 
-use super::super::{ActiveToken, StoreError};
+use super::super::{ActiveToken, Extent, StoreError};
 use super::{Database, as_slices};
 use crate::keys::pepper::KeyedHash;
 
@@ -10,9 +10,10 @@ impl Database {
     pub(super) async fn introspect(
         &self,
         hashes: &[KeyedHash],
+        extent: Extent,
         now: UnixTime,
     ) -> Result<Option<ActiveToken>, StoreError> {
-        self.introspection.ask(hashes, now).await
+        self.introspection.ask(hashes, extent, now).await
     }
 
     pub(super) async fn revoke_access_token(

@@ -189,3 +189,56 @@ fn a_uri_must_be_allowed_as_it_is_written_and_decoded() {
     let decision = rules.decide(Operation::Resource("notes://secret%2Fa"), &held);
     assert!(!decision.is_allowed, "{decision}");
 }
+
+#[test]
+fn lists_show_what_is_held_or_grantable_and_calls_need_what_is_held() {
+    let text = |lists: &str| {
+        format!(
+            "access: {{ lists: {lists}, unmatched: Deny, rules: [
+               {{ tools: [read], scopes: [\"notes:read\"] }}, {{ tools: [write], scopes: [\"notes:write\"] }},
+               {{ tools: [both], scopes: [\"notes:read\", \"notes:write\"] }}, {{ tools: [any], anyToken: true }}] }}"
+        )
+    };
+    let shown = |lists: &str, held: &[&str], grantable: &[&str]| {
+        let rules = rules(&text(lists));
+        let caller = Identity {
+            client_id: "client".into(),
+            subject: "alice".into(),
+            scopes: owned(held),
+            grantable: owned(grantable),
+        };
+        let tools = ["read", "write", "both", "any", "other"].into_iter();
+        let shown = tools.filter(|tool| rules.shows(Operation::Tool(tool), &caller));
+        let allowed = |tool: &&str| rules.allows(Operation::Tool(tool), &caller);
+        let alone = Identity {
+            grantable: vec![],
+            ..caller.clone()
+        };
+        for tool in ["read", "write", "both", "any", "other"] {
+            let by_held = rules.allows(Operation::Tool(tool), &alone);
+            assert_eq!(allowed(&tool), by_held, "{tool}");
+        }
+        shown.collect::<Vec<_>>()
+    };
+    let all = ["read", "write", "both", "any"];
+    for (held, grantable, expected) in [
+        (&[][..], &[][..], &["any"][..]),
+        (&["notes:read"], &[], &["read", "any"]),
+        (&["notes:read"], &["notes:read"], &["read", "any"]),
+        // Implied scopes count.
+        (&["notes:read"], &["notes:write"], &all),
+        (&[], &["notes:write"], &all),
+        (&["notes:write"], &["notes:read"], &all),
+        (&[], &["other"], &["any"]),
+    ] {
+        assert_eq!(
+            shown("Grantable", held, grantable),
+            expected,
+            "{held:?} {grantable:?}"
+        );
+    }
+    assert_eq!(
+        shown("Held", &["notes:read"], &["notes:write"]),
+        ["read", "any"]
+    );
+}

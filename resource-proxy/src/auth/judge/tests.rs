@@ -78,3 +78,15 @@ fn an_answer_about_nobody_is_no_answer() {
     let answer = good(&json!({ "client_id": null, "sub": null }));
     assert!(matches!(judged(answer), Err(SourceError::Malformed(_))));
 }
+
+#[test]
+fn what_client_and_subject_may_have_is_apart_from_what_the_token_holds() {
+    let judged = |changes: &Value| judged(good(changes)).unwrap().verdict.unwrap();
+    let identity = judged(&json!({ "grantable_scope": "a b c" }));
+    assert_eq!(identity.scopes, ["a", "b"]);
+    assert_eq!(identity.grantable, ["a", "b", "c"]);
+    for grantable in [json!(null), json!("")] {
+        let identity = judged(&json!({ "grantable_scope": grantable }));
+        assert!(identity.grantable.is_empty(), "{grantable}");
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +11,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use mcpauth_service::otlp;
-use mcpauth_wire::introspection::Answer;
+use mcpauth_wire::introspection::{Answer, GRANTABLE_SCOPE};
 use tracing::{Instrument as _, Span};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
@@ -26,6 +28,8 @@ pub struct Introspector {
     client: IntrospectionClient,
     endpoint: Uri,
     credential: Credential,
+    /// Whether to ask for the grantable scopes; then, whether the log says that an answer had none.
+    grantable: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,11 +39,16 @@ enum Credential {
 }
 
 impl Introspector {
-    /// From a checked configuration; `client` is for an endpoint without TLS.
+    /// From a checked configuration; `client` is for an endpoint without TLS. `asks_grantable`: the answers are to say which
+    /// scopes client and user may have.
     ///
     /// # Errors
     /// The endpoint is not a URI, the CA cannot be used, or there is no credential.
-    pub fn new(client: HttpClient, config: &config::Introspection) -> Result<Self, String> {
+    pub fn new(
+        client: HttpClient,
+        config: &config::Introspection,
+        asks_grantable: bool,
+    ) -> Result<Self, String> {
         let credential = match (&config.token_file, &config.basic) {
             (Some(path), _) => Credential::TokenFile(path.clone()),
             (None, Some(basic)) => Credential::Basic {
@@ -60,6 +69,7 @@ impl Introspector {
             client,
             endpoint: endpoint.map_err(|error| format!("introspection.endpoint: {error}"))?,
             credential,
+            grantable: asks_grantable.then(Arc::default),
         })
     }
 
@@ -68,11 +78,27 @@ impl Introspector {
     /// # Errors
     /// There is no usable answer: the caller fails closed.
     pub async fn introspect(&self, token: &str) -> Result<Answer, SourceError> {
-        match self.ask(token).await {
+        let answer = match self.ask(token).await {
             // A replica that stops may close its connection when the request is on its way. To ask changes nothing, so
             // it is asked again, on another connection.
             Err(SourceError::Transport(_)) => self.ask(token).await,
             answer => answer,
+        }?;
+        self.warn_without_grantable(&answer);
+        Ok(answer)
+    }
+
+    /// Says once that lists show less than they are configured to.
+    fn warn_without_grantable(&self, answer: &Answer) {
+        if let Some(said) = &self.grantable
+            && answer.active
+            && answer.grantable_scope.is_none()
+            && !said.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "the authorization server does not say which scopes the client and user of a token may have; \
+                 lists show what a token may use, as with `access.lists: Held`, until it is upgraded"
+            );
         }
     }
 
@@ -87,9 +113,11 @@ impl Introspector {
     }
 
     async fn exchange(&self, token: &str, span: &Span) -> Result<Answer, SourceError> {
+        let grantable = self.grantable.as_ref().map(|_| (GRANTABLE_SCOPE, "true"));
         let form = Serializer::new(String::new())
             .append_pair("token", token)
             .append_pair("token_type_hint", "access_token")
+            .extend_pairs(grantable)
             .finish();
         let mut request = Request::post(self.endpoint.clone())
             .header(AUTHORIZATION, self.credential.header()?)

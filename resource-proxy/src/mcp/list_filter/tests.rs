@@ -28,10 +28,12 @@ fn by(rules: &str, scopes: &[&str]) -> View {
             client_id: "client".into(),
             subject: "alice".into(),
             scopes: scopes.iter().map(ToString::to_string).collect(),
+            grantable: vec![],
         }),
         tasks: Arc::default(),
         param_headers: Arc::default(),
         says_cache_scope: false,
+        extensions: vec![],
     }
 }
 
@@ -193,4 +195,43 @@ fn the_rules_of_the_moment_apply() {
     assert_ne!(view.filter(text), Ok(Filtered::Unchanged));
     view.rules.store(whole().rules.load_full());
     assert_eq!(view.filter(text), Ok(Filtered::Unchanged));
+}
+
+#[test]
+fn a_list_may_show_what_could_be_granted_but_an_event_needs_what_is_held() {
+    let mut view = by(&format!("{RULES}  lists: Grantable\n"), &[]);
+    let caller = Identity {
+        grantable: vec!["notes:read".into()],
+        ..Identity::clone(&view.caller)
+    };
+    view.caller = Arc::new(caller);
+    view.says_cache_scope = true;
+    for (list, seen) in [
+        (
+            r#"{"tools":[{"name":"read_a"},{"name":"write"}]}"#,
+            r#"{"cacheScope":"private","tools":[{"name":"read_a"}]}"#,
+        ),
+        (
+            r#"{"resources":[{"uri":"notes://a"},{"uri":"other://a"}]}"#,
+            r#"{"cacheScope":"private","resources":[{"uri":"notes://a"}]}"#,
+        ),
+        (
+            r#"{"resourceTemplates":[{"uriTemplate":"notes://{id}"},{"uriTemplate":"other://{id}"}]}"#,
+            r#"{"cacheScope":"private","resourceTemplates":[{"uriTemplate":"notes://{id}"}]}"#,
+        ),
+        (
+            r#"{"prompts":[{"name":"p1"},{"name":"q"}]}"#,
+            r#"{"cacheScope":"private","prompts":[{"name":"p1"}]}"#,
+        ),
+    ] {
+        let (list, seen) = [list, seen]
+            .map(|result| format!("{{\"result\":{result}}}"))
+            .into();
+        assert_eq!(
+            view.filter(list.as_bytes()),
+            Ok(Filtered::Changed(seen.into_bytes()))
+        );
+    }
+    let event = br#"{"method":"notifications/resources/updated","params":{"uri":"notes://a"}}"#;
+    assert_eq!(view.filter(event), Ok(Filtered::Removed));
 }

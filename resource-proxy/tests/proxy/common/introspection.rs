@@ -35,6 +35,8 @@ struct State {
     answers: Mutex<HashMap<String, (StatusCode, Vec<u8>)>>,
     /// The tokens that were asked for, and the credential that came with it.
     asked: Mutex<Vec<(String, String)>>,
+    /// For which tokens the question was also what could be granted.
+    asked_grantable: Mutex<Vec<String>>,
     /// A question is answered when it gets a permit.
     gate: Semaphore,
     arrivals: Semaphore,
@@ -47,6 +49,7 @@ impl IntrospectionServer {
             state: Arc::new(State {
                 answers: Mutex::default(),
                 asked: Mutex::default(),
+                asked_grantable: Mutex::default(),
                 gate: Semaphore::new(1 << 20),
                 arrivals: Semaphore::new(0),
             }),
@@ -120,6 +123,11 @@ impl IntrospectionServer {
         asked.iter().map(|(token, _)| token.clone()).collect()
     }
 
+    /// The tokens for which the question was also what could be granted.
+    pub fn asked_grantable(&self) -> Vec<String> {
+        self.state.asked_grantable.lock().unwrap().clone()
+    }
+
     /// The credentials that came with the questions.
     pub fn credentials(&self) -> Vec<String> {
         let asked = self.state.asked.lock().unwrap();
@@ -172,6 +180,12 @@ async fn answer(
         .lock()
         .unwrap()
         .push((token.clone(), credential.clone()));
+    if form
+        .get("grantable_scope")
+        .is_some_and(|value| value == "true")
+    {
+        state.asked_grantable.lock().unwrap().push(token.clone());
+    }
     state.arrivals.add_permits(1);
     state.gate.acquire().await.unwrap().forget();
     let known = state.answers.lock().unwrap().get(&token).cloned();

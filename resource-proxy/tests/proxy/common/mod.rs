@@ -1,6 +1,7 @@
 //! What every test needs: the proxy and the two servers behind it.
 
 pub mod introspection;
+pub mod programs;
 pub mod upstream;
 
 use std::path::PathBuf;
@@ -175,6 +176,27 @@ impl World {
     pub async fn post(&self, token: &str, message: &Value) -> Answer {
         let request = self.request(Method::POST, Some(token));
         self.send(request, message.to_string()).await
+    }
+
+    /// Posts a request of MCP 2026-07-28 by a client with these capabilities; its answer, or the event that has it.
+    pub async fn post_stateless(&self, token: &str, method: &str, capabilities: Value) -> Value {
+        let message = json!({
+            "jsonrpc": "2.0", "id": 1, "method": method, "params": { "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": { "name": "tests", "version": "1" },
+                "io.modelcontextprotocol/clientCapabilities": capabilities,
+            } },
+        });
+        let request = self
+            .request(Method::POST, Some(token))
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method);
+        let answer = self.send(request, message.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let text = str::from_utf8(&answer.body).unwrap();
+        let mut data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let message = data.rfind(|data| !data.trim().is_empty()).unwrap_or(text);
+        serde_json::from_str(message).unwrap_or_else(|_| panic!("{text}"))
     }
 
     /// Calls a tool with this token.
