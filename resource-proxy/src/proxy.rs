@@ -308,7 +308,7 @@ impl Proxy {
     ) -> Result<Messages<'a>, Refusal> {
         let messages = Messages::parse(&received.body).map_err(Refusal::Body)?;
         trace.message(&messages);
-        let era = self.check_form(received, &messages)?;
+        let era = self.check_form(received, identity, &messages)?;
         let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
         let mut begun = Vec::new();
         for guarded in messages.guarded() {
@@ -340,7 +340,12 @@ impl Proxy {
     }
 
     /// Whether messages have the form of their revision of MCP, which it returns, and say what the headers say.
-    fn check_form(&self, received: &Received, messages: &Messages<'_>) -> Result<Era, Refusal> {
+    fn check_form(
+        &self,
+        received: &Received,
+        identity: &Identity,
+        messages: &Messages<'_>,
+    ) -> Result<Era, Refusal> {
         let headers = &received.parts.headers;
         let era = Era::judging(&received.declared, headers, messages)
             .map_err(|unsupported| Refusal::UnsupportedVersion(unsupported, messages.first_id()))?;
@@ -352,7 +357,8 @@ impl Proxy {
         header_match::check(era, headers, messages)
             .and_then(|()| match messages {
                 Messages::Single(message) if era == Era::Stateless => {
-                    self.param_headers.check(headers, message, &received.body)
+                    let (subject, body) = (&identity.subject, &received.body);
+                    self.param_headers.check(subject, headers, message, body)
                 }
                 _ => Ok(()),
             })
