@@ -17,6 +17,7 @@ mod guard;
 mod introspection;
 mod lists;
 mod logs;
+mod memory;
 mod metadata;
 mod program;
 mod raw;
