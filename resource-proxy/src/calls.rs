@@ -11,7 +11,7 @@ use mcpauth_service::audit::{Audit, bounded};
 use mcpauth_service::clock::Clock;
 use serde::Serialize;
 
-use crate::auth::authorize::{AccessRules, Decider, Decision, Operation};
+use crate::auth::authorize::{Decider, Decision, Operation};
 use crate::auth::identity::Identity;
 use crate::compiled::Runtime;
 use crate::http::refusal::Refusal;
@@ -179,22 +179,17 @@ impl Calls {
         }));
     }
 
-    /// What the rules say of each call, in their order.
-    pub fn decided<'a>(
-        &mut self,
-        rules: &AccessRules,
-        operations: impl Iterator<Item = Operation<'a>>,
-        held: &[String],
-    ) {
-        for (call, operation) in self.calls.iter_mut().zip(operations) {
-            let decision = rules.decide(operation, held);
-            call.rule = match decision.by {
-                Decider::Rule(index, _) => Rule::At(index),
-                Decider::Unmatched => Rule::Unmatched,
-            };
-            if let Some(about) = &mut call.about {
-                about.decided(operation, &decision);
-            }
+    /// What the rules say of the call at this place.
+    pub fn decided(&mut self, place: usize, operation: Operation<'_>, decision: &Decision<'_>) {
+        let Some(call) = self.calls.get_mut(place) else {
+            return;
+        };
+        call.rule = match decision.by {
+            Decider::Rule(index, _) => Rule::At(index),
+            Decider::Unmatched => Rule::Unmatched,
+        };
+        if let Some(about) = &mut call.about {
+            about.decided(operation, decision);
         }
     }
 

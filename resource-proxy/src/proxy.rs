@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use mcpauth_wire::proxy_keys::ProxyKeys;
-use serde_json::Value;
 use tracing::Instrument as _;
 
 use crate::auth::authorize::{AccessRules, Denial};
@@ -21,27 +20,25 @@ use crate::compiled::{Compiled, Runtime};
 use crate::config::{Config, ConfigError};
 use crate::http::body;
 use crate::http::cors::{self, Origin};
-use crate::http::filter::Filter;
 use crate::http::hard_limit;
 use crate::http::host;
-use crate::http::media_type::{is_encoded, is_event_stream};
-use crate::http::observer::Observer;
 use crate::http::refusal::{ALL_METHODS, Refusal, STATELESS_METHODS};
-use crate::http::stream::{Body, Reader};
+use crate::http::stream::Body;
 use crate::http::upstream::{LAST_EVENT_ID, SESSION_ID, hides_headers};
-use crate::limits::capacity::{Allowance, Reservation};
 use crate::mcp::absent::Absent;
-use crate::mcp::discover;
 use crate::mcp::era::{Era, Unsupported};
 use crate::mcp::guard::{Guarded, Target};
 use crate::mcp::header_match;
-use crate::mcp::list_filter::View;
 use crate::mcp::message::{Fault, Messages};
 use crate::mcp::param_headers::ParamHeaders;
 use crate::mcp::session::{Fingerprint, Sessions};
-use crate::mcp::tasks::{self, Call, Tasks};
-use crate::pacing::{Calls, Pacing, Sent};
+use crate::mcp::tasks::Tasks;
+use crate::pacing::{Calls, Pacing};
 use crate::trace::Trace;
+
+mod response;
+
+use response::Plan;
 
 /// A request that is forwarded later than this after the check of its token is checked again.
 const FRESH: Duration = Duration::from_millis(50);
@@ -59,42 +56,16 @@ pub struct Proxy {
     pacing: Arc<Pacing>,
 }
 
-/// What is to be done with the response to a request.
-#[derive(Debug, Default)]
-struct Plan {
-    /// It is a stream that does not end by itself.
-    listens: bool,
-    /// The call that it may turn into a task.
-    begins: Option<Call>,
-    /// It may hold lists, or events, or is to declare extensions.
-    lists: bool,
-    /// The extensions that it is to declare.
-    extensions: Vec<String>,
-    /// What an error in place of a list answers.
-    id: Option<Value>,
-    /// Calls whose results friction counts.
-    sent: Option<Sent>,
+/// A request whose body was read.
+struct Received {
+    parts: RequestParts,
+    declared: Result<Option<Era>, Unsupported>,
+    body: Bytes,
 }
 
-impl Plan {
-    fn of(messages: &Messages<'_>, sent: Option<Sent>) -> Self {
-        Self {
-            listens: messages.listens(),
-            begins: messages.may_begin_task(),
-            lists: messages.asks_for_lists(),
-            id: messages.first_id(),
-            sent,
-            extensions: Vec::new(),
-        }
-    }
-
-    /// What the server does not know of authorization, where the client discovers it.
-    fn declaring(mut self, compiled: &Compiled, messages: &Messages<'_>, body: &[u8]) -> Self {
-        if messages.discovers() {
-            self.extensions = discover::supported(body, &compiled.config.authorization_extensions);
-            self.lists |= !self.extensions.is_empty();
-        }
-        self
+impl Received {
+    fn is_stateless(&self) -> bool {
+        self.declared == Ok(Some(Era::Stateless))
     }
 }
 
@@ -216,174 +187,76 @@ impl Proxy {
         trace.caller(&identity);
         let authenticated = self.runtime.clock.monotonic();
         let declared = Era::declared(&parts.headers);
-        let is_stateless = declared == Ok(Some(Era::Stateless));
         route(compiled, &parts, &declared)?;
-        if hides_headers(&parts.headers) {
-            let text = "Connection names a header that is not about the connection";
-            return Err(Refusal::InvalidRequest(text));
-        }
-        self.unbind_session(&mut parts.headers, is_stateless, &identity)?;
+        self.unbind_session(&mut parts.headers, &declared, &identity)?;
         trace.session(|| self.fingerprint(&parts.headers));
         let limit = compiled.config.limits.body_bytes;
-        let (body, mut reserved) =
+        let (body, reserved) =
             body::read(&compiled.capacity, limit, &parts, body, &identity.subject).await?;
-        let is_get = parts.method == Method::GET;
-        let mut plan = Plan {
-            listens: is_get,
-            lists: is_get,
-            ..Plan::default()
+        let received = Received {
+            parts,
+            declared,
+            body,
         };
-        if parts.method == Method::POST {
-            let messages =
-                self.judge(compiled, &parts.headers, &declared, &body, &identity, trace)?;
-            let judged = self.runtime.clock.monotonic();
-            let calls = Calls {
-                caller: &identity,
-                messages: &messages,
-                body: &body,
-                has_retries: is_stateless,
-            };
-            let held = self.pacing.hold_back(calls, &compiled.labels).await;
-            trace.delayed(self.runtime.clock.monotonic().saturating_sub(judged));
-            match held {
-                Ok(sent) => plan = Plan::of(&messages, sent).declaring(compiled, &messages, &body),
-                Err(refused) => {
-                    let response = hard_limit::answer(&messages, &refused, calls.has_retries);
-                    return Ok(("hard_limit", response));
-                }
-            }
-        } else if !body.is_empty() {
-            let text = "GET and DELETE must not have a body";
-            return Err(Refusal::Body(Fault::Invalid(text.into())));
-        }
+        let plan = match self.admit(compiled, &received, &identity, trace).await? {
+            Ok(plan) => plan,
+            Err(response) => return Ok(("hard_limit", response)),
+        };
         if self.runtime.clock.monotonic() > authenticated + FRESH {
-            // While the body was received or the call was delayed, the token may have been revoked, or replaced by one
-            // with fewer scopes, and the rules may have changed.
-            identity = authenticate(&self.compiled(), &parts).await?;
-            let compiled = self.compiled();
-            if parts.method == Method::POST {
-                self.judge(
-                    &compiled,
-                    &parts.headers,
-                    &declared,
-                    &body,
-                    &identity,
-                    trace,
-                )?;
-            }
+            identity = self.judge_again(&received, trace).await?;
         }
-        if !is_stateless || plan.begins.is_some() || plan.lists || plan.sent.is_some() {
-            // The response must be readable here.
-            parts.headers.remove(ACCEPT_ENCODING);
-        }
-        let token = match plan.listens {
-            true => bearer::token(&parts.uri, &parts.headers)
-                .ok()
-                .map(str::to_owned),
-            false => None,
-        };
         let response = self
-            .forward(compiled, parts, body, &identity, !is_stateless)
+            .forward(compiled, received, &plan, &identity)
             .instrument(trace.call())
             .await?;
-        // The server has the body; only the connection to it still needs capacity.
-        reserved.keep(0);
-        let response = self.read_along(response, plan, is_stateless, &identity, reserved)?;
-        let response = response.map(|body| match (body, token) {
-            (Body::Right(stream), Some(token)) => {
-                Body::Right(stream.until(self.listening(compiled, token)))
-            }
-            (body, _) => body,
-        });
+        let response = self.read_along(compiled, response, plan, &identity, reserved)?;
         Ok(("forwarded", response))
     }
 
-    /// Reads the response as it passes, and removes what the caller may not see.
-    fn read_along(
+    /// Judges what a request asks for, and delays it. The response is that of the hard limit.
+    async fn admit(
         &self,
-        mut response: Response<Body>,
-        mut plan: Plan,
-        is_stateless: bool,
-        caller: &Arc<Identity>,
-        reserved: Reservation,
-    ) -> Result<Response<Body>, Refusal> {
-        // Requests of 2026-07-28 have no session, so a server has nothing by which it could send a list with the
-        // response to another request: only what asks for lists is looked at.
-        let filter = match plan.lists || !is_stateless && !response.body().is_end_stream() {
-            true => {
-                let allowance = reserved.allowance();
-                let mut view = self.view(is_stateless, caller);
-                view.extensions = std::mem::take(&mut plan.extensions);
-                let filter = filter(view, &mut response, allowance, plan.id)?;
-                Some(if plan.lists {
-                    filter
-                } else {
-                    filter.watching()
-                })
-            }
-            false => None,
-        };
-        let task = plan
-            .begins
-            .map(|call| self.task_reader(response.headers(), caller, call));
-        let answer = plan
-            .sent
-            .and_then(|sent| sent.read(response.status(), response.headers()));
-        Ok(response.map(|body| match body {
-            Body::Right(stream) => {
-                let mut stream = stream.holding(reserved);
-                if let Some(filter) = filter {
-                    stream = stream.filtered(filter);
-                }
-                for reader in [task, answer].into_iter().flatten() {
-                    stream = stream.read_by(reader);
-                }
-                Body::Right(stream)
-            }
-            ours @ Body::Left(_) => ours,
-        }))
-    }
-
-    /// What this caller sees.
-    fn view(&self, is_stateless: bool, caller: &Arc<Identity>) -> View {
-        View {
-            rules: Arc::clone(&self.rules),
-            caller: Arc::clone(caller),
-            tasks: Arc::clone(&self.tasks),
-            param_headers: Arc::clone(&self.param_headers),
-            says_cache_scope: is_stateless,
-            extensions: Vec::new(),
+        compiled: &Compiled,
+        received: &Received,
+        identity: &Identity,
+        trace: &mut Trace,
+    ) -> Result<Result<Plan, Response<Body>>, Refusal> {
+        if received.parts.method != Method::POST {
+            return match received.body.is_empty() {
+                true => Ok(Ok(Plan::of_get_or_delete(&received.parts))),
+                false => Err(Refusal::Body(Fault::Invalid(
+                    "GET and DELETE must not have a body".into(),
+                ))),
+            };
         }
-    }
-
-    /// Remembers the tasks that the response to a call begins.
-    fn task_reader(&self, headers: &HeaderMap, caller: &Arc<Identity>, call: Call) -> Reader {
-        let (tasks, caller) = (Arc::clone(&self.tasks), Arc::clone(caller));
-        let seen = Box::new(move |message: &[u8]| {
-            if let Some(id) = tasks::begun(message) {
-                tasks.remember(&caller, &id, call.clone());
-            }
-        });
-        let mut observer = match is_event_stream(headers) {
-            true => Observer::events(seen),
-            false => Observer::json(seen),
+        let messages = self.judge(compiled, received, identity, trace)?;
+        let judged = self.runtime.clock.monotonic();
+        let calls = Calls {
+            caller: identity,
+            messages: &messages,
+            body: &received.body,
+            has_retries: received.is_stateless(),
         };
-        Box::new(move |bytes| {
-            observer.read(bytes);
-            true
+        let held = self.pacing.hold_back(calls, &compiled.labels).await;
+        trace.delayed(self.runtime.clock.monotonic().saturating_sub(judged));
+        Ok(match held {
+            Ok(sent) => Ok(Plan::of(compiled, received, &messages, sent)),
+            Err(refused) => Err(hard_limit::answer(&messages, &refused, calls.has_retries)),
         })
     }
 
-    /// How long a client may listen: as long as its token is valid, and until its requests go to another pod.
-    fn listening(&self, compiled: &Compiled, token: String) -> impl Future<Output = ()> + use<> {
-        let valid = Arc::clone(&compiled.verifier).while_valid(token);
-        let drain = Arc::clone(&self.runtime.drain);
-        async move {
-            tokio::select! {
-                () = valid => {}
-                () = drain.elsewhere() => {}
-            }
+    /// While the body was received or the call was delayed, the token may have been revoked, or replaced by one with fewer
+    /// scopes, and the rules may have changed: by those that are in force once the token is checked it is judged again.
+    async fn judge_again(
+        &self,
+        received: &Received,
+        trace: &mut Trace,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let identity = authenticate(&self.compiled(), &received.parts).await?;
+        if received.parts.method == Method::POST {
+            self.judge(&self.compiled(), received, &identity, trace)?;
         }
+        Ok(identity)
     }
 
     /// What the audit calls the session of a request.
@@ -396,10 +269,10 @@ impl Proxy {
     fn unbind_session(
         &self,
         headers: &mut HeaderMap,
-        is_stateless: bool,
+        declared: &Result<Option<Era>, Unsupported>,
         caller: &Identity,
     ) -> Result<(), Refusal> {
-        if is_stateless {
+        if *declared == Ok(Some(Era::Stateless)) {
             headers.remove(SESSION_ID);
             headers.remove(LAST_EVENT_ID);
             return Ok(());
@@ -429,38 +302,19 @@ impl Proxy {
     fn judge<'a>(
         &self,
         compiled: &Compiled,
-        headers: &HeaderMap,
-        declared: &Result<Option<Era>, Unsupported>,
-        body: &'a [u8],
+        received: &'a Received,
         identity: &Identity,
         trace: &mut Trace,
     ) -> Result<Messages<'a>, Refusal> {
-        let messages = Messages::parse(body).map_err(Refusal::Body)?;
+        let messages = Messages::parse(&received.body).map_err(Refusal::Body)?;
         trace.message(&messages);
-        let era = Era::judging(declared, headers, &messages)
-            .map_err(|unsupported| Refusal::UnsupportedVersion(unsupported, messages.first_id()))?;
-        era.check(&messages).map_err(Refusal::Body)?;
-        if let Some(removed) = era.removed(&messages) {
-            return Err(Refusal::Absent(Absent::removed(era, &messages, removed)));
-        }
-        messages.check().map_err(Refusal::Body)?;
-        header_match::check(era, headers, &messages)
-            .and_then(|()| match &messages {
-                Messages::Single(message) if era == Era::Stateless => {
-                    self.param_headers.check(headers, message, body)
-                }
-                _ => Ok(()),
-            })
-            .map_err(|reason| Refusal::HeaderMismatch(reason, messages.first_id()))?;
+        let era = self.check_form(received, identity, &messages)?;
         let absent = |denied: Guarded<'_>| Refusal::Absent(Absent::new(era, &messages, denied));
         let mut begun = Vec::new();
         for guarded in messages.guarded() {
             if let Target::Task(id) = guarded.target {
-                begun.push(
-                    self.tasks
-                        .begun_by(identity, id)
-                        .ok_or_else(|| absent(guarded))?,
-                );
+                let call = self.tasks.begun_by(identity, id);
+                begun.push(call.ok_or_else(|| absent(guarded))?);
             }
         }
         let operations = messages.guarded().scan(begun.iter(), |begun, guarded| {
@@ -469,8 +323,12 @@ impl Proxy {
                 Target::Task(_) => begun.next()?.operation(),
             })
         });
-        trace.decided(&compiled.rules, operations.clone(), &identity.scopes);
-        match compiled.rules.authorize(operations, &identity.scopes) {
+        let allowed = compiled.rules.authorize(
+            operations,
+            &identity.scopes,
+            |place, operation, decision| trace.decided(place, operation, decision),
+        );
+        match allowed {
             Ok(()) => {}
             Err(Denial::Scopes(missing)) => return Err(Refusal::InsufficientScope(missing)),
             Err(Denial::Absent(index)) => {
@@ -481,14 +339,46 @@ impl Proxy {
         Ok(messages)
     }
 
+    /// Whether messages have the form of their revision of MCP, which it returns, and say what the headers say.
+    fn check_form(
+        &self,
+        received: &Received,
+        identity: &Identity,
+        messages: &Messages<'_>,
+    ) -> Result<Era, Refusal> {
+        let headers = &received.parts.headers;
+        let era = Era::judging(&received.declared, headers, messages)
+            .map_err(|unsupported| Refusal::UnsupportedVersion(unsupported, messages.first_id()))?;
+        era.check(messages).map_err(Refusal::Body)?;
+        if let Some(removed) = era.removed(messages) {
+            return Err(Refusal::Absent(Absent::removed(era, messages, removed)));
+        }
+        messages.check().map_err(Refusal::Body)?;
+        header_match::check(era, headers, messages)
+            .and_then(|()| match messages {
+                Messages::Single(message) if era == Era::Stateless => {
+                    let (subject, body) = (&identity.subject, &received.body);
+                    self.param_headers.check(subject, headers, message, body)
+                }
+                _ => Ok(()),
+            })
+            .map_err(|reason| Refusal::HeaderMismatch(reason, messages.first_id()))?;
+        Ok(era)
+    }
+
     async fn forward(
         &self,
         compiled: &Compiled,
-        parts: RequestParts,
-        body: Bytes,
+        received: Received,
+        plan: &Plan,
         identity: &Identity,
-        has_sessions: bool,
     ) -> Result<Response<Body>, Refusal> {
+        let Received {
+            mut parts, body, ..
+        } = received;
+        if plan.reads() {
+            parts.headers.remove(ACCEPT_ENCODING);
+        }
         let named = compiled
             .config
             .identity
@@ -504,7 +394,7 @@ impl Proxy {
         let took = self.runtime.clock.monotonic().saturating_sub(sent);
         self.runtime.metrics.upstream(took);
         let opened = response.headers_mut().remove(SESSION_ID);
-        if let Some(id) = opened.filter(|_| has_sessions) {
+        if let Some(id) = opened.filter(|_| !plan.is_stateless) {
             let id = id.to_str().ok();
             let bound = id.and_then(|id| self.sessions.load().bind(id, identity));
             // An id that is not text could not be sent back, so the client gets none.
@@ -514,24 +404,6 @@ impl Proxy {
         }
         Ok(response)
     }
-}
-
-/// Shows the caller what the caller's token may use.
-fn filter(
-    view: View,
-    response: &mut Response<Body>,
-    allowance: Allowance,
-    id: Option<Value>,
-) -> Result<Filter, Refusal> {
-    let is_success = response.status().is_success();
-    let headers = response.headers_mut();
-    if is_encoded(headers) {
-        tracing::warn!("the server compressed a response, which cannot be filtered");
-        return Err(Refusal::UpstreamEncoded);
-    }
-    headers.remove(CONTENT_LENGTH);
-    let is_stream = is_event_stream(headers);
-    Ok(Filter::new(view, allowance, is_stream, is_success, id))
 }
 
 async fn authenticate(compiled: &Compiled, parts: &RequestParts) -> Result<Arc<Identity>, Refusal> {
@@ -554,6 +426,10 @@ fn route(
 ) -> Result<(), Refusal> {
     if !compiled.resource.serves(parts.uri.path()) {
         return Err(Refusal::NotFound);
+    }
+    if hides_headers(&parts.headers) {
+        let text = "Connection names a header that is not about the connection";
+        return Err(Refusal::InvalidRequest(text));
     }
     match (&parts.method, declared) {
         (&Method::POST, _) => Ok(()),

@@ -17,7 +17,7 @@ use mcpauth_wire::invalid::printable;
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::auth::authorize::{AccessRules, Operation};
+use crate::auth::authorize::{Decision, Operation};
 use crate::auth::identity::Identity;
 use crate::calls::Calls;
 use crate::compiled::Runtime;
@@ -162,19 +162,10 @@ impl Trace {
         self.calls.delayed(delay);
     }
 
-    /// Records what the rules say of each operation, and of the first one why.
-    pub fn decided<'a>(
-        &mut self,
-        rules: &AccessRules,
-        mut operations: impl Iterator<Item = Operation<'a>> + Clone,
-        held: &[String],
-    ) {
-        self.calls.decided(rules, operations.clone(), held);
-        if self.span.is_disabled() {
-            return;
-        }
-        if let Some(operation) = operations.next() {
-            let decision = rules.decide(operation, held);
+    /// Records what the rules say of the operation at this place: in the log, of the first.
+    pub fn decided(&mut self, place: usize, operation: Operation<'_>, decision: &Decision<'_>) {
+        self.calls.decided(place, operation, decision);
+        if place == 0 && !self.span.is_disabled() {
             self.span.record("rule", tracing::field::display(decision));
         }
     }

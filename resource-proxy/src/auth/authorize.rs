@@ -199,7 +199,8 @@ impl AccessRules {
         }
     }
 
-    /// Whether a caller with the scopes `held` may do all of `operations`.
+    /// Whether a caller with the scopes `held` may do all of `operations`. `decided` gets what the rules say of each, with
+    /// its place, so that nobody has to ask them again.
     ///
     /// # Errors
     /// At least one is denied, or the caller lacks a scope for it.
@@ -207,14 +208,17 @@ impl AccessRules {
         &self,
         operations: impl Iterator<Item = Operation<'a>> + Clone,
         held: &[String],
+        mut decided: impl FnMut(usize, Operation<'a>, &Decision<'_>),
     ) -> Result<(), Denial> {
-        let mut decisions = operations
-            .clone()
-            .map(|operation| self.decide(operation, held));
-        match decisions.find(|decision| !decision.is_allowed) {
-            None => Ok(()),
-            Some(denied) => Err(self.explain(denied, operations, held)),
+        let mut denied = None;
+        for (place, operation) in operations.clone().enumerate() {
+            let decision = self.decide(operation, held);
+            decided(place, operation, &decision);
+            if !decision.is_allowed {
+                denied.get_or_insert(decision);
+            }
         }
+        denied.map_or(Ok(()), |denied| Err(self.explain(denied, operations, held)))
     }
 
     /// The first rule that matches an operation, where it stands, and which of its patterns does.

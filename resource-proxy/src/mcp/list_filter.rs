@@ -163,7 +163,8 @@ impl View {
                 continue;
             };
             if matches!(entry, Entry::Tool) && self.says_cache_scope {
-                self.param_headers.learn(text, value.start);
+                self.param_headers
+                    .learn(&self.caller.subject, text, value.start);
             }
             is_list |= !matches!(entry, Entry::Task);
             if sees_all && !matches!(entry, Entry::Task) {

@@ -219,21 +219,23 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// Whether `key` is `name`, which is ASCII, to a parser that ignores case in some way, or to one that ends a string at
-/// NUL, as C's do. To Go, `ſ` and the Kelvin sign are letters of ASCII; to Java and in Turkish `ı` and `İ` are; to what
-/// folds as Unicode does a ligature like `ﬆ` is two.
+/// Whether `key` is `name`, which is ASCII, to some parser.
 pub(super) fn folds_to(key: &str, name: &str) -> bool {
+    folded(key).eq_ignore_ascii_case(name)
+}
+
+/// What is left of a key to a parser that ignores case in some way, but for the case of ASCII letters, and to one that ends
+/// a string at NUL, as C's do. To Go, `ſ` and the Kelvin sign are letters of ASCII; to Java and in Turkish `ı` and `İ` are;
+/// to what folds as Unicode does a ligature like `ﬆ` is two.
+pub(super) fn folded(key: &str) -> Cow<'_, str> {
     let key = key.split('\0').next().unwrap_or_default();
     if key.is_ascii() {
-        return key.eq_ignore_ascii_case(name);
+        return Cow::Borrowed(key);
     }
     // The dot of `İ` in lower case is a character of its own.
     let key = key.replace('\u{130}', "i").replace('\u{307}', "");
-    let upper = key
-        .chars()
-        .flat_map(char::to_lowercase)
-        .flat_map(char::to_uppercase);
-    upper.eq(name.chars().map(|character| character.to_ascii_uppercase()))
+    let lower = key.chars().flat_map(char::to_lowercase);
+    Cow::Owned(lower.flat_map(char::to_uppercase).collect())
 }
 
 /// Marks the key at `index` as seen.

@@ -2,27 +2,29 @@
 //! `x-mcp-header`.
 //!
 //! Load balancers may route by them, so one that contradicts the body is rejected, and so is a call that lacks one. Which
-//! there are is known from the lists of tools that passed here; for other tools they are the server's business.
+//! there are is known from the lists of tools that passed here on their way to the same subject: a server may show others
+//! another tool of that name. For other tools they are the server's business.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
+use crate::limits::fair_table::{FairTable, Key, key};
 use crate::mcp::header_match::{decode, single};
-use crate::mcp::message::{Message, folds_to};
+use crate::mcp::message::{Message, folded};
 use crate::mcp::spans::{elements, members, string};
 
-/// How many tools with such headers are remembered; one more, and they are learned anew.
-const MOST_TOOLS: usize = 1024;
+/// How much is remembered of such headers, in bytes.
+const MOST: usize = 4 * 1024 * 1024;
+/// How much of them for one subject: those of several hundred tools.
+const MOST_OF_ONE: usize = 512 * 1024;
 /// How many such headers a tool may have. One with more is left to the server.
 const MOST_HEADERS: usize = 32;
 /// How deep in the arguments they may be.
 const DEEPEST: usize = 8;
-/// The longest name of a tool, and of a header with the names that lead to its argument, in bytes: a bound on memory.
+/// The longest name of a header with the names that lead to its argument, in bytes.
 const LONGEST: usize = 1024;
 /// What marks a property of a schema.
 const MARK: &str = "x-mcp-header";
@@ -37,34 +39,61 @@ struct Repeated {
     path: Vec<Box<str>>,
 }
 
-type Tools = HashMap<Box<str>, Arc<[Repeated]>>;
+impl Repeated {
+    /// How much memory it takes, in bytes.
+    fn size(&self) -> usize {
+        let names = self.path.iter().map(|name| size_of_val(name) + name.len());
+        size_of::<Self>() + self.header.as_str().len() + names.sum::<usize>()
+    }
+}
+
+/// How much memory a tool takes that is remembered, without its headers, in bytes.
+const TOOL: usize = 160;
 
 /// The headers of the tools that were seen.
-#[derive(Debug, Default)]
-pub struct ParamHeaders(ArcSwap<Tools>);
+#[derive(Debug)]
+pub struct ParamHeaders(RwLock<FairTable<Arc<[Repeated]>>>);
+
+impl Default for ParamHeaders {
+    fn default() -> Self {
+        Self(RwLock::new(FairTable::new(MOST, MOST_OF_ONE)))
+    }
+}
 
 impl ParamHeaders {
-    /// Learns from the list of tools that begins at `at` of a JSON text. What a newer list says holds.
-    pub fn learn(&self, text: &[u8], at: usize) {
-        let known = self.0.load();
-        let news: Vec<_> = elements(text, at)
-            .filter_map(|tool| declared(text, tool))
-            .filter(|(name, headers)| {
-                let before = known.get(&**name).map_or(&[][..], |headers| headers);
-                before != headers
+    /// Learns from a list of tools for this subject, which begins at `at` of a JSON text. What a newer list says holds.
+    pub fn learn(&self, subject: &str, text: &[u8], at: usize) {
+        let owner = key(&[subject]);
+        let has_some = self.known().has(&owner);
+        let news: Vec<(Key, Vec<Repeated>)> = elements(text, at)
+            .filter_map(|tool| declared(text, tool, has_some))
+            .map(|(name, headers)| (key(&[subject, &name]), headers))
+            .filter(|(tool, headers)| {
+                let known = self.known();
+                known.get(tool).map_or(&[][..], |known| known) != headers
             })
             .collect();
-        if !news.is_empty() {
-            self.0.rcu(|known| with(known, &news));
+        if news.is_empty() {
+            return;
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (tool, headers) in news {
+            if headers.is_empty() {
+                known.remove(&tool);
+            } else {
+                let size = TOOL + headers.iter().map(Repeated::size).sum::<usize>();
+                known.insert(owner, tool, headers.into(), size);
+            }
         }
     }
 
-    /// Checks the headers of a call against its body, which this message was read from.
+    /// Checks the headers of this subject's call against its body, which this message was read from.
     ///
     /// # Errors
     /// One is missing, cannot be read, or says something else, for the client.
     pub fn check(
         &self,
+        subject: &str,
         headers: &HeaderMap,
         message: &Message<'_>,
         body: &[u8],
@@ -73,82 +102,105 @@ impl ParamHeaders {
             return Ok(());
         }
         let name = message.params.name.as_deref().unwrap_or_default();
-        let Some(repeated) = self.0.load().get(name).cloned() else {
+        let Some(repeated) = self.of(subject, name) else {
             return Ok(());
         };
-        let arguments = ["params", "arguments"];
-        repeated.iter().try_for_each(|repeated| {
-            let path = repeated.path.iter().map(|name| &**name);
-            let path: Vec<&str> = arguments.into_iter().chain(path).collect();
-            check(headers, repeated.header.as_str(), &values(body, 0, &path))
-        })
+        let mut values = vec![Vec::new(); repeated.len()];
+        let paths = repeated.iter().map(|repeated| &*repeated.path);
+        let paths: Vec<_> = paths.enumerate().collect();
+        for params in named(body, 0, "params") {
+            for arguments in named(body, params.start, "arguments") {
+                collect_values(body, arguments.start, &paths, &mut values);
+            }
+        }
+        let mut all = repeated.iter().zip(&values);
+        all.try_for_each(|(repeated, values)| check(headers, repeated.header.as_str(), values))
     }
-}
 
-/// What is known together with what is new.
-fn with(known: &Tools, news: &[(String, Vec<Repeated>)]) -> Tools {
-    let mut tools = known.clone();
-    for (name, headers) in news {
-        if headers.is_empty() {
-            tools.remove(&**name);
-            continue;
-        }
-        if tools.len() >= MOST_TOOLS {
-            tools.clear();
-        }
-        tools.insert(name.as_str().into(), headers.as_slice().into());
+    fn of(&self, subject: &str, tool: &str) -> Option<Arc<[Repeated]>> {
+        let known = self.known();
+        // Few servers have such tools.
+        let known = (!known.is_empty()).then_some(known)?;
+        known.get(&key(&[subject, tool])).cloned()
     }
-    tools
+
+    fn known(&self) -> RwLockReadGuard<'_, FairTable<Arc<[Repeated]>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The name of a tool in a list, and its headers: none where the schema breaks a rule of `x-mcp-header`, since clients
-/// then leave the tool out.
-fn declared(text: &[u8], tool: Range<usize>) -> Option<(String, Vec<Repeated>)> {
-    let mut parts = members(text, tool.start);
-    let (_, name) = parts.find(|(name, _)| string(text, name).as_deref() == Some("name"))?;
-    let name = string(text, &name).filter(|name| name.len() <= LONGEST)?;
-    let written = std::str::from_utf8(text.get(tool)?).ok()?;
-    if !written.contains(MARK) {
-        return Some((name, Vec::new()));
+/// then leave the tool out. Tools that have none are read only if it `matters`.
+fn declared(text: &[u8], tool: Range<usize>, matters: bool) -> Option<(String, Vec<Repeated>)> {
+    let written = std::str::from_utf8(text.get(tool.clone())?).ok()?;
+    let is_marked = written.contains(MARK);
+    if !is_marked && !matters {
+        return None;
     }
-    let tool: Value = serde_json::from_str(written).ok()?;
+    let (mut tool_name, mut schema) = (None, None);
+    for (name, value) in members(text, tool.start) {
+        match string(text, &name).as_deref() {
+            Some("name") => tool_name = string(text, &value),
+            Some("inputSchema") => schema = Some(value.start),
+            _ => {}
+        }
+    }
     let mut headers = Vec::new();
-    let schema = tool.get("inputSchema").and_then(Value::as_object);
-    let is_valid = schema.is_none_or(|schema| collect(schema, &mut Vec::new(), &mut headers));
+    let schema = schema.filter(|_| is_marked);
+    let is_valid = schema.is_none_or(|schema| {
+        let properties = last(text, schema, "properties");
+        properties.is_none_or(|at| collect(text, at, &mut Vec::new(), &mut headers))
+    });
     if !is_valid {
         headers.clear();
     }
-    Some((name, headers))
+    Some((tool_name?, headers))
 }
 
-/// Collects the marked properties of a schema. False: one of them must not be marked in this way.
-fn collect(
-    schema: &Map<String, Value>,
-    path: &mut Vec<Box<str>>,
-    found: &mut Vec<Repeated>,
-) -> bool {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return true;
-    };
-    properties.iter().all(|(name, property)| {
-        let Some(property) = property.as_object() else {
+/// Where the last member of this name begins, which is the one that parsers keep.
+fn last(text: &[u8], at: usize, name: &str) -> Option<usize> {
+    let is_it = |span: &Range<usize>| string(text, span).as_deref() == Some(name);
+    let found = members(text, at).filter(|(name, _)| is_it(name)).last();
+    found.map(|(_, value)| value.start)
+}
+
+/// Collects the marked properties of a schema from those that begin at `at`. False: one of them must not be marked in this
+/// way. Nothing else of the schema is kept: it may be of any size.
+fn collect(text: &[u8], at: usize, path: &mut Vec<Box<str>>, found: &mut Vec<Repeated>) -> bool {
+    members(text, at).all(|(name, property)| {
+        let Some(name) = string(text, &name) else {
             return true;
         };
-        path.push(name.as_str().into());
-        let is_valid =
-            path.len() <= DEEPEST && mark(property, path, found) && collect(property, path, found);
+        let (mut mark, mut kind, mut properties) = (None, None, None);
+        for (name, value) in members(text, property.start) {
+            match string(text, &name).as_deref() {
+                Some(MARK) => mark = Some(value),
+                Some("type") => kind = Some(value),
+                Some("properties") => properties = Some(value.start),
+                _ => {}
+            }
+        }
+        path.push(name.into());
+        let is_valid = path.len() <= DEEPEST
+            && mark.is_none_or(|mark| {
+                let kind = kind.and_then(|kind| string(text, &kind));
+                add(string(text, &mark), kind.as_deref(), path, found)
+            })
+            && properties.is_none_or(|at| collect(text, at, path, found));
         path.pop();
         is_valid
     })
 }
 
-fn mark(property: &Map<String, Value>, path: &[Box<str>], found: &mut Vec<Repeated>) -> bool {
-    let Some(mark) = property.get(MARK) else {
-        return true;
-    };
-    let kind = property.get("type").and_then(Value::as_str);
+/// Adds a property with this mark, which must be text, and of this type.
+fn add(
+    mark: Option<String>,
+    kind: Option<&str>,
+    path: &[Box<str>],
+    found: &mut Vec<Repeated>,
+) -> bool {
     let is_primitive = matches!(kind, Some("string" | "integer" | "boolean"));
-    let header = mark.as_str().filter(|name| !name.is_empty());
+    let header = mark.filter(|name| !name.is_empty());
     let header = header.map(|name| HeaderName::try_from(format!("mcp-param-{name}")));
     let Some(Ok(header)) = header.filter(|_| is_primitive) else {
         return false;
@@ -163,20 +215,46 @@ fn mark(property: &Map<String, Value>, path: &[Box<str>], found: &mut Vec<Repeat
     true
 }
 
-/// The values at a path: several where a name is not unique, or only to a parser that minds case.
-fn values<'a>(text: &'a [u8], at: usize, path: &[&str]) -> Vec<&'a [u8]> {
-    let Some((first, rest)) = path.split_first() else {
-        return Vec::new();
-    };
-    let named = members(text, at).filter(|(name, _)| {
-        let name = string(text, name);
-        name.is_some_and(|name| folds_to(&name, first))
-    });
-    let found = named.flat_map(|(_, value)| match rest {
-        [] => text.get(value).into_iter().collect(),
-        rest => values(text, value.start, rest),
-    });
-    found.collect()
+/// The members that have a name, also only to a parser that ignores case.
+fn named<'a>(text: &'a [u8], at: usize, name: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    members(text, at)
+        .filter(move |(found, _)| string(text, found).is_some_and(|found| is_same(&found, name)))
+        .map(|(_, value)| value)
+}
+
+fn is_same(key: &str, name: &str) -> bool {
+    folded(key).eq_ignore_ascii_case(&folded(name))
+}
+
+/// Collects the values at each path: several where a name is not unique, or only to a parser that minds case. The text is
+/// read once, however many paths there are.
+fn collect_values<'a>(
+    text: &'a [u8],
+    at: usize,
+    paths: &[(usize, &[Box<str>])],
+    values: &mut [Vec<&'a [u8]>],
+) {
+    for (name, value) in members(text, at) {
+        let Some(name) = string(text, &name) else {
+            continue;
+        };
+        let name = folded(&name);
+        let mut deeper = Vec::new();
+        for (index, path) in paths {
+            match path.split_first() {
+                Some((first, rest)) if is_same(&name, first) => deeper.push((*index, rest)),
+                _ => {}
+            }
+        }
+        for (index, _) in deeper.extract_if(.., |(_, rest)| rest.is_empty()) {
+            if let (Some(values), Some(value)) = (values.get_mut(index), text.get(value.clone())) {
+                values.push(value);
+            }
+        }
+        if !deeper.is_empty() {
+            collect_values(text, value.start, &deeper, values);
+        }
+    }
 }
 
 fn check(headers: &HeaderMap, header: &str, values: &[&[u8]]) -> Result<(), String> {
@@ -225,7 +303,7 @@ fn is_same_number(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::mcp::message::Messages;
@@ -241,7 +319,11 @@ mod tests {
     }
 
     fn learn(known: &ParamHeaders, tools: &[Value]) {
-        known.learn(json!(tools).to_string().as_bytes(), 0);
+        learn_for("alice", known, tools);
+    }
+
+    fn learn_for(subject: &str, known: &ParamHeaders, tools: &[Value]) {
+        known.learn(subject, json!(tools).to_string().as_bytes(), 0);
     }
 
     /// A tool with one header of each kind, and one deep inside.
@@ -256,12 +338,22 @@ mod tests {
                 "priority": { "type": "integer", MARK: "Priority" },
                 "dry": { "type": "boolean", MARK: "Dry" },
                 "where": inside,
+                "città": { "type": "string", MARK: "City" },
                 "text": { "type": "string" },
             }),
         )
     }
 
     fn is_good(known: &ParamHeaders, headers: &[(&'static str, &str)], arguments: &str) -> bool {
+        is_good_for("alice", known, headers, arguments)
+    }
+
+    fn is_good_for(
+        subject: &str,
+        known: &ParamHeaders,
+        headers: &[(&'static str, &str)],
+        arguments: &str,
+    ) -> bool {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
@@ -272,7 +364,9 @@ mod tests {
         let body = format!(r#"{{"method":"tools/call","params":{{"name":"query"{arguments}}}}}"#);
         let messages = Messages::read(body.as_bytes()).unwrap();
         let message = messages.iter().next().unwrap();
-        known.check(&headers, message, body.as_bytes()).is_ok()
+        known
+            .check(subject, &headers, message, body.as_bytes())
+            .is_ok()
     }
 
     const REGION: &str = "mcp-param-region";
@@ -327,6 +421,7 @@ mod tests {
             ),
             ("mcp-param-dry", "true", r#"{"dry":true}"#),
             ("mcp-param-tenant", "acme", r#"{"where":{"tenant":"acme"}}"#),
+            ("mcp-param-city", "Roma", r#"{"città":"Roma"}"#),
         ] {
             let arguments = format!(r#","arguments":{arguments}"#);
             assert!(
@@ -371,6 +466,16 @@ mod tests {
             (REGION, "us", r#"{"region":"us","region":"eu"}"#),
             (REGION, "us", r#"{"region":"us","Region":"eu"}"#),
             (REGION, "us", r#"{"region":"us","region":null}"#),
+            (
+                "mcp-param-city",
+                "Roma",
+                r#"{"città":"Roma","CITTÀ":"Bari"}"#,
+            ),
+            (
+                "mcp-param-tenant",
+                "acme",
+                r#"{"where":{"tenant":"acme"},"Where":{"tenant":"other"}}"#,
+            ),
             // No argument, no header.
             (REGION, "us", r#"{"region":null}"#),
             (REGION, "us", "{}"),
@@ -412,7 +517,7 @@ mod tests {
             r#"{"method":"prompts/get","params":{"name":"query","arguments":{"region":"us"}}}"#;
         let messages = Messages::read(body.as_bytes()).unwrap();
         let message = messages.iter().next().unwrap();
-        let checked = known.check(&HeaderMap::new(), message, body.as_bytes());
+        let checked = known.check("alice", &HeaderMap::new(), message, body.as_bytes());
         assert_eq!(checked, Ok(()));
     }
 
@@ -461,25 +566,57 @@ mod tests {
         assert!(!is_good(&known, &[], r#","arguments":{"region":"us"}"#));
     }
 
+    /// A server may have other tools for others, by the same name.
     #[test]
-    fn memory_is_bounded() {
-        let list = ParamHeaders::default();
-        let header = json!({ "a": { "type": "string", MARK: "A" } });
-        let tools: Vec<Value> = (0..MOST_TOOLS + 10)
-            .map(|number| tool(&format!("t{number}"), &header))
-            .collect();
-        learn(&list, &tools);
-        assert_eq!(list.0.load().len(), 10);
-        let long = tool(&"x".repeat(LONGEST + 1), &header);
-        let marks: Map<String, Value> = (0..=MOST_HEADERS)
+    fn what_a_list_says_holds_for_who_got_it() {
+        let us = r#","arguments":{"region":"us"}"#;
+        let known = known(&[query()]);
+        learn_for("bob", &known, &[tool("query", &json!({}))]);
+        assert!(!is_good_for("alice", &known, &[], us));
+        assert!(is_good_for("bob", &known, &[], us));
+        learn_for("bob", &known, &[query()]);
+        learn_for("alice", &known, &[tool("query", &json!({}))]);
+        assert!(is_good_for("alice", &known, &[], us));
+        assert!(!is_good_for("bob", &known, &[], us));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_nobody_pushes_out_what_others_know() {
+        let us = r#","arguments":{"region":"us"}"#;
+        let known = known(&[query()]);
+        let long: Map<String, Value> = (0..MOST_HEADERS)
             .map(|number| {
-                (
-                    format!("a{number}"),
-                    json!({ "type": "string", MARK: format!("A{number}") }),
-                )
+                let mark = format!("{number}{}", "x".repeat(LONGEST - 40));
+                (number.to_string(), json!({ "type": "string", MARK: mark }))
             })
             .collect();
-        learn(&list, &[long, tool("many", &marks.into())]);
-        assert_eq!(list.0.load().len(), 10);
+        let long = Value::from(long);
+        for subject in 0..20 {
+            let tools: Vec<Value> = (0..30)
+                .map(|number| tool(&format!("t{number}"), &long))
+                .collect();
+            learn_for(&subject.to_string(), &known, &tools);
+        }
+        assert!(!is_good(&known, &[], us));
+        let has = |subject: &str, number: u32| known.of(subject, &format!("t{number}")).is_some();
+        assert!(has("19", 29) && !has("19", 0), "the oldest is forgotten");
+        let all = (0..20).flat_map(|subject| (0..30).map(move |number| (subject, number)));
+        let kept = all.filter(|(subject, number)| has(&subject.to_string(), *number));
+        let least = MOST_HEADERS * (LONGEST - 40);
+        assert!(kept.count() <= MOST / least);
+        // One header more is too many.
+        let mut many = long;
+        many["one more"] = json!({ "type": "string", MARK: "X" });
+        learn(&known, &[tool("many", &many)]);
+        assert!(known.of("alice", "many").is_none());
+    }
+
+    #[test]
+    fn a_list_without_such_headers_leaves_nothing() {
+        let known = known(&[tool("query", &json!({})), json!({ "name": "other" })]);
+        assert!(known.known().is_empty());
+        learn(&known, &[query()]);
+        learn(&known, &[tool("query", &json!({}))]);
+        assert!(known.known().is_empty());
     }
 }

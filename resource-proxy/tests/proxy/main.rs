@@ -19,6 +19,7 @@ mod guard;
 mod introspection;
 mod lists;
 mod logs;
+mod memory;
 mod metadata;
 mod program;
 mod raw;

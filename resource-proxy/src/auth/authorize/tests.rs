@@ -11,7 +11,7 @@ fn owned(names: &[&str]) -> Vec<String> {
 
 fn authorize(rules: &AccessRules, tools: &[&str], held: &[&str]) -> Result<(), Denial> {
     let operations = tools.iter().map(|tool| Operation::Tool(tool));
-    rules.authorize(operations, &owned(held))
+    rules.authorize(operations, &owned(held), |_, _, _| {})
 }
 
 /// What an operation needs.
@@ -172,11 +172,12 @@ fn a_uri_must_be_allowed_as_it_is_written_and_decoded() {
     let rules = rules(
         r#"access: { rules: [{ resources: ["notes://secret/*"], scopes: [notes:write] }, { resources: ["notes://*%2F*"], scopes: [notes:read] }, { resources: ["notes://*"], anyToken: true }], unmatched: Deny }"#,
     );
-    let scopes = |uri| match rules.authorize([Operation::Resource(uri)].into_iter(), &[]) {
-        Ok(()) => vec![],
-        Err(Denial::Scopes(missing)) => missing.missing,
-        Err(denial) => panic!("{denial:?}"),
-    };
+    let scopes =
+        |uri| match rules.authorize([Operation::Resource(uri)].into_iter(), &[], |_, _, _| {}) {
+            Ok(()) => vec![],
+            Err(Denial::Scopes(missing)) => missing.missing,
+            Err(denial) => panic!("{denial:?}"),
+        };
     assert_eq!(scopes("notes://a/b"), owned(&[]));
     assert_eq!(scopes("notes://a%20b"), owned(&[]));
     assert_eq!(scopes("notes://secret/a"), owned(&["notes:write"]));
@@ -241,4 +242,32 @@ fn lists_show_what_is_held_or_grantable_and_calls_need_what_is_held() {
         shown("Held", &["notes:read"], &["notes:write"]),
         ["read", "any"]
     );
+}
+
+/// Also of those behind the first that is denied: the audit has a line for each.
+#[test]
+fn each_operation_is_decided_once_and_the_decisions_are_handed_on() {
+    let rules = rules(RULES);
+    let operations = ["list", "create_note", "list", "create_draft"].map(Operation::Tool);
+    for held in [&["notes:write"][..], &["notes:read"], &[]] {
+        let held = owned(held);
+        let mut told = Vec::new();
+        let allowed = rules.authorize(
+            operations.into_iter(),
+            &held,
+            |place, operation, decision| {
+                told.push((place, operation, decision.to_string(), decision.is_allowed));
+            },
+        );
+        let expected = operations
+            .into_iter()
+            .enumerate()
+            .map(|(place, operation)| {
+                let decision = rules.decide(operation, &held);
+                (place, operation, decision.to_string(), decision.is_allowed)
+            });
+        assert!(told.iter().cloned().eq(expected), "{told:?}");
+        let all = told.iter().all(|(.., is_allowed)| *is_allowed);
+        assert_eq!(allowed.is_ok(), all, "{told:?}");
+    }
 }
