@@ -6,7 +6,7 @@
 //! measures how long the user waits.
 
 mod attacker;
-mod requests;
+pub(crate) mod requests;
 mod user;
 
 use std::net::Ipv4Addr;
