@@ -193,9 +193,10 @@ impl Scene {
         let number = Flood::ALL
             .iter()
             .position(|other| *other as u8 == flood as u8);
-        let mut attackers = Command::new("nice");
+        // Not `nice`: even at 19, a thread that runs keeps its processor for some milliseconds from one that wakes up.
+        let mut attackers = Command::new("chrt");
         let attackers = attackers
-            .args(["-n", "19"])
+            .args(["--idle", "0"])
             .arg(std::env::current_exe().unwrap())
             .args(["floods::attackers", "--exact", "--ignored", "--nocapture"])
             .env("FLOOD", number.unwrap().to_string())
