@@ -56,11 +56,16 @@ async fn answers(public: &Runtime, ports: [u16; 3]) {
     });
     busy.await.unwrap();
 
+    let waits = tokio::spawn(async move {
+        let answer = ask(from, public_at, (Method::GET, "/jwks"), &[], "").await;
+        answer.map(|answer| answer.status)
+    });
     let caller = basic("notes-proxy", "secret-of-notes-proxy");
     let form = [("token", "unknown")];
     let answer = post(from, internal_at, "/introspect", &caller, &form).await;
     assert_eq!(answer.unwrap().status, 200);
     assert_eq!(get(health_at, "/readyz").await.unwrap(), 200);
+    assert!(!waits.is_finished());
     drop(release);
-    assert_eq!(get(public_at, "/jwks").await.unwrap(), 200);
+    assert_eq!(waits.await.unwrap().unwrap(), 200);
 }
