@@ -53,7 +53,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let traces = traces.map(|to| Traces::start(to, runtime.handle().clone()));
     let traces = traces.transpose()?;
     log::init(config.log_level.as_str(), traces.as_ref());
-    let result = runtime.block_on(mcp_authserver::run::run(config));
+    let public = Runtime::new().context("cannot start the async runtime of the public port")?;
+    let result = runtime.block_on(mcp_authserver::run::run(config, public.handle()));
     if let Some(traces) = traces {
         traces.stop();
     }

@@ -10,6 +10,7 @@ use mcpauth_service::health::Health;
 use mcpauth_service::listener::{Limits, Listener};
 use mcpauth_service::shutdown::Shutdown;
 use mcpauth_wire::authserver_config::DynamicRegistration;
+use tokio::runtime::Handle;
 
 use crate::config::{Config, Storage};
 use crate::http::app::App;
@@ -40,14 +41,16 @@ const COUNTING: Duration = Duration::from_mins(5);
 /// How often the signing keys are looked after: more often than a set of them may be kept.
 const KEYS: Duration = Duration::from_mins(1);
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it is told to stop. The public port has threads of its own: who floods it keeps neither resource
+/// servers waiting, nor the operator, nor probes.
 ///
 /// # Errors
 /// When a port is taken or the server cannot start with what is in the store.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, public_threads: &Handle) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signal(LEAD)?;
     let listen = &config.listen;
-    let public = Listener::bind("listen.public", listen.public).await?;
+    let public = Listener::bind("listen.public", listen.public);
+    let public = public_threads.spawn(public).await??;
     let mut internal = Listener::bind("listen.internal", listen.internal).await?;
     let probes = Listener::bind("listen.health", listen.health).await?;
     let addresses = [&public, &internal, &probes].map(Listener::address);
@@ -96,7 +99,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let serving_public = serve(public, routes, Limits::PUBLIC, shutdown.clone());
         let port = InternalPort::new(app.internal);
         let serving_internal = serve_internal(internal, port, Limits::INTERNAL, shutdown);
-        tokio::join!(serving_public, serving_internal);
+        let serving_public = public_threads.spawn(serving_public);
+        serving_internal.await;
+        serving_public.await?;
         housekeeping.await?;
         counting.await?;
         rotation.await?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mcpauth_service::admission::Caller;
 use mcpauth_service::clock::UnixTime;
 use mcpauth_service::heavy;
 use mcpauth_wire::admin::SigningKeyState;
@@ -35,7 +36,7 @@ pub enum SigningError {
     #[error(
         "a signing key was not made, because its thread panicked: report this fault in the program"
     )]
-    Interrupted,
+    Panicked,
 }
 
 /// The signing keys, and how they rotate.
@@ -178,8 +179,8 @@ async fn reseal(
 async fn make(pepper: &Pepper, wanted: Vec<NewKey>) -> Result<Vec<KeyRecord>, SigningError> {
     let mut made = Vec::new();
     for new in wanted {
-        let key = heavy::run(move || SigningKey::generate(new.algorithm)).await;
-        let key = key.ok_or(SigningError::Interrupted)??;
+        let key = heavy::run(Caller::Unknown, move || SigningKey::generate(new.algorithm)).await;
+        let key = key.ok_or(SigningError::Panicked)??;
         made.push(KeyRecord {
             algorithm: new.algorithm,
             sequence: new.sequence,

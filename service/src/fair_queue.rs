@@ -2,6 +2,9 @@
 //!
 //! Each source of work is served in turn, however much of it waits: a source with one piece waits for at most one
 //! piece of every other source. When the queue is full, the source with most waiting pieces loses its last.
+//!
+//! Known callers are served before all others, and where several pieces run at once, one turn is kept for them: what runs for the
+//! others may take long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +23,10 @@ pub struct Full;
 
 /// The right to do one piece of work, passed on when it is dropped.
 #[derive(Debug)]
-pub struct Turn<S>(Option<Arc<Shared<S>>>);
+pub struct Turn<S> {
+    caller: Caller,
+    queue: Option<Arc<Shared<S>>>,
+}
 
 #[derive(Debug)]
 struct Shared<S> {
@@ -31,6 +37,8 @@ struct Shared<S> {
 #[derive(Debug)]
 struct State<S> {
     running: usize,
+    /// Of those, the ones of unknown callers.
+    unknown: usize,
     /// The round of the work that was started last.
     round: u64,
     /// In the order of arrival.
@@ -39,6 +47,7 @@ struct State<S> {
 
 #[derive(Debug)]
 struct Waiting<S> {
+    caller: Caller,
     source: S,
     /// When it is served: the first piece of a source in the next round, its second in the one after that.
     round: u64,
@@ -50,6 +59,7 @@ impl<S: Eq> FairQueue<S> {
     pub fn new(bounds: Bounds) -> Self {
         let state = State {
             running: 0,
+            unknown: 0,
             round: 0,
             waiting: Vec::new(),
         };
@@ -64,20 +74,34 @@ impl<S: Eq> FairQueue<S> {
         self.0.lock().waiting.len()
     }
 
-    /// Waits for a turn. Known callers are served before all others.
+    /// Waits for a turn.
     ///
     /// # Errors
     /// When the queue is full and no other source has more work in it.
     pub async fn turn(&self, caller: Caller, source: S) -> Result<Turn<S>, Full> {
         let waiting = {
             let mut state = self.0.lock();
-            if state.running < self.0.bounds.concurrent {
-                state.running += 1;
-                return Ok(Turn(Some(Arc::clone(&self.0))));
+            if state.may_run(caller, self.0.bounds.concurrent) {
+                state.begin(caller);
+                return Ok(Turn::new(caller, &self.0));
             }
             state.enter(caller, source, self.0.bounds.waiting)?
         };
         waiting.await.map_err(|_| Full)
+    }
+}
+
+impl<S> Turn<S> {
+    fn new(caller: Caller, queue: &Arc<Shared<S>>) -> Self {
+        Self {
+            caller,
+            queue: Some(Arc::clone(queue)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn caller(&self) -> Caller {
+        self.caller
     }
 }
 
@@ -109,6 +133,7 @@ impl<S: Eq> State<S> {
         }
         let (turn, receiver) = oneshot::channel();
         self.waiting.push(Waiting {
+            caller,
             source,
             round,
             turn,
@@ -118,12 +143,32 @@ impl<S: Eq> State<S> {
 }
 
 impl<S> State<S> {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn<S>>> {
+    fn may_run(&self, caller: Caller, concurrent: usize) -> bool {
+        let of_unknown = concurrent.saturating_sub(1).max(1);
+        self.running < concurrent && (caller == Caller::Known || self.unknown < of_unknown)
+    }
+
+    fn begin(&mut self, caller: Caller) {
+        self.running += 1;
+        self.unknown += usize::from(caller == Caller::Unknown);
+    }
+
+    fn end(&mut self, caller: Caller) {
+        self.running -= 1;
+        self.unknown -= usize::from(caller == Caller::Unknown);
+    }
+
+    /// The first of those that wait begins, if it may.
+    fn next(&mut self, concurrent: usize) -> Option<Waiting<S>> {
         let first = self.waiting.iter().enumerate();
-        let (first, _) = first.min_by_key(|(_, waiting)| waiting.round)?;
+        let (first, waiting) = first.min_by_key(|(_, waiting)| waiting.round)?;
+        if !self.may_run(waiting.caller, concurrent) {
+            return None;
+        }
         let waiting = self.waiting.remove(first);
+        self.begin(waiting.caller);
         self.round = self.round.max(waiting.round);
-        Some(waiting.turn)
+        Some(waiting)
     }
 }
 
@@ -135,26 +180,25 @@ impl<S> Shared<S> {
 
 impl<S> Drop for Turn<S> {
     fn drop(&mut self) {
-        let Some(shared) = self.0.take() else {
+        let Some(queue) = self.queue.take() else {
             return;
         };
+        let mut ended = self.caller;
         loop {
             let next = {
-                let mut state = shared.lock();
-                let next = state.next();
-                if next.is_none() {
-                    state.running -= 1;
-                }
-                next
+                let mut state = queue.lock();
+                state.end(ended);
+                state.next(queue.bounds.concurrent)
             };
             let Some(next) = next else {
                 return;
             };
-            match next.send(Turn(Some(Arc::clone(&shared)))) {
+            match next.turn.send(Turn::new(next.caller, &queue)) {
                 Ok(()) => return,
                 // It no longer waits: the turn goes to the one behind it.
-                Err(mut turn) => drop(turn.0.take()),
+                Err(mut turn) => drop(turn.queue.take()),
             }
+            ended = next.caller;
         }
     }
 }
@@ -232,6 +276,29 @@ mod tests {
         let mut sources = unknown(&[1, 2, 3]);
         sources.push((Caller::Known, 9));
         assert_eq!(order(&queue(3), &sources), [9, 1, 2]);
+    }
+
+    #[test]
+    fn of_several_turns_one_is_kept_for_known_callers() {
+        let queue = FairQueue::new(Bounds {
+            waiting: 9,
+            concurrent: 2,
+        });
+        let ask = |caller| -> Entry<'_> { Box::pin(queue.turn(caller, 0)) };
+        let mut first = ask(Caller::Unknown);
+        let Poll::Ready(Ok(first)) = poll(&mut first) else {
+            panic!("it is alone");
+        };
+        let mut second = ask(Caller::Unknown);
+        assert!(poll(&mut second).is_pending());
+        let mut known = ask(Caller::Known);
+        let Poll::Ready(Ok(known)) = poll(&mut known) else {
+            panic!("it waits for an unknown one");
+        };
+        drop(known);
+        assert!(poll(&mut second).is_pending());
+        drop(first);
+        assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Work that keeps a processor busy for milliseconds, on threads of its own.
 //!
-//! The threads have a lower priority than those that serve requests: however much of this work there is, a request that needs
-//! none waits for none.
+//! For unknown callers the threads have a lower priority than those that serve requests: however much of this work there is, a
+//! request that needs none waits for none. For known callers they have the same priority: a flood of cheap requests would leave the
+//! others a tenth of a processor.
 
 use std::num::NonZero;
 use std::sync::LazyLock;
@@ -9,6 +10,9 @@ use std::thread::available_parallelism;
 
 use rustix::process::nice;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
+
+use crate::admission::Caller;
 
 /// By how much their priority is lower: a tenth of the processors, while requests need all of them.
 const NICE: i32 = 10;
@@ -30,10 +34,13 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
 });
 
 /// Does `work` to its end, also when the future is dropped; `None` if it panics.
-pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let done = match &*THREADS {
-        Some(threads) => threads.spawn(async { work() }),
-        None => tokio::task::spawn_blocking(work),
+pub async fn run<T: Send + 'static>(
+    caller: Caller,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let done = match (caller, &*THREADS) {
+        (Caller::Unknown, Some(threads)) => threads.spawn(async { work() }),
+        (Caller::Known, _) | (_, None) => spawn_blocking(work),
     };
     done.await.ok()
 }
@@ -45,19 +52,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_has_a_lower_priority_than_requests() {
+    async fn for_unknown_callers_it_has_a_lower_priority_than_requests() {
         let own = getpriority_process(None).unwrap();
-        let heavy = run(|| getpriority_process(None).unwrap()).await.unwrap();
-        assert_eq!(heavy, (own + NICE).min(19));
+        let of = |caller| run(caller, || getpriority_process(None).unwrap());
+        assert_eq!(of(Caller::Unknown).await, Some((own + NICE).min(19)));
+        assert_eq!(of(Caller::Known).await, Some(own));
         assert_eq!(getpriority_process(None).unwrap(), own);
     }
 
     #[tokio::test]
     async fn a_panic_is_no_result_and_ends_no_thread() {
         for _ in 0..8 {
-            let failed: Option<()> = run(|| panic!("on purpose")).await;
+            let failed: Option<()> = run(Caller::Unknown, || panic!("on purpose")).await;
             assert_eq!(failed, None);
         }
-        assert_eq!(run(|| 1).await, Some(1));
+        assert_eq!(run(Caller::Unknown, || 1).await, Some(1));
     }
 }

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -30,13 +32,17 @@ pub use crate::stream::Stream;
 /// the server use before it is authenticated.
 pub const MAX_HEAD: usize = 16 * 1024;
 
+/// One of so many connections is free, when idle ones can give way: a new one does not wait until another has ended.
+const SPARE: usize = 32;
+
 /// How soon a new connection looks again for an idle one that can give way.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Limits on the clients of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum number of connections. For a further one an idle one ends; while there is none, it waits.
+    /// Maximum number of connections. When there are almost as many, an idle one ends for each new one; while none is idle, new
+    /// ones wait.
     pub connections: usize,
     /// Timeout for a request's head, and for an idle connection.
     pub idle: Duration,
@@ -157,7 +163,7 @@ impl Listener {
         let accepting = async {
             loop {
                 let (stream, peer) = accept(&self.socket).await;
-                let place = place(&places, &open).await;
+                let place = place(&places, limits.connections / SPARE, &open).await;
                 let entry = open.enter(peer);
                 let (tls, closing) = (self.tls.clone(), shutdown.closing().clone());
                 let (handle, watcher) = (handle.clone(), graceful.watcher());
@@ -221,25 +227,64 @@ impl Listener {
             .max_buf_size(MAX_HEAD);
         self.serve(limits, shutdown, move |stream, peer, watcher, activity| {
             let answer = answer.clone();
+            let turn = Turn::default();
+            let of_connection = turn.clone();
             let service = service_fn(move |request| {
                 let (answer, in_flight) = (answer(request, peer), activity.begin());
+                let turn = of_connection.clone();
                 async move {
+                    turn.wait().await;
                     let response = answer.await;
+                    turn.end();
                     // Its body is complete; a client that does not read it has no request in flight.
                     drop(in_flight);
                     response
                 }
             });
-            watcher.watch(builder.serve_connection(TokioIo::new(stream), service))
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            turn.each_poll(watcher.watch(connection))
         })
         .await;
     }
 }
 
-/// A place for a new connection, once there is one: idle connections give way.
-async fn place(places: &Arc<Semaphore>, open: &Connections) -> Option<OwnedSemaphorePermit> {
+/// The turn of a connection: one request is answered in it, then it is that of other connections. hyper would answer sixteen,
+/// if a client has sent so many without waiting.
+#[derive(Clone, Debug, Default)]
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    /// Waits for the next turn, if this one is over.
+    async fn wait(&self) {
+        if self.0.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The request of this turn is answered.
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// A turn begins whenever the runtime comes to this connection.
+    async fn each_poll<F: Future>(self, connection: F) -> F::Output {
+        let mut connection = pin!(connection);
+        poll_fn(|context| {
+            self.0.store(false, Ordering::Relaxed);
+            connection.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// A place for a new connection, once there is one: idle connections give way when there are only so many places.
+async fn place(
+    places: &Arc<Semaphore>,
+    spare: usize,
+    open: &Connections,
+) -> Option<OwnedSemaphorePermit> {
     loop {
-        if places.available_permits() == 0 {
+        if places.available_permits() <= spare {
             open.evict();
         }
         let place = Arc::clone(places).acquire_owned();
@@ -311,6 +356,23 @@ mod tests {
                 .await
                 .unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_gives_way_before_its_place_is_needed() {
+        let (places, open) = (Arc::new(Semaphore::new(4)), Connections::default());
+        let mut connections = Vec::new();
+        for port in 1..=3 {
+            place(&places, 1, &open).await.unwrap().forget();
+            connections.push(open.enter(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+        }
+        let given_way = || {
+            let evicted = connections.iter().map(|open| open.evicted.is_cancelled());
+            evicted.collect::<Vec<_>>()
+        };
+        assert_eq!(given_way(), [false; 3]);
+        drop(place(&places, 1, &open).await.unwrap());
+        assert_eq!(given_way(), [true, false, false]);
     }
 
     #[test]

@@ -101,6 +101,37 @@ async fn read_to_end(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// HTTP/1.1 lets a client send requests before it has the answers. Those of one client are not all answered before those of
+/// another: on one thread, with requests whose answers wait for nothing.
+#[tokio::test]
+async fn a_client_that_sends_many_requests_at_once_is_served_in_turn_with_others() {
+    let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
+    let address = listener.address();
+    let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let ask = |client: &str| format!("GET /{client} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut clients = Vec::new();
+    for requests in [ask("many").repeat(8), ask("one"), ask("another")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        clients.push(stream);
+    }
+    let serving = listener.serve_http1(Limits::PUBLIC, Shutdown::default(), move |request, _| {
+        let served = served.clone();
+        async move {
+            served.send(request.uri().path().to_owned()).unwrap();
+            Ok(Response::new(Full::<Bytes>::from("answer")))
+        }
+    });
+    let serving = tokio::spawn(serving);
+    let mut all = Vec::new();
+    while all.len() < 10 {
+        all.push(order.recv().await.unwrap());
+    }
+    serving.abort();
+    let before = |client: &str| all.iter().take_while(|served| *served != client).count();
+    assert!(before("/one") < 4 && before("/another") < 4, "{all:?}");
+}
+
 #[tokio::test]
 async fn idle_clients_give_way_and_busy_ones_are_waited_for() {
     let server = Server::start(Limits {

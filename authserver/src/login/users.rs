@@ -31,7 +31,7 @@ pub enum UsersError {
     #[error(
         "a password was not checked, because its thread panicked: report this fault in the program"
     )]
-    Interrupted,
+    Panicked,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,7 +148,7 @@ impl LocalUsers {
             return Ok(None);
         };
         let verified = self.hashing.verify(turn, stored, password).await;
-        let matches = verified.ok_or(UsersError::Interrupted)?;
+        let matches = verified.ok_or(UsersError::Panicked)?;
         Ok(known.filter(|_| matches).map(|user| User {
             subject: user.name.clone(),
             mark: mark(user),

@@ -9,6 +9,7 @@ pub mod code;
 pub mod dynamic_registration;
 pub mod error;
 pub mod grant;
+pub mod id_token_hint;
 pub mod params;
 pub mod pkce;
 pub mod rate_limit;

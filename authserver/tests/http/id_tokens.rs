@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::{Method, header};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation, decode, decode_header};
+use mcp_authserver::keys::signing_key::SigningKey;
 use mcp_authserver::metrics::Metrics;
 use mcp_authserver::store::PostgresStore;
 use mcpauth_test_support::postgres::Postgres;
+use mcpauth_wire::authserver_config::SigningAlgorithm;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, ticket};
@@ -230,4 +232,146 @@ async fn an_old_login_is_repeated_when_the_client_asks_for_that() {
     let consent = browser.get(&server, answer.header(header::LOCATION)).await;
     let answer = browser.decide(&server, &ticket(&consent), "allow").await;
     assert!(answer.location_param("code").is_some(), "{answer:?}");
+}
+
+/// The user signs in, allows access, and the client gets an ID token.
+async fn id_token_of(server: &TestServer, browser: &mut Browser, user: &str) -> String {
+    let page = browser.get(server, &authorize_path(OPENID)).await;
+    let answer = browser.log_in(server, &page, user, PASSWORD).await;
+    let consent = browser.get(server, answer.header(header::LOCATION)).await;
+    let answer = browser.decide(server, &ticket(&consent), "allow").await;
+    let code = answer.location_param("code").unwrap();
+    text(&server.redeem(&code).await.ok()["id_token"])
+}
+
+/// `id_token_hint` (OpenID Connect Core, section 3.1.2.1).
+#[tokio::test]
+async fn a_client_that_expects_one_user_gets_no_code_of_another() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let of_bob = id_token_of(&server, &mut Browser::default(), "bob").await;
+    let of_alice = id_token_of(&server, &mut browser, "alice").await;
+    // Of a login long ago.
+    server.clock.advance(Duration::from_hours(2));
+    let visit = async |browser: &mut Browser, changes: &[(&str, &str)]| {
+        let changes = [OPENID, changes].concat();
+        browser.get(&server, &authorize_path(&changes)).await
+    };
+
+    let page = visit(&mut browser, &[("id_token_hint", &of_alice)]).await;
+    assert!(page.body.contains("/consent"), "{page:?}");
+    let silent = [("id_token_hint", of_alice.as_str()), ("prompt", "none")];
+    let answer = visit(&mut browser, &silent).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("consent_required"),
+        "alice is signed in"
+    );
+
+    let silent = [("id_token_hint", of_bob.as_str()), ("prompt", "none")];
+    for browser in [&mut browser, &mut Browser::default()] {
+        let answer = visit(browser, &silent).await;
+        let error = answer.location_param("error");
+        assert_eq!(error.as_deref(), Some("login_required"), "{answer:?}");
+    }
+    let page = visit(&mut browser, &[("id_token_hint", &of_bob)]).await;
+    assert!(page.body.contains("/login"), "{page:?}");
+    assert!(page.body.contains(r#"value="bob""#), "{page:?}");
+    // Whoever signs in instead is asked again.
+    let answer = browser.log_in(&server, &page, "alice", PASSWORD).await;
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    assert!(page.body.contains("/login"), "{page:?}");
+    assert!(page.body.contains("another user"), "{page:?}");
+    let answer = browser.log_in(&server, &page, "bob", PASSWORD).await;
+    let page = browser.get(&server, answer.header(header::LOCATION)).await;
+    let answer = browser.decide(&server, &ticket(&page), "allow").await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_hint_is_an_id_token_of_this_server_for_this_client() {
+    let server = TestServer::with_users().await;
+    let mut browser = Browser::default();
+    let own = id_token_of(&server, &mut browser, "alice").await;
+    let signer = server.app.signing.signer(None, server.clock.now()).unwrap();
+    let claims = |name: &str, value: Value| {
+        let mut claims = json!({ "iss": server.issuer(), "sub": "alice", "aud": "app" });
+        claims[name] = value;
+        claims
+    };
+    let signed = |name: &str, value: Value| signer.sign("JWT", &claims(name, value)).unwrap();
+    let foreign = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+    let forged = foreign.sign("JWT", &claims("sub", json!("alice"))).unwrap();
+    let (message, _) = own.rsplit_once('.').unwrap();
+    let mut visit = async |hint: &str| {
+        let changes = [OPENID, &[("id_token_hint", hint), ("prompt", "none")]].concat();
+        let answer = browser.get(&server, &authorize_path(&changes)).await;
+        answer.location_param("error")
+    };
+    for ours in [own.clone(), signed("sub", json!("alice"))] {
+        assert_eq!(visit(&ours).await.as_deref(), Some("consent_required"));
+    }
+    for other in [
+        "x",
+        &format!("{message}."),
+        &forged,
+        &signed("iss", json!("https://other.example")),
+        &signed("aud", json!("other")),
+        &signed("sub", Value::Null),
+    ] {
+        let error = visit(other).await;
+        assert_eq!(error.as_deref(), Some("invalid_request"), "{other}");
+    }
+}
+
+/// A key that signs no more is known until what it has signed has expired.
+#[tokio::test]
+async fn a_hint_may_be_signed_by_a_retired_key() {
+    let server = TestServer::with(Setup {
+        issuer: "https://auth.example",
+        local_users: true,
+        more: "signingKeys: { algorithms: [ES256], rotationDays: 10 }",
+        ..Setup::default()
+    })
+    .await;
+    let pass = async |time: Duration| {
+        server.clock.advance(time);
+        let core = &server.app.core;
+        let (store, now) = (core.store.as_ref(), core.clock.now());
+        let tended = server.app.signing.tend(store, &core.pepper, now).await;
+        tended.unwrap();
+    };
+    pass(DAY * 9).await;
+    pass(DAY - Duration::from_secs(1)).await;
+    let mut browser = Browser::default();
+    let old = id_token_of(&server, &mut browser, "alice").await;
+    pass(Duration::from_secs(1)).await;
+    let new = id_token_of(&server, &mut Browser::default(), "bob").await;
+    let kid = |token: &str| decode_header(token).unwrap().kid;
+    assert_ne!(kid(&old), kid(&new));
+    let mut visit = async |hint: &str| {
+        let changes = [OPENID, &[("id_token_hint", hint), ("prompt", "none")]].concat();
+        let answer = browser.get(&server, &authorize_path(&changes)).await;
+        answer.location_param("error")
+    };
+    assert_eq!(visit(&old).await.as_deref(), Some("consent_required"));
+    assert_eq!(visit(&new).await.as_deref(), Some("login_required"));
+}
+
+/// Where the user is always the same, nobody else can sign in.
+#[tokio::test]
+async fn a_hint_at_someone_else_is_refused_where_the_user_is_always_known() {
+    let server = TestServer::start().await;
+    let signer = server.app.signing.signer(None, server.clock.now()).unwrap();
+    let hint = |subject: &str| {
+        let claims = json!({ "iss": server.issuer(), "sub": subject, "aud": "app" });
+        signer.sign("JWT", &claims).unwrap()
+    };
+    let answer = server
+        .authorize(&[("id_token_hint", &hint("developer"))])
+        .await;
+    assert!(answer.location_param("code").is_some(), "{answer:?}");
+    let answer = server.authorize(&[("id_token_hint", &hint("other"))]).await;
+    let error = answer.location_param("error");
+    assert_eq!(error.as_deref(), Some("login_required"), "{answer:?}");
 }

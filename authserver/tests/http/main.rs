@@ -67,6 +67,8 @@ mod server;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
+mod threads;
+#[cfg(test)]
 mod token;
 #[cfg(test)]
 mod traces;

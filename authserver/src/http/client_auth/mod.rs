@@ -231,7 +231,10 @@ impl ClientAuthentication {
             let jwks = owner.metadata.jwks.as_ref();
             client_assertion::verify(&jwt, jwks, &owner.client_id, audience, now)
         };
-        let claims = match heavy::run(verify).await.ok_or(OAuthError::ServerError)? {
+        let claims = match heavy::run(Caller::Unknown, verify)
+            .await
+            .ok_or(OAuthError::ServerError)?
+        {
             Ok(claims) => claims,
             Err(error) => return Ok(Err(error.into())),
         };

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 
+use super::pages::login::{self, LoginTry};
 use super::pages::pending::{Asked, Pending, local};
-use super::pages::{Pages, consent, login};
+use super::pages::{Pages, consent};
 use crate::http::body;
 use crate::http::redirect::see_other;
 use crate::http::visit::{Place, Visit};
@@ -14,6 +15,7 @@ use crate::login::Start;
 use crate::login::session::Session;
 use crate::oauth::authorization::{self, AuthorizationRequest, Prompt};
 use crate::oauth::error::OAuthError;
+use crate::oauth::id_token_hint;
 use crate::oauth::params::ParamsError;
 
 pub(super) async fn authorize(
@@ -57,7 +59,14 @@ async fn decide(
     request: &AuthorizationRequest,
     visit: &Visit,
 ) -> Result<Response, OAuthError> {
+    let expected = expected_user(pages, pending)?;
+    let is_expected = |subject: &str| expected.as_deref().is_none_or(|only| subject == only);
     let start = pages.login.start();
+    if let Start::Known(user) = &start
+        && !is_expected(&user.subject)
+    {
+        return Err(OAuthError::LoginRequired);
+    }
     if let Start::Known(user) = &start
         && pending.needs_no_click(pages, visit)
     {
@@ -67,10 +76,20 @@ async fn decide(
     let session = pages.session(&visit.headers).await?;
     let now = pages.core.clock.now();
     let fits = |session: &Session| {
-        request.prompt != Prompt::Login && session.is_within(request.max_age, now)
+        request.prompt != Prompt::Login
+            && session.is_within(request.max_age, now)
+            && is_expected(&session.subject)
+    };
+    let form = LoginTry {
+        username: expected.as_deref().unwrap_or_default(),
+        error: session
+            .as_ref()
+            .filter(|session| !is_expected(&session.subject))
+            .map(|_| "The application expects another user than the one who is signed in."),
+        ..LoginTry::default()
     };
     let Some(session) = session.filter(fits) else {
-        return sign_in(pages, pending, request, start, visit);
+        return sign_in(pages, pending, (request.prompt, start), visit, &form);
     };
     let asks = request.prompt == Prompt::Consent || pending.client.needs_consent(&request.resource);
     match (asks, request.prompt) {
@@ -83,14 +102,25 @@ async fn decide(
     }
 }
 
+/// The user whom the client expects, if it says so. It gets no code of anybody else (OpenID Connect Core, section 3.1.2.2).
+fn expected_user(pages: &Pages, pending: &Pending) -> Result<Option<String>, OAuthError> {
+    let hint = pending.params.get("id_token_hint");
+    let subject = hint.map(|jwt| {
+        let published = pages.signing.ring().jwks();
+        let (issuer, client_id) = (&pages.core.issuer, &pending.client.client_id);
+        id_token_hint::subject(jwt, published, issuer, client_id)
+    });
+    subject.transpose()
+}
+
 fn sign_in(
     pages: &Pages,
     pending: &Pending,
-    request: &AuthorizationRequest,
-    start: Start<'_>,
+    how: (Prompt, Start<'_>),
     visit: &Visit,
+    form: &LoginTry<'_>,
 ) -> Result<Response, OAuthError> {
-    match (request.prompt, start) {
+    match how {
         (Prompt::None, Start::Known(_)) => Err(OAuthError::ConsentRequired),
         (Prompt::None, Start::Form(_)) => Err(OAuthError::LoginRequired),
         (_, Start::Known(user)) => {
@@ -98,7 +128,7 @@ fn sign_in(
             login::begin_session(pages, user, None, &query)
         }
         (_, Start::Form(_)) if pages.cookies.are_private(&visit.place) => {
-            login::page(pages, pending, visit, &login::LoginTry::default())
+            login::page(pages, pending, visit, form)
         }
         (_, Start::Form(_)) => {
             let path = format!("/authorize?{}", pending.params.to_query());

@@ -101,6 +101,7 @@ impl PublicState {
             pages: Arc::new(Pages {
                 core: Arc::clone(&core),
                 login: Arc::clone(&login),
+                signing: Arc::clone(&parts.signing),
                 cookies: Cookies::new(&core.issuer),
                 limits: parts.rate_limit,
                 redirect_schemes: parts.registration.allowed_redirect_schemes.clone(),

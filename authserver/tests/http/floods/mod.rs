@@ -6,7 +6,7 @@
 //! measures how long the user waits.
 
 mod attacker;
-mod requests;
+pub(crate) mod requests;
 mod user;
 
 use std::net::Ipv4Addr;
@@ -193,9 +193,10 @@ impl Scene {
         let number = Flood::ALL
             .iter()
             .position(|other| *other as u8 == flood as u8);
-        let mut attackers = Command::new("nice");
+        // Not `nice`: even at 19, a thread that runs keeps its processor for some milliseconds from one that wakes up.
+        let mut attackers = Command::new("chrt");
         let attackers = attackers
-            .args(["-n", "19"])
+            .args(["--idle", "0"])
             .arg(std::env::current_exe().unwrap())
             .args(["floods::attackers", "--exact", "--ignored", "--nocapture"])
             .env("FLOOD", number.unwrap().to_string())

@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::server::{FORM, query};
 
 /// An answer as it came.
-pub(super) struct Raw {
+pub(crate) struct Raw {
     pub status: u16,
     pub head: String,
     pub body: String,
@@ -34,19 +34,19 @@ impl Raw {
 
 /// The ports of the server.
 #[derive(Clone, Copy)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub public: SocketAddr,
     pub internal: SocketAddr,
 }
 
-pub(super) async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((IpAddr::from(from), 0).into())?;
     socket.connect(to).await
 }
 
 /// One request on a connection of its own.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     from: Ipv4Addr,
     to: SocketAddr,
     (method, path): (Method, &str),
@@ -78,7 +78,7 @@ pub(super) async fn ask(
     })
 }
 
-pub(super) async fn post(
+pub(crate) async fn post(
     from: Ipv4Addr,
     to: SocketAddr,
     path: &str,
@@ -90,7 +90,7 @@ pub(super) async fn post(
 }
 
 /// A connection that is kept from one request to the next.
-pub(super) struct Line {
+pub(crate) struct Line {
     from: Ipv4Addr,
     sender: Option<SendRequest<Full<Bytes>>>,
 }

@@ -19,6 +19,7 @@ use crate::login::device::Device;
 use crate::login::session::Session;
 use crate::login::{Login, LoginError};
 use crate::metrics::Metrics;
+use crate::signing::Signing;
 
 /// What the pages depend on.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Pages {
     pub(super) core: Arc<Core>,
     /// Users.
     pub(super) login: Arc<Login>,
+    /// The keys of the ID tokens by which clients name a user.
+    pub(super) signing: Arc<Signing>,
     /// Names and attributes of the browser's cookies.
     pub(super) cookies: Cookies,
     pub(super) limits: config::RateLimit,
