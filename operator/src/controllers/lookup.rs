@@ -1,6 +1,7 @@
 //! Looks up the McpAuthServer that an object references.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt as _;
@@ -122,7 +123,7 @@ fn watch_servers<K: Reconcile>(
         if server.finalizers().is_empty() {
             // It was just created, or is being deleted.
             seen.remove(&key);
-        } else if seen.insert(key.clone(), now.clone()) == Some(now) {
+        } else if seen.insert(key.clone(), now) == Some(now) {
             return Vec::new();
         }
         referrers::<K>(&scope, references::Kind::AuthServer, key)
@@ -135,23 +136,21 @@ fn is_bounded(program: &Context) -> bool {
     !program.config.watch_namespaces.is_empty()
 }
 
-/// The parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, its CA, and the times of
+/// A hash of the parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, its CA, and the times of
 /// condition changes, because registrations that it lost have to be restored. Other changes, such as messages, are
 /// frequent, and there can be thousands of referencing objects.
-fn concern(server: &Guarded<McpAuthServer>) -> impl PartialEq + Clone + Send + use<> {
-    let status = server.0.as_ref().ok().and_then(|s| s.status.clone());
-    let status = status.unwrap_or_default();
-    let conditions = status.conditions.into_iter();
+fn concern(server: &Guarded<McpAuthServer>) -> u64 {
+    let mut hasher = DefaultHasher::new();
     let meta = server.meta();
-    (
-        meta.uid.clone(),
-        meta.generation,
-        meta.deletion_timestamp.clone(),
-        status.internal_ca,
-        conditions
-            .map(|c| (c.type_, c.status, c.last_transition_time))
-            .collect::<Vec<_>>(),
-    )
+    (&meta.uid, meta.generation, deleted_at(server)).hash(&mut hasher);
+    if let Some(status) = server.0.as_ref().ok().and_then(|s| s.status.as_ref()) {
+        status.internal_ca.hash(&mut hasher);
+        for condition in &status.conditions {
+            let since = condition.last_transition_time.0;
+            (&condition.type_, &condition.status, since).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// The McpAuthServer, if it exists and allows references from the object's namespace.

@@ -26,7 +26,7 @@ pub type Target = (Kind, Key);
 
 #[derive(Debug, Default)]
 struct Maps {
-    targets: HashMap<Key, HashSet<Target>>,
+    targets: HashMap<Key, Vec<Target>>,
     referrers: HashMap<Target, HashSet<Key>>,
 }
 
@@ -40,9 +40,13 @@ impl References {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match targets.is_empty() {
             true => maps.targets.remove(object),
-            false => maps.targets.insert(object.clone(), targets.clone()),
+            false => {
+                let targets = targets.iter().cloned().collect();
+                maps.targets.insert(object.clone(), targets)
+            }
         };
-        for gone in before.unwrap_or_default().difference(&targets) {
+        let before = before.unwrap_or_default();
+        for gone in before.iter().filter(|target| !targets.contains(target)) {
             if let Some(referrers) = maps.referrers.get_mut(gone) {
                 referrers.remove(object);
                 if referrers.is_empty() {
@@ -63,7 +67,9 @@ impl References {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for target in more {
             let targets = maps.targets.entry(object.clone()).or_default();
-            targets.insert(target.clone());
+            if !targets.contains(&target) {
+                targets.push(target.clone());
+            }
             let referrers = maps.referrers.entry(target).or_default();
             referrers.insert(object.clone());
         }
