@@ -29,6 +29,7 @@ use mcpauth_wire::proxy_health;
 use mcpauth_wire::proxy_keys::ProxyKeys;
 use mcpauth_wire::read;
 use mcpauth_wire::telemetry::{self, Otlp};
+use tokio::runtime::Handle;
 
 /// New connections are refused as soon as SIGTERM comes.
 const LEAD: Duration = Duration::ZERO;
@@ -63,7 +64,7 @@ enum Command {
 struct Loaded {
     config: Config,
     text: String,
-    traces: Option<Destination>,
+    traces: Result<Option<Destination>, ConfigError>,
     keys: Option<(PathBuf, ProxyKeys)>,
 }
 
@@ -72,7 +73,13 @@ fn main() -> ExitCode {
     let result = match (&arguments.command, &arguments.config) {
         (Some(Command::Drain), _) => drain::ask().map_err(Failure::from),
         (None, Some(config)) => {
-            let load = |path: &Path| load(path, arguments.keys.as_deref());
+            let load = |path: &Path| {
+                let loaded = load(path, arguments.keys.as_deref())?;
+                match &loaded.traces {
+                    Err(fault) if arguments.check => Err(fault.clone()),
+                    _ => Ok(loaded),
+                }
+            };
             let run = |loaded| run(config.clone(), loaded);
             program::with_configuration(config, arguments.check, load, run)
         }
@@ -88,7 +95,7 @@ fn load(path: &Path, keys: Option<&Path>) -> Result<Loaded, ConfigError> {
     let keys = keys.map(|path| keys::read(path).map(|keys| (path.to_owned(), keys)));
     let keys = keys.transpose()?;
     let traces = traces(config.telemetry.otlp.as_ref());
-    let traces = traces.map_err(|invalid| read::located(&text, invalid))?;
+    let traces = traces.map_err(|invalid| read::located(&text, invalid));
     Ok(Loaded {
         config,
         text,
@@ -123,18 +130,33 @@ fn run(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let traces = loaded.traces.as_ref();
-    let traces = traces.map(|to| Traces::start(to, runtime.handle().clone()));
-    let traces = traces.transpose()?;
-    log::init(loaded.config.telemetry.log_level.as_str(), traces.as_ref());
-    let result = runtime.block_on(serve(path, loaded));
-    if let Some(traces) = traces {
+    let traces = start(&loaded.traces, runtime.handle().clone());
+    let exported = traces.as_ref().ok().and_then(Option::as_ref);
+    log::init(loaded.config.telemetry.log_level.as_str(), exported);
+    if let Err(reason) = &traces {
+        tracing::error!(
+            reason,
+            "traces are not exported until a restart with a valid configuration of them"
+        );
+    }
+    let result = runtime.block_on(serve(path, loaded, traces.is_err()));
+    if let Ok(Some(traces)) = traces {
         traces.stop();
     }
     result
 }
 
-async fn serve(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
+/// Whatever is wrong with where traces go, the policy is in force.
+fn start(
+    to: &Result<Option<Destination>, ConfigError>,
+    runtime: Handle,
+) -> Result<Option<Traces>, String> {
+    let to = to.as_ref().map_err(ToString::to_string)?;
+    let traces = to.as_ref().map(|to| Traces::start(to, runtime));
+    traces.transpose().map_err(|error| format!("{error:#}"))
+}
+
+async fn serve(path: PathBuf, loaded: Loaded, lacks_traces: bool) -> anyhow::Result<()> {
     let Loaded {
         config, text, keys, ..
     } = loaded;
@@ -144,6 +166,7 @@ async fn serve(path: PathBuf, loaded: Loaded) -> anyhow::Result<()> {
     let listen = config.listen;
     let clock = Clock::system();
     let metrics = Metrics::new();
+    metrics.lacks_traces(lacks_traces);
     let audit = match config.telemetry.audit.enabled {
         true => Audit::on_standard_output(clock.clone(), metrics.audit_lines()),
         false => Ok(Audit::off()),

@@ -33,6 +33,7 @@ struct Inner {
     friction_waiting: Gauge,
     reloads: Family<Labelled, Counter>,
     rejected: Gauge,
+    lacks_traces: Gauge,
     calls: Family<Call, Counter>,
     call_seconds: Family<ByRule, Histogram>,
     audit_lines: Counted,
@@ -127,6 +128,7 @@ impl Metrics {
             friction_waiting: Gauge::default(),
             reloads: Family::default(),
             rejected: Gauge::default(),
+            lacks_traces: Gauge::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(few_seconds),
             audit_lines: Counted::default(),
@@ -217,6 +219,11 @@ impl Metrics {
         self.0.rejected.set(i64::from(!succeeded));
     }
 
+    /// Says whether traces are wanted and cannot be exported.
+    pub fn lacks_traces(&self, lacks: bool) {
+        self.0.lacks_traces.set(i64::from(lacks));
+    }
+
     /// Counts a call by the rule that decided, and how long it took.
     pub fn call(&self, rule: Rule, outcome: &'static str, took: Duration) {
         self.0.calls.get_or_create(&Call { rule, outcome }).inc();
@@ -289,6 +296,11 @@ impl Inner {
             "config_rejected",
             "1 while the configuration file is invalid and the previous one stays in force",
             self.rejected.clone(),
+        );
+        registry.register(
+            "traces_rejected",
+            "1 while traces are not exported because their configuration cannot be used",
+            self.lacks_traces.clone(),
         );
         self.register_calls();
     }

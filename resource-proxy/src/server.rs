@@ -38,10 +38,11 @@ pub async fn serve(listener: Listener, proxy: Arc<Proxy>, shutdown: Shutdown) {
             let requests = connection.activity.clone();
             let service = service_fn(move |request| {
                 let (proxy, in_flight) = (Arc::clone(&proxy), requests.begin());
-                async move {
+                // hyper would keep its memory as long as the connection.
+                Box::pin(async move {
                     let response = proxy.handle(request).await;
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
-                }
+                })
             });
             let serving = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {

@@ -1,6 +1,7 @@
 //! ProtectedMcpServer: the pods of an MCP server with its proxy, and its registration.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Controller;
 use mcpauth_api::auth_server::Storage;
@@ -94,6 +95,7 @@ impl Reconcile for ProtectedMcpServer {
                 }
                 introspectors.push(pods.introspector);
                 observed.conditions.push(pods.security);
+                observed.problems.extend(pods.problem);
                 observed.ready = format!("serving {}", self.spec.resource);
                 rollout::observe(
                     context,
@@ -151,6 +153,8 @@ struct Pods {
     /// Whether an upgrade of theirs waits for its turn.
     waits: bool,
     security: Condition,
+    /// What is wrong with their telemetry, which keeps no policy from them.
+    problem: Option<Problem>,
     /// The principal of their proxies.
     introspector: String,
 }
@@ -165,9 +169,7 @@ async fn run(
     let mut objects = build(object, template, context, auth_server, server)?;
     secrets::proxy_keys(context).await?;
     environment::note(context, &mut objects.deployment).await?;
-    if let Some(hash) = secrets::proxy_telemetry(context, &object.spec.telemetry).await? {
-        annotate(&mut objects.deployment, TELEMETRY_HASH, hash);
-    }
+    let problem = note_telemetry(context, object, &mut objects.deployment).await?;
     let security = workload::pod_security(&objects.deployment);
     let (namespace, name) = (&context.owner.namespace, &context.owner.name);
     let account = desired::service_account(&objects.deployment).unwrap_or(name);
@@ -188,8 +190,33 @@ async fn run(
         deployment: applied.live,
         waits: applied.waits,
         security,
+        problem,
         introspector,
     })
+}
+
+/// Annotates the pods with a hash of their telemetry, so that they are replaced when it changes. Where it cannot be used,
+/// those that run keep what they have, and new ones tell nobody.
+async fn note_telemetry(
+    context: &ReconcileContext<'_>,
+    object: &ProtectedMcpServer,
+    deployment: &mut Deployment,
+) -> Result<Option<Problem>, Error> {
+    let (hash, problem) = match secrets::proxy_telemetry(context, &object.spec.telemetry).await {
+        Ok(hash) => (hash, None),
+        Err(Error::Problem(problem)) => {
+            let live = context.api::<Deployment>();
+            let live = live.get_opt(&deployment.name_any()).await?;
+            let template = live.and_then(|live| live.spec?.template.metadata?.annotations);
+            let hash = template.and_then(|mut annotations| annotations.remove(TELEMETRY_HASH));
+            (hash, Some(problem))
+        }
+        Err(other) => return Err(other),
+    };
+    if let Some(hash) = hash {
+        annotate(deployment, TELEMETRY_HASH, hash);
+    }
+    Ok(problem)
 }
 
 async fn observe(

@@ -184,7 +184,11 @@ fn volumes(
         },
     ];
     if let Some(headers) = otlp_headers(&spec.telemetry) {
-        let volume = pod::secret_volume(OTLP_VOLUME, &headers.name, &headers.key, HEADERS_FILE);
+        // Without it the proxy starts, too, and exports nothing.
+        let mut volume = pod::secret_volume(OTLP_VOLUME, &headers.name, &headers.key, HEADERS_FILE);
+        if let Some(secret) = &mut volume.secret {
+            secret.optional = Some(true);
+        }
         volumes.push(volume);
     }
     volumes

@@ -23,6 +23,12 @@ async fn annotation(world: &World, name: &str) -> Option<String> {
     metadata.annotations?.get(name).cloned()
 }
 
+/// The policy that the proxies read.
+async fn policy(world: &World) -> Option<String> {
+    let config: ConfigMap = world.appears("notes-proxy-v1").await;
+    config.data?.remove("proxy.yaml")
+}
+
 #[tokio::test]
 async fn what_the_environment_comes_from_replaces_the_pods_when_it_changes() {
     let world = World::new("environment").await;
@@ -122,6 +128,17 @@ async fn what_a_proxy_tells_of_its_work_replaces_the_pods_when_it_changes() {
         missing.message,
         "spec.telemetry.otlp.headersSecretRef: Secret otlp does not exist: create it with key headers"
     );
+    let (before, pods) = (policy(&world).await, hash().await);
+    assert_eq!(pods, debug, "no pod is replaced for the sake of its hash");
+    let unmatched = json!({ "spec": { "access": { "unmatched": "AnyToken" } } });
+    world.patch::<ProtectedMcpServer>("notes", &unmatched).await;
+    eventually("the new policy is in force without the headers", || async {
+        (policy(&world).await != before).then_some(())
+    })
+    .await;
+    world
+        .not_ready::<ProtectedMcpServer>("notes", "SecretNotFound")
+        .await;
     let secret: Secret = serde_json::from_value(json!({
         "metadata": { "name": "otlp" }, "stringData": { "headers": "hunter2" },
     }))

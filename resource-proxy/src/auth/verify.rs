@@ -32,6 +32,11 @@ const UNKNOWN: Bounds = Bounds {
     waiting: 256,
     concurrent: 16,
 };
+/// Requests that wait for the check of a token that another one began: each holds its head.
+const JOINED: Bounds = Bounds {
+    waiting: 1024,
+    concurrent: 1024,
+};
 /// How often the token of an open stream is checked.
 const STREAM_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -54,6 +59,7 @@ pub struct Verifier {
     /// Checks in flight.
     in_flight: Mutex<HashMap<Key, watch::Receiver<Option<Answered>>>>,
     admission: Admission,
+    joining: Admission,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +105,7 @@ impl Verifier {
             invalid: cache(INVALID_ENTRIES),
             in_flight: Mutex::default(),
             admission: Admission::new(KNOWN, UNKNOWN),
+            joining: Admission::new(JOINED, JOINED),
         }
     }
 
@@ -113,9 +120,9 @@ impl Verifier {
             if let Some(verdict) = self.cached(&key) {
                 return verdict;
             }
-            let mut in_flight = match self.join(key, token) {
+            let (mut in_flight, _place) = match self.join(key, token) {
                 Joined::Cached(verdict) => return verdict,
-                Joined::InFlight(in_flight) => in_flight,
+                Joined::InFlight(in_flight, place) => (in_flight, place),
                 Joined::Full => return self.unavailable(&SourceError::Busy),
             };
             let answered = in_flight.wait_for(Option::is_some).await.ok();
@@ -161,7 +168,10 @@ impl Verifier {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(question) = in_flight.get(&key) {
             self.metrics.lookup(Lookup::Joined);
-            return Joined::InFlight(question.clone());
+            return match self.joining.enter(self.caller(&key)) {
+                Some(place) => Joined::InFlight(question.clone(), Some(place)),
+                None => Joined::Full,
+            };
         }
         // The check may have finished since the cache was read.
         if let Some(verdict) = self.cached(&key) {
@@ -187,7 +197,7 @@ impl Verifier {
             sender.send_replace(Some(answered));
         };
         tokio::spawn(check.in_current_span());
-        Joined::InFlight(receiver)
+        Joined::InFlight(receiver, None)
     }
 
     fn caller(&self, key: &Key) -> Caller {
@@ -263,8 +273,8 @@ impl Verifier {
 /// How a request gets a result that is not in the cache.
 enum Joined {
     Cached(Verdict),
-    InFlight(watch::Receiver<Option<Answered>>),
-    /// Too many checks are waiting.
+    InFlight(watch::Receiver<Option<Answered>>, Option<Place>),
+    /// Too many requests are waiting.
     Full,
 }
 

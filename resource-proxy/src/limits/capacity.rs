@@ -16,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const REQUESTS: usize = 512;
 /// Maximum number of requests in flight and waiting, together. A well-behaved client stays below it.
 const WAITING: usize = 1024;
+/// The same of all subjects: each holds its head, of up to 16 KiB.
+const ALL_WAITING: usize = 3 * WAITING;
 /// The least share of a subject for bodies, in bytes.
 const LEAST_SHARE: u32 = 8 * 1024 * 1024;
 /// How many shares there are.
@@ -27,8 +29,14 @@ pub struct Capacity {
     /// A subject's share for bodies, in KiB.
     share: u32,
     all: Lots,
-    /// The subjects with requests.
-    subjects: Mutex<HashMap<String, Share>>,
+    subjects: Mutex<Subjects>,
+}
+
+/// The subjects with requests.
+#[derive(Debug, Default)]
+struct Subjects {
+    shares: HashMap<String, Share>,
+    members: usize,
 }
 
 /// What there is of each. The semaphores are never closed: there is a permit of each.
@@ -45,7 +53,7 @@ struct Share {
     members: usize,
 }
 
-/// Too many requests of this subject are waiting already.
+/// Too many requests of this subject, or of all, are waiting already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -114,7 +122,7 @@ impl Capacity {
     /// Reserves capacity for a request with a body of this many bytes.
     ///
     /// # Errors
-    /// Too many requests of this subject are waiting already.
+    /// Too many requests of this subject, or of all, are waiting already.
     pub async fn reserve(self: &Arc<Self>, subject: &str, body: u32) -> Result<Reservation, Full> {
         let (member, own) = self.join(subject)?;
         let needed = kibibytes(body).min(self.share);
@@ -131,7 +139,11 @@ impl Capacity {
 
     fn join(self: &Arc<Self>, subject: &str) -> Result<(Member, Lots), Full> {
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = subjects.entry(subject.to_owned()).or_insert_with(|| Share {
+        let Subjects { shares, members } = &mut *subjects;
+        if *members >= ALL_WAITING {
+            return Err(Full);
+        }
+        let share = shares.entry(subject.to_owned()).or_insert_with(|| Share {
             lots: Lots::new(REQUESTS, self.share as usize),
             members: 0,
         });
@@ -139,6 +151,7 @@ impl Capacity {
             return Err(Full);
         }
         share.members += 1;
+        *members += 1;
         let member = Member {
             capacity: Arc::clone(self),
             subject: subject.to_owned(),
@@ -186,10 +199,11 @@ impl Drop for Member {
             .subjects
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = subjects.get_mut(&self.subject) {
+        subjects.members -= 1;
+        if let Some(share) = subjects.shares.get_mut(&self.subject) {
             share.members -= 1;
             if share.members == 0 {
-                subjects.remove(&self.subject);
+                subjects.shares.remove(&self.subject);
             }
         }
     }
@@ -274,6 +288,26 @@ mod tests {
         assert!(at_once(&capacity, "alice", 0).is_some());
     }
 
+    /// They hold memory, and HTTP/2 lets few connections send many.
+    #[test]
+    fn all_who_wait_are_bounded_together() {
+        let capacity = capacity();
+        let reserve = |subject| {
+            let mut one = Box::pin(capacity.reserve(subject, 0));
+            let reserved = (&mut one).now_or_never();
+            (one, reserved)
+        };
+        let names = ["a", "b", "c"];
+        let waiting: Vec<_> = (0..ALL_WAITING)
+            .map(|number| reserve(names[number % names.len()]))
+            .collect();
+        let is_refused = |reserved: &Option<Result<_, Full>>| matches!(reserved, Some(Err(_)));
+        assert!(!waiting.iter().any(|(_, reserved)| is_refused(reserved)));
+        assert!(is_refused(&reserve("d").1));
+        drop(waiting);
+        assert!(at_once(&capacity, "d", 0).is_some());
+    }
+
     #[test]
     fn what_a_body_does_not_need_is_given_back() {
         let capacity = capacity();
@@ -291,7 +325,8 @@ mod tests {
         let places = [(); 2].map(|()| at_once(&capacity, "alice", LARGEST));
         assert!(at_once(&capacity, "alice", LARGEST).is_none());
         drop(places);
-        assert!(capacity.subjects.lock().unwrap().is_empty());
+        assert!(capacity.subjects.lock().unwrap().shares.is_empty());
+        assert_eq!(capacity.subjects.lock().unwrap().members, 0);
         assert_eq!(
             capacity.all.bodies.available_permits(),
             capacity.share as usize * SHARES
@@ -313,7 +348,8 @@ mod tests {
         assert!(at_once(&capacity, "alice", 1).is_none());
         drop(spaces);
         assert!(at_once(&capacity, "alice", LARGEST).is_some());
-        assert!(capacity.subjects.lock().unwrap().is_empty());
+        assert!(capacity.subjects.lock().unwrap().shares.is_empty());
+        assert_eq!(capacity.subjects.lock().unwrap().members, 0);
     }
 
     #[test]

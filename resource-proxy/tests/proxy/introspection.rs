@@ -43,6 +43,37 @@ async fn fifty_calls_at_once_are_one_question() {
     assert_eq!(world.introspection.asked(), ["good"]);
 }
 
+/// Each of them holds its head in memory, and HTTP/2 lets one connection send many.
+#[tokio::test]
+async fn a_flood_of_calls_with_one_unknown_token_is_turned_away_and_those_with_a_good_one_are_not()
+{
+    let world = world_with("").await;
+    assert_eq!(status(&world, "good").await, StatusCode::OK);
+    world.introspection.arrived(1).await;
+    world.clock.advance(WINDOW);
+    world.introspection.close();
+    let flood = join_all((0..1100).map(|_| status(&world, "flood")));
+    let rest = async {
+        while world.metric("mcpauth_proxy_token_lookups_total{result=\"joined\"}") < 1099.0 {
+            tokio::task::yield_now().await;
+        }
+        let good = join_all((0..50).map(|_| status(&world, "good")));
+        let open = async {
+            while world.metric("mcpauth_proxy_token_lookups_total{result=\"joined\"}") < 1148.0 {
+                tokio::task::yield_now().await;
+            }
+            world.introspection.open(2);
+        };
+        tokio::join!(good, open).0
+    };
+    let (flood, good) = tokio::join!(flood, rest);
+    assert_eq!(good, [StatusCode::OK; 50]);
+    let away = flood
+        .iter()
+        .filter(|status| **status == StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(away.count(), 1100 - 1 - 1024);
+}
+
 #[tokio::test]
 async fn a_cached_token_lives_no_longer_than_its_window() {
     let world = world_with("").await;

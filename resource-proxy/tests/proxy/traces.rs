@@ -1,5 +1,8 @@
 //! Traces: what a real collector receives, of a call that goes through the proxy, the authorization server and its database.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use http::{HeaderMap, Method, Request, StatusCode};
 use mcpauth_test_support::collector::Collector;
 use mcpauth_test_support::postgres::Postgres;
@@ -7,6 +10,7 @@ use mcpauth_test_support::process::Process;
 use mcpauth_test_support::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::common::introspection::active;
 use crate::common::programs::{program, start};
 use crate::common::{Answer, RESOURCE, World, tool_call};
 
@@ -241,6 +245,65 @@ async fn without_a_collector_what_the_client_says_goes_on_as_it_is() {
     let got = world.mcp.only().headers;
     assert_eq!(header(&got, "traceparent"), parent);
     assert_eq!(header(&got, "tracestate"), "vendor=1");
+}
+
+/// They may be somebody else's Secret, which nobody minds when the policy changes.
+#[tokio::test]
+async fn without_the_headers_for_the_collector_new_policies_come_into_force_all_the_same() {
+    let world = World::new().await;
+    let mut good = active("notes:read notes:write");
+    good.as_object_mut().unwrap().remove("exp");
+    world.introspection.set("good", &good);
+    let missing = world.directory.path().join("missing");
+    let wrong = world.directory.path().join("wrong");
+    std::fs::write(&wrong, "hunter2").unwrap();
+    for (headers, reason) in [
+        (&missing, "cannot be read"),
+        (&wrong, "line 1: expected NAME: VALUE"),
+    ] {
+        let more = format!(
+            "listen: {{ proxy: '127.0.0.1:0', health: '127.0.0.1:0' }}\n\
+             telemetry: {{ otlp: {{ endpoint: 'http://127.0.0.1:4318', headersFile: {} }} }}\n",
+            headers.display()
+        );
+        let file = world.directory.path().join("proxy.yaml");
+        std::fs::write(&file, world.configuration(&more)).unwrap();
+        let mut command = program("mcp-resource-proxy");
+        command.arg("--config").arg(&file);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let mut log = BufReader::new(process.stderr()).lines().map(Result::unwrap);
+        let fault = log.next().unwrap();
+        assert!(
+            fault.contains("traces are not exported") && fault.contains(reason),
+            "{fault}"
+        );
+        assert!(!fault.contains("hunter2"), "{fault}");
+        let serving: Value = serde_json::from_str(&log.next().unwrap()).unwrap();
+        let address = |name: &str| serving[name].as_str().unwrap().to_owned();
+        let metrics = world.request(Method::GET, None);
+        let metrics = metrics.uri(format!("http://{}/metrics", address("health")));
+        let metrics = world.send(metrics, "").await;
+        let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+        assert!(
+            metrics.contains("\nmcpauth_proxy_traces_rejected 1\n"),
+            "{metrics}"
+        );
+        let call = async || {
+            let request = world.request(Method::POST, Some("good"));
+            let request = request.uri(format!("http://{}/mcp", address("proxy")));
+            world
+                .send(request, tool_call("read").to_string())
+                .await
+                .json()
+        };
+        assert_eq!(call().await["error"], Value::Null);
+        let denies = format!("{more}access: {{ unmatched: Deny }}\n");
+        std::fs::write(&file, world.configuration(&denies)).unwrap();
+        let applied = log.find(|line| line.contains("applied the new configuration"));
+        assert!(applied.is_some());
+        assert_eq!(call().await["error"]["code"], -32602);
+    }
 }
 
 #[test]
