@@ -19,3 +19,4 @@ pub mod shutdown;
 mod stream;
 pub mod tls;
 pub mod trace;
+mod turns;
