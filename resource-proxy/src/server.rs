@@ -21,7 +21,6 @@ const LIMITS: Limits = Limits {
     idle: IDLE_TIMEOUT,
     // Less than the 30 s that Kubernetes gives.
     drain: Duration::from_secs(25),
-    in_turn: false,
 };
 /// The HTTP/2 flow-control window, in bytes: how much a client may send before it is read. This is the minimum.
 const UNREAD: u32 = 65_535;

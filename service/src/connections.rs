@@ -5,11 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
-
-use crate::turns;
 
 /// The requests in flight on a connection. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -80,22 +78,8 @@ pub(crate) struct Connections(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    networks: HashMap<IpAddr, Network>,
-}
-
-#[derive(Debug)]
-struct Network {
-    turns: Arc<Semaphore>,
-    by_age: BTreeMap<u64, Entry>,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            turns: turns::of_network(),
-            by_age: BTreeMap::new(),
-        }
-    }
+    /// Of each network, by age.
+    networks: HashMap<IpAddr, BTreeMap<u64, Entry>>,
 }
 
 #[derive(Debug)]
@@ -114,8 +98,6 @@ pub(crate) struct Connection {
     pub(crate) activity: Activity,
     /// It has to give way.
     pub(crate) evicted: CancellationToken,
-    /// The turns that it shares with all others of its network.
-    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl Connections {
@@ -132,8 +114,7 @@ impl Connections {
             evicted: evicted.clone(),
         };
         let of_network = open.networks.entry(network).or_default();
-        of_network.by_age.insert(number, entry);
-        let turns = Arc::clone(&of_network.turns);
+        of_network.insert(number, entry);
         drop(open);
         Connection {
             open: Arc::clone(&self.0),
@@ -141,7 +122,6 @@ impl Connections {
             number,
             activity,
             evicted,
-            turns,
         }
     }
 
@@ -151,12 +131,12 @@ impl Connections {
         let open = lock(&self.0);
         // Each new connection asks while a flood of them lasts, so the connections are not gone through one by one.
         let mut largest: Option<(usize, u64, &Entry)> = None;
-        for Network { by_age, .. } in open.networks.values() {
-            let count = by_age.len();
+        for of_network in open.networks.values() {
+            let count = of_network.len();
             if largest.is_some_and(|(most, ..)| count < most) {
                 continue;
             }
-            let mut by_age = by_age.iter();
+            let mut by_age = of_network.iter();
             let quiet = by_age.find(|(_, e)| e.activity.is_quiet() && !e.evicted.is_cancelled());
             if let Some((number, entry)) = quiet
                 && largest.is_none_or(|(most, oldest, _)| count > most || *number < oldest)
@@ -174,8 +154,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         if let Some(of_network) = open.networks.get_mut(&self.network) {
-            of_network.by_age.remove(&self.number);
-            if of_network.by_age.is_empty() {
+            of_network.remove(&self.number);
+            if of_network.is_empty() {
                 open.networks.remove(&self.network);
             }
         }

@@ -19,4 +19,3 @@ pub mod shutdown;
 mod stream;
 pub mod tls;
 pub mod trace;
-mod turns;

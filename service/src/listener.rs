@@ -25,7 +25,6 @@ use crate::connections::{Activity, Connections};
 use crate::shutdown::Shutdown;
 use crate::stream;
 use crate::tls::ServerTls;
-use crate::turns;
 
 pub use crate::stream::Stream;
 
@@ -50,9 +49,6 @@ pub struct Limits {
     /// How long requests under way may take once the port is closed. Less than the grace period that Kubernetes
     /// gives.
     pub drain: Duration,
-    /// Whether the processors serve one network after the other. Not where few programs send most requests: each turn costs a
-    /// little.
-    pub in_turn: bool,
 }
 
 impl Limits {
@@ -62,13 +58,11 @@ impl Limits {
         connections: 2048,
         idle: Duration::from_secs(30),
         drain: Duration::from_secs(20),
-        in_turn: false,
     };
     /// Longer than load balancers keep idle connections (mostly 60 s): otherwise one of them could send a request on a
     /// connection that is about to close.
     pub const PUBLIC: Self = Self {
         idle: Duration::from_secs(75),
-        in_turn: true,
         ..Self::INTERNAL
     };
 }
@@ -183,13 +177,6 @@ impl Listener {
                     let stream = opened.map_err(|error| error.to_string())?;
                     let ended = handle(stream, peer, watcher, activity).await;
                     ended.map_err(|error| error.to_string())
-                };
-                let turns = Arc::clone(&entry.turns);
-                let connection = async move {
-                    match limits.in_turn {
-                        true => turns::in_turn(turns, connection).await,
-                        false => connection.await,
-                    }
                 };
                 connections.spawn(async move {
                     tokio::select! {

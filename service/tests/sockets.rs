@@ -132,43 +132,6 @@ async fn a_client_that_sends_many_requests_at_once_is_served_in_turn_with_others
     assert!(before("/one") < 4 && before("/another") < 4, "{all:?}");
 }
 
-/// A network with many connections has no more turns than one with few: on one thread, with requests whose answers wait for nothing.
-#[tokio::test]
-async fn networks_are_served_in_turn_however_many_connections_they_have() {
-    let listener = Listener::bind("test", "127.0.0.1:0").await.unwrap();
-    let address = listener.address();
-    let crowd = 16 * std::thread::available_parallelism().unwrap().get();
-    let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
-    let mut clients = Vec::new();
-    for number in 0..=crowd {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        // The last one is alone.
-        let from = [127, 0, 0, 2 + u8::from(number == crowd)];
-        socket.bind((from, 0).into()).unwrap();
-        let mut stream = socket.connect(address).await.unwrap();
-        stream.write_all(ASK.as_bytes()).await.unwrap();
-        clients.push(stream);
-    }
-    let serving = listener.serve_http1(Limits::PUBLIC, Shutdown::default(), move |_, peer| {
-        let served = served.clone();
-        async move {
-            served.send(peer.ip().to_string()).unwrap();
-            Ok(Response::new(Full::<Bytes>::from("answer")))
-        }
-    });
-    let serving = tokio::spawn(serving);
-    let mut before = 0;
-    while order.recv().await.unwrap() != "127.0.0.3" {
-        before += 1;
-    }
-    assert!(before <= crowd / 2, "{before} of {crowd}");
-    while before < crowd {
-        order.recv().await.unwrap();
-        before += 1;
-    }
-    serving.abort();
-}
-
 #[tokio::test]
 async fn idle_clients_give_way_and_busy_ones_are_waited_for() {
     let server = Server::start(Limits {
