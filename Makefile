@@ -98,6 +98,7 @@ bench: rust api-server ## Benchmark against baselines in the same run, and measu
 	scripts/tools.sh bench
 	cargo build --workspace --locked --release --bins
 	OPERATOR_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-auth-operator $(CARGO_TEST) --test api memory:: -- --nocapture
+	PROXY_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-resource-proxy $(CARGO_TEST) --test proxy memory:: -- --nocapture --test-threads 1
 	$(CARGO_TARGET_DIR)/release/bench $(if $(ROWS),--rows $(ROWS))
 	AUTHSERVER_PROGRAM=$(CARGO_TARGET_DIR)/release/mcp-authserver $(CARGO_TEST) --test http floods::how_long -- --ignored --nocapture
 
