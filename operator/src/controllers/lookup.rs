@@ -136,9 +136,9 @@ fn is_bounded(program: &Context) -> bool {
     !program.config.watch_namespaces.is_empty()
 }
 
-/// A hash of the parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, its CA, and the times of
-/// condition changes, because registrations that it lost have to be restored. Other changes, such as messages, are
-/// frequent, and there can be thousands of referencing objects.
+/// A hash of the parts of a McpAuthServer that matter to the objects that reference it: its spec, its deletion, its CA, and the
+/// times of condition changes, because registrations that it lost have to be restored. Other changes, such as messages,
+/// are frequent, and there can be thousands of referencing objects.
 fn concern(server: &Guarded<McpAuthServer>) -> u64 {
     let mut hasher = DefaultHasher::new();
     let meta = server.meta();

@@ -1,7 +1,7 @@
 //! Which installation of the operator manages an object: the first that writes its name into the object.
 //!
 //! The claim is the annotation [`CLAIM`], written with the resource version that was read, so of two installations that
-//! see an object without one only one succeeds. An object that another installation claims is left alone: nothing is
+//! see an object without one only one succeeds. Among many new objects, that of a McpAuthServer counts until then. An object that another installation claims is left alone: nothing is
 //! written to it or to its children.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The finalizer of an object: added before anything is created for it, together with the claim, removed once everything
-//! is cleaned up.
+//! The finalizer of an object: added, together with the claim, before anything is made for it that is not garbage-collected
+//! with it; removed once everything is cleaned up.
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::controller::Action;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::mcp::spans::{Edit, members, string, value};
+use crate::mcp::spans::{Edit, last_member, members};
 
 /// Where a request has the extensions that its client supports.
 const SUPPORTED: &str = "/params/_meta/io.modelcontextprotocol~1clientCapabilities/extensions";
@@ -23,14 +23,15 @@ pub fn supported(body: &[u8], served: &[String]) -> Vec<String> {
 /// What declares these extensions in the result at `at`, those that the server does not declare itself. Nothing where the
 /// result has no capabilities.
 pub fn declare(text: &[u8], at: usize, extensions: &[String]) -> Option<Edit> {
-    let capabilities = member(text, at, "capabilities")?;
-    let declared = member(text, capabilities, "extensions");
+    let capabilities = last_member(text, at, "capabilities")?.start;
+    let declared = last_member(text, capabilities, "extensions").map(|value| value.start);
     let into = declared.unwrap_or(capabilities);
     if text.get(into) != Some(&b'{') {
         return None;
     }
     let missing = extensions.iter();
-    let missing = missing.filter(|id| declared.is_none_or(|at| member(text, at, id).is_none()));
+    let missing =
+        missing.filter(|id| declared.is_none_or(|at| last_member(text, at, id).is_none()));
     // Without settings.
     let mut added: Vec<String> = missing
         .map(|id| format!("{}:{{}}", Value::from(&**id)))
@@ -45,14 +46,6 @@ pub fn declare(text: &[u8], at: usize, extensions: &[String]) -> Option<Edit> {
         added.push(String::new());
     }
     Some((into + 1..into + 1, added.join(",").into_bytes()))
-}
-
-/// Where the value of this member of the object at `at` begins: the last one, as most readers take it.
-fn member(text: &[u8], at: usize, wanted: &str) -> Option<usize> {
-    let named = members(text, value(text, at).start);
-    let named = named.filter(|(name, _)| string(text, name).as_deref() == Some(wanted));
-    let (_, value) = named.last()?;
-    Some(value.start)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Number;
 use crate::limits::fair_table::{FairTable, Key, key};
 use crate::mcp::header_match::{decode, single};
 use crate::mcp::message::{Message, folded};
-use crate::mcp::spans::{elements, members, string};
+use crate::mcp::spans::{elements, last_member, members, string};
 
 /// How much is remembered of such headers, in bytes.
 const MOST: usize = 4 * 1024 * 1024;
@@ -148,20 +148,13 @@ fn declared(text: &[u8], tool: Range<usize>, matters: bool) -> Option<(String, V
     let mut headers = Vec::new();
     let schema = schema.filter(|_| is_marked);
     let is_valid = schema.is_none_or(|schema| {
-        let properties = last(text, schema, "properties");
-        properties.is_none_or(|at| collect(text, at, &mut Vec::new(), &mut headers))
+        let properties = last_member(text, schema, "properties");
+        properties.is_none_or(|at| collect(text, at.start, &mut Vec::new(), &mut headers))
     });
     if !is_valid {
         headers.clear();
     }
     Some((tool_name?, headers))
-}
-
-/// Where the last member of this name begins, which is the one that parsers keep.
-fn last(text: &[u8], at: usize, name: &str) -> Option<usize> {
-    let is_it = |span: &Range<usize>| string(text, span).as_deref() == Some(name);
-    let found = members(text, at).filter(|(name, _)| is_it(name)).last();
-    found.map(|(_, value)| value.start)
 }
 
 /// Collects the marked properties of a schema from those that begin at `at`. False: one of them must not be marked in this

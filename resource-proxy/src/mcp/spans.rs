@@ -18,6 +18,13 @@ pub fn members(text: &[u8], at: usize) -> impl Iterator<Item = (Range<usize>, Ra
     })
 }
 
+/// The value of the last member with this name of the object that begins at `at`: the one that most parsers keep.
+pub fn last_member(text: &[u8], at: usize, wanted: &str) -> Option<Range<usize>> {
+    let is_it = |name: &Range<usize>| string(text, name).as_deref() == Some(wanted);
+    let found = members(text, at).filter(|(name, _)| is_it(name)).last();
+    found.map(|(_, value)| value)
+}
+
 /// The elements of the array that begins at `at`. None where there is no array.
 pub fn elements(text: &[u8], at: usize) -> impl Iterator<Item = Range<usize>> + '_ {
     pieces(text, at, b'[')

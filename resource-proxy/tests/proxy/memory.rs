@@ -4,8 +4,7 @@
 //! `make bench` measures the release build, which `PROXY_PROGRAM` names then, by what is resident. A dev build's
 //! unoptimised file is larger than all the rest: there only what the program allocated counts.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcpauth_test_support::memory::Memory;
 use mcpauth_test_support::process::Process;
 use mcpauth_test_support::wait::eventually;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::common::introspection::active;
+use crate::common::programs::start;
 use crate::common::{World, tool_call};
 
 /// The most that the program holds, in MB: at rest, with [`SESSIONS`] and [`CONNECTIONS`], and whatever is done to it.
@@ -56,11 +56,7 @@ impl Running {
             .arg("--config")
             .arg(&file)
             .env("RUST_LOG", "error,mcp_resource_proxy=info");
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = Process::start(&mut command);
-        let mut log = BufReader::new(process.stderr()).lines();
-        let serving: Value = serde_json::from_str(&log.next().unwrap().unwrap()).unwrap();
-        std::thread::spawn(move || log.for_each(drop));
+        let (process, serving) = start(&mut command);
         Self {
             address: serving["proxy"].as_str().unwrap().to_owned(),
             process,
