@@ -33,9 +33,14 @@ const UNKNOWN: Bounds = Bounds {
     concurrent: 16,
 };
 /// Requests that wait for the check of a token that another one began: each holds its head.
-const JOINED: Bounds = Bounds {
+const JOINED_KNOWN: Bounds = Bounds {
     waiting: 1024,
     concurrent: 1024,
+};
+/// As many as one subject may have in flight.
+const JOINED_UNKNOWN: Bounds = Bounds {
+    waiting: 512,
+    concurrent: 512,
 };
 /// How often the token of an open stream is checked.
 const STREAM_INTERVAL: Duration = Duration::from_secs(60);
@@ -105,7 +110,7 @@ impl Verifier {
             invalid: cache(INVALID_ENTRIES),
             in_flight: Mutex::default(),
             admission: Admission::new(KNOWN, UNKNOWN),
-            joining: Admission::new(JOINED, JOINED),
+            joining: Admission::new(JOINED_KNOWN, JOINED_UNKNOWN),
         }
     }
 

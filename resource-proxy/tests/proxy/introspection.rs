@@ -71,7 +71,7 @@ async fn a_flood_of_calls_with_one_unknown_token_is_turned_away_and_those_with_a
     let away = flood
         .iter()
         .filter(|status| **status == StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(away.count(), 1100 - 1 - 1024);
+    assert_eq!(away.count(), 1100 - 1 - 512);
 }
 
 #[tokio::test]
